@@ -1,0 +1,132 @@
+use core::fmt;
+
+use crate::backend::Space;
+
+/// Everything that can go wrong in this crate, with the offending values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// A slice or span has another length than the operation needs.
+    Length {
+        /// Which argument.
+        what: &'static str,
+        /// Elements the operation needs.
+        expected: usize,
+        /// Elements it was given.
+        found: usize,
+    },
+    /// A class index is not below the number of classes.
+    Label {
+        /// The index found.
+        label: f32,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// A row of the epoch's table names a sample that does not exist.
+    Sample {
+        /// The index found.
+        index: usize,
+        /// Number of samples.
+        samples: usize,
+    },
+    /// A span reaches past the memory that was lent.
+    Bounds {
+        /// Which memory.
+        space: Space,
+        /// First element of the span.
+        offset: usize,
+        /// Elements in the span.
+        length: usize,
+        /// Elements lent.
+        available: usize,
+    },
+    /// Two arguments of one operation share memory although one of them is written.
+    Overlap,
+    /// A span lies in a space that the operation cannot use.
+    Space {
+        /// The space found.
+        found: Space,
+    },
+    /// A plan needs more than 2^32 `f32`.
+    TooLarge,
+    /// One span is longer than the largest buffer of the device.
+    Segment {
+        /// Elements in the span.
+        length: usize,
+        /// Elements of the largest buffer.
+        segment: usize,
+    },
+    /// A fixed-capacity list is full.
+    Capacity {
+        /// Which list.
+        what: &'static str,
+        /// How many it holds.
+        capacity: usize,
+    },
+    /// A batch is larger than the plan was made for, or empty.
+    Batch {
+        /// Samples asked for.
+        found: usize,
+        /// Samples planned for.
+        largest: usize,
+    },
+    /// A number lies outside its range.
+    Range {
+        /// Which number.
+        what: &'static str,
+        /// Its lower bound.
+        low: f64,
+        /// Its upper bound.
+        high: f64,
+        /// The number found.
+        found: f64,
+    },
+    /// A layer cannot take an image of this shape.
+    Image {
+        /// Which layer or model.
+        what: &'static str,
+        /// Height, width and channels found.
+        found: (usize, usize, usize),
+    },
+    /// A long-tail profile leaves a class without samples.
+    EmptyClass {
+        /// The first class left without samples.
+        class: usize,
+    },
+    /// A model's name could not be read.
+    Model,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Length { what, expected, found } => write!(f, "{what} must hold {expected} elements, got {found}"),
+            Self::Label { label, classes } => write!(f, "label {label} is not below {classes}"),
+            Self::Sample { index, samples } => write!(f, "sample {index} is not below {samples}"),
+            Self::Bounds { space, offset, length, available } => {
+                write!(f, "{length} elements at {offset} reach past the {available} lent as {space} memory")
+            }
+            Self::Overlap => f.write_str("two arguments of one operation share memory"),
+            Self::Space { found } => write!(f, "an operation cannot use a span of {found} memory here"),
+            Self::TooLarge => f.write_str("the plan needs more than 2^32 numbers"),
+            Self::Segment { length, segment } => {
+                write!(f, "a span of {length} numbers does not fit the largest buffer of {segment}")
+            }
+            Self::Capacity { what, capacity } => write!(f, "more than {capacity} {what}"),
+            Self::Batch { found, largest } => write!(f, "a batch must have 1 to {largest} samples, got {found}"),
+            Self::Range { what, low, high, found } if high == f64::INFINITY => {
+                write!(f, "{what} must be finite and at least {low}, got {found}")
+            }
+            Self::Range { what, low, high, found } => write!(f, "{what} must be in {low}..={high}, got {found}"),
+            Self::Image { what, found: (height, width, channels) } => {
+                write!(f, "{what} cannot take images of {height} x {width} x {channels}")
+            }
+            Self::EmptyClass { class } => write!(f, "class {class} is left without a sample"),
+            Self::Model => {
+                f.write_str("unknown model; there are mlp:IN-HIDDEN-OUT, resnet8/20/32/44/56 and resnet18/34, each resnet with :WIDTH")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Error {}

@@ -1,0 +1,2 @@
+//! The OpenCL C sources of sse-sam, embedded as strings.
+#![no_std]
