@@ -201,6 +201,8 @@ BACKWARD_INPUT_TILE(conv2d_backward_input_1x1_step2_narrow, 4, 4, 1)
 // Vectors of the largest piece of dy and of the patch of x that it meets.
 #define PIECE 128
 #define PIECE_PATCH 640
+// Vectors of sums; the loops over them are literal, or the array would stay in memory.
+#define SUMS 24
 // Most blocks of 16 filters that a work-item takes at once.
 #define BLOCKS 4
 
@@ -243,10 +245,10 @@ static inline void backward_weight_tile(SIZES, const uint stride, const uint par
         for (uint a = 0; a < kernel_size; a++)
 #pragma unroll 1
           for (uint deep = 0; deep < 16 && slice + deep < channels; deep += depth) {
-            vec sum[24];
+            vec sum[SUMS];
 #pragma unroll
-            for (int t = 0; t < kernel_size * depth; t++)
-              sum[t] = ZERO;
+            for (int s = 0; s < SUMS; s++)
+              sum[s] = ZERO;
             const vec *d = gradients + block * PIECE;
             for (uint line = 0; line < count * high; line++) {
               const uint row = line / high * rows + line % high * stride + a;
@@ -255,23 +257,20 @@ static inline void backward_weight_tile(SIZES, const uint stride, const uint par
               for (uint j = 0; j < wide; j++) {
                 const vec gradient = *d++;
 #pragma unroll
-                for (int t = 0; t < kernel_size; t++)
-#pragma unroll
-                  for (int c = 0; c < depth; c++)
-                    sum[t * depth + c] = MAD((vec)(from[t * 16 + c]), gradient, sum[t * depth + c]);
+                for (int s = 0; s < SUMS; s++)
+                  if (s < kernel_size * depth)
+                    sum[s] = MAD((vec)(from[s / depth * 16 + s % depth]), gradient, sum[s]);
                 from += stride * 16;
               }
             }
             const uint filter = (first_block + block) * 16, valid = filters - filter;
             __global float *to = partial + (a * kernel_size * channels + slice + deep) * filters + filter;
 #pragma unroll
-            for (int t = 0; t < kernel_size; t++)
-#pragma unroll
-              for (int c = 0; c < depth; c++)
-                if (slice + deep + c < channels) {
-                  __global float *at = to + (t * channels + c) * filters;
-                  store_part(at, k == 0 ? sum[t * depth + c] : load_part(at, valid) + sum[t * depth + c], valid);
-                }
+            for (int s = 0; s < SUMS; s++)
+              if (s < kernel_size * depth && slice + deep + s % depth < channels) {
+                __global float *at = to + (s / depth * channels + s % depth) * filters;
+                store_part(at, k == 0 ? sum[s] : load_part(at, valid) + sum[s], valid);
+              }
           }
     }
   }
