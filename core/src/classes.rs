@@ -35,12 +35,12 @@ pub fn long_tail_counts(counts: &mut [u32], largest: u32, imbalance: f64, profil
     let half = counts.len() / 2;
     let last = counts.len().saturating_sub(1).max(1) as f64;
     for (class, count) in counts.iter_mut().enumerate() {
-        let share = match profile {
-            Profile::Exponential => libm::pow(factor, -(class as f64) / last),
-            Profile::Step if class < half => 1.0,
-            Profile::Step => 1.0 / factor,
+        let exact = match profile {
+            Profile::Exponential => f64::from(largest) * libm::pow(factor, -(class as f64) / last),
+            Profile::Step if class < half => f64::from(largest),
+            Profile::Step => f64::from(largest) / factor,
         };
-        *count = libm::floor(f64::from(largest) * share) as u32;
+        *count = libm::floor(exact) as u32;
         if *count == 0 {
             return Err(Error::EmptyClass { class });
         }

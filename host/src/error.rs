@@ -59,6 +59,13 @@ pub enum Error {
         /// Where the last good weights were written.
         saved: Option<PathBuf>,
     },
+    /// Reference trajectories that were not met.
+    Verify {
+        /// How many.
+        outside: usize,
+        /// Of how many.
+        cases: usize,
+    },
 }
 
 impl Error {
@@ -103,7 +110,7 @@ impl Error {
             Self::Core(sse_sam_core::Error::EmptyClass { .. }) => {
                 Some("a smaller --imbalance keeps every class".into())
             }
-            Self::Core(_) | Self::Io { .. } => None,
+            Self::Core(_) | Self::Io { .. } | Self::Verify { .. } => None,
             Self::NotFinite { saved, .. } => {
                 let kept = saved.as_ref().map(|path| format!("; the last good weights are in {}", path.display()));
                 Some(format!("try a smaller --lr, a --warmup or a smaller --rho{}", kept.unwrap_or_default()))
@@ -130,6 +137,7 @@ impl fmt::Display for Error {
             Self::NotFinite { epoch, step, .. } => {
                 write!(f, "the gradient is not finite in epoch {epoch}, step {step}")
             }
+            Self::Verify { outside, cases } => write!(f, "{outside} of {cases} cases are outside their bounds"),
         }
     }
 }

@@ -104,9 +104,8 @@ impl Progress {
     }
 
     /// So many images of the epoch are done.
-    pub fn advance(&self, images: usize, loss: f64) {
-        let epoch = self.bar.position() / self.images.max(1);
-        self.bar.set_position((epoch * self.images + images as u64).min((epoch + 1) * self.images - 1));
+    pub fn advance(&self, epoch: u32, images: usize, loss: f64) {
+        self.bar.set_position(self.images * u64::from(epoch) + images as u64);
         self.bar.set_message(format!("loss {loss:.4}"));
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use sse_sam_core::classes::Shots;
-use sse_sam_core::graph::{Layer, Op};
+use sse_sam_core::graph::Op;
 use sse_sam_core::plan::Place;
 use sse_sam_core::{Backend, Model, Shape, Span};
 
@@ -28,8 +28,8 @@ pub enum Kind {
 enum Order {
     /// Alike.
     Same,
-    /// HWIO here, OIHW there: kernel, inputs, outputs.
-    Convolution(usize, usize, usize),
+    /// HWIO here, OIHW there.
+    Convolution([usize; 4]),
     /// `[height * width * channels][outputs]` here, `[outputs][channels * height * width]` there.
     Linear(Shape, usize),
 }
@@ -61,14 +61,12 @@ pub fn entries(layout: &Layout) -> Result<Vec<Entry>, Error> {
         match layer.op {
             Op::Linear => {
                 let input = layout.graph.shape(layer.input)?;
-                let input = image_before(layout, layer).unwrap_or(input);
                 push("weight", vec![channels, input.len()], weight, Order::Linear(input, channels));
                 push("bias", vec![channels], bias, Order::Same);
             }
             Op::Conv2d(conv) => {
-                let (kernel, inputs) = (conv.kernel, conv.input.channels);
-                let order = Order::Convolution(kernel, inputs, channels);
-                push("weight", vec![channels, inputs, kernel, kernel], weight, order);
+                let sizes = [channels, conv.input.channels, conv.kernel, conv.kernel];
+                push("weight", sizes.to_vec(), weight, Order::Convolution(sizes));
             }
             Op::BatchNorm { .. } => {
                 push("weight", vec![channels], weight, Order::Same);
@@ -83,11 +81,6 @@ pub fn entries(layout: &Layout) -> Result<Vec<Entry>, Error> {
         }
     }
     Ok(entries)
-}
-
-/// The image a linear layer flattens, if it does.
-fn image_before(layout: &Layout, layer: &Layer) -> Option<Shape> {
-    layout.graph.shape(layer.input).ok().filter(|shape| shape.height * shape.width > 1)
 }
 
 impl Entry {
@@ -111,8 +104,8 @@ impl Entry {
         backend.read(&mut values, span)?;
         Ok(match self.order {
             Order::Same => values,
-            Order::Convolution(kernel, inputs, outputs) => weights::hwio_to_oihw(&values, kernel, inputs, outputs),
-            Order::Linear(input, outputs) => weights::linear_to_torch(&values, input, outputs),
+            Order::Convolution(sizes) => weights::hwio_to_oihw(&values, sizes),
+            Order::Linear(image, outputs) => weights::linear_to_chw(&values, outputs, image),
         })
     }
 
@@ -131,8 +124,8 @@ impl Entry {
         }
         let values = match self.order {
             Order::Same => values.to_vec(),
-            Order::Convolution(kernel, inputs, outputs) => weights::oihw_to_hwio(values, kernel, inputs, outputs),
-            Order::Linear(input, outputs) => weights::linear_from_torch(values, input, outputs),
+            Order::Convolution(sizes) => weights::oihw_to_hwio(values, sizes),
+            Order::Linear(image, outputs) => weights::linear_from_chw(values, outputs, image),
         };
         Ok(backend.write(span, &values)?)
     }

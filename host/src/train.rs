@@ -221,11 +221,9 @@ impl Job for Training<'_> {
             let started = Instant::now();
             let totals = match self.epoch(backend, epoch, &progress) {
                 Ok(totals) => totals,
-                Err(error @ Error::NotFinite { .. }) => {
+                Err(Error::NotFinite { epoch, step, .. }) => {
                     state::save(backend, self.layout, &self.folder.last(), self.description, updates)?;
-                    progress.finish();
-                    eprintln!("sse-sam: the last good weights are in {}", self.folder.last().display());
-                    return Err(error);
+                    return Err(Error::NotFinite { epoch, step, saved: Some(self.folder.last()) });
                 }
                 Err(error) => return Err(error),
             };
@@ -261,7 +259,7 @@ impl Training<'_> {
         layout.network(0.0)?.initialize(backend, layout.vectors.params, |layer| {
             if layer != current {
                 current = layer;
-                stream = Box::new(order::stream(config.seed, Purpose::Initialization, layer as u64));
+                stream = Box::new(order::stream(config.seed, Purpose::Parameters, layer as u64));
             }
             stream()
         })?;
@@ -302,7 +300,7 @@ impl Training<'_> {
             }
             self.collect(backend, epoch, done, steps, &mut totals)?;
             done += steps.len();
-            progress.advance(row, totals.losses.iter().sum::<f64>() / totals.rows);
+            progress.advance(epoch, row, totals.losses.iter().sum::<f64>() / totals.rows);
             window = next_window(window, started.elapsed());
         }
         Ok(totals)
@@ -350,7 +348,7 @@ impl Training<'_> {
         backend.read(&mut failure, self.layout.failure)?;
         for (number, (batch, record)) in steps.iter().zip(records.chunks_exact(RECORD)).enumerate() {
             if !record.iter().all(|value| value.is_finite()) || failure[0] == number as f32 + 1.0 {
-                return Err(Error::NotFinite { epoch, step: first + number });
+                return Err(Error::NotFinite { epoch, step: (first + number) as u32, saved: None });
             }
             let rows = batch.rows as f64;
             let add = |to: &mut [f64; 2], from: &[f32]| {

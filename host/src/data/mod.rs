@@ -12,14 +12,13 @@ mod tests;
 use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::str::FromStr;
 
 use sse_sam_core::Shape;
 
 use crate::Error;
 
 pub use normalization::normalization;
-pub use subset::{Profile, Rule, subset};
+pub use subset::{Rule, subset};
 
 /// Images with their labels, as bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +74,19 @@ impl Dataset {
         count(indices.iter().filter_map(|&index| self.train.labels.get(index as usize).copied()), self.classes)
     }
 
+    /// Keeps only these training samples, in this order; indices past the end are left out.
+    pub fn keep(&mut self, indices: &[u32]) {
+        let mut kept = Split::default();
+        let images: Vec<&[u8]> = self.train.images.chunks_exact(self.image.len().max(1)).collect();
+        for &index in indices {
+            if let (Some(image), Some(&label)) = (images.get(index as usize), self.train.labels.get(index as usize)) {
+                kept.images.extend_from_slice(image);
+                kept.labels.push(label);
+            }
+        }
+        self.train = kept;
+    }
+
     /// The classes without a training sample: allowed, and worth a warning.
     pub fn empty_classes(&self) -> Vec<usize> {
         self.counts().into_iter().enumerate().filter(|&(_, count)| count == 0).map(|(class, _)| class).collect()
@@ -92,15 +104,17 @@ fn count(labels: impl Iterator<Item = u8>, classes: usize) -> Vec<u32> {
 }
 
 /// How a data set is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// The optical digits that come with the program.
     Digits,
     /// A folder with four IDX files, as of MNIST.
     Idx,
     /// CIFAR-10's binary version.
+    #[value(name = "cifar10")]
     Cifar10,
     /// CIFAR-100's binary version.
+    #[value(name = "cifar100")]
     Cifar100,
 }
 
@@ -122,17 +136,6 @@ impl Format {
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
-    }
-}
-
-impl FromStr for Format {
-    type Err = Error;
-
-    fn from_str(word: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|format| format.word() == word).ok_or_else(|| {
-            let words = Self::ALL.map(Self::word).join(", ");
-            Error::Usage(format!("unknown data set format {word}; there are {words}"))
-        })
     }
 }
 

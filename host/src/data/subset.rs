@@ -1,21 +1,14 @@
 //! Long-tailed subsets of balanced data.
 
+use sse_sam_core::classes::{Profile, long_tail_counts};
+
 use crate::Error;
 use crate::order::{Purpose, ranking};
 
 use super::Dataset;
 
-/// How the number of samples falls from the first class to the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    /// `floor(largest * imbalance^(-c / (classes - 1)))`.
-    Exponential,
-    /// The first half of the classes (rounded down) `largest`, the rest `floor(largest / imbalance)`.
-    Step,
-}
-
 /// Which samples of a class a subset takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Rule {
     /// The first ones in file order.
     First,
@@ -58,33 +51,6 @@ pub fn subset(data: &Dataset, imbalance: f64, profile: Profile, rule: Rule, seed
     }
     chosen.sort_unstable();
     Ok(chosen)
-}
-
-fn long_tail_counts(
-    counts: &mut [u32],
-    largest: u32,
-    imbalance: f64,
-    profile: Profile,
-) -> Result<(), sse_sam_core::Error> {
-    use sse_sam_core::Error;
-    if !(imbalance > 0.0 && imbalance.is_finite()) {
-        return Err(Error::Range { what: "imbalance", low: 0.0, high: f64::INFINITY, found: imbalance });
-    }
-    let factor = if imbalance < 1.0 { 1.0 / imbalance } else { imbalance };
-    let half = counts.len() / 2;
-    let last = counts.len().saturating_sub(1).max(1) as f64;
-    for (class, count) in counts.iter_mut().enumerate() {
-        let share = match profile {
-            Profile::Exponential => f64::from(largest) * libm::pow(factor, -(class as f64) / last),
-            Profile::Step if class < half => f64::from(largest),
-            Profile::Step => f64::from(largest) / factor,
-        };
-        *count = libm::floor(share) as u32;
-        if *count == 0 {
-            return Err(Error::EmptyClass { class });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
