@@ -67,7 +67,7 @@ pub fn augmentation(seed: u64, epoch: u32, index: u32) -> (i8, i8, bool) {
 /// A word scaled to `-PADDING..=PADDING`; the nine values' shares differ by less than 1e-9.
 fn offset(word: u32) -> i8 {
     let values = 2 * PADDING as u64 + 1;
-    (u64::from(word) * values >> 32) as i8 - PADDING
+    ((u64::from(word) * values) >> 32) as i8 - PADDING
 }
 
 #[cfg(test)]
@@ -151,8 +151,9 @@ mod tests {
         assert!(sums.iter().all(|sum| sum.abs_diff(45_000) < 1_436), "{sums:?}");
     }
 
-    const GOLDEN_ORDER: [u32; 10] = [0; 10];
-    const GOLDEN_ORDER_OTHER: [u32; 10] = [0; 10];
-    const GOLDEN_MOVES: [(i8, i8, bool); 3] = [(0, 0, false); 3];
-    const GOLDEN_WORDS: [u32; 4] = [0; 4];
+    // From an implementation of ChaCha8 that shares no code with this one.
+    const GOLDEN_ORDER: [u32; 10] = [9, 0, 6, 4, 5, 1, 2, 3, 7, 8];
+    const GOLDEN_ORDER_OTHER: [u32; 10] = [3, 8, 7, 0, 6, 9, 5, 2, 1, 4];
+    const GOLDEN_MOVES: [(i8, i8, bool); 3] = [(-2, -3, false), (1, -4, true), (4, 0, true)];
+    const GOLDEN_WORDS: [u32; 4] = [0x9ffe_5b0d, 0x1e82_2e98, 0xa379_8449, 0x991d_8133];
 }

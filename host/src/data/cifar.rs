@@ -165,7 +165,7 @@ fn load_archive(path: &Path, kind: Option<Kind>) -> Result<Dataset, Error> {
     let mut archive = tar::Archive::new(reader);
     let mut parts = Parts::new(naming);
     for entry in archive.entries().map_err(|source| not_an_archive(path, compressed, source))? {
-        let mut entry = entry.map_err(|source| read_failed(path, compressed, 0, source))?;
+        let mut entry = entry.map_err(|source| damaged(path, source))?;
         let name = entry_name(&entry);
         if entry.header().entry_type().is_file() && Kind::naming(&name) == Some(naming) {
             let place = PathBuf::from(format!("{}: {name}", path.display()));

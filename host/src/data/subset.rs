@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn an_emptied_class_is_named() {
         let refused = subset(&interleaved(3, 9), 100.0, Profile::Exponential, Rule::First, 0).unwrap_err();
-        assert_eq!(refused.to_string(), "class 2 is left without a sample");
+        assert_eq!(refused.to_string(), "class 1 is left without a sample");
         assert!(refused.hint().unwrap().contains("--imbalance"));
     }
 
