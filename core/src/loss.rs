@@ -7,12 +7,12 @@ use crate::error::Error;
 pub enum Loss {
     /// Plain softmax cross-entropy.
     CrossEntropy,
-    /// Label-distribution-aware margins (Cao et al. 2019): `margin_c = s * max_m * (n_min / n_c)^(1/4)` on logits
-    /// multiplied by `s`.
+    /// Label-distribution-aware margins (Cao et al. 2019): `margin_c = s * max_m * (n_min / n_c)^(1/4)`. As in the
+    /// public code of SSE-SAM, `s` multiplies the margins and not the logits, whose layer is an ordinary linear one.
     Ldam {
         /// Largest margin, that of the smallest class, before scaling.
         max_m: f64,
-        /// Factor `s` of the logits.
+        /// Factor `s` of the margins.
         scale: f64,
     },
     /// Logit adjustment (Menon et al. 2021): `shift_c = tau * log pi_c`.
@@ -53,8 +53,8 @@ impl Loss {
     /// A class without training samples counts as one with a single sample, so that every entry is finite.
     ///
     /// # Errors
-    /// [`Error::Label`] when there is no such class, [`Error::Range`] when a parameter of the loss is negative, not
-    /// finite, or a scale of zero.
+    /// [`Error::Label`] when there is no such class, [`Error::Range`] when a parameter of the loss is negative or not
+    /// finite.
     pub fn terms(&self, counts: &[u32], class: usize) -> Result<ClassTerms, Error> {
         self.check()?;
         let own = counts.get(class).ok_or(Error::Label { label: class as f32, classes: counts.len() })?;
@@ -65,7 +65,7 @@ impl Loss {
         let log_prior = libm::log(count / total);
         let (scale, shift, margin) = match *self {
             Self::CrossEntropy | Self::Focal { .. } => (1.0, 0.0, 0.0),
-            Self::Ldam { max_m, scale } => (1.0 / scale, 0.0, scale * max_m * libm::pow(smallest / count, 0.25)),
+            Self::Ldam { max_m, scale } => (1.0, 0.0, scale * max_m * libm::pow(smallest / count, 0.25)),
             Self::LogitAdjustment { tau } => (1.0, tau * log_prior, 0.0),
             Self::VectorScaling { gamma, tau } => (libm::pow(largest / count, gamma), tau * log_prior, 0.0),
             Self::BalancedSoftmax => (1.0, libm::log(count), 0.0),
@@ -81,7 +81,7 @@ impl Loss {
     fn check(&self) -> Result<(), Error> {
         let (numbers, low) = match *self {
             Self::CrossEntropy | Self::BalancedSoftmax => return Ok(()),
-            Self::Ldam { max_m, scale } => ([("LDAM margin", max_m), ("LDAM scale", scale)], f64::MIN_POSITIVE),
+            Self::Ldam { max_m, scale } => ([("LDAM margin", max_m), ("LDAM scale", scale)], 0.0),
             Self::LogitAdjustment { tau } => ([("tau", tau), ("tau", tau)], 0.0),
             Self::VectorScaling { gamma, tau } => ([("vector scaling gamma", gamma), ("tau", tau)], 0.0),
             Self::Focal { gamma } => ([("focal gamma", gamma), ("focal gamma", gamma)], 0.0),
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn tables_follow_the_formulas() {
         let ldam = terms(Loss::Ldam { max_m: 0.5, scale: 30.0 });
-        assert_eq!(ldam[2], ClassTerms { scale: 1.0 / 30.0, shift: 0.0, margin: 15.0 });
+        assert_eq!(ldam[2], ClassTerms { scale: 1.0, shift: 0.0, margin: 15.0 });
         assert!((ldam[0].margin - 15.0 * 0.01f32.powf(0.25)).abs() < 1e-5);
         let adjusted = terms(Loss::LogitAdjustment { tau: 2.0 });
         assert!((adjusted[1].shift - 2.0 * (10.0f32 / 111.0).ln()).abs() < 1e-6);
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn bad_parameters_are_refused() {
-        assert!(Loss::Ldam { max_m: 0.5, scale: 0.0 }.terms(&COUNTS, 0).is_err());
+        assert!(Loss::Ldam { max_m: 0.5, scale: -1.0 }.terms(&COUNTS, 0).is_err());
         assert!(Loss::LogitAdjustment { tau: f64::NAN }.terms(&COUNTS, 0).is_err());
         assert!(Loss::CrossEntropy.terms(&COUNTS, 3).is_err());
     }

@@ -152,7 +152,7 @@ pub struct TrainArgs {
     /// ldam: margin of the smallest class
     #[arg(long, default_value_t = 0.5, help_heading = "Loss")]
     pub ldam_margin: f64,
-    /// ldam: factor of the logits
+    /// ldam: factor of the margins
     #[arg(long, default_value_t = 30.0, help_heading = "Loss")]
     pub ldam_scale: f64,
     /// la, vs: factor of the log prior

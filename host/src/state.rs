@@ -104,8 +104,8 @@ impl Entry {
         backend.read(&mut values, span)?;
         Ok(match self.order {
             Order::Same => values,
-            Order::Convolution(sizes) => weights::hwio_to_oihw(&values, sizes),
-            Order::Linear(image, outputs) => weights::linear_to_chw(&values, outputs, image),
+            Order::Convolution(sizes) => weights::layout::hwio_to_oihw(&values, sizes),
+            Order::Linear(image, outputs) => weights::layout::linear_to_chw(&values, outputs, image),
         })
     }
 
@@ -124,8 +124,8 @@ impl Entry {
         }
         let values = match self.order {
             Order::Same => values.to_vec(),
-            Order::Convolution(sizes) => weights::oihw_to_hwio(values, sizes),
-            Order::Linear(image, outputs) => weights::linear_from_chw(values, outputs, image),
+            Order::Convolution(sizes) => weights::layout::oihw_to_hwio(values, sizes),
+            Order::Linear(image, outputs) => weights::layout::linear_from_chw(values, outputs, image),
         };
         Ok(backend.write(span, &values)?)
     }
@@ -273,7 +273,9 @@ where
         }
         match &tensor.data {
             Data::F32(values) => entry.store(backend, layout, values)?,
-            Data::I64(_) => return refuse(format!("tensor {} must hold floating-point numbers, holds I64", entry.name)),
+            Data::I64(_) => {
+                return refuse(format!("tensor {} must hold floating-point numbers, holds I64", entry.name));
+            }
         }
     }
     Ok(())
@@ -302,5 +304,5 @@ where
             tensors.push(Tensor { name, shape: Vec::new(), data: Data::I64(vec![updates as i64]) });
         }
     }
-    weights::write(path, &tensors, description.metadata())
+    weights::write(path, &tensors, &description.metadata())
 }

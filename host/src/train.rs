@@ -372,13 +372,7 @@ impl Training<'_> {
         Ok(confusion.accuracy(&self.description.counts, self.config.shots))
     }
 
-    fn line<'b>(
-        &self,
-        epoch: u32,
-        totals: &Totals,
-        seconds: f64,
-        accuracy: &'b Accuracy,
-    ) -> Result<Line<'b>, Error> {
+    fn line<'b>(&self, epoch: u32, totals: &Totals, seconds: f64, accuracy: &'b Accuracy) -> Result<Line<'b>, Error> {
         let config = self.config;
         let [head, tail] = totals.losses.map(|loss| loss / totals.rows);
         let [head_point, tail_point] = totals.perturbed.map(|loss| loss / totals.rows);

@@ -146,18 +146,13 @@ pub fn replay(path: &Path, device: &Device) -> Result<Vec<Report>, Error> {
     let image = Shape::new(height, width, channels);
     let refuse = |message| Error::file(path, message);
     let method = case.method().map_err(refuse)?;
-    let needs = Needs {
-        image,
-        classes: case.class_counts.len(),
-        batch,
-        points: method.points(case.epochs)?,
-        rows: 1,
-    };
+    let needs = Needs { image, classes: case.class_counts.len(), batch, points: method.points(case.epochs)?, rows: 1 };
     let model: Model = case.model.parse()?;
     let layout = Layout::new(&model, &needs, Arena::new(device.alignment()))?;
     let (loss, class_weights) = case.loss().map_err(refuse)?;
     let schedule = case.schedule().map_err(refuse)?;
-    let replay = Replay { case: &case, tensors: &tensors, layout: &layout, method, loss, class_weights, schedule, image };
+    let replay =
+        Replay { case: &case, tensors: &tensors, layout: &layout, method, loss, class_weights, schedule, image };
     device.run(layout.words, &[], replay)
 }
 
@@ -252,7 +247,7 @@ impl Replay<'_> {
         let batch = network.batch()?;
         let images = self.tensors.floats(&format!("batch{number}/images"))?;
         let Shape { height, width, channels } = self.image;
-        backend.write(batch.images, &weights::nchw_to_nhwc(images, [labels.len(), channels, height, width]))?;
+        backend.write(batch.images, &weights::layout::nchw_to_nhwc(images, [labels.len(), channels, height, width]))?;
         let classes = case.class_counts.len();
         let labels: Option<Vec<u8>> =
             labels.iter().map(|&label| u8::try_from(label).ok().filter(|&l| usize::from(l) < classes)).collect();
