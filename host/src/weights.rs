@@ -1,6 +1,6 @@
 //! Named tensors in safetensors files, with PyTorch's names and layouts.
 
-pub mod layout;
+mod layout;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,6 +11,8 @@ use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorInfo};
 use serde_json::{Map, Value, json};
 
 use crate::Error;
+
+pub use layout::{hwio_to_oihw, linear_from_chw, linear_to_chw, nchw_to_nhwc, oihw_to_hwio, transpose};
 
 /// The numbers of a tensor, in row-major order.
 #[derive(Clone, Debug, PartialEq)]
