@@ -48,11 +48,11 @@ impl Defaults {
         };
         match format {
             Format::Digits => Self {
-                model: "mlp:64-128-10",
+                model: "resnet8:8",
                 imbalance: Some(50.0),
                 eta: 60,
                 shots: Shots { many: 100, few: 30 },
-                epochs: 60,
+                epochs: 30,
                 batch: 64,
                 augment: Augment::None,
                 ..cifar

@@ -104,8 +104,8 @@ impl Entry {
         backend.read(&mut values, span)?;
         Ok(match self.order {
             Order::Same => values,
-            Order::Convolution(sizes) => weights::layout::hwio_to_oihw(&values, sizes),
-            Order::Linear(image, outputs) => weights::layout::linear_to_chw(&values, outputs, image),
+            Order::Convolution(sizes) => weights::hwio_to_oihw(&values, sizes),
+            Order::Linear(image, outputs) => weights::linear_to_chw(&values, outputs, image),
         })
     }
 
@@ -124,8 +124,8 @@ impl Entry {
         }
         let values = match self.order {
             Order::Same => values.to_vec(),
-            Order::Convolution(sizes) => weights::layout::oihw_to_hwio(values, sizes),
-            Order::Linear(image, outputs) => weights::layout::linear_from_chw(values, outputs, image),
+            Order::Convolution(sizes) => weights::oihw_to_hwio(values, sizes),
+            Order::Linear(image, outputs) => weights::linear_from_chw(values, outputs, image),
         };
         Ok(backend.write(span, &values)?)
     }

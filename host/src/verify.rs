@@ -247,7 +247,7 @@ impl Replay<'_> {
         let batch = network.batch()?;
         let images = self.tensors.floats(&format!("batch{number}/images"))?;
         let Shape { height, width, channels } = self.image;
-        backend.write(batch.images, &weights::layout::nchw_to_nhwc(images, [labels.len(), channels, height, width]))?;
+        backend.write(batch.images, &weights::nchw_to_nhwc(images, [labels.len(), channels, height, width]))?;
         let classes = case.class_counts.len();
         let labels: Option<Vec<u8>> =
             labels.iter().map(|&label| u8::try_from(label).ok().filter(|&l| usize::from(l) < classes)).collect();
