@@ -13,16 +13,19 @@
 
 pub mod backend;
 pub mod classes;
+mod cpu;
 mod error;
 pub mod graph;
 pub mod loss;
 pub mod model;
+pub mod ops;
 pub mod plan;
 mod run;
 mod schedule;
 pub mod step;
 
 pub use backend::{Backend, Batch, Conv2d, Outcome, Row, Samples, Sgd, Shape, Space, Span, Terms};
+pub use cpu::Cpu;
 pub use error::Error;
 pub use graph::{Graph, Node};
 pub use loss::Loss;
