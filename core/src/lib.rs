@@ -3,7 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+mod cpu;
 mod error;
+pub mod ops;
 
 pub use backend::{Backend, Batch, Conv2d, Outcome, Row, Samples, Sgd, Shape, Space, Span, Terms};
+pub use cpu::Cpu;
 pub use error::Error;

@@ -1,0 +1,463 @@
+//! The backend that every device has, and that the others are measured by: one core, lent memory.
+
+use core::ops::Range;
+
+use crate::backend::{Backend, Batch, Conv2d, Outcome, Row, Samples, Sgd, Shape, Space, Span, Terms};
+use crate::error::Error;
+use crate::ops::{self, LossTables, expect, whole_rows};
+
+/// A [`Backend`] on memory that the caller lends. The same bits on every architecture.
+#[derive(Debug)]
+pub struct Cpu<'a> {
+    work: &'a mut [f32],
+    constant: &'a [f32],
+    samples: &'a [u8],
+}
+
+/// What a span of `f32` turned out to be.
+enum Operand<'s> {
+    Work(&'s mut [f32]),
+    Constant(&'s [f32]),
+}
+
+impl<'s> Operand<'s> {
+    fn read(self) -> &'s [f32] {
+        match self {
+            Self::Work(slice) => slice,
+            Self::Constant(slice) => slice,
+        }
+    }
+
+    fn written(self) -> Result<&'s mut [f32], Error> {
+        match self {
+            Self::Work(slice) => Ok(slice),
+            Self::Constant(_) => Err(Error::Space { found: Space::Constant }),
+        }
+    }
+}
+
+/// The elements of `span`, which must lie inside a memory of `available`.
+fn range(span: Span, available: usize) -> Result<Range<usize>, Error> {
+    let Span { space, offset, length } = span;
+    match offset.checked_add(length) {
+        Some(end) if end <= available => Ok(offset..end),
+        _ => Err(Error::Bounds { space, offset, length, available }),
+    }
+}
+
+/// Stands for an operand that is not there: it overlaps none.
+const ABSENT: Span = Span::work(0, 0);
+
+impl<'a> Cpu<'a> {
+    /// A backend whose spans point into these three.
+    pub fn new(work: &'a mut [f32], constant: &'a [f32], samples: &'a [u8]) -> Self {
+        Self { work, constant, samples }
+    }
+
+    /// The slices that `spans` of work memory name: for computing in lent memory what no method of [`Backend`] does.
+    ///
+    /// # Errors
+    /// [`Error::Bounds`] when a span reaches past the memory, [`Error::Overlap`] when two of them share elements,
+    /// [`Error::Space`] when one lies in another memory.
+    pub fn slices_mut<const N: usize>(&mut self, spans: [Span; N]) -> Result<[&mut [f32]; N], Error> {
+        let mut ranges = [const { 0..0 }; N];
+        for (range_of, span) in ranges.iter_mut().zip(spans) {
+            match span.space {
+                Space::Work if span.length > 0 => *range_of = range(span, self.work.len())?,
+                Space::Work => {}
+                found => return Err(Error::Space { found }),
+            }
+        }
+        self.work.get_disjoint_mut(ranges).map_err(|_| Error::Overlap)
+    }
+
+    /// As [`Cpu::slices_mut`], but spans may also lie in constant memory.
+    fn operands<const N: usize>(&mut self, spans: [Span; N]) -> Result<[Operand<'_>; N], Error> {
+        let constant = self.constant;
+        let mut found = [None; N];
+        for (found, span) in found.iter_mut().zip(spans) {
+            if span.space == Space::Constant {
+                *found = constant.get(range(span, constant.len())?);
+            }
+        }
+        let work = spans.map(|span| if span.space == Space::Constant { ABSENT } else { span });
+        let mut found = found.into_iter();
+        Ok(self.slices_mut(work)?.map(|slice| match found.next().flatten() {
+            Some(constant) => Operand::Constant(constant),
+            None => Operand::Work(slice),
+        }))
+    }
+
+    fn sample_bytes(&self, span: Span) -> Result<&'a [u8], Error> {
+        match span.space {
+            Space::Samples => Ok(self.samples.get(range(span, self.samples.len())?).unwrap_or_default()),
+            found => Err(Error::Space { found }),
+        }
+    }
+}
+
+/// Calls `each` with the spans of one output gradient after the other.
+fn for_streams<const N: usize>(
+    streams: [&[Span]; N],
+    mut each: impl FnMut([Span; N]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let count = streams.first().map_or(0, |first| first.len());
+    for spans in streams {
+        expect("each list of streams", count, spans.len())?;
+    }
+    for stream in 0..count {
+        each(streams.map(|spans| spans.get(stream).copied().unwrap_or(ABSENT)))?;
+    }
+    Ok(())
+}
+
+/// A label stored as a number.
+fn class(label: f32, classes: usize) -> Result<usize, Error> {
+    if label >= 0.0 && label < classes as f32 { Ok(label as usize) } else { Err(Error::Label { label, classes }) }
+}
+
+impl Backend for Cpu<'_> {
+    type Error = Error;
+
+    fn write(&mut self, to: Span, values: &[f32]) -> Result<(), Error> {
+        let [to] = self.slices_mut([to])?;
+        expect("values", to.len(), values.len())?;
+        to.iter_mut().zip(values).for_each(|(to, value)| *to = *value);
+        Ok(())
+    }
+
+    fn read(&mut self, values: &mut [f32], from: Span) -> Result<(), Error> {
+        let [from] = self.operands([from])?.map(Operand::read);
+        expect("values", from.len(), values.len())?;
+        values.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        Ok(())
+    }
+
+    fn fill(&mut self, to: Span, value: f32) -> Result<(), Error> {
+        let [to] = self.slices_mut([to])?;
+        to.fill(value);
+        Ok(())
+    }
+
+    fn copy(&mut self, to: Span, from: Span) -> Result<(), Error> {
+        let [to, from] = self.operands([to, from])?;
+        let (to, from) = (to.written()?, from.read());
+        expect("from", to.len(), from.len())?;
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        Ok(())
+    }
+
+    fn gather(&mut self, batch: &Batch, rows: Span, samples: &Samples) -> Result<(), Error> {
+        let (pictures, classes) = (self.sample_bytes(samples.images)?, self.sample_bytes(samples.labels)?);
+        let size = samples.image.len();
+        expect("images", classes.len().saturating_mul(size), pictures.len())?;
+        let [head, tail] = batch.weights;
+        let spans = [batch.images, batch.labels, head, tail, rows, samples.normalization];
+        let [images, labels, head, tail, rows, normalization] = self.operands(spans)?;
+        let (images, labels) = (images.written()?, labels.written()?);
+        let (head, tail, rows) = (head.written()?, tail.written()?, rows.read());
+        let count = whole_rows("rows", rows.len(), Row::WORDS)?;
+        expect("images", count.saturating_mul(size), images.len())?;
+        for written in [&*labels, &*head, &*tail] {
+            expect("labels and weights", count, written.len())?;
+        }
+        let (rows, _) = rows.as_chunks();
+        let normalization = normalization.read();
+        let outputs = images.chunks_exact_mut(size.max(1)).zip(labels).zip(head).zip(tail);
+        for ((((image, label), head), tail), row) in outputs.zip(rows) {
+            let row = Row::decode(row);
+            let index = row.index as usize;
+            let (Some(picture), Some(class)) = (pictures.chunks_exact(size.max(1)).nth(index), classes.get(index))
+            else {
+                return Err(Error::Sample { index, samples: classes.len() });
+            };
+            ops::gather(image, picture, samples.image, &row, normalization)?;
+            *label = f32::from(*class);
+            [*head, *tail] = row.weights;
+        }
+        Ok(())
+    }
+
+    fn axpy(&mut self, y: Span, alpha: f32, x: Span) -> Result<(), Error> {
+        let [y, x] = self.operands([y, x])?;
+        ops::axpy(y.written()?, alpha, x.read())
+    }
+
+    fn ascend(&mut self, point: Span, params: Span, radius: f32) -> Result<(), Error> {
+        let [point, params] = self.operands([point, params])?;
+        ops::ascend(point.written()?, params.read(), radius)
+    }
+
+    fn sgd(&mut self, params: Span, velocity: Span, outcome: &Outcome, gradient: Span, sgd: &Sgd) -> Result<(), Error> {
+        let spans = [params, velocity, outcome.squared_norm, outcome.failure, gradient];
+        let [params, velocity, squared_norm, failure, gradient] = self.slices_mut(spans)?;
+        expect("squared_norm", 1, squared_norm.len())?;
+        expect("failure", 1, failure.len())?;
+        let norm = ops::sgd(params, velocity, gradient, sgd)?;
+        squared_norm.fill(norm);
+        for failure in failure.iter_mut().filter(|failure| **failure == 0.0 && !norm.is_finite()) {
+            *failure = outcome.number;
+        }
+        Ok(())
+    }
+
+    fn linear_forward(&mut self, y: Span, x: Span, weight: Span, bias: Span) -> Result<(), Error> {
+        let [y, x, weight, bias] = self.operands([y, x, weight, bias])?;
+        ops::linear_forward(y.written()?, x.read(), weight.read(), bias.read())
+    }
+
+    fn linear_backward_input(
+        &mut self,
+        dx: &[Span],
+        dy: &[Span],
+        weight: Span,
+        outputs: usize,
+        accumulate: bool,
+    ) -> Result<(), Error> {
+        for_streams([dx, dy], |[dx, dy]| {
+            let [dx, dy, weight] = self.operands([dx, dy, weight])?;
+            ops::linear_backward_input(dx.written()?, dy.read(), weight.read(), outputs, accumulate)
+        })
+    }
+
+    fn linear_backward_weight(&mut self, dweight: &[Span], dbias: &[Span], x: Span, dy: &[Span]) -> Result<(), Error> {
+        for_streams([dweight, dbias, dy], |[dweight, dbias, dy]| {
+            let [dweight, dbias, x, dy] = self.operands([dweight, dbias, x, dy])?;
+            ops::linear_backward_weight(dweight.written()?, dbias.written()?, x.read(), dy.read())
+        })
+    }
+
+    fn conv2d_forward(&mut self, y: Span, x: Span, weight: Span, conv: &Conv2d) -> Result<(), Error> {
+        let [y, x, weight] = self.operands([y, x, weight])?;
+        ops::conv2d_forward(y.written()?, x.read(), weight.read(), conv)
+    }
+
+    fn conv2d_backward_input(
+        &mut self,
+        dx: &[Span],
+        dy: &[Span],
+        weight: Span,
+        conv: &Conv2d,
+        accumulate: bool,
+    ) -> Result<(), Error> {
+        for_streams([dx, dy], |[dx, dy]| {
+            let [dx, dy, weight] = self.operands([dx, dy, weight])?;
+            ops::conv2d_backward_input(dx.written()?, dy.read(), weight.read(), conv, accumulate)
+        })
+    }
+
+    fn conv2d_backward_weight(&mut self, dweight: &[Span], x: Span, dy: &[Span], conv: &Conv2d) -> Result<(), Error> {
+        for_streams([dweight, dy], |[dweight, dy]| {
+            let [dweight, x, dy] = self.operands([dweight, x, dy])?;
+            ops::conv2d_backward_weight(dweight.written()?, x.read(), dy.read(), conv)
+        })
+    }
+
+    fn batch_norm_forward(
+        &mut self,
+        y: Span,
+        saved: Span,
+        running: Option<Span>,
+        x: Span,
+        weight: Span,
+        bias: Span,
+        residual: Option<Span>,
+        relu: bool,
+    ) -> Result<(), Error> {
+        let spans = [y, saved, running.unwrap_or(ABSENT), x, weight, bias, residual.unwrap_or(ABSENT)];
+        let [y, saved, moved, x, weight, bias, added] = self.operands(spans)?;
+        let (y, saved) = (y.written()?, saved.written()?);
+        let moved = running.map(|_| moved.written()).transpose()?;
+        let added = residual.map(|_| added.read());
+        ops::batch_norm_forward(y, saved, moved, x.read(), weight.read(), bias.read(), added, relu)
+    }
+
+    fn batch_norm_inference(
+        &mut self,
+        y: Span,
+        x: Span,
+        weight: Span,
+        bias: Span,
+        running: Span,
+        residual: Option<Span>,
+        relu: bool,
+    ) -> Result<(), Error> {
+        let spans = [y, x, weight, bias, running, residual.unwrap_or(ABSENT)];
+        let [y, x, weight, bias, running, added] = self.operands(spans)?;
+        let added = residual.map(|_| added.read());
+        ops::batch_norm_inference(y.written()?, x.read(), weight.read(), bias.read(), running.read(), added, relu)
+    }
+
+    fn batch_norm_backward(
+        &mut self,
+        dx: &[Span],
+        dweight: &[Span],
+        dbias: &[Span],
+        dy: &[Span],
+        y: Span,
+        x: Span,
+        weight: Span,
+        saved: Span,
+        relu: bool,
+        _residual: bool,
+        accumulate: bool,
+    ) -> Result<(), Error> {
+        for_streams([dx, dweight, dbias, dy], |[dx, dweight, dbias, dy]| {
+            let [dx, dweight, dbias, dy, y, x, weight, saved] =
+                self.operands([dx, dweight, dbias, dy, y, x, weight, saved])?;
+            let (dx, dweight, dbias, dy) = (dx.written()?, dweight.written()?, dbias.written()?, dy.written()?);
+            let (y, x, weight, saved) = (y.read(), x.read(), weight.read(), saved.read());
+            ops::batch_norm_backward(dx, dweight, dbias, dy, y, x, weight, saved, relu, accumulate)
+        })
+    }
+
+    fn relu_forward(&mut self, y: Span, x: Span) -> Result<(), Error> {
+        let [y, x] = self.operands([y, x])?;
+        ops::relu_forward(y.written()?, x.read())
+    }
+
+    fn relu_backward(&mut self, dx: &[Span], dy: &[Span], y: Span, accumulate: bool) -> Result<(), Error> {
+        for_streams([dx, dy], |[dx, dy]| {
+            let [dx, dy, y] = self.operands([dx, dy, y])?;
+            ops::relu_backward(dx.written()?, dy.read(), y.read(), accumulate)
+        })
+    }
+
+    fn shortcut_forward(&mut self, y: Span, x: Span, input: Shape, output: Shape) -> Result<(), Error> {
+        let [y, x] = self.operands([y, x])?;
+        ops::shortcut_forward(y.written()?, x.read(), input, output)
+    }
+
+    fn shortcut_backward(
+        &mut self,
+        dx: &[Span],
+        dy: &[Span],
+        input: Shape,
+        output: Shape,
+        accumulate: bool,
+    ) -> Result<(), Error> {
+        for_streams([dx, dy], |[dx, dy]| {
+            let [dx, dy] = self.operands([dx, dy])?;
+            ops::shortcut_backward(dx.written()?, dy.read(), input, output, accumulate)
+        })
+    }
+
+    fn global_average_pool_forward(&mut self, y: Span, x: Span, input: Shape) -> Result<(), Error> {
+        let [y, x] = self.operands([y, x])?;
+        ops::global_average_pool_forward(y.written()?, x.read(), input)
+    }
+
+    fn global_average_pool_backward(
+        &mut self,
+        dx: &[Span],
+        dy: &[Span],
+        input: Shape,
+        accumulate: bool,
+    ) -> Result<(), Error> {
+        for_streams([dx, dy], |[dx, dy]| {
+            let [dx, dy] = self.operands([dx, dy])?;
+            ops::global_average_pool_backward(dx.written()?, dy.read(), input, accumulate)
+        })
+    }
+
+    fn cross_entropy(
+        &mut self,
+        dlogits: &[Span],
+        losses: &[Span],
+        logits: Span,
+        labels: Span,
+        weights: &[Span],
+        terms: &Terms,
+    ) -> Result<(), Error> {
+        let Terms { scale, shift, margin, focal } = *terms;
+        for_streams([dlogits, losses, weights], |[dlogits, losses, weights]| {
+            let [dlogits, loss, logits, labels, weights, scale, shift, margin] =
+                self.operands([dlogits, losses, logits, labels, weights, scale, shift, margin])?;
+            let tables = LossTables { scale: scale.read(), shift: shift.read(), margin: margin.read(), focal };
+            let classes = tables.scale.len();
+            let (dlogits, loss, labels) = (dlogits.written()?, loss.written()?, labels.read());
+            let (logits, weights) = (logits.read(), weights.read());
+            let rows = whole_rows("logits", logits.len(), classes)?;
+            expect("dlogits", logits.len(), dlogits.len())?;
+            expect("labels", rows, labels.len())?;
+            expect("weights", rows, weights.len())?;
+            expect("losses", 1, loss.len())?;
+            let outputs = dlogits.chunks_exact_mut(classes.max(1)).zip(logits.chunks_exact(classes.max(1)));
+            let mut total = 0.0;
+            for (((dlogits, logits), label), weight) in outputs.zip(labels).zip(weights) {
+                total += ops::cross_entropy(dlogits, logits, class(*label, classes)?, &tables, *weight)?;
+            }
+            loss.fill(total);
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlap_bounds_and_spaces_are_errors() {
+        let (mut work, constant) = ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0]);
+        let mut cpu = Cpu::new(&mut work, &constant, &[]);
+        let frozen = Span { space: Space::Constant, offset: 0, length: 2 };
+        assert_eq!(cpu.axpy(Span::work(0, 2), 1.0, Span::work(1, 2)), Err(Error::Overlap));
+        assert!(matches!(cpu.fill(Span::work(3, usize::MAX), 1.0), Err(Error::Bounds { .. })));
+        assert!(matches!(cpu.axpy(Span::work(0, 2), 1.0, Span { offset: 1, ..frozen }), Err(Error::Bounds { .. })));
+        assert_eq!(cpu.fill(frozen, 1.0), Err(Error::Space { found: Space::Constant }));
+        assert_eq!(cpu.copy(frozen, Span::work(0, 2)), Err(Error::Space { found: Space::Constant }));
+        cpu.axpy(Span::work(1, 2), 2.0, frozen).unwrap();
+        assert_eq!(work, [1.0, 12.0, 15.0, 4.0]);
+    }
+
+    #[test]
+    fn an_infinite_gradient_changes_nothing_and_leaves_its_number() {
+        let mut work = [1.0, 2.0, 3.0, 4.0, f32::INFINITY, 1.0, 9.0, 0.0];
+        let mut cpu = Cpu::new(&mut work, &[], &[]);
+        let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.1, nesterov: false };
+        for number in [3.0, 4.0] {
+            let outcome = Outcome { squared_norm: Span::work(6, 1), failure: Span::work(7, 1), number };
+            cpu.sgd(Span::work(0, 2), Span::work(2, 2), &outcome, Span::work(4, 2), &sgd).unwrap();
+        }
+        assert_eq!(work, [1.0, 2.0, 3.0, 4.0, f32::INFINITY, 1.0, f32::INFINITY, 3.0]);
+    }
+
+    #[test]
+    fn gather_takes_rows_of_the_table() {
+        let mut work = [0.0; 24];
+        let bytes = [10, 20, 30, 40, 1, 2];
+        let image = Shape::new(1, 2, 1);
+        let samples = Samples {
+            images: Span::samples(0, 4),
+            labels: Span::samples(4, 2),
+            image,
+            normalization: Span::work(8, 2),
+        };
+        let weights = [Span::work(5, 1), Span::work(6, 1)];
+        let batch = Batch { images: Span::work(0, 2), labels: Span::work(4, 1), weights };
+        let row = Row { index: 1, top: 0, left: 1, flip: true, weights: [0.25, 0.5] };
+        let mut cpu = Cpu::new(&mut work, &[], &bytes);
+        cpu.write(Span::work(8, 2), &[2.0, 0.5]).unwrap();
+        cpu.write(Span::work(10, 4), &row.encode()).unwrap();
+        cpu.write(Span::work(14, 4), &Row { index: 2, ..row }.encode()).unwrap();
+        cpu.gather(&batch, Span::work(10, 4), &samples).unwrap();
+        let missing = cpu.gather(&batch, Span::work(14, 4), &samples);
+        assert_eq!(missing, Err(Error::Sample { index: 2, samples: 2 }));
+        assert_eq!(work[..7], [14.0, -1.0, 0.0, 0.0, 2.0, 0.25, 0.5]);
+    }
+
+    #[test]
+    fn cross_entropy_refuses_labels_that_are_no_class() {
+        for label in [2.0, -1.0, f32::NAN] {
+            let mut work = [0.0, 0.0, label, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+            let mut cpu = Cpu::new(&mut work, &[], &[]);
+            let terms =
+                Terms { scale: Span::work(4, 2), shift: Span::work(6, 2), margin: Span::work(8, 2), focal: 0.0 };
+            let (dlogits, losses) = ([Span::work(10, 2)], [Span::work(12, 1)]);
+            let (logits, labels) = (Span::work(0, 2), Span::work(2, 1));
+            let result = cpu.cross_entropy(&dlogits, &losses, logits, labels, &[Span::work(3, 1)], &terms);
+            assert!(matches!(result, Err(Error::Label { classes: 2, .. })));
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Batch normalisation, with an optional residual input and rectifier.
+
+use super::activation::rectified;
+use super::reduce::{LANES, lanes, sum};
+use super::{expect, put, whole_rows};
+use crate::error::Error;
+
+/// Added to variances.
+const EPSILON: f32 = 1e-5;
+/// How far running statistics move towards a batch's.
+const MOMENTUM: f32 = 0.1;
+
+/// Numbers of [`LANES`] channels.
+type Lanes = [f32; LANES];
+
+/// Checks the lengths that all three share and returns the number of values a channel has.
+fn check(y: usize, x: usize, weight: usize, bias: usize, statistics: usize) -> Result<usize, Error> {
+    let values = whole_rows("x", x, weight)?;
+    expect("y", x, y)?;
+    expect("bias", weight, bias)?;
+    expect("statistics", weight.saturating_mul(2), statistics)?;
+    Ok(values)
+}
+
+/// Lane by lane `f(a, b)`.
+#[inline(always)]
+fn combine(a: Lanes, b: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
+    let mut result = a;
+    result.iter_mut().zip(b).for_each(|(a, b)| *a = f(*a, b));
+    result
+}
+
+/// Batch normalisation of each channel with the batch's own statistics.
+///
+/// `y = relu?(weight * (x - mean) / sqrt(var + 1e-5) + bias + residual?)` with the mean and the biased variance, taken
+/// in two passes, over all `m` pixels of a channel.
+///
+/// | argument   | shape           | meaning                                                                     |
+/// |------------|-----------------|-----------------------------------------------------------------------------|
+/// | `y`        | `[m][channels]` | overwritten                                                                 |
+/// | `saved`    | `[2][channels]` | overwritten with `mean` and `1 / sqrt(var + 1e-5)`                          |
+/// | `running`  | `[2][channels]` | if given, moves by 0.1 towards the mean and the unbiased variance           |
+/// | `x`        | `[m][channels]` |                                                                             |
+/// | `weight`   | `[channels]`    |                                                                             |
+/// | `bias`     | `[channels]`    |                                                                             |
+/// | `residual` | `[m][channels]` | added before the rectifier                                                  |
+///
+/// A channel with a single value, or whose statistics are not finite, leaves `running` as it is.
+///
+/// # Errors
+/// [`Error::Length`] when the slices do not fit together.
+///
+/// # Source
+/// Ioffe and Szegedy 2015, algorithm 1; running statistics as PyTorch's.
+pub fn batch_norm_forward(
+    y: &mut [f32],
+    saved: &mut [f32],
+    running: Option<&mut [f32]>,
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    residual: Option<&[f32]>,
+    relu: bool,
+) -> Result<(), Error> {
+    let values = check(y.len(), x.len(), weight.len(), bias.len(), saved.len())?;
+    expect("residual", x.len(), residual.map_or(x.len(), <[f32]>::len))?;
+    expect("running", saved.len(), running.as_ref().map_or(saved.len(), |running| running.len()))?;
+    let Some((means, factors)) = saved.split_at_mut_checked(weight.len()) else { return Ok(()) };
+    statistics(means, factors, x, values);
+    if let Some((mean, variance)) = running.and_then(|running| running.split_at_mut_checked(weight.len())) {
+        move_running(mean, variance, means, factors, values);
+    }
+    factors.iter_mut().for_each(|factor| *factor = inverse_deviation(*factor));
+    normalize(y, x, (means, factors), |factor| factor, weight, bias, residual, relu);
+    Ok(())
+}
+
+/// Each channel's mean and biased variance.
+fn statistics(means: &mut [f32], variances: &mut [f32], x: &[f32], values: usize) {
+    let channels = means.len().max(1);
+    let count = values as f64;
+    for (block, (means, variances)) in means.chunks_mut(LANES).zip(variances.chunks_mut(LANES)).enumerate() {
+        let at = block * LANES;
+        let [mean] = sum(x.chunks_exact(channels).map(|x| [lanes(x, at)]));
+        let mean = mean.map(|sum| (sum / count) as f32);
+        let [variance] = sum(x.chunks_exact(channels).map(|x| [combine(lanes(x, at), mean, squared_difference)]));
+        means.iter_mut().zip(mean).for_each(|(to, mean)| *to = mean);
+        variances.iter_mut().zip(variance).for_each(|(to, sum)| *to = (sum / count) as f32);
+    }
+}
+
+fn squared_difference(a: f32, b: f32) -> f32 {
+    (a - b) * (a - b)
+}
+
+/// Moves the running statistics towards those of a batch with `values` a channel.
+fn move_running(mean: &mut [f32], variance: &mut [f32], means: &[f32], variances: &[f32], values: usize) {
+    if values < 2 {
+        return;
+    }
+    let unbiased = values as f32 / (values - 1) as f32;
+    for (((mean, variance), batch_mean), batch_variance) in mean.iter_mut().zip(variance).zip(means).zip(variances) {
+        if batch_mean.is_finite() && batch_variance.is_finite() {
+            *mean = (1.0 - MOMENTUM) * *mean + MOMENTUM * batch_mean;
+            *variance = (1.0 - MOMENTUM) * *variance + MOMENTUM * (batch_variance * unbiased);
+        }
+    }
+}
+
+fn inverse_deviation(variance: f32) -> f32 {
+    1.0 / libm::sqrtf(variance + EPSILON)
+}
+
+/// `y = relu?(weight * (x - mean) * factor(spread) + bias + residual?)`.
+fn normalize(
+    y: &mut [f32],
+    x: &[f32],
+    (means, spreads): (&[f32], &[f32]),
+    factor: fn(f32) -> f32,
+    weight: &[f32],
+    bias: &[f32],
+    residual: Option<&[f32]>,
+    relu: bool,
+) {
+    let channels = weight.len().max(1);
+    for at in (0..weight.len()).step_by(LANES) {
+        let scale = combine(lanes(weight, at), lanes(spreads, at), |weight, spread| weight * factor(spread));
+        let (mean, bias) = (lanes(means, at), lanes(bias, at));
+        for (row, (y, x)) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)).enumerate() {
+            let centred = combine(lanes(x, at), mean, |x, mean| x - mean);
+            let mut result = combine(combine(centred, scale, |x, scale| x * scale), bias, |x, bias| x + bias);
+            if let Some(residual) = residual {
+                let residual = residual.get(row * channels..).unwrap_or_default();
+                result = combine(result, lanes(residual, at), |x, residual| x + residual);
+            }
+            store(y, at, if relu { result.map(rectified) } else { result }, false);
+        }
+    }
+}
+
+/// Puts lanes into a row from `at` on, as far as it reaches.
+#[inline(always)]
+fn store(row: &mut [f32], at: usize, values: Lanes, accumulate: bool) {
+    let rest = row.get_mut(at..).unwrap_or_default();
+    match rest.first_chunk_mut::<LANES>() {
+        Some(full) => full.iter_mut().zip(values).for_each(|(to, value)| put(to, value, accumulate)),
+        None => rest.iter_mut().zip(values).for_each(|(to, value)| put(to, value, accumulate)),
+    }
+}
+
+/// [`batch_norm_forward`] with the running statistics in place of the batch's.
+///
+/// `running` is `[2][channels]`, mean and variance; the other shapes as there.
+///
+/// # Errors
+/// [`Error::Length`] when the slices do not fit together.
+pub fn batch_norm_inference(
+    y: &mut [f32],
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    running: &[f32],
+    residual: Option<&[f32]>,
+    relu: bool,
+) -> Result<(), Error> {
+    check(y.len(), x.len(), weight.len(), bias.len(), running.len())?;
+    expect("residual", x.len(), residual.map_or(x.len(), <[f32]>::len))?;
+    if let Some(statistics) = running.split_at_checked(weight.len()) {
+        normalize(y, x, statistics, inverse_deviation, weight, bias, residual, relu);
+    }
+    Ok(())
+}
+
+/// The gradients of [`batch_norm_forward`].
+///
+/// With `masked = relu ? (y > 0 ? dy : 0) : dy`, `xhat = (x - mean) * inv_std` and `m` values a channel:
+/// `dbias += sum masked`, `dweight += sum masked * xhat`,
+/// `dx = weight * inv_std * (masked - sum masked / m - xhat * sum(masked * xhat) / m)`, added to `dx` when `accumulate`
+/// is set. On return `dy` holds `masked`, the gradient with respect to the residual.
+///
+/// | argument  | shape           | meaning                                   |
+/// |-----------|-----------------|-------------------------------------------|
+/// | `dx`      | `[m][channels]` | overwritten or added to                   |
+/// | `dweight` | `[channels]`    | added to                                  |
+/// | `dbias`   | `[channels]`    | added to                                  |
+/// | `dy`      | `[m][channels]` | overwritten with `masked`                 |
+/// | `y`       | `[m][channels]` | output of the forward pass                |
+/// | `x`       | `[m][channels]` | its input                                 |
+/// | `weight`  | `[channels]`    |                                           |
+/// | `saved`   | `[2][channels]` | what the forward pass saved               |
+///
+/// # Errors
+/// [`Error::Length`] when the slices do not fit together.
+pub fn batch_norm_backward(
+    dx: &mut [f32],
+    dweight: &mut [f32],
+    dbias: &mut [f32],
+    dy: &mut [f32],
+    y: &[f32],
+    x: &[f32],
+    weight: &[f32],
+    saved: &[f32],
+    relu: bool,
+    accumulate: bool,
+) -> Result<(), Error> {
+    let values = check(y.len(), x.len(), weight.len(), dbias.len(), saved.len())?;
+    expect("dx", x.len(), dx.len())?;
+    expect("dy", x.len(), dy.len())?;
+    expect("dweight", weight.len(), dweight.len())?;
+    let Some((means, factors)) = saved.split_at_checked(weight.len()) else { return Ok(()) };
+    if relu {
+        mask(dy, y);
+    }
+    let channels = weight.len().max(1);
+    for (block, (dweight, dbias)) in dweight.chunks_mut(LANES).zip(dbias.chunks_mut(LANES)).enumerate() {
+        let at = block * LANES;
+        let (mean, factor) = (lanes(means, at), lanes(factors, at));
+        let xhat = |x: &[f32]| combine(combine(lanes(x, at), mean, |x, mean| x - mean), factor, |x, factor| x * factor);
+        let pixels = dy.chunks_exact(channels).zip(x.chunks_exact(channels));
+        let [dy_sum, dy_xhat_sum] = sum(pixels.map(|(dy, x)| {
+            let dy = lanes(dy, at);
+            [dy, combine(dy, xhat(x), |dy, xhat| dy * xhat)]
+        }));
+        dbias.iter_mut().zip(dy_sum).for_each(|(dbias, sum)| *dbias += sum as f32);
+        dweight.iter_mut().zip(dy_xhat_sum).for_each(|(dweight, sum)| *dweight += sum as f32);
+        let [dy_mean, slope] = [dy_sum, dy_xhat_sum].map(|sums| sums.map(|sum| (sum / values as f64) as f32));
+        let scale = combine(lanes(weight, at), factor, |weight, factor| weight * factor);
+        for ((dx, dy), x) in dx.chunks_exact_mut(channels).zip(dy.chunks_exact(channels)).zip(x.chunks_exact(channels))
+        {
+            let centred = combine(lanes(dy, at), dy_mean, |dy, mean| dy - mean);
+            let straight = combine(centred, combine(xhat(x), slope, |xhat, slope| xhat * slope), |dy, fit| dy - fit);
+            store(dx, at, combine(straight, scale, |dy, scale| dy * scale), accumulate);
+        }
+    }
+    Ok(())
+}
+
+/// `dy = y > 0 ? dy : 0`, in place.
+fn mask(dy: &mut [f32], y: &[f32]) {
+    for (dy, y) in dy.iter_mut().zip(y) {
+        *dy = if *y > 0.0 { *dy } else { 0.0 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Vec, assert_close, differences, numbers, wide};
+    use super::*;
+
+    /// Mean and biased variance of a channel.
+    fn moments(x: &[f64], channels: usize, c: usize) -> (f64, f64) {
+        let values = || x.iter().skip(c).step_by(channels);
+        let count = values().count() as f64;
+        let mean = values().sum::<f64>() / count;
+        (mean, values().map(|x| (x - mean) * (x - mean)).sum::<f64>() / count)
+    }
+
+    /// `relu(bn(x) + residual)`.
+    fn forward(x: &[f64], weight: &[f64], bias: &[f64], residual: &[f64]) -> Vec<f64> {
+        let channels = weight.len();
+        let moments: Vec<_> = (0..channels).map(|c| moments(x, channels, c)).collect();
+        let one = |(at, x): (usize, &f64)| {
+            let (mean, variance) = moments[at % channels];
+            let xhat = (x - mean) / libm::sqrt(variance + 1e-5);
+            (weight[at % channels] * xhat + bias[at % channels] + residual[at]).max(0.0)
+        };
+        x.iter().enumerate().map(one).collect()
+    }
+
+    #[test]
+    fn batch_norm_and_its_gradients_follow_the_formula() {
+        for (values, channels) in [(2, 1), (5, 3), (9, 16), (7, 19), (130, 2)] {
+            let x = numbers(1, values * channels);
+            let (weight, bias, residual) = (numbers(2, channels), numbers(3, channels), numbers(4, x.len()));
+            let (mut y, mut saved, mut running) = (x.clone(), numbers(5, 2 * channels), numbers(6, 2 * channels));
+            let mut moved = wide(&running);
+            let [wide_x, wide_weight, wide_bias, wide_residual] = [&x, &weight, &bias, &residual].map(|v| wide(v));
+            for c in 0..channels {
+                let (mean, variance) = moments(&wide_x, channels, c);
+                moved[c] = 0.9 * moved[c] + 0.1 * mean;
+                let unbiased = variance * values as f64 / (values - 1) as f64;
+                moved[channels + c] = 0.9 * moved[channels + c] + 0.1 * unbiased;
+            }
+            let added = Some(&*residual);
+            batch_norm_forward(&mut y, &mut saved, Some(&mut running), &x, &weight, &bias, added, true).unwrap();
+            assert_close(&y, &forward(&wide_x, &wide_weight, &wide_bias, &wide_residual), 1e-5);
+            assert_close(&running, &moved, 1e-5);
+
+            let dy = numbers(7, x.len());
+            let loss = |y: Vec<f64>| y.iter().zip(&dy).map(|(y, dy)| y * f64::from(*dy)).sum::<f64>();
+            let (mut dx, mut masked) = (numbers(8, x.len()), dy.clone());
+            let (mut dweight, mut dbias) = (weight.iter().map(|_| 0.0).collect::<Vec<_>>(), bias.clone());
+            dbias.fill(0.0);
+            batch_norm_backward(&mut dx, &mut dweight, &mut dbias, &mut masked, &y, &x, &weight, &saved, true, false)
+                .unwrap();
+            let of_x = differences(&wide_x, |x| loss(forward(x, &wide_weight, &wide_bias, &wide_residual)));
+            let of_weight = differences(&wide_weight, |w| loss(forward(&wide_x, w, &wide_bias, &wide_residual)));
+            let of_bias = differences(&wide_bias, |b| loss(forward(&wide_x, &wide_weight, b, &wide_residual)));
+            let of_residual = differences(&wide_residual, |r| loss(forward(&wide_x, &wide_weight, &wide_bias, r)));
+            // With two values a channel, dx is what is left of two numbers that cancel.
+            assert_close(&dx, &of_x, if values == 2 { 1e-2 } else { 1e-4 });
+            assert_close(&dweight, &of_weight, 1e-4);
+            assert_close(&dbias, &of_bias, 1e-4);
+            assert_close(&masked, &of_residual, 1e-4);
+        }
+    }
+
+    #[test]
+    fn inference_uses_the_running_statistics() {
+        let (mut y, x) = ([0.0; 4], [1.0, 2.0, 3.0, 4.0]);
+        let running = [1.0, 2.0, 4.0 - 1e-5, 1.0 - 1e-5];
+        batch_norm_inference(&mut y, &x, &[2.0, 3.0], &[0.5, -1.0], &running, None, true).unwrap();
+        assert_close(&y, &[0.5, 0.0, 2.5, 5.0], 1e-6);
+    }
+
+    #[test]
+    fn statistics_of_many_pixels_are_accurate() {
+        let x: Vec<f32> = numbers(1, 131_072).iter().map(|x| x + 3.0).collect();
+        let (mut y, mut saved) = (x.clone(), [0.0; 2]);
+        batch_norm_forward(&mut y, &mut saved, None, &x, &[1.0], &[0.0], None, false).unwrap();
+        let (mean, variance) = moments(&wide(&x), 1, 0);
+        assert_close(&saved[..1], &[mean], 2e-7);
+        assert_close(&saved[1..], &[1.0 / libm::sqrt(variance + 1e-5)], 1e-6);
+    }
+
+    #[test]
+    fn a_single_value_does_not_move_the_running_statistics() {
+        let (mut y, mut saved, mut running) = ([0.0], [0.0; 2], [0.5, 2.0]);
+        batch_norm_forward(&mut y, &mut saved, Some(&mut running), &[3.0], &[1.0], &[0.25], None, false).unwrap();
+        assert_eq!((y, running), ([0.25], [0.5, 2.0]));
+    }
+}

@@ -1,0 +1,436 @@
+//! Two-dimensional convolutions; a linear layer is one with a 1 x 1 kernel over a row of samples.
+
+use core::ops::Range;
+
+use super::tile::{PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, outer, width};
+use super::{expect, part, whole_rows};
+use crate::backend::Conv2d;
+use crate::error::Error;
+
+/// Outputs whose weights are transposed at a time.
+const DEPTH: usize = 16;
+
+fn check(y: usize, x: usize, weight: usize, conv: &Conv2d) -> Result<(), Error> {
+    let Conv2d { input, output, kernel, stride, padding } = *conv;
+    if Conv2d::new(input, output.channels, kernel, stride, padding)? != *conv {
+        return Err(Error::Image { what: "a convolution", found: (output.height, output.width, output.channels) });
+    }
+    let images = whole_rows("x", x, input.len())?;
+    expect("y", images.saturating_mul(output.len()), y)?;
+    expect("weight", conv.weights(), weight)
+}
+
+/// The kernel positions at which output `position` of a side meets the input of `size`.
+fn taps(position: usize, size: usize, conv: &Conv2d) -> Range<usize> {
+    let start = position * conv.stride;
+    conv.padding.saturating_sub(start)..(size + conv.padding).saturating_sub(start).min(conv.kernel)
+}
+
+/// The positions of a side of `outputs` at which kernel position `tap` meets the input of `size`.
+fn positions(tap: usize, size: usize, outputs: usize, conv: &Conv2d) -> Range<usize> {
+    let stride = conv.stride.max(1);
+    let first = conv.padding.saturating_sub(tap).div_ceil(stride);
+    let last = (size + conv.padding).saturating_sub(tap).div_ceil(stride);
+    first..last.min(outputs)
+}
+
+/// Two-dimensional convolution without bias.
+///
+/// `y[n][i][j][o] = sum_{a,b,c} x[n][i*stride+a-padding][j*stride+b-padding][c] * weight[a][b][c][o]`, where pixels
+/// outside `x` count as zero.
+///
+/// | argument | shape                         | meaning                     |
+/// |----------|-------------------------------|-----------------------------|
+/// | `y`      | `[n]` images of `conv.output` | overwritten                 |
+/// | `x`      | `[n]` images of `conv.input`  |                             |
+/// | `weight` | `[kernel][kernel][in][out]`   |                             |
+/// | `conv`   |                               | as [`Conv2d::new`] makes it |
+///
+/// # Errors
+/// [`Error::Length`] when a slice does not fit `conv`, [`Error::Image`] when `conv` contradicts itself.
+pub fn conv2d_forward(y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d) -> Result<(), Error> {
+    check(y.len(), x.len(), weight.len(), conv)?;
+    forward(y, x, weight, None, conv);
+    Ok(())
+}
+
+/// [`conv2d_forward`] with checked lengths and an optional bias.
+pub(super) fn forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: Option<&[f32]>, conv: &Conv2d) {
+    let images = y.chunks_exact_mut(conv.output.len().max(1)).zip(x.chunks_exact(conv.input.len().max(1)));
+    for (y, x) in images {
+        let mut at = 0;
+        while at < conv.output.channels {
+            let width = width(conv.output.channels - at);
+            if width == WIDE {
+                plane::<WIDE>(y, x, weight, bias, conv, at);
+            } else if width == 4 {
+                plane::<4>(y, x, weight, bias, conv, at);
+            } else {
+                plane::<1>(y, x, weight, bias, conv, at);
+            }
+            at += width;
+        }
+    }
+}
+
+/// Channels `at..at + C` of one output image.
+fn plane<const C: usize>(y: &mut [f32], x: &[f32], weight: &[f32], bias: Option<&[f32]>, conv: &Conv2d, at: usize) {
+    let channels = conv.output.channels.max(1);
+    let start = bias.and_then(|bias| columns(bias, at)).copied().unwrap_or([0.0; C]);
+    for (i, row) in y.chunks_exact_mut((conv.output.width * channels).max(1)).enumerate() {
+        for (tile, y) in row.chunks_mut((PIXELS * channels).max(1)).enumerate() {
+            let mut sums = [start; PIXELS];
+            window(&mut sums, x, weight, conv, (i, tile * PIXELS), at);
+            for (pixel, sums) in y.chunks_exact_mut(channels).zip(sums) {
+                if let Some(pixel) = columns_mut(pixel, at) {
+                    *pixel = sums;
+                }
+            }
+        }
+    }
+}
+
+/// Adds up the output pixels from `(i, j)` on, channels `at..at + C`.
+fn window<const C: usize>(
+    sums: &mut [[f32; C]; PIXELS],
+    x: &[f32],
+    weight: &[f32],
+    conv: &Conv2d,
+    (i, j): (usize, usize),
+    at: usize,
+) {
+    let Conv2d { input, output, kernel, stride, padding } = *conv;
+    let (pitch, taps_a_row) = (input.width * input.channels, kernel * input.channels);
+    let last = j + PIXELS - 1;
+    let inside = last < output.width && j * stride >= padding && last * stride + kernel <= input.width + padding;
+    for a in taps(i, input.height, conv) {
+        let x = part(x, (i * stride + a - padding) * pitch, pitch);
+        let weight = part(weight, a * taps_a_row * output.channels, taps_a_row * output.channels);
+        if inside {
+            // A pixel's taps of one kernel row lie side by side, and so do their weights.
+            let windows = [j, j + 1, j + 2, last].map(|j| part(x, (j * stride - padding) * input.channels, taps_a_row));
+            multiply_all(sums, windows, weight, output.channels, at);
+        } else {
+            border(sums, x, weight, conv, j, at);
+        }
+    }
+}
+
+/// [`window`] for one kernel row, where the picture or the output ends among the pixels.
+fn border<const C: usize>(
+    sums: &mut [[f32; C]; PIXELS],
+    x: &[f32],
+    weight: &[f32],
+    conv: &Conv2d,
+    j: usize,
+    at: usize,
+) {
+    let Conv2d { input, output, kernel, stride, padding } = *conv;
+    let taps = weight.chunks_exact((input.channels * output.channels).max(1));
+    for (b, weight) in taps.take(kernel).enumerate() {
+        let pixels = [j, j + 1, j + 2, j + 3].map(|j| {
+            let column = (j * stride + b).checked_sub(padding)?;
+            let inside = j < output.width && column < input.width;
+            inside.then(|| part(x, column * input.channels, input.channels))
+        });
+        multiply(sums, pixels, weight, output.channels, at);
+    }
+}
+
+/// The gradient of [`conv2d_forward`] with respect to `x`.
+///
+/// `dx[n][h][w][c] = sum dy[n][i][j][o] * weight[a][b][c][o]` over all `i*stride+a-padding = h`,
+/// `j*stride+b-padding = w` and `o`; added to `dx` when `accumulate` is set. Shapes as there.
+///
+/// # Errors
+/// As [`conv2d_forward`].
+pub fn conv2d_backward_input(
+    dx: &mut [f32],
+    dy: &[f32],
+    weight: &[f32],
+    conv: &Conv2d,
+    accumulate: bool,
+) -> Result<(), Error> {
+    check(dy.len(), dx.len(), weight.len(), conv)?;
+    backward_input(dx, dy, weight, conv, accumulate);
+    Ok(())
+}
+
+/// [`conv2d_backward_input`] with checked lengths.
+pub(super) fn backward_input(dx: &mut [f32], dy: &[f32], weight: &[f32], conv: &Conv2d, accumulate: bool) {
+    if !accumulate {
+        dx.fill(0.0);
+    }
+    // Enough images at a time for a transposed block of weights to be worth its making.
+    let images = (256 / conv.output.height.saturating_mul(conv.output.width).max(1)).max(1);
+    let (inputs, outputs) = (images.saturating_mul(conv.input.len()), images.saturating_mul(conv.output.len()));
+    let groups = dx.chunks_mut(inputs.max(1)).zip(dy.chunks(outputs.max(1)));
+    for (dx, dy) in groups {
+        let mut at = 0;
+        while at < conv.input.channels {
+            let width = width(conv.input.channels - at);
+            if width == WIDE {
+                spread_taps::<WIDE>(dx, dy, weight, conv, at);
+            } else if width == 4 {
+                spread_taps::<4>(dx, dy, weight, conv, at);
+            } else {
+                spread_taps::<1>(dx, dy, weight, conv, at);
+            }
+            at += width;
+        }
+    }
+}
+
+/// Input channels `at..at + C` of some images, one block of transposed weights after the other.
+fn spread_taps<const C: usize>(dx: &mut [f32], dy: &[f32], weight: &[f32], conv: &Conv2d, at: usize) {
+    let outputs = conv.output.channels.max(1);
+    let taps = weight.chunks_exact((conv.input.channels * outputs).max(1));
+    for (tap, weight) in taps.enumerate() {
+        let tap = (tap / conv.kernel.max(1), tap % conv.kernel.max(1));
+        let mut from = 0;
+        while from < outputs {
+            let depth = DEPTH.min(outputs - from);
+            let mut block = [[0.0; C]; DEPTH];
+            for (c, row) in weight.chunks_exact(outputs).skip(at).take(C).enumerate() {
+                for (transposed, weight) in block.iter_mut().zip(part(row, from, depth)) {
+                    if let Some(transposed) = transposed.get_mut(c) {
+                        *transposed = *weight;
+                    }
+                }
+            }
+            spread(dx, dy, &block, conv, tap, at, from..from + depth);
+            from += depth;
+        }
+    }
+}
+
+/// Adds `dy[..][from] * block` at kernel position `(a, b)` to channels `at..at + C`.
+fn spread<const C: usize>(
+    dx: &mut [f32],
+    dy: &[f32],
+    block: &[[f32; C]; DEPTH],
+    conv: &Conv2d,
+    (a, b): (usize, usize),
+    at: usize,
+    from: Range<usize>,
+) {
+    let Conv2d { input, output, stride, padding, .. } = *conv;
+    let (pitch, dy_pitch) = (input.width * input.channels, output.width * output.channels);
+    let columns = positions(b, input.width, output.width, conv);
+    let (step, first) = (stride * input.channels, columns.start * stride + b);
+    let skipped = first.saturating_sub(padding) * input.channels + at;
+    for (dx, dy) in dx.chunks_exact_mut(input.len().max(1)).zip(dy.chunks_exact(output.len().max(1))) {
+        for i in positions(a, input.height, output.height, conv) {
+            let Some(dx) = dx.chunks_exact_mut(pitch.max(1)).nth(i * stride + a - padding) else { break };
+            let dy = part(dy, i * dy_pitch, columns.end * output.channels);
+            let mut j = columns.start;
+            let mut dx = dx.get_mut(skipped..).unwrap_or_default();
+            while j < columns.end {
+                spread_tile(dx, step, dy, output.channels, j, from.clone(), block);
+                dx = dx.get_mut(PIXELS * step..).unwrap_or_default();
+                j += PIXELS;
+            }
+        }
+    }
+}
+
+/// [`spread`] for the output pixels from `j` on; `dx` starts at the first one's input and has them `step` apart.
+#[inline(always)]
+fn spread_tile<const C: usize>(
+    dx: &mut [f32],
+    step: usize,
+    dy: &[f32],
+    pitch: usize,
+    j: usize,
+    from: Range<usize>,
+    block: &[[f32; C]; DEPTH],
+) {
+    let pixels = [j, j + 1, j + 2, j + 3].map(|j| dy.get(j * pitch + from.start..j * pitch + from.end));
+    let mut sums = [0, 1, 2, 3].map(|p| columns(dx, p * step).copied().unwrap_or([0.0; C]));
+    multiply(&mut sums, pixels, block.as_flattened(), C, 0);
+    for (p, (sums, pixel)) in sums.iter().zip(pixels).enumerate() {
+        if let (Some(dx), true) = (columns_mut(dx, p * step), pixel.is_some()) {
+            *dx = *sums;
+        }
+    }
+}
+
+/// Adds the gradient of [`conv2d_forward`] with respect to `weight`.
+///
+/// `dweight[a][b][c][o] += sum_{n,i,j} x[n][i*stride+a-padding][j*stride+b-padding][c] * dy[n][i][j][o]`. Shapes as
+/// there.
+///
+/// # Errors
+/// As [`conv2d_forward`].
+pub fn conv2d_backward_weight(dweight: &mut [f32], x: &[f32], dy: &[f32], conv: &Conv2d) -> Result<(), Error> {
+    check(dy.len(), x.len(), dweight.len(), conv)?;
+    backward_weight(dweight, x, dy, conv);
+    Ok(())
+}
+
+/// [`conv2d_backward_weight`] with checked lengths.
+pub(super) fn backward_weight(dweight: &mut [f32], x: &[f32], dy: &[f32], conv: &Conv2d) {
+    // About 32 pixels are summed in registers before they meet memory: few enough to stay in the first cache.
+    let rows = (32 / conv.output.width.max(1)).max(1);
+    for (x, dy) in x.chunks_exact(conv.input.len().max(1)).zip(dy.chunks_exact(conv.output.len().max(1))) {
+        let mut first = 0;
+        while first < conv.output.height {
+            band(dweight, x, dy, conv, first..conv.output.height.min(first + rows));
+            first += rows;
+        }
+    }
+}
+
+/// What the output rows `rows` of one image add.
+fn band(dweight: &mut [f32], x: &[f32], dy: &[f32], conv: &Conv2d, rows: Range<usize>) {
+    let (inputs, outputs) = (conv.input.channels, conv.output.channels);
+    for (tap, dweight) in dweight.chunks_exact_mut((inputs * outputs).max(1)).enumerate() {
+        let tap = (tap / conv.kernel.max(1), tap % conv.kernel.max(1));
+        let mut c = 0;
+        while c < inputs {
+            let height = if inputs - c < 4 { 1 } else { 4 };
+            if let Some(dweight) = dweight.get_mut(c * outputs..(c + height) * outputs) {
+                if height == 4 {
+                    gather_channels::<4>(dweight, x, dy, conv, &rows, tap, c);
+                } else {
+                    gather_channels::<1>(dweight, x, dy, conv, &rows, tap, c);
+                }
+            }
+            c += height;
+        }
+    }
+}
+
+/// Input channels `c..c + R` of [`band`] at one kernel position.
+fn gather_channels<const R: usize>(
+    dweight: &mut [f32],
+    x: &[f32],
+    dy: &[f32],
+    conv: &Conv2d,
+    rows: &Range<usize>,
+    tap: (usize, usize),
+    c: usize,
+) {
+    let mut at = 0;
+    while at < conv.output.channels {
+        let width = width(conv.output.channels - at);
+        if width == WIDE {
+            gather_tile::<R, WIDE>(dweight, x, dy, conv, rows, tap, (c, at));
+        } else if width == 4 {
+            gather_tile::<R, 4>(dweight, x, dy, conv, rows, tap, (c, at));
+        } else {
+            gather_tile::<R, 1>(dweight, x, dy, conv, rows, tap, (c, at));
+        }
+        at += width;
+    }
+}
+
+/// Adds a tile of `R` input and `C` output channels from `(c, at)` on.
+#[inline(always)]
+fn gather_tile<const R: usize, const C: usize>(
+    dweight: &mut [f32],
+    x: &[f32],
+    dy: &[f32],
+    conv: &Conv2d,
+    rows: &Range<usize>,
+    (a, b): (usize, usize),
+    (c, at): (usize, usize),
+) {
+    let Conv2d { input, output, stride, padding, .. } = *conv;
+    let (pitch, dy_pitch) = (input.width * input.channels, output.width * output.channels);
+    let valid = positions(a, input.height, output.height, conv);
+    let columns = positions(b, input.width, output.width, conv);
+    let first = (columns.start * stride + b).saturating_sub(padding) * input.channels + c;
+    let mut sums = [[0.0; C]; R];
+    for i in rows.start.max(valid.start)..rows.end.min(valid.end) {
+        let x = part(x, (i * stride + a - padding) * pitch, pitch).get(first..).unwrap_or_default();
+        let dy = part(dy, i * dy_pitch, dy_pitch);
+        let dy = dy.get(columns.start * output.channels..columns.end * output.channels).unwrap_or_default();
+        outer(&mut sums, x, stride * input.channels, dy, output.channels, at);
+    }
+    for (dweight, sums) in dweight.chunks_exact_mut(output.channels.max(1)).zip(sums) {
+        if let Some(dweight) = columns_mut::<C>(dweight, at) {
+            dweight.iter_mut().zip(sums).for_each(|(dweight, sum)| *dweight += sum);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Vec, assert_close, numbers, wide};
+    use super::*;
+    use crate::backend::Shape;
+
+    /// All products `x * weight` that make an output, by their three positions.
+    fn products(images: usize, conv: &Conv2d, mut each: impl FnMut(usize, usize, usize)) {
+        let Conv2d { input, output, kernel, stride, padding } = *conv;
+        for n in 0..images * output.height * output.width * kernel * kernel {
+            let (b, n) = (n % kernel, n / kernel);
+            let (a, n) = (n % kernel, n / kernel);
+            let (j, n) = (n % output.width, n / output.width);
+            let (i, n) = (n % output.height, n / output.height);
+            let (Some(h), Some(w)) = ((i * stride + a).checked_sub(padding), (j * stride + b).checked_sub(padding))
+            else {
+                continue;
+            };
+            if h >= input.height || w >= input.width {
+                continue;
+            }
+            for (c, o) in (0..input.channels).flat_map(|c| (0..output.channels).map(move |o| (c, o))) {
+                let y = ((n * output.height + i) * output.width + j) * output.channels + o;
+                let x = ((n * input.height + h) * input.width + w) * input.channels + c;
+                each(y, x, ((a * kernel + b) * input.channels + c) * output.channels + o);
+            }
+        }
+    }
+
+    fn check_shape(images: usize, input: Shape, filters: usize, kernel: usize, stride: usize, padding: usize) {
+        let conv = Conv2d::new(input, filters, kernel, stride, padding).unwrap();
+        let x = numbers(1, images * input.len());
+        let weight = numbers(2, conv.weights());
+        let dy = numbers(3, images * conv.output.len());
+        let (dx_before, dweight_before) = (numbers(4, x.len()), numbers(5, weight.len()));
+        let mut y_expected: Vec<f64> = dy.iter().map(|_| 0.0).collect();
+        let (mut dx_expected, mut dweight_expected) = (wide(&dx_before), wide(&dweight_before));
+        products(images, &conv, |y_at, x_at, weight_at| {
+            y_expected[y_at] += f64::from(x[x_at]) * f64::from(weight[weight_at]);
+            dx_expected[x_at] += f64::from(dy[y_at]) * f64::from(weight[weight_at]);
+            dweight_expected[weight_at] += f64::from(dy[y_at]) * f64::from(x[x_at]);
+        });
+        let mut y = numbers(6, dy.len());
+        conv2d_forward(&mut y, &x, &weight, &conv).unwrap();
+        assert_close(&y, &y_expected, 1e-5);
+        let (mut dx, mut dweight) = (dx_before.clone(), dweight_before.clone());
+        conv2d_backward_input(&mut dx, &dy, &weight, &conv, true).unwrap();
+        assert_close(&dx, &dx_expected, 1e-5);
+        conv2d_backward_input(&mut dx, &dy, &weight, &conv, false).unwrap();
+        let overwritten: Vec<f64> =
+            dx_expected.iter().zip(&dx_before).map(|(sum, old)| sum - f64::from(*old)).collect();
+        assert_close(&dx, &overwritten, 1e-5);
+        conv2d_backward_weight(&mut dweight, &x, &dy, &conv).unwrap();
+        assert_close(&dweight, &dweight_expected, 1e-5);
+    }
+
+    #[test]
+    fn convolutions_of_awkward_sizes_follow_the_formula() {
+        for (channels, filters) in [(1, 4), (3, 4), (3, 16), (5, 7), (16, 16), (8, 17), (17, 33), (33, 21)] {
+            for (height, width) in [(1, 1), (2, 3), (5, 7), (8, 8), (9, 13)] {
+                for (kernel, stride, padding) in
+                    [(3, 1, 1), (3, 2, 1), (1, 1, 0), (1, 2, 0), (2, 3, 1), (5, 1, 4), (3, 1, 0)]
+                {
+                    if kernel <= height.min(width) + 2 * padding {
+                        check_shape(3, Shape::new(height, width, channels), filters, kernel, stride, padding);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_convolution_that_contradicts_itself_is_refused() {
+        let conv = Conv2d::new(Shape::new(4, 4, 1), 2, 3, 1, 1).unwrap();
+        let wrong = Conv2d { output: Shape::new(5, 4, 2), ..conv };
+        assert!(matches!(conv2d_forward(&mut [0.0; 40], &[0.0; 16], &[0.0; 18], &wrong), Err(Error::Image { .. })));
+        assert!(matches!(conv2d_forward(&mut [0.0; 31], &[0.0; 16], &[0.0; 18], &conv), Err(Error::Length { .. })));
+    }
+}

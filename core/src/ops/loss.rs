@@ -1,0 +1,169 @@
+//! The loss: one adjusted cross-entropy for all methods.
+
+use super::expect;
+use crate::error::Error;
+
+/// The tables of the adjusted cross-entropy, `[classes]` each, and the exponent of its focal factor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossTables<'a> {
+    /// Divides the logits; 1 for plain cross-entropy.
+    pub scale: &'a [f32],
+    /// Added to the logits; 0 for plain cross-entropy.
+    pub shift: &'a [f32],
+    /// Subtracted from the label's logit; 0 for plain cross-entropy.
+    pub margin: &'a [f32],
+    /// Exponent of `1 - p`; 0 for none.
+    pub focal: f32,
+}
+
+/// Adjusted softmax cross-entropy of one sample, with its gradient: every loss of this crate.
+///
+/// Computes `loss = weight * (1 - p)^focal * (log sum_j exp(z_j) - z_label)` with
+/// `z_c = logits_c / scale_c + shift_c - margin_c * [c == label]`, `p = softmax(z)_label`, and its gradient with
+/// respect to the logits. The maximum is subtracted first: finite for finite input.
+///
+/// | argument  | shape       | meaning                                                                    |
+/// |-----------|-------------|----------------------------------------------------------------------------|
+/// | `dlogits` | `[classes]` | overwritten with the gradient                                              |
+/// | `logits`  | `[classes]` | model output                                                               |
+/// | `label`   | scalar      | the sample's class                                                         |
+/// | `tables`  | 3 tables    | `scale`, `shift`, `margin`, each `[classes]`; 1, 0, 0 for plain CE; `focal` |
+/// | `weight`  | scalar      | `class_weight / batch` when the sample is in the group, else 0             |
+///
+/// Returns the weighted loss in nats.
+///
+/// # Errors
+/// [`Error::Length`] when the slices differ in length, [`Error::Label`] when `label` is not below it.
+///
+/// # Source
+/// `scale`, `shift`: Kini et al. 2021 (VS loss), eq. 5; `margin`: Cao et al. 2019 (LDAM), eq. 13; `focal`: Lin et al.
+/// 2017, eq. 4.
+pub fn cross_entropy(
+    dlogits: &mut [f32],
+    logits: &[f32],
+    label: usize,
+    tables: &LossTables<'_>,
+    weight: f32,
+) -> Result<f32, Error> {
+    let classes = logits.len();
+    expect("dlogits", classes, dlogits.len())?;
+    expect("scale", classes, tables.scale.len())?;
+    expect("shift", classes, tables.shift.len())?;
+    expect("margin", classes, tables.margin.len())?;
+    let Some(margin) = tables.margin.get(label) else {
+        return Err(Error::Label { label: label as f32, classes });
+    };
+    adjust(dlogits, logits, tables);
+    if let Some(z) = dlogits.get_mut(label) {
+        *z -= margin;
+    }
+    let softmax = exponentials(dlogits, label);
+    let (loss, factor) = focused(&softmax, tables.focal);
+    for (class, (d, scale)) in dlogits.iter_mut().zip(tables.scale).enumerate() {
+        // p - 1 of the label is minus the others' sum: exact where p is close to 1.
+        let p = if class == label { -softmax.others } else { *d };
+        *d = weight * factor * (p / softmax.total) / scale;
+    }
+    Ok(weight * loss)
+}
+
+/// `z = logits / scale + shift`.
+fn adjust(z: &mut [f32], logits: &[f32], tables: &LossTables<'_>) {
+    for (((z, logit), scale), shift) in z.iter_mut().zip(logits).zip(tables.scale).zip(tables.shift) {
+        *z = logit / scale + shift;
+    }
+}
+
+/// Sums of `exp(z - max z)`, and the label's cross-entropy.
+struct Softmax {
+    total: f32,
+    others: f32,
+    loss: f32,
+}
+
+/// Replaces every `z` by `exp(z - max z)`.
+fn exponentials(z: &mut [f32], label: usize) -> Softmax {
+    let largest = z.iter().copied().fold(f32::NEG_INFINITY, |largest, z| if z > largest { z } else { largest });
+    let (mut own, mut own_z, mut others) = (0.0, 0.0, 0.0);
+    for (class, z) in z.iter_mut().enumerate() {
+        let below = *z - largest;
+        *z = libm::expf(below);
+        if class == label {
+            (own, own_z) = (*z, below);
+        } else {
+            others += *z;
+        }
+    }
+    let total = own + others;
+    // The label's own term is exactly 1 when it is the largest.
+    let log = if own_z == 0.0 { libm::log1pf(others) } else { libm::logf(total) };
+    Softmax { total, others, loss: log - own_z }
+}
+
+/// The loss with its focal factor, and its derivative as a multiple of that of plain cross-entropy:
+/// `(1 - p)^focal * (1 + focal * p * loss / (1 - p))`.
+fn focused(softmax: &Softmax, focal: f32) -> (f32, f32) {
+    let missed = softmax.others / softmax.total;
+    if focal == 0.0 {
+        (softmax.loss, 1.0)
+    } else if missed == 0.0 {
+        (0.0, 0.0)
+    } else {
+        let power = libm::powf(missed, focal);
+        // loss / missed tends to 1 where p tends to 1.
+        (power * softmax.loss, power * (1.0 + focal * (1.0 - missed) * softmax.loss / missed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, differences, numbers, wide};
+    use super::*;
+
+    fn reference(logits: &[f64], label: usize, tables: &LossTables<'_>) -> f64 {
+        let z = |c: usize| {
+            let margin = if c == label { f64::from(tables.margin[c]) } else { 0.0 };
+            logits[c] / f64::from(tables.scale[c]) + f64::from(tables.shift[c]) - margin
+        };
+        let total: f64 = (0..logits.len()).map(|c| libm::exp(z(c))).sum();
+        let p = libm::exp(z(label)) / total;
+        libm::pow(1.0 - p, f64::from(tables.focal)) * (libm::log(total) - z(label))
+    }
+
+    #[test]
+    fn the_loss_and_its_gradient_follow_the_formula() {
+        for (classes, focal) in [(2, 0.0), (7, 0.0), (10, 1.0), (10, 0.5), (3, 2.0)] {
+            let logits = numbers(1, classes);
+            let (mut scale, shift, margin) = (numbers(2, classes), numbers(3, classes), numbers(4, classes));
+            scale.iter_mut().for_each(|scale| *scale += 2.0);
+            let tables = LossTables { scale: &scale, shift: &shift, margin: &margin, focal };
+            let mut dlogits = numbers(5, classes);
+            for label in 0..classes {
+                let loss = cross_entropy(&mut dlogits, &logits, label, &tables, 0.5).unwrap();
+                assert_close(&[loss], &[0.5 * reference(&wide(&logits), label, &tables)], 1e-5);
+                assert_close(&dlogits, &differences(&wide(&logits), |z| 0.5 * reference(z, label, &tables)), 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn certain_and_hopeless_samples_stay_finite() {
+        for focal in [0.0, 0.5, 1.0, 2.0] {
+            let tables = LossTables { scale: &[1.0; 3], shift: &[0.0; 3], margin: &[0.0; 3], focal };
+            for (label, expected) in [(0, 0.0), (1, 2000.0)] {
+                let mut dlogits = [f32::NAN; 3];
+                let loss = cross_entropy(&mut dlogits, &[1000.0, -1000.0, 0.0], label, &tables, 1.0).unwrap();
+                assert_eq!(loss, expected);
+                assert!(dlogits.iter().all(|d| d.is_finite()));
+            }
+        }
+    }
+
+    #[test]
+    fn labels_and_lengths_are_checked() {
+        let tables = LossTables { scale: &[1.0; 3], shift: &[0.0; 3], margin: &[0.0; 3], focal: 0.0 };
+        let label = cross_entropy(&mut [0.0; 3], &[0.0; 3], 3, &tables, 1.0);
+        assert_eq!(label, Err(Error::Label { label: 3.0, classes: 3 }));
+        assert!(matches!(cross_entropy(&mut [0.0; 2], &[0.0; 2], 0, &tables, 1.0), Err(Error::Length { .. })));
+    }
+}

@@ -1,0 +1,59 @@
+//! The operations of a network and of an optimiser: slices in, slices out.
+//!
+//! Images are NHWC, convolution weights `[kernel][kernel][in][out]`, linear weights `[in][out]`. Outputs come first.
+//! Weight gradients always add to what is there; input gradients add when `accumulate` is set and overwrite
+//! otherwise. Lengths are checked before anything is written, and sums run in an order that the lengths alone fix: the
+//! same bits on every architecture.
+
+mod activation;
+mod batch_norm;
+mod convolution;
+mod gather;
+mod linear;
+mod loss;
+mod pooling;
+mod reduce;
+mod shortcut;
+mod tile;
+mod vector;
+
+pub use activation::{relu_backward, relu_forward};
+pub use batch_norm::{batch_norm_backward, batch_norm_forward, batch_norm_inference};
+pub use convolution::{conv2d_backward_input, conv2d_backward_weight, conv2d_forward};
+pub use gather::gather;
+pub use linear::{linear_backward_input, linear_backward_weight, linear_forward};
+pub use loss::{LossTables, cross_entropy};
+pub use pooling::{global_average_pool_backward, global_average_pool_forward};
+pub use shortcut::{shortcut_backward, shortcut_forward};
+pub use vector::{ascend, axpy, sgd, squared_norm};
+
+use crate::error::Error;
+
+/// Refuses an argument of another length than `expected`.
+pub(crate) fn expect(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
+    if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+}
+
+/// The number of rows of `row` elements in `length`, which must be whole.
+pub(crate) fn whole_rows(what: &'static str, length: usize, row: usize) -> Result<usize, Error> {
+    match (length.checked_div(row), length.checked_rem(row)) {
+        (Some(rows), Some(0)) => Ok(rows),
+        (Some(rows), Some(_)) => Err(Error::Length { what, expected: rows.saturating_mul(row), found: length }),
+        _ => Err(Error::Length { what, expected: 1, found: 0 }),
+    }
+}
+
+/// `to = value`, or `to += value`.
+#[inline(always)]
+fn put(to: &mut f32, value: f32, accumulate: bool) {
+    *to = if accumulate { *to + value } else { value };
+}
+
+/// `length` elements from `at`, or none of them.
+#[inline(always)]
+fn part(values: &[f32], at: usize, length: usize) -> &[f32] {
+    values.get(at..at.wrapping_add(length)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod testing;

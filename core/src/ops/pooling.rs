@@ -1,0 +1,64 @@
+//! Global average pooling.
+
+use super::reduce::for_each_sum;
+use super::{expect, put, whole_rows};
+use crate::backend::Shape;
+use crate::error::Error;
+
+fn check(y: usize, x: usize, input: Shape) -> Result<f32, Error> {
+    let images = whole_rows("x", x, input.len())?;
+    expect("y", images.saturating_mul(input.channels), y)?;
+    Ok((input.height * input.width) as f32)
+}
+
+/// Global average pooling: `y[n][c] =` the mean of `x[n][..][..][c]`.
+///
+/// | argument | shape                   | meaning     |
+/// |----------|-------------------------|-------------|
+/// | `y`      | `[n][channels]`         | overwritten |
+/// | `x`      | `[n]` images of `input` |             |
+///
+/// # Errors
+/// [`Error::Length`] when a slice does not fit `input`.
+pub fn global_average_pool_forward(y: &mut [f32], x: &[f32], input: Shape) -> Result<(), Error> {
+    let pixels = check(y.len(), x.len(), input)?;
+    for (y, x) in y.chunks_exact_mut(input.channels.max(1)).zip(x.chunks_exact(input.len().max(1))) {
+        for_each_sum(y, x, |y, sum| *y = sum as f32 / pixels);
+    }
+    Ok(())
+}
+
+/// The gradient of [`global_average_pool_forward`]: `dx[n][i][j][c] = dy[n][c] / pixels`, added to `dx` when
+/// `accumulate` is set. Shapes as there.
+///
+/// # Errors
+/// As [`global_average_pool_forward`].
+pub fn global_average_pool_backward(dx: &mut [f32], dy: &[f32], input: Shape, accumulate: bool) -> Result<(), Error> {
+    let pixels = check(dy.len(), dx.len(), input)?;
+    let channels = input.channels.max(1);
+    for (dx, dy) in dx.chunks_exact_mut(input.len().max(1)).zip(dy.chunks_exact(channels)) {
+        for dx in dx.chunks_exact_mut(channels) {
+            dx.iter_mut().zip(dy).for_each(|(dx, dy)| put(dx, *dy / pixels, accumulate));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pooling_averages_each_channel_of_each_image() {
+        let shape = Shape::new(1, 2, 3);
+        let x = [1., 2., 3., 3., 6., 9., 0., 0., 0., 2., 4., 6.];
+        let (mut y, mut dx) = ([0.0; 6], [1.0; 12]);
+        global_average_pool_forward(&mut y, &x, shape).unwrap();
+        assert_eq!(y, [2., 4., 6., 1., 2., 3.]);
+        global_average_pool_backward(&mut dx, &y, shape, true).unwrap();
+        assert_eq!(dx, [2., 3., 4., 2., 3., 4., 1.5, 2., 2.5, 1.5, 2., 2.5]);
+        global_average_pool_backward(&mut dx, &y, shape, false).unwrap();
+        assert_eq!(dx[..6], [1., 2., 3., 1., 2., 3.]);
+        assert!(global_average_pool_forward(&mut y, &x[1..], shape).is_err());
+    }
+}

@@ -1,0 +1,108 @@
+//! The parameter-free shortcut of small residual networks.
+
+use super::{expect, put, whole_rows};
+use crate::backend::Shape;
+use crate::error::Error;
+
+/// Checks the shapes and returns the zero channels before the input's.
+fn check(y: usize, x: usize, input: Shape, output: Shape) -> Result<usize, Error> {
+    let halved = input.height.div_ceil(2) == output.height && input.width.div_ceil(2) == output.width;
+    let (true, Some(added)) = (halved, output.channels.checked_sub(input.channels)) else {
+        return Err(Error::Image { what: "a shortcut", found: (output.height, output.width, output.channels) });
+    };
+    let images = whole_rows("x", x, input.len())?;
+    expect("y", images.saturating_mul(output.len()), y)?;
+    Ok(added / 2)
+}
+
+/// Every second pixel of a row of pixels.
+fn every_second(row: &[f32], channels: usize) -> impl Iterator<Item = &[f32]> {
+    row.chunks((2 * channels).max(1)).map(move |pair| pair.get(..channels).unwrap_or_default())
+}
+
+/// Every second row of pixels of some images, one after the other; `height` rows an image.
+fn skipped(row: usize, height: usize) -> bool {
+    row.checked_rem(height).is_some_and(|row| row % 2 == 1)
+}
+
+/// The parameter-free shortcut ("option A"): every second row and column, and channels padded with zeros.
+///
+/// `y[n][i][j][before + c] = x[n][2 i][2 j][c]` with `before = (output.channels - input.channels) / 2`, rounded down;
+/// the other channels are 0.
+///
+/// | argument | shape                    | meaning                                                            |
+/// |----------|--------------------------|--------------------------------------------------------------------|
+/// | `y`      | `[n]` images of `output` | overwritten                                                        |
+/// | `x`      | `[n]` images of `input`  |                                                                    |
+/// | `output` |                          | sides are the input's halved, rounded up; at least as many channels |
+///
+/// # Errors
+/// [`Error::Image`] when the shapes do not fit together, [`Error::Length`] when a slice does not fit its shape.
+///
+/// # Source
+/// He et al. 2016, section 3.3 (A).
+pub fn shortcut_forward(y: &mut [f32], x: &[f32], input: Shape, output: Shape) -> Result<(), Error> {
+    let before = check(y.len(), x.len(), input, output)?;
+    let rows = x.chunks_exact((input.width * input.channels).max(1)).enumerate();
+    let kept = rows.filter(|(row, _)| !skipped(*row, input.height)).map(|(_, row)| row);
+    y.fill(0.0);
+    for (y, x) in y.chunks_exact_mut((output.width * output.channels).max(1)).zip(kept) {
+        for (y, x) in y.chunks_exact_mut(output.channels.max(1)).zip(every_second(x, input.channels)) {
+            y.iter_mut().skip(before).zip(x).for_each(|(y, x)| *y = *x);
+        }
+    }
+    Ok(())
+}
+
+/// The gradient of [`shortcut_forward`]: `dx[n][2 i][2 j][c] = dy[n][i][j][before + c]`, 0 elsewhere; added to `dx`
+/// when `accumulate` is set. Shapes as there.
+///
+/// # Errors
+/// As [`shortcut_forward`].
+pub fn shortcut_backward(
+    dx: &mut [f32],
+    dy: &[f32],
+    input: Shape,
+    output: Shape,
+    accumulate: bool,
+) -> Result<(), Error> {
+    let before = check(dy.len(), dx.len(), input, output)?;
+    if !accumulate {
+        dx.fill(0.0);
+    }
+    let rows = dx.chunks_exact_mut((input.width * input.channels).max(1)).enumerate();
+    let kept = rows.filter(|(row, _)| !skipped(*row, input.height)).map(|(_, row)| row);
+    for (dx, dy) in kept.zip(dy.chunks_exact((output.width * output.channels).max(1))) {
+        for (dx, dy) in dx.chunks_mut((2 * input.channels).max(1)).zip(dy.chunks_exact(output.channels.max(1))) {
+            let dy = dy.iter().skip(before);
+            dx.iter_mut().take(input.channels).zip(dy).for_each(|(dx, dy)| put(dx, *dy, accumulate));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_second_pixel_is_kept_and_channels_are_padded_on_both_sides() {
+        let (input, output) = (Shape::new(3, 2, 1), Shape::new(2, 1, 4));
+        let x: [f32; 12] = core::array::from_fn(|at| at as f32 + 1.0);
+        let (mut y, mut dx) = ([9.0; 16], [1.0; 12]);
+        shortcut_forward(&mut y, &x, input, output).unwrap();
+        assert_eq!(y, [0., 1., 0., 0., 0., 5., 0., 0., 0., 7., 0., 0., 0., 11., 0., 0.]);
+        shortcut_backward(&mut dx, &y, input, output, true).unwrap();
+        assert_eq!(dx, [2., 1., 1., 1., 6., 1., 8., 1., 1., 1., 12., 1.]);
+        shortcut_backward(&mut dx, &y, input, output, false).unwrap();
+        assert_eq!(dx, [1., 0., 0., 0., 5., 0., 7., 0., 0., 0., 11., 0.]);
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused() {
+        let refused = shortcut_forward(&mut [0.0; 4], &[0.0; 9], Shape::new(3, 3, 1), Shape::new(1, 1, 4));
+        assert!(matches!(refused, Err(Error::Image { .. })));
+        let refused = shortcut_forward(&mut [0.0; 4], &[0.0; 8], Shape::new(2, 2, 2), Shape::new(1, 1, 1));
+        assert!(matches!(refused, Err(Error::Image { .. })));
+    }
+}

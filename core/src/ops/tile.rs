@@ -1,0 +1,121 @@
+//! Register tiles of matrix products: what convolutions and linear layers spend their time in.
+//!
+//! The tile's width changes with the architecture, the order in which one sum is added up does not.
+
+/// Pixels (or samples) of a tile.
+pub(super) const PIXELS: usize = 4;
+
+/// Channels of the widest tile: as many as the registers hold sums for.
+pub(super) const WIDE: usize = if cfg!(any(target_feature = "avx", target_arch = "aarch64")) {
+    16
+} else if cfg!(any(target_feature = "sse2", target_feature = "simd128")) {
+    8
+} else {
+    4
+};
+
+/// The width of the next tile when `rest` channels are left.
+pub(super) fn width(rest: usize) -> usize {
+    match rest {
+        WIDE.. => WIDE,
+        4.. => 4,
+        _ => 1,
+    }
+}
+
+/// `C` values of `row` from `at`.
+#[inline(always)]
+pub(super) fn columns<const C: usize>(row: &[f32], at: usize) -> Option<&[f32; C]> {
+    row.get(at..)?.first_chunk()
+}
+
+/// `C` values of `row` from `at`, to be written.
+#[inline(always)]
+pub(super) fn columns_mut<const C: usize>(row: &mut [f32], at: usize) -> Option<&mut [f32; C]> {
+    row.get_mut(at..)?.first_chunk_mut()
+}
+
+#[inline(always)]
+fn add_scaled<const C: usize>(sum: &mut [f32; C], factor: f32, values: &[f32; C]) {
+    for (sum, value) in sum.iter_mut().zip(values) {
+        *sum += factor * value;
+    }
+}
+
+/// `sums[p][o] += sum_t x[p][t] * weight[t][at + o]` for the pixels that are there; `weight` has rows of `pitch`.
+#[inline(always)]
+pub(super) fn multiply<const C: usize>(
+    sums: &mut [[f32; C]; PIXELS],
+    x: [Option<&[f32]>; PIXELS],
+    weight: &[f32],
+    pitch: usize,
+    at: usize,
+) {
+    let mut present = x.iter().flatten();
+    let Some(first) = present.next() else { return };
+    if present.next().is_none() {
+        for (sum, x) in sums.iter_mut().zip(x) {
+            multiply_one(sum, x.unwrap_or_default(), weight, pitch, at);
+        }
+    } else {
+        let kept = *sums;
+        multiply_all(sums, x.map(|x| x.unwrap_or(first)), weight, pitch, at);
+        for ((sum, kept), x) in sums.iter_mut().zip(kept).zip(x) {
+            if x.is_none() {
+                *sum = kept;
+            }
+        }
+    }
+}
+
+/// `sums[p][o] += sum_t x[p][t] * weight[t][at + o]`; `weight` has rows of `pitch`.
+#[inline(never)]
+pub(super) fn multiply_all<const C: usize>(
+    sums: &mut [[f32; C]; PIXELS],
+    [x0, x1, x2, x3]: [&[f32]; PIXELS],
+    weight: &[f32],
+    pitch: usize,
+    at: usize,
+) {
+    let [mut sum0, mut sum1, mut sum2, mut sum3] = *sums;
+    let rows = weight.chunks_exact(pitch.max(1));
+    for ((((x0, x1), x2), x3), row) in x0.iter().zip(x1).zip(x2).zip(x3).zip(rows) {
+        let Some(weight) = columns(row, at) else { break };
+        add_scaled(&mut sum0, *x0, weight);
+        add_scaled(&mut sum1, *x1, weight);
+        add_scaled(&mut sum2, *x2, weight);
+        add_scaled(&mut sum3, *x3, weight);
+    }
+    *sums = [sum0, sum1, sum2, sum3];
+}
+
+/// `sum[o] += sum_t x[t] * weight[t][at + o]`: a tile of one pixel.
+#[inline(never)]
+fn multiply_one<const C: usize>(sum: &mut [f32; C], x: &[f32], weight: &[f32], pitch: usize, at: usize) {
+    let mut local = *sum;
+    for (x, row) in x.iter().zip(weight.chunks_exact(pitch.max(1))) {
+        let Some(weight) = columns(row, at) else { break };
+        add_scaled(&mut local, *x, weight);
+    }
+    *sum = local;
+}
+
+/// `sums[r][o] += sum_j x[j * step + r] * dy[j][at + o]`; `dy` has rows of `pitch` and ends the sum.
+#[inline(never)]
+pub(super) fn outer<const R: usize, const C: usize>(
+    sums: &mut [[f32; C]; R],
+    x: &[f32],
+    step: usize,
+    dy: &[f32],
+    pitch: usize,
+    at: usize,
+) {
+    let mut local = *sums;
+    for (x, dy) in x.chunks(step.max(1)).zip(dy.chunks_exact(pitch.max(1))) {
+        let (Some(x), Some(dy)) = (x.first_chunk::<R>(), columns(dy, at)) else { break };
+        for (sum, x) in local.iter_mut().zip(x) {
+            add_scaled(sum, *x, dy);
+        }
+    }
+    *sums = local;
+}

@@ -1,0 +1,103 @@
+//! Operations on the flat vectors of parameters and gradients.
+
+use super::expect;
+use super::reduce::{LANES, lanes, sum};
+use crate::backend::Sgd;
+use crate::error::Error;
+
+/// `y[i] += alpha * x[i]`.
+///
+/// # Errors
+/// [`Error::Length`] when the slices differ in length.
+pub fn axpy(y: &mut [f32], alpha: f32, x: &[f32]) -> Result<(), Error> {
+    expect("x", y.len(), x.len())?;
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += alpha * x;
+    }
+    Ok(())
+}
+
+/// `sum_i x[i]^2`, accurate to about 1e-6 whatever the length.
+///
+/// Lanes of `f32` take 64 terms each, then go to an `f64` total.
+pub fn squared_norm(x: &[f32]) -> f32 {
+    let [lanes] = sum(x.chunks(LANES).map(|x| [lanes(x, 0).map(|x| x * x)]));
+    lanes.iter().fold(0.0, |total, lane| total + lane) as f32
+}
+
+/// Climbs: `point <- params + radius * point / (||point||_2 + 1e-16)`, in place.
+///
+/// `point` holds a gradient on entry and the perturbed parameters on return.
+///
+/// # Errors
+/// [`Error::Length`] when the slices differ in length.
+///
+/// # Source
+/// Foret et al. 2021 (SAM), eq. 2.
+pub fn ascend(point: &mut [f32], params: &[f32], radius: f32) -> Result<(), Error> {
+    expect("params", point.len(), params.len())?;
+    let factor = radius / (libm::sqrtf(squared_norm(point)) + 1e-16);
+    for (point, param) in point.iter_mut().zip(params) {
+        *point = param + factor * *point;
+    }
+    Ok(())
+}
+
+/// One update of stochastic gradient descent, as [`Sgd`] says.
+///
+/// Returns the squared norm of `gradient`; when it is not finite, neither `params` nor `velocity` has changed.
+///
+/// # Errors
+/// [`Error::Length`] when the slices differ in length.
+pub fn sgd(params: &mut [f32], velocity: &mut [f32], gradient: &[f32], sgd: &Sgd) -> Result<f32, Error> {
+    expect("velocity", params.len(), velocity.len())?;
+    expect("gradient", params.len(), gradient.len())?;
+    let squared_norm = squared_norm(gradient);
+    if squared_norm.is_finite() {
+        for ((w, v), g) in params.iter_mut().zip(velocity).zip(gradient) {
+            let d = g + sgd.weight_decay * *w;
+            *v = sgd.momentum * *v + d;
+            *w -= sgd.learning_rate * if sgd.nesterov { d + sgd.momentum * *v } else { *v };
+        }
+    }
+    Ok(squared_norm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, numbers, wide};
+    use super::*;
+
+    #[test]
+    fn norms_are_accurate_at_any_length() {
+        for length in [0, 1, 15, 17, 1024, 1025, 21_000_000] {
+            let x = numbers(length as u64, length);
+            let expected: f64 = wide(&x).iter().map(|x| x * x).sum();
+            assert_close(&[squared_norm(&x)], &[expected], 3e-7);
+        }
+    }
+
+    #[test]
+    fn ascend_moves_by_the_radius() {
+        let mut point = [3.0, 4.0];
+        ascend(&mut point, &[1.0, 1.0], 0.5).unwrap();
+        assert_close(&point, &[1.3, 1.4], 1e-6);
+        ascend(&mut point, &[1.0, 1.0], 0.0).unwrap();
+        assert_eq!(point, [1.0, 1.0]);
+        let mut flat = [0.0, 0.0];
+        ascend(&mut flat, &[1.0, 1.0], 0.5).unwrap();
+        assert_eq!(flat, [1.0, 1.0]);
+    }
+
+    #[test]
+    fn sgd_is_momentum_as_pytorch_writes_it() {
+        for (nesterov, expected) in [(false, 1.0 - 0.5 * 3.75), (true, 1.0 - 0.5 * (2.25 + 0.75 * 3.75))] {
+            let (mut w, mut v) = ([1.0], [2.0]);
+            let hyper = Sgd { learning_rate: 0.5, momentum: 0.75, weight_decay: 0.25, nesterov };
+            assert_eq!(sgd(&mut w, &mut v, &[2.0], &hyper), Ok(4.0));
+            assert_eq!((w, v), ([expected], [3.75]));
+            assert!(sgd(&mut w, &mut v, &[f32::NAN], &hyper).unwrap().is_nan());
+            assert_eq!((w, v), ([expected], [3.75]));
+        }
+    }
+}
