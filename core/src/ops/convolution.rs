@@ -77,8 +77,8 @@ pub(super) fn forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: Option<&[f
 fn plane<const C: usize>(y: &mut [f32], x: &[f32], weight: &[f32], bias: Option<&[f32]>, conv: &Conv2d, at: usize) {
     let channels = conv.output.channels.max(1);
     let start = bias.and_then(|bias| columns(bias, at)).copied().unwrap_or([0.0; C]);
-    for (i, row) in y.chunks_exact_mut(conv.output.width.max(1) * channels).enumerate() {
-        for (tile, y) in row.chunks_mut(PIXELS * channels).enumerate() {
+    for (i, row) in y.chunks_exact_mut((conv.output.width * channels).max(1)).enumerate() {
+        for (tile, y) in row.chunks_mut((PIXELS * channels).max(1)).enumerate() {
             let mut sums = [start; PIXELS];
             window(&mut sums, x, weight, conv, (i, tile * PIXELS), at);
             for (pixel, sums) in y.chunks_exact_mut(channels).zip(sums) {
@@ -162,8 +162,9 @@ pub(super) fn backward_input(dx: &mut [f32], dy: &[f32], weight: &[f32], conv: &
         dx.fill(0.0);
     }
     // Enough images at a time for a transposed block of weights to be worth its making.
-    let images = (256 / (conv.output.height * conv.output.width).max(1)).max(1);
-    let groups = dx.chunks_mut((images * conv.input.len()).max(1)).zip(dy.chunks((images * conv.output.len()).max(1)));
+    let images = (256 / conv.output.height.saturating_mul(conv.output.width).max(1)).max(1);
+    let (inputs, outputs) = (images.saturating_mul(conv.input.len()), images.saturating_mul(conv.output.len()));
+    let groups = dx.chunks_mut(inputs.max(1)).zip(dy.chunks(outputs.max(1)));
     for (dx, dy) in groups {
         let mut at = 0;
         while at < conv.input.channels {

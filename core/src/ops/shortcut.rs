@@ -17,7 +17,7 @@ fn check(y: usize, x: usize, input: Shape, output: Shape) -> Result<usize, Error
 
 /// Every second pixel of a row of pixels.
 fn every_second(row: &[f32], channels: usize) -> impl Iterator<Item = &[f32]> {
-    row.chunks(2 * channels.max(1)).map(move |pair| pair.get(..channels).unwrap_or_default())
+    row.chunks((2 * channels).max(1)).map(move |pair| pair.get(..channels).unwrap_or_default())
 }
 
 /// Every second row of pixels of some images, one after the other; `height` rows an image.
