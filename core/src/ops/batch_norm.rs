@@ -1,7 +1,7 @@
 //! Batch normalisation, with an optional residual input and rectifier.
 
 use super::activation::rectified;
-use super::reduce::{LANES, lanes, sum};
+use super::reduce::{CHANNELS, lanes, sum};
 use super::{expect, put, whole_rows};
 use crate::error::Error;
 
@@ -10,8 +10,8 @@ const EPSILON: f32 = 1e-5;
 /// How far running statistics move towards a batch's.
 const MOMENTUM: f32 = 0.1;
 
-/// Numbers of [`LANES`] channels.
-type Lanes = [f32; LANES];
+/// Numbers of [`CHANNELS`] channels.
+type Lanes = [f32; CHANNELS];
 
 /// Checks the lengths that all three share and returns the number of values a channel has.
 fn check(y: usize, x: usize, weight: usize, bias: usize, statistics: usize) -> Result<usize, Error> {
@@ -79,8 +79,8 @@ pub fn batch_norm_forward(
 fn statistics(means: &mut [f32], variances: &mut [f32], x: &[f32], values: usize) {
     let channels = means.len().max(1);
     let count = values as f64;
-    for (block, (means, variances)) in means.chunks_mut(LANES).zip(variances.chunks_mut(LANES)).enumerate() {
-        let at = block * LANES;
+    for (block, (means, variances)) in means.chunks_mut(CHANNELS).zip(variances.chunks_mut(CHANNELS)).enumerate() {
+        let at = block * CHANNELS;
         let [mean] = sum(x.chunks_exact(channels).map(|x| [lanes(x, at)]));
         let mean = mean.map(|sum| (sum / count) as f32);
         let [variance] = sum(x.chunks_exact(channels).map(|x| [combine(lanes(x, at), mean, squared_difference)]));
@@ -123,7 +123,7 @@ fn normalize(
     relu: bool,
 ) {
     let channels = weight.len().max(1);
-    for at in (0..weight.len()).step_by(LANES) {
+    for at in (0..weight.len()).step_by(CHANNELS) {
         let scale = combine(lanes(weight, at), lanes(spreads, at), |weight, spread| weight * factor(spread));
         let (mean, bias) = (lanes(means, at), lanes(bias, at));
         for (row, (y, x)) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)).enumerate() {
@@ -142,7 +142,7 @@ fn normalize(
 #[inline(always)]
 fn store(row: &mut [f32], at: usize, values: Lanes, accumulate: bool) {
     let rest = row.get_mut(at..).unwrap_or_default();
-    match rest.first_chunk_mut::<LANES>() {
+    match rest.first_chunk_mut::<CHANNELS>() {
         Some(full) => full.iter_mut().zip(values).for_each(|(to, value)| put(to, value, accumulate)),
         None => rest.iter_mut().zip(values).for_each(|(to, value)| put(to, value, accumulate)),
     }
@@ -212,8 +212,8 @@ pub fn batch_norm_backward(
         mask(dy, y);
     }
     let channels = weight.len().max(1);
-    for (block, (dweight, dbias)) in dweight.chunks_mut(LANES).zip(dbias.chunks_mut(LANES)).enumerate() {
-        let at = block * LANES;
+    for (block, (dweight, dbias)) in dweight.chunks_mut(CHANNELS).zip(dbias.chunks_mut(CHANNELS)).enumerate() {
+        let at = block * CHANNELS;
         let (mean, factor) = (lanes(means, at), lanes(factors, at));
         let xhat = |x: &[f32]| combine(combine(lanes(x, at), mean, |x, mean| x - mean), factor, |x, factor| x * factor);
         let pixels = dy.chunks_exact(channels).zip(x.chunks_exact(channels));
