@@ -241,9 +241,6 @@ impl<'m, M: Machine> Case<'m, M> {
         };
         let bound = tolerance(operation);
         self.expect(error <= bound, || format!("{what}: relative error {error:.2e}, allowed {bound:.0e}"));
-        if std::env::var_os("SSE_SAM_SHOW_ERRORS").is_some() {
-            println!("error {operation} {what} {error:.3e} {bound:.0e}");
-        }
     }
 }
 
