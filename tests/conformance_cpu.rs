@@ -1,7 +1,7 @@
 //! The CPU backend agrees with the reference; and no method or kernel is without a conformance test.
 
 use sse_sam_core::{Backend, Batch, Cpu, Error, Row, Samples, Shape, Span, Terms};
-use sse_sam_tests::conformance::{Body, METHODS, Machine, Memory, Refusal};
+use sse_sam_tests::conformance::{self, Body, METHODS, Machine, Memory, Refusal};
 use sse_sam_tests::inventory;
 
 struct Processor;
@@ -59,6 +59,34 @@ fn the_cpu_names_a_sample_that_does_not_exist() {
         });
         assert_eq!(result, expected);
     }
+}
+
+/// A machine on which nothing can be made.
+struct Absent(Refusal);
+
+impl Machine for Absent {
+    type Error = Error;
+
+    fn name(&self) -> String {
+        "a machine that is not there".to_owned()
+    }
+
+    fn alignment(&self) -> usize {
+        32
+    }
+
+    fn with(&self, _: &Memory, _: Body<'_, Error>) -> Result<(), Refusal> {
+        Err(self.0.clone())
+    }
+}
+
+#[test]
+fn a_machine_that_is_absent_is_skipped_and_one_that_is_broken_fails() {
+    let absent = conformance::run(&Absent(Refusal::Skip("no device".to_owned())));
+    assert_eq!((absent.cases, absent.skipped.as_slice()), (0, ["no device".to_owned()].as_slice()));
+    absent.assert_clean();
+    let broken = conformance::run_one(&Absent(Refusal::Fail("no memory".to_owned())), "fill");
+    assert!(broken.cases > 0 && broken.failures.len() == broken.cases, "{broken:?}");
 }
 
 #[test]
