@@ -2,6 +2,8 @@
 //!
 //! The tile's width changes with the architecture, the order in which one sum is added up does not.
 
+use super::{pieces, rows};
+
 /// Pixels (or samples) of a tile.
 pub(super) const PIXELS: usize = 4;
 
@@ -78,8 +80,7 @@ pub(super) fn multiply_all<const C: usize>(
     at: usize,
 ) {
     let [mut sum0, mut sum1, mut sum2, mut sum3] = *sums;
-    let rows = weight.chunks_exact(pitch.max(1));
-    for ((((x0, x1), x2), x3), row) in x0.iter().zip(x1).zip(x2).zip(x3).zip(rows) {
+    for ((((x0, x1), x2), x3), row) in x0.iter().zip(x1).zip(x2).zip(x3).zip(rows(weight, pitch)) {
         let Some(weight) = columns(row, at) else { break };
         add_scaled(&mut sum0, *x0, weight);
         add_scaled(&mut sum1, *x1, weight);
@@ -93,7 +94,7 @@ pub(super) fn multiply_all<const C: usize>(
 #[inline(never)]
 fn multiply_one<const C: usize>(sum: &mut [f32; C], x: &[f32], weight: &[f32], pitch: usize, at: usize) {
     let mut local = *sum;
-    for (x, row) in x.iter().zip(weight.chunks_exact(pitch.max(1))) {
+    for (x, row) in x.iter().zip(rows(weight, pitch)) {
         let Some(weight) = columns(row, at) else { break };
         add_scaled(&mut local, *x, weight);
     }
@@ -111,7 +112,7 @@ pub(super) fn outer<const R: usize, const C: usize>(
     at: usize,
 ) {
     let mut local = *sums;
-    for (x, dy) in x.chunks(step.max(1)).zip(dy.chunks_exact(pitch.max(1))) {
+    for (x, dy) in pieces(x, step).zip(rows(dy, pitch)) {
         let (Some(x), Some(dy)) = (x.first_chunk::<R>(), columns(dy, at)) else { break };
         for (sum, x) in local.iter_mut().zip(x) {
             add_scaled(sum, *x, dy);

@@ -1,9 +1,12 @@
 //! Operations on the flat vectors of parameters and gradients.
 
 use super::expect;
-use super::reduce::{LANES, lanes, sum};
+use super::reduce::{lanes, sum};
 use crate::backend::Sgd;
 use crate::error::Error;
+
+/// Sums that a norm adds up side by side; part of what fixes its bits.
+const LANES: usize = 16;
 
 /// `y[i] += alpha * x[i]`.
 ///
@@ -21,7 +24,7 @@ pub fn axpy(y: &mut [f32], alpha: f32, x: &[f32]) -> Result<(), Error> {
 ///
 /// Lanes of `f32` take 64 terms each, then go to an `f64` total.
 pub fn squared_norm(x: &[f32]) -> f32 {
-    let [lanes] = sum(x.chunks(LANES).map(|x| [lanes(x, 0).map(|x| x * x)]));
+    let [lanes] = sum(x.chunks(LANES).map(|x| [lanes::<LANES>(x, 0).map(|x| x * x)]));
     lanes.iter().fold(0.0, |total, lane| total + lane) as f32
 }
 
