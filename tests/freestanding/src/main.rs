@@ -6,7 +6,13 @@
 use core::hint::black_box;
 use core::panic::PanicInfo;
 
-use sse_sam_core::{Backend, Batch, Conv2d, Cpu, Error, Outcome, Row, Samples, Sgd, Shape, Space, Span, Terms};
+use sse_sam_core::classes::{Profile, Shots, is_tail, long_tail_counts};
+use sse_sam_core::loss::deferred_class_weight;
+use sse_sam_core::model::MAX_LAYERS;
+use sse_sam_core::{
+    Arena, Backend, Batch, Conv2d, Cpu, Error, Graph, Loss, Losses, Method, Model, Network, Outcome, Plan, Problem,
+    Row, Samples, Schedule, Sgd, Shape, Space, Span, Statistics, Terms, Vectors, step,
+};
 
 unsafe extern "C" {
     /// Defined nowhere.
@@ -116,6 +122,61 @@ fn rest(backend: &mut Cpu<'_>) -> Result<(), Error> {
     backend.cross_entropy(a.list(), b.list(), span(), span(), c.list(), &terms)
 }
 
+/// Any network, planned, initialised, trained by any method and evaluated.
+fn network(backend: &mut Cpu<'_>) -> Result<(), Error> {
+    let mut graph = Graph::<MAX_LAYERS>::new();
+    let model: Model = black_box("resnet8").parse()?;
+    model.build(&mut graph, shape(), any())?;
+    let mut arena = Arena::segmented(any(), any());
+    let plan = Plan::new(&graph, any(), any(), &mut arena)?;
+    let method = method();
+    let vectors = Vectors::new(&mut arena, plan.parameters(), method.points(any() as u32)?)?;
+    let losses = Losses { plain: [span(), span()], perturbed: [span(), span()] };
+    let mut network = Network::new(&graph, &plan, number(), losses);
+    network.initialize(backend, vectors.params, |layer| black_box(layer as u32))?;
+    let samples = Samples { images: span(), labels: span(), image: shape(), normalization: span() };
+    network.gather(backend, span(), &samples, losses)?;
+    let groups = method.groups(any() as u32, any() as u32)?;
+    let groups = groups.present([flag(), groups.column(flag()) > 0]);
+    let sgd = Sgd { learning_rate: number(), momentum: number(), weight_decay: number(), nesterov: flag() };
+    let outcome = Outcome { squared_norm: span(), failure: span(), number: number() };
+    step(backend, &mut network, &vectors, &groups, &sgd, &outcome)?;
+    network.forward(backend, vectors.params, Statistics::Running)?;
+    black_box(network.logits()?);
+    Ok(())
+}
+
+fn method() -> Method {
+    let real = || f64::from(number());
+    match any() {
+        0 => Method::Sgd,
+        1 => Method::Sam { rho: real() },
+        2 => Method::ImbSam { rho: real() },
+        _ => Method::SseSam { head_rho: real(), tail_rho: real(), gamma: real() },
+    }
+}
+
+/// The plain values beside the step.
+fn values() -> Result<(), Error> {
+    let real = || f64::from(number());
+    let mut counts = black_box([7, 3, 0]);
+    let profile = if flag() { Profile::Step } else { Profile::Exponential };
+    long_tail_counts(&mut counts, any() as u32, real(), profile)?;
+    black_box((is_tail(any() as u32, any() as u32), Shots { many: 5, few: 2 }.of(any() as u32)));
+    let (vs, la) = (Loss::VectorScaling { gamma: real(), tau: real() }, Loss::LogitAdjustment { tau: real() });
+    let ldam = Loss::Ldam { max_m: real(), scale: real() };
+    for loss in [vs, la, ldam, Loss::BalancedSoftmax, Loss::CrossEntropy, Loss::Focal { gamma: real() }] {
+        black_box(black_box(loss).terms(&counts, any())?);
+    }
+    black_box(deferred_class_weight(&counts, any())?);
+    let milestones = black_box([1, 2]);
+    let steps = Schedule::MultiStep { milestones: &milestones, factor: real() };
+    for schedule in [Schedule::Constant, Schedule::Cosine, steps] {
+        black_box(black_box(schedule).learning_rate(real(), any() as u32, any() as u32, any() as u32)?);
+    }
+    Ok(())
+}
+
 /// The operation without a method of its own.
 fn slices(values: &[f32]) {
     black_box(sse_sam_core::ops::squared_norm(values));
@@ -129,9 +190,10 @@ pub extern "C" fn _start() -> ! {
     let (mut work, constant, samples) = ([0.0; 64], [0.0; 64], [0; 64]);
     slices(black_box(&work));
     let mut backend = Cpu::new(black_box(&mut work), black_box(&constant), black_box(&samples));
-    for part in [memory, vectors, layers, normalization, rest] {
+    for part in [memory, vectors, layers, normalization, rest, network] {
         let _ = black_box(part(&mut backend));
     }
+    let _ = black_box(values());
     loop {
         core::hint::spin_loop();
     }
