@@ -2,7 +2,7 @@
 
 use super::activation::rectified;
 use super::reduce::{CHANNELS, lanes, sum};
-use super::{expect, put, rows, rows_mut, whole_rows};
+use super::{expect, pieces_mut, put, rows, rows_mut, whole_rows};
 use crate::error::Error;
 
 /// Added to variances.
@@ -79,7 +79,7 @@ pub fn batch_norm_forward(
 fn statistics(means: &mut [f32], variances: &mut [f32], x: &[f32], values: usize) {
     let channels = means.len();
     let count = values as f64;
-    for (block, (means, variances)) in means.chunks_mut(CHANNELS).zip(variances.chunks_mut(CHANNELS)).enumerate() {
+    for (block, (means, variances)) in pieces_mut(means, CHANNELS).zip(pieces_mut(variances, CHANNELS)).enumerate() {
         let at = block * CHANNELS;
         let [mean] = sum(rows(x, channels).map(|x| [lanes(x, at)]));
         let mean = mean.map(|sum| (sum / count) as f32);
@@ -212,7 +212,7 @@ pub fn batch_norm_backward(
         mask(dy, y);
     }
     let channels = weight.len();
-    for (block, (dweight, dbias)) in dweight.chunks_mut(CHANNELS).zip(dbias.chunks_mut(CHANNELS)).enumerate() {
+    for (block, (dweight, dbias)) in pieces_mut(dweight, CHANNELS).zip(pieces_mut(dbias, CHANNELS)).enumerate() {
         let at = block * CHANNELS;
         let (mean, factor) = (lanes(means, at), lanes(factors, at));
         let xhat = |x: &[f32]| combine(combine(lanes(x, at), mean, |x, mean| x - mean), factor, |x, factor| x * factor);

@@ -199,54 +199,45 @@ fn spread_taps<const C: usize>(dx: &mut [f32], dy: &[f32], weight: &[f32], conv:
                     }
                 }
             }
-            spread(dx, dy, &block, conv, tap, at, from..from + depth);
+            spread(dx, dy, block.get(..depth).unwrap_or_default(), conv, tap, at, from);
             from += depth;
         }
     }
 }
 
-/// Adds `dy[..][from] * block` at kernel position `(a, b)` to channels `at..at + C`.
+/// Adds `dy[..][from..] * block` at kernel position `(a, b)` to channels `at..at + C`.
+#[inline(never)]
 fn spread<const C: usize>(
     dx: &mut [f32],
     dy: &[f32],
-    block: &[[f32; C]; DEPTH],
+    block: &[[f32; C]],
     conv: &Conv2d,
     (a, b): (usize, usize),
     at: usize,
-    from: Range<usize>,
+    from: usize,
 ) {
     let Conv2d { input, output, stride, padding, .. } = *conv;
     let (pitch, dy_pitch) = (input.width * input.channels, output.width * output.channels);
     let columns = positions(b, input.width, output.width, conv);
-    let (step, first) = (stride * input.channels, columns.start * stride + b);
-    let skipped = first.saturating_sub(padding) * input.channels + at;
+    let step = stride * input.channels;
+    let skipped = (columns.start * stride + b).saturating_sub(padding) * input.channels + at;
     for (dx, dy) in rows_mut(dx, input.len()).zip(rows(dy, output.len())) {
         for i in positions(a, input.height, output.height, conv) {
             let row = (i * stride + a - padding) * pitch;
+            let dx = dx.get_mut(row + skipped..row + pitch).unwrap_or_default();
             let dy = part(dy, i * dy_pitch, columns.end * output.channels);
-            let mut j = columns.start;
-            let mut dx = dx.get_mut(row + skipped..row + pitch).unwrap_or_default();
-            while j < columns.end {
-                spread_tile(dx, step, dy, output.channels, j, from.clone(), block);
-                dx = dx.get_mut(PIXELS * step..).unwrap_or_default();
-                j += PIXELS;
+            let dy = dy.get(columns.start * output.channels + from..).unwrap_or_default();
+            for (dx, dy) in pieces_mut(dx, PIXELS * step).zip(pieces(dy, PIXELS * output.channels)) {
+                spread_tile(dx, step, dy, output.channels, block);
             }
         }
     }
 }
 
-/// [`spread`] for the output pixels from `j` on; `dx` starts at the first one's input and has them `step` apart.
+/// [`spread`] for as many pixels as a tile has, `step` apart in `dx` and `pitch` in `dy`.
 #[inline(always)]
-fn spread_tile<const C: usize>(
-    dx: &mut [f32],
-    step: usize,
-    dy: &[f32],
-    pitch: usize,
-    j: usize,
-    from: Range<usize>,
-    block: &[[f32; C]; DEPTH],
-) {
-    let pixels = [j, j + 1, j + 2, j + 3].map(|j| dy.get(j * pitch + from.start..j * pitch + from.end));
+fn spread_tile<const C: usize>(dx: &mut [f32], step: usize, dy: &[f32], pitch: usize, block: &[[f32; C]]) {
+    let pixels = [0, 1, 2, 3].map(|p| dy.get(p * pitch..p * pitch + block.len()));
     let mut sums = [0, 1, 2, 3].map(|p| columns(dx, p * step).copied().unwrap_or([0.0; C]));
     multiply(&mut sums, pixels, block.as_flattened(), C, 0);
     for (p, (sums, pixel)) in sums.iter().zip(pixels).enumerate() {

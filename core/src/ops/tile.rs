@@ -53,19 +53,34 @@ pub(super) fn multiply<const C: usize>(
     pitch: usize,
     at: usize,
 ) {
+    match x {
+        [Some(x0), Some(x1), Some(x2), Some(x3)] => multiply_all(sums, [x0, x1, x2, x3], weight, pitch, at),
+        _ => multiply_some(sums, x, weight, pitch, at),
+    }
+}
+
+/// [`multiply`] where pixels are missing: a single one on its own, more beside copies whose sums are thrown away.
+#[inline(never)]
+fn multiply_some<const C: usize>(
+    sums: &mut [[f32; C]; PIXELS],
+    x: [Option<&[f32]>; PIXELS],
+    weight: &[f32],
+    pitch: usize,
+    at: usize,
+) {
     let mut present = x.iter().flatten();
-    let Some(first) = present.next() else { return };
-    if present.next().is_none() {
+    let (Some(first), others) = (present.next(), present.count()) else { return };
+    if others == 0 {
         for (sum, x) in sums.iter_mut().zip(x) {
             multiply_one(sum, x.unwrap_or_default(), weight, pitch, at);
         }
-    } else {
-        let kept = *sums;
-        multiply_all(sums, x.map(|x| x.unwrap_or(first)), weight, pitch, at);
-        for ((sum, kept), x) in sums.iter_mut().zip(kept).zip(x) {
-            if x.is_none() {
-                *sum = kept;
-            }
+        return;
+    }
+    let mut all = *sums;
+    multiply_all(&mut all, x.map(|x| x.unwrap_or(first)), weight, pitch, at);
+    for ((sum, result), x) in sums.iter_mut().zip(all).zip(x) {
+        if x.is_some() {
+            *sum = result;
         }
     }
 }
