@@ -52,7 +52,8 @@ pub trait Machine {
     /// As it should be called in a report.
     fn name(&self) -> String;
 
-    /// A span of `f32` must start at a multiple of this; 1 where it may start anywhere.
+    /// A span of `f32` must start at a multiple of this; 1 where it may start anywhere. The rows of
+    /// [`Backend::gather`] are a part of an epoch's table and start at any multiple of 4.
     fn alignment(&self) -> usize;
 
     /// Makes a backend that holds `memory` and hands it to `body`, once.
