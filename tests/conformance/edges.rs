@@ -190,22 +190,3 @@ pub fn same_bits<M: Machine>(bench: &mut Bench<'_, M>) {
         });
     }
 }
-
-pub fn shared_reads<M: Machine>(bench: &mut Bench<'_, M>) {
-    bench.case("methods that read several spans", |case| {
-        let shared = case.input(&case.numbers.clone().list_between(32, 0.5, 1.5));
-        let [y, features] = [32, 2].map(|length| case.output(length));
-        let (saved, losses) = (case.output(8), case.output(1));
-        let first = |length: usize| shared.part(0, length).expect("it lies inside");
-        let labels = case.input(&[0.0, 1.0]);
-        let terms = Terms { scale: first(4), shift: first(4), margin: first(4), focal: 0.0 };
-        case.run(|backend| {
-            backend.batch_norm_forward(y, saved, None, shared, first(4), first(4), Some(shared), false)?;
-            backend.batch_norm_inference(y, shared, first(4), first(4), first(8), Some(shared), true)?;
-            backend.linear_forward(features, first(2), first(4), first(2))?;
-            backend.cross_entropy(&[y.part(0, 8)?], &[losses], first(8), labels, &[first(2)], &terms)
-        });
-        let found = [case.get(y), case.get(features), case.get(losses)].concat();
-        case.expect(found.iter().all(|value| value.is_finite()), || format!("{found:?}"));
-    });
-}

@@ -182,7 +182,6 @@ checks! {
         cross_entropy_of_a_row_of_weight_zero_is_zero => edges::weight_zero,
         relu_turns_what_is_not_positive_into_plus_zero => edges::relu_specials,
         the_same_calls_give_the_same_bits => edges::same_bits,
-        read_arguments_may_share_memory => edges::shared_reads,
         spans_past_the_end_are_refused => refusals::past_the_end,
         wrong_lengths_are_refused => refusals::wrong_lengths,
         a_written_span_may_not_overlap_another => refusals::overlap,
