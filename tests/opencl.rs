@@ -163,18 +163,30 @@ fn gather_equals_the_cpu_core() {
 fn linear_layers_equal_the_cpu_core() {
     each_device(|device| {
         let pair = Pair::new(device, 1e-5);
-        for (gap, rows, inputs, outputs) in [(1, 1, 1, 1), (3, 7, 5, 3), (32, 8, 16, 16), (5, 17, 64, 100), (1, 9, 33, 10)] {
+        for (gap, rows, inputs, outputs) in
+            [(1, 1, 1, 1), (3, 7, 5, 3), (32, 8, 16, 16), (5, 17, 64, 100), (1, 9, 33, 10)]
+        {
             let mut layout = Layout::new(gap);
             let (y, x) = (layout.random(rows * outputs), layout.random(rows * inputs));
             let (weight, bias) = (layout.random(inputs * outputs), layout.random(outputs));
-            let (dx, dweight, dbias) = (layout.random(rows * inputs), layout.random(inputs * outputs), layout.random(outputs));
+            let (dx, dweight, dbias) =
+                (layout.random(rows * inputs), layout.random(inputs * outputs), layout.random(outputs));
             both!(pair, "linear_forward", &layout, |machine| machine.linear_forward(y, x, weight, bias));
             for accumulate in [false, true] {
-                both!(pair, "linear_backward_input", &layout, |machine| machine
-                    .linear_backward_input(&[dx], &[y], weight, outputs, accumulate));
+                both!(pair, "linear_backward_input", &layout, |machine| machine.linear_backward_input(
+                    &[dx],
+                    &[y],
+                    weight,
+                    outputs,
+                    accumulate
+                ));
             }
-            both!(pair, "linear_backward_weight", &layout, |machine| machine
-                .linear_backward_weight(&[dweight], &[dbias], x, &[y]));
+            both!(pair, "linear_backward_weight", &layout, |machine| machine.linear_backward_weight(
+                &[dweight],
+                &[dbias],
+                x,
+                &[y]
+            ));
         }
     });
 }
@@ -212,7 +224,8 @@ fn convolutions_equal_the_cpu_core() {
             let (x, dx) = (layout.random(images * conv.input.len()), layout.random(images * conv.input.len()));
             let (y, dy) = (layout.random(images * conv.output.len()), layout.random(images * conv.output.len()));
             let (weight, dweight) = (layout.random(conv.weights()), layout.random(conv.weights()));
-            both!(pair, &format!("conv2d_forward {case:?}"), &layout, |machine| machine.conv2d_forward(y, x, weight, &conv));
+            both!(pair, &format!("conv2d_forward {case:?}"), &layout, |machine| machine
+                .conv2d_forward(y, x, weight, &conv));
             for accumulate in [false, true] {
                 both!(pair, &format!("conv2d_backward_input {case:?}"), &layout, |machine| machine
                     .conv2d_backward_input(&[dx], &[dy], weight, &conv, accumulate));
@@ -236,7 +249,8 @@ fn batch_norm_equals_the_cpu_core() {
             let (dweight, dbias) = (layout.random(channels), layout.random(channels));
             let saved = layout.put(&vec![0.5; 2 * channels]);
             let running = layout.put(&vec![0.7; 2 * channels]);
-            for (added, relu, moved) in [(None, false, None), (Some(residual), true, Some(running)), (None, true, None)] {
+            for (added, relu, moved) in [(None, false, None), (Some(residual), true, Some(running)), (None, true, None)]
+            {
                 both!(pair, "batch_norm_forward", &layout, |machine| machine
                     .batch_norm_forward(y, saved, moved, x, weight, bias, added, relu));
                 both!(pair, "batch_norm_inference", &layout, |machine| machine
@@ -244,7 +258,17 @@ fn batch_norm_equals_the_cpu_core() {
                 for accumulate in [false, true] {
                     both!(pair, "batch_norm_backward", &layout, |machine| {
                         machine.batch_norm_backward(
-                            &[dx], &[dweight], &[dbias], &[dy], y, x, weight, saved, relu, added.is_some(), accumulate,
+                            &[dx],
+                            &[dweight],
+                            &[dbias],
+                            &[dy],
+                            y,
+                            x,
+                            weight,
+                            saved,
+                            relu,
+                            added.is_some(),
+                            accumulate,
                         )?;
                         if added.is_none() { machine.fill(dy, 0.0) } else { Ok(()) }
                     });
@@ -268,10 +292,19 @@ fn shortcuts_pooling_and_loss_equal_the_cpu_core() {
             both!(pair, "shortcut_forward", &layout, |machine| machine.shortcut_forward(y, x, input, output));
             both!(pair, "pool_forward", &layout, |machine| machine.global_average_pool_forward(pooled, x, input));
             for accumulate in [false, true] {
-                both!(pair, "shortcut_backward", &layout, |machine| machine
-                    .shortcut_backward(&[x], &[y], input, output, accumulate));
-                both!(pair, "pool_backward", &layout, |machine| machine
-                    .global_average_pool_backward(&[x], &[pooled], input, accumulate));
+                both!(pair, "shortcut_backward", &layout, |machine| machine.shortcut_backward(
+                    &[x],
+                    &[y],
+                    input,
+                    output,
+                    accumulate
+                ));
+                both!(pair, "pool_backward", &layout, |machine| machine.global_average_pool_backward(
+                    &[x],
+                    &[pooled],
+                    input,
+                    accumulate
+                ));
             }
         }
         for (rows, classes, focal) in [(1, 1, 0.0), (7, 10, 0.0), (129, 100, 1.0), (5, 3, 0.5)] {
@@ -281,7 +314,12 @@ fn shortcuts_pooling_and_loss_equal_the_cpu_core() {
             let labels = layout.put(&labels);
             let weights = [layout.random(rows), layout.random(rows)];
             let scale: Vec<f32> = numbers(5, classes).iter().map(|value| value.abs() + 0.5).collect();
-            let terms = Terms { scale: layout.put(&scale), shift: layout.random(classes), margin: layout.random(classes), focal };
+            let terms = Terms {
+                scale: layout.put(&scale),
+                shift: layout.random(classes),
+                margin: layout.random(classes),
+                focal,
+            };
             let dlogits = [layout.random(rows * classes), layout.random(rows * classes)];
             let losses = [layout.random(1), layout.random(1)];
             both!(pair, "cross_entropy", &layout, |machine| machine

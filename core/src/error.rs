@@ -40,7 +40,7 @@ pub enum Error {
         /// Elements lent.
         available: usize,
     },
-    /// Two arguments of one operation share memory although one of them is written.
+    /// Two arguments of one operation share memory.
     Overlap,
     /// A span lies in a space that the operation cannot use.
     Space {
@@ -114,8 +114,11 @@ impl fmt::Display for Error {
             }
             Self::Capacity { what, capacity } => write!(f, "more than {capacity} {what}"),
             Self::Batch { found, largest } => write!(f, "a batch must have 1 to {largest} samples, got {found}"),
+            Self::Range { what, low: f64::MIN_POSITIVE, found, .. } => {
+                write!(f, "{what} must be a finite number above 0, got {found}")
+            }
             Self::Range { what, low, high, found } if high == f64::INFINITY => {
-                write!(f, "{what} must be finite and at least {low}, got {found}")
+                write!(f, "{what} must be a finite number, at least {low}, got {found}")
             }
             Self::Range { what, low, high, found } => write!(f, "{what} must be in {low}..={high}, got {found}"),
             Self::Image { what, found: (height, width, channels) } => {

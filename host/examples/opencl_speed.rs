@@ -60,7 +60,8 @@ fn main() -> Result<(), Error> {
         let dx = Span::work(dweight.offset + at(dweight.length), n);
         let mut machine = OpenCl::new(device, dx.offset + n, &[], &[])?;
         machine.reserve_convolution(&conv, images)?;
-        let values: Vec<f32> = (0..n + m + weight.length).map(|index| (index * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
+        let values: Vec<f32> =
+            (0..n + m + weight.length).map(|index| (index * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
         machine.write(x, &values[..n])?;
         machine.write(weight, &values[..weight.length])?;
         let operations = 2.0 * (conv.weights() * images * conv.output.height * conv.output.width) as f64;
@@ -68,9 +69,8 @@ fn main() -> Result<(), Error> {
         let forward = time(&mut machine, &mut |machine| machine.conv2d_forward(y, x, weight, &conv))?;
         report(&format!("{name} forward"), operations, forward);
         if channels > 3 {
-            let input = time(&mut machine, &mut |machine| {
-                machine.conv2d_backward_input(&[dx], &[y], weight, &conv, false)
-            })?;
+            let input =
+                time(&mut machine, &mut |machine| machine.conv2d_backward_input(&[dx], &[y], weight, &conv, false))?;
             report(&format!("{name} backward input"), operations, input);
         }
         let gradient = time(&mut machine, &mut |machine| machine.conv2d_backward_weight(&[dweight], x, &[y], &conv))?;
@@ -83,9 +83,8 @@ fn main() -> Result<(), Error> {
         let saved = Span::work(4 * n + 128, 2 * channels);
         let mut machine = OpenCl::new(device, 4 * n + 512, &[], &[])?;
         machine.write(weight, &vec![1.0; channels])?;
-        let forward = time(&mut machine, &mut |machine| {
-            machine.batch_norm_forward(y, saved, None, x, weight, bias, None, true)
-        })?;
+        let forward =
+            time(&mut machine, &mut |machine| machine.batch_norm_forward(y, saved, None, x, weight, bias, None, true))?;
         report(&format!("batch norm {rows} x {channels} forward"), 12.0 * n as f64, forward);
         let backward = time(&mut machine, &mut |machine| {
             machine.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, saved, true, true, false)

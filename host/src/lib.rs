@@ -1,3 +1,22 @@
 //! Long-tailed classification with SSE-SAM, SAM, ImbSAM and SGD.
+//!
+//! The program is `sse-sam`; this library is what it is made of.
 
+pub mod args;
+pub mod config;
+pub mod data;
+pub mod device;
+mod error;
+pub mod evaluate;
+pub mod layout;
+pub mod metrics;
 pub mod opencl;
+pub mod order;
+pub mod progress;
+pub mod run;
+pub mod state;
+pub mod train;
+pub mod verify;
+pub mod weights;
+
+pub use error::Error;

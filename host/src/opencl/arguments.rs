@@ -18,7 +18,9 @@ pub(super) fn whole_rows(what: &'static str, length: usize, width: usize) -> Res
 /// `Ok` when no written span shares an element with another one.
 pub(super) fn disjoint(written: &[Span], read: &[Span]) -> Result<(), Error> {
     let overlap = |a: &Span, b: &Span| {
-        a.space == b.space && a.offset < b.offset.saturating_add(b.length) && b.offset < a.offset.saturating_add(a.length)
+        a.space == b.space
+            && a.offset < b.offset.saturating_add(b.length)
+            && b.offset < a.offset.saturating_add(a.length)
     };
     for (index, span) in written.iter().enumerate() {
         if written[..index].iter().chain(read).any(|other| overlap(span, other)) {

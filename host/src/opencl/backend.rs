@@ -187,13 +187,7 @@ impl Launch<'_> {
     }
 
     /// Enqueues `items` work-items in groups of `local`.
-    pub fn launch(
-        &mut self,
-        name: Name,
-        items: usize,
-        local: usize,
-        arguments: &[Argument<'_>],
-    ) -> Result<(), Error> {
+    pub fn launch(&mut self, name: Name, items: usize, local: usize, arguments: &[Argument<'_>]) -> Result<(), Error> {
         if items == 0 {
             return Ok(());
         }

@@ -2,11 +2,11 @@
 
 use sse_sam_core::Span;
 
+use super::Error;
 use super::arguments::{self, disjoint, expect, streams, whole_rows};
 use super::backend::{OpenCl, arguments};
 use super::program::Name;
 use super::tiles::Tiles;
-use super::Error;
 
 /// Parts in which the statistics of `rows` are taken.
 fn parts(tiles: &Tiles, rows: usize) -> usize {
@@ -41,11 +41,7 @@ pub(super) fn statistics(
         parts * blocks,
         arguments![rows, channels, parts, partial, memory.read(x)?],
     )?;
-    launch.looped(
-        Name::BatchNormForwardMerge,
-        blocks,
-        arguments![rows, channels, parts, keep, at, running, partial],
-    )
+    launch.looped(Name::BatchNormForwardMerge, blocks, arguments![rows, channels, parts, keep, at, running, partial])
 }
 
 /// The normalisation itself, with the `statistics` that the kernel called `name` takes.

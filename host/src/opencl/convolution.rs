@@ -2,11 +2,11 @@
 
 use sse_sam_core::{Conv2d, Span};
 
+use super::Error;
 use super::arguments::{self, disjoint, streams};
 use super::backend::{Argument, OpenCl, arguments};
 use super::program::Name;
 use super::tiles::Tiles;
-use super::Error;
 
 /// Work-items of a weight gradient, and with one subset of filters the parts of a batch that are summed apart.
 const PARTS: usize = 32;

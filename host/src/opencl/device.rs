@@ -121,7 +121,8 @@ fn check(code: i32) -> Result<(), Error> {
     if code == 0 {
         return Ok(());
     }
-    let (call, code) = loader::take_failure().map_or(("clGetPlatformIDs", code), |failure| (failure.call, failure.code));
+    let (call, code) =
+        loader::take_failure().map_or(("clGetPlatformIDs", code), |failure| (failure.call, failure.code));
     Err(Error::Call { call, device: String::new(), code })
 }
 

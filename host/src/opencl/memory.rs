@@ -158,8 +158,9 @@ impl Memory {
         let at = self.written(to)?;
         let mut event = Event::null();
         // SAFETY: `values` moves into `pending` unchanged on the heap and stays there until the event has come.
-        let result =
-            unsafe { core::enqueue_write_buffer(queue, at.memory, false, at.offset, &values, None::<()>, Some(&mut event)) };
+        let result = unsafe {
+            core::enqueue_write_buffer(queue, at.memory, false, at.offset, &values, None::<()>, Some(&mut event))
+        };
         result.map_err(|error| Error::of(&self.device, &error))?;
         self.keep(queue, event, Bytes::Floats(values))
     }
@@ -172,8 +173,9 @@ impl Memory {
         }
         let mut event = Event::null();
         // SAFETY: as in `write`.
-        let result =
-            unsafe { core::enqueue_write_buffer(queue, at.memory, false, at.offset, &values, None::<()>, Some(&mut event)) };
+        let result = unsafe {
+            core::enqueue_write_buffer(queue, at.memory, false, at.offset, &values, None::<()>, Some(&mut event))
+        };
         result.map_err(|error| Error::of(&self.device, &error))?;
         self.keep(queue, event, Bytes::Samples(values))
     }
@@ -201,8 +203,9 @@ impl Memory {
         }
         let at = self.read(from)?;
         // SAFETY: the read blocks, so `values` is not lent beyond it.
-        let result =
-            unsafe { core::enqueue_read_buffer(queue, at.memory, true, at.offset, values, None::<()>, None::<&mut Event>) };
+        let result = unsafe {
+            core::enqueue_read_buffer(queue, at.memory, true, at.offset, values, None::<()>, None::<&mut Event>)
+        };
         result.map_err(|error| Error::of(&self.device, &error))?;
         self.pending.clear();
         Ok(())

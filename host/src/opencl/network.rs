@@ -2,10 +2,10 @@
 
 use sse_sam_core::{Shape, Span, Terms};
 
+use super::Error;
 use super::arguments::{self, disjoint, expect, streams, whole_rows};
 use super::backend::{OpenCl, arguments};
 use super::program::Name;
-use super::Error;
 
 /// Rows of a work-item of `linear_forward`: `LINEAR_ROWS` of linear.cl.
 const LINEAR_ROWS: usize = 8;
@@ -77,13 +77,7 @@ pub(super) fn relu_forward(cl: &mut OpenCl, y: Span, x: Span) -> Result<(), Erro
     launch.each(Name::ReluForward, items, arguments![y.length, memory.written(y)?, memory.read(x)?])
 }
 
-pub(super) fn relu_backward(
-    cl: &mut OpenCl,
-    dx: &[Span],
-    dy: &[Span],
-    y: Span,
-    accumulate: bool,
-) -> Result<(), Error> {
+pub(super) fn relu_backward(cl: &mut OpenCl, dx: &[Span], dy: &[Span], y: Span, accumulate: bool) -> Result<(), Error> {
     for stream in 0..streams(&[dx, dy])? {
         let (dx, dy, n) = (dx[stream], dy[stream], y.length);
         expect("dx", n, dx.length)?;

@@ -125,9 +125,10 @@ impl Built {
     fn new(device: &DeviceInfo) -> Result<Self, Error> {
         let tiles = Tiles::of(device);
         loader::take_failure();
-        let context = core::create_context(None, &[device.id], None, None)
-            .map_err(|error| Error::of(&device.name, &error))?;
-        let files = FILES.iter().filter(|(source, _)| tiles.groups > 0 || source.name != sources::CONVOLUTION_TILE.name);
+        let context =
+            core::create_context(None, &[device.id], None, None).map_err(|error| Error::of(&device.name, &error))?;
+        let files =
+            FILES.iter().filter(|(source, _)| tiles.groups > 0 || source.name != sources::CONVOLUTION_TILE.name);
         let programs = files
             .map(|(source, names)| Ok((build(&context, device, source, &tiles.options(device.fma))?, *names)))
             .collect::<Result<_, Error>>()?;
@@ -158,8 +159,8 @@ fn build(context: &Context, device: &DeviceInfo, source: &Source, options: &str)
     let failed = |log: String| Error::Build { file: source.name, device: device.name.clone(), log };
     let text = CString::new(text).map_err(|error| failed(error.to_string()))?;
     let options = CString::new(options).map_err(|error| failed(error.to_string()))?;
-    let program = core::create_program_with_source(context, &[text])
-        .map_err(|error| Error::of(&device.name, &error))?;
+    let program =
+        core::create_program_with_source(context, &[text]).map_err(|error| Error::of(&device.name, &error))?;
     // With an empty log `ocl` takes a failed build for a success: the failure is asked for where it was seen.
     let result = core::build_program(&program, Some(&[device.id]), &options, None, None);
     match (loader::take_failure(), result) {

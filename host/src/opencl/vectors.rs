@@ -2,10 +2,10 @@
 
 use sse_sam_core::{Batch, Outcome, Row, Samples, Sgd, Span};
 
+use super::Error;
 use super::arguments::{disjoint, expect, whole_rows};
 use super::backend::{Argument, OpenCl, arguments};
 use super::program::Name;
-use super::Error;
 
 pub(super) fn fill(cl: &mut OpenCl, to: Span, value: f32) -> Result<(), Error> {
     let (mut launch, memory) = cl.split();
@@ -91,7 +91,6 @@ pub(super) fn sgd(
     let Sgd { learning_rate, momentum, weight_decay, nesterov } = *sgd;
     launch.looped(Name::SgdNorm, parts, arguments![n, parts, partial, gradient])?;
     launch.launch(Name::SgdMerge, merge, merge, arguments![parts, norm, failure, partial, outcome.number])?;
-    let arguments =
-        arguments![n, params, velocity, gradient, norm, learning_rate, momentum, weight_decay, nesterov];
+    let arguments = arguments![n, params, velocity, gradient, norm, learning_rate, momentum, weight_decay, nesterov];
     launch.each(Name::Sgd, n.div_ceil(launch.tiles.width), arguments)
 }

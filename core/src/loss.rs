@@ -1,0 +1,147 @@
+//! The tables that turn one adjusted cross-entropy into the losses of long-tailed classification.
+
+use crate::error::Error;
+
+/// A loss by its name in the literature; [`Loss::terms`] makes its tables.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Loss {
+    /// Plain softmax cross-entropy.
+    CrossEntropy,
+    /// Label-distribution-aware margins (Cao et al. 2019): `margin_c = s * max_m * (n_min / n_c)^(1/4)`. As in the
+    /// public code of SSE-SAM, `s` multiplies the margins and not the logits, whose layer is an ordinary linear one.
+    Ldam {
+        /// Largest margin, that of the smallest class, before scaling.
+        max_m: f64,
+        /// Factor `s` of the margins.
+        scale: f64,
+    },
+    /// Logit adjustment (Menon et al. 2021): `shift_c = tau * log pi_c`.
+    LogitAdjustment {
+        /// Factor of the log prior.
+        tau: f64,
+    },
+    /// Vector scaling (Kini et al. 2021): `scale_c = (n_max / n_c)^gamma`, `shift_c = tau * log pi_c`.
+    VectorScaling {
+        /// Exponent of the multiplicative part.
+        gamma: f64,
+        /// Factor of the log prior.
+        tau: f64,
+    },
+    /// Balanced softmax (Ren et al. 2020): `shift_c = log n_c`.
+    BalancedSoftmax,
+    /// Focal loss (Lin et al. 2017): factor `(1 - p)^gamma`.
+    Focal {
+        /// The exponent.
+        gamma: f64,
+    },
+}
+
+/// One class's entries in the three tables of [`crate::Terms`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClassTerms {
+    /// Divides the logit.
+    pub scale: f32,
+    /// Is added to the logit.
+    pub shift: f32,
+    /// Is subtracted from the logit when the class is the label.
+    pub margin: f32,
+}
+
+impl Loss {
+    /// The entries of `class` for the training counts `counts`, made in `f64` and rounded once.
+    ///
+    /// A class without training samples counts as one with a single sample, so that every entry is finite.
+    ///
+    /// # Errors
+    /// [`Error::Label`] when there is no such class, [`Error::Range`] when a parameter of the loss is negative or not
+    /// finite.
+    pub fn terms(&self, counts: &[u32], class: usize) -> Result<ClassTerms, Error> {
+        self.check()?;
+        let own = counts.get(class).ok_or(Error::Label { label: class as f32, classes: counts.len() })?;
+        let count = f64::from((*own).max(1));
+        let total = counts.iter().map(|&count| f64::from(count.max(1))).sum::<f64>();
+        let largest = f64::from(counts.iter().copied().max().unwrap_or(1).max(1));
+        let smallest = f64::from(counts.iter().copied().min().unwrap_or(1).max(1));
+        let log_prior = libm::log(count / total);
+        let (scale, shift, margin) = match *self {
+            Self::CrossEntropy | Self::Focal { .. } => (1.0, 0.0, 0.0),
+            Self::Ldam { max_m, scale } => (1.0, 0.0, scale * max_m * libm::pow(smallest / count, 0.25)),
+            Self::LogitAdjustment { tau } => (1.0, tau * log_prior, 0.0),
+            Self::VectorScaling { gamma, tau } => (libm::pow(largest / count, gamma), tau * log_prior, 0.0),
+            Self::BalancedSoftmax => (1.0, libm::log(count), 0.0),
+        };
+        Ok(ClassTerms { scale: scale as f32, shift: shift as f32, margin: margin as f32 })
+    }
+
+    /// The exponent of the focal factor, 0 for none.
+    pub fn focal(&self) -> f32 {
+        if let Self::Focal { gamma } = *self { gamma as f32 } else { 0.0 }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let (numbers, low) = match *self {
+            Self::CrossEntropy | Self::BalancedSoftmax => return Ok(()),
+            Self::Ldam { max_m, scale } => ([("LDAM margin", max_m), ("LDAM scale", scale)], 0.0),
+            Self::LogitAdjustment { tau } => ([("tau", tau), ("tau", tau)], 0.0),
+            Self::VectorScaling { gamma, tau } => ([("vector scaling gamma", gamma), ("tau", tau)], 0.0),
+            Self::Focal { gamma } => ([("focal gamma", gamma), ("focal gamma", gamma)], 0.0),
+        };
+        match numbers.into_iter().find(|(_, number)| !(*number >= low && number.is_finite())) {
+            Some((what, found)) => Err(Error::Range { what, low, high: f64::INFINITY, found }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The class weight of deferred re-weighting, `(1 - b) / (1 - b^n_c)` with `b` 0.9999, scaled so that the weights of
+/// all classes sum to their number. A class without training samples has weight 0.
+///
+/// # Errors
+/// [`Error::Label`] when there is no such class.
+///
+/// # Source
+/// Cui et al. 2019 (class-balanced loss), eq. 5; deferred by Cao et al. 2019.
+pub fn deferred_class_weight(counts: &[u32], class: usize) -> Result<f64, Error> {
+    let weight = |count: u32| if count == 0 { 0.0 } else { 1e-4 / (1.0 - libm::pow(0.9999, f64::from(count))) };
+    let own = counts.get(class).ok_or(Error::Label { label: class as f32, classes: counts.len() })?;
+    let total = counts.iter().map(|&count| weight(count)).sum::<f64>();
+    Ok(if total > 0.0 { weight(*own) * counts.len() as f64 / total } else { 0.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNTS: [u32; 3] = [100, 10, 1];
+
+    fn terms(loss: Loss) -> [ClassTerms; 3] {
+        [0, 1, 2].map(|class| loss.terms(&COUNTS, class).unwrap())
+    }
+
+    #[test]
+    fn tables_follow_the_formulas() {
+        let ldam = terms(Loss::Ldam { max_m: 0.5, scale: 30.0 });
+        assert_eq!(ldam[2], ClassTerms { scale: 1.0, shift: 0.0, margin: 15.0 });
+        assert!((ldam[0].margin - 15.0 * 0.01f32.powf(0.25)).abs() < 1e-5);
+        let adjusted = terms(Loss::LogitAdjustment { tau: 2.0 });
+        assert!((adjusted[1].shift - 2.0 * (10.0f32 / 111.0).ln()).abs() < 1e-6);
+        let scaled = terms(Loss::VectorScaling { gamma: 0.5, tau: 0.0 });
+        assert_eq!(scaled.map(|term| term.scale), [1.0, 10.0f32.sqrt(), 10.0]);
+        assert!((terms(Loss::BalancedSoftmax)[0].shift - 100.0f32.ln()).abs() < 1e-6);
+        assert_eq!(Loss::Focal { gamma: 2.0 }.focal(), 2.0);
+    }
+
+    #[test]
+    fn deferred_weights_sum_to_the_number_of_classes_and_favour_the_tail() {
+        let weights = [0, 1, 2].map(|class| deferred_class_weight(&COUNTS, class).unwrap());
+        assert!((weights.iter().sum::<f64>() - 3.0).abs() < 1e-12);
+        assert!(weights[0] < weights[1] && weights[1] < weights[2]);
+    }
+
+    #[test]
+    fn bad_parameters_are_refused() {
+        assert!(Loss::Ldam { max_m: 0.5, scale: -1.0 }.terms(&COUNTS, 0).is_err());
+        assert!(Loss::LogitAdjustment { tau: f64::NAN }.terms(&COUNTS, 0).is_err());
+        assert!(Loss::CrossEntropy.terms(&COUNTS, 3).is_err());
+    }
+}

@@ -1,0 +1,298 @@
+//! The executor: runs a planned network on any backend.
+
+use heapless::Vec;
+
+use crate::backend::{Backend, Batch, Samples, Span};
+use crate::error::Error;
+use crate::graph::{Graph, Initializer, Layer, Op};
+use crate::plan::{Plan, Residual, Slot};
+use crate::step::{Problem, Statistics, Target};
+
+/// Spans of one or two streams.
+type Streams = Vec<Span, 2>;
+
+/// Where the losses of a step's passes are left: `[group]` at the parameters, `[group]` at the perturbed points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Losses {
+    /// Sums of the weighted losses at the parameters, one number for each group.
+    pub plain: [Span; 2],
+    /// Sums of the weighted losses at the perturbed points, one number for each group.
+    pub perturbed: [Span; 2],
+}
+
+/// A planned network at work on one batch.
+#[derive(Clone, Debug)]
+pub struct Network<'a, const N: usize> {
+    graph: &'a Graph<N>,
+    plan: &'a Plan<N>,
+    focal: f32,
+    losses: Losses,
+    rows: usize,
+    statistics: Statistics,
+}
+
+impl<'a, const N: usize> Network<'a, N> {
+    /// A network that leaves its losses in `losses`; `focal` is the focal exponent of its loss.
+    pub fn new(graph: &'a Graph<N>, plan: &'a Plan<N>, focal: f32, losses: Losses) -> Self {
+        Self { graph, plan, focal, losses, rows: plan.max_batch(), statistics: Statistics::Running }
+    }
+
+    /// Sets the size of the batches that follow and where their losses go.
+    ///
+    /// # Errors
+    /// [`Error::Batch`] when there are no rows or more than planned.
+    pub fn set_batch(&mut self, rows: usize, losses: Losses) -> Result<(), Error> {
+        if rows == 0 || rows > self.plan.max_batch() {
+            return Err(Error::Batch { found: rows, largest: self.plan.max_batch() });
+        }
+        self.rows = rows;
+        self.losses = losses;
+        Ok(())
+    }
+
+    /// Where the batch's images, labels and group weights belong.
+    ///
+    /// # Errors
+    /// [`Error::Length`] when plan and graph do not belong together.
+    pub fn batch(&self) -> Result<Batch, Error> {
+        let [head, tail] = self.plan.weights;
+        Ok(Batch {
+            images: self.activation(0)?,
+            labels: self.plan.labels.part(0, self.rows)?,
+            weights: [head.part(0, self.rows)?, tail.part(0, self.rows)?],
+        })
+    }
+
+    /// The logits of the last forward pass, `[rows][classes]`.
+    ///
+    /// # Errors
+    /// As [`Network::batch`].
+    pub fn logits(&self) -> Result<Span, Error> {
+        self.activation(self.graph.layers().len().saturating_sub(1))
+    }
+
+    /// Cuts a batch out of the samples by `rows` of an epoch's table and makes it the network's batch.
+    ///
+    /// # Errors
+    /// What the backend reports; [`Error::Batch`] when the batch is empty or too large.
+    pub fn gather<B: Backend>(
+        &mut self,
+        backend: &mut B,
+        rows: Span,
+        samples: &Samples,
+        losses: Losses,
+    ) -> Result<(), B::Error> {
+        self.set_batch(rows.length / crate::backend::Row::WORDS, losses)?;
+        backend.gather(&self.batch()?, rows, samples)
+    }
+
+    /// Sets parameters and running statistics to their initial values.
+    ///
+    /// `draw(layer)` returns the next number of that layer's own random stream. Weights and biases are drawn in the
+    /// order in which they lie.
+    ///
+    /// # Errors
+    /// What the backend reports.
+    pub fn initialize<B: Backend>(
+        &self,
+        backend: &mut B,
+        params: Span,
+        mut draw: impl FnMut(usize) -> u32,
+    ) -> Result<(), B::Error> {
+        backend.fill(params, 0.0)?;
+        for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate() {
+            let mut stream = || draw(index);
+            let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
+            match (layer.op, slot.running) {
+                (Op::BatchNorm { .. }, Some(running)) => {
+                    let channels = layer.output.channels;
+                    backend.fill(weight, 1.0)?;
+                    backend.fill(running.part(0, channels)?, 0.0)?;
+                    backend.fill(running.part(channels, channels)?, 1.0)?;
+                }
+                (Op::Linear | Op::Conv2d(_), _) => {
+                    let fan_in = (weight.length / layer.output.channels.max(1)) as f32;
+                    let bound = 1.0 / libm::sqrtf(fan_in);
+                    let fan_out = weight.length as f32 / self.input_channels(layer)? as f32;
+                    match layer.initializer {
+                        Initializer::Uniform => draw_into(backend, weight, || uniform(&mut stream, bound))?,
+                        Initializer::KaimingFanIn => {
+                            draw_into(backend, weight, || normal(&mut stream, libm::sqrtf(2.0 / fan_in)))?;
+                        }
+                        Initializer::KaimingFanOut => {
+                            draw_into(backend, weight, || normal(&mut stream, libm::sqrtf(2.0 / fan_out)))?;
+                        }
+                    }
+                    draw_into(backend, bias, || uniform(&mut stream, bound))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn input_channels(&self, layer: &Layer) -> Result<usize, Error> {
+        let input = self.graph.shape(layer.input)?;
+        Ok(if layer.op == Op::Linear { input.len() } else { input.channels })
+    }
+
+    fn activation(&self, index: usize) -> Result<Span, Error> {
+        let layer = self.graph.layers().get(index).ok_or(Error::Model)?;
+        self.plan.slot_at(index)?.activation.part(0, self.rows.saturating_mul(layer.output.len()))
+    }
+
+    /// The gradient of a layer's output, a span for each stream.
+    fn gradient(&self, index: usize, streams: usize) -> Result<Streams, Error> {
+        let layer = self.graph.layers().get(index).ok_or(Error::Model)?;
+        let block = self.plan.slot_at(index)?.gradient.ok_or(Error::Model)?;
+        let length = self.rows.saturating_mul(layer.output.len());
+        collect(self.plan.block(block)?.into_iter().take(streams).map(|span| span.part(0, length)))
+    }
+
+    fn forward_layer<B: Backend>(
+        &self,
+        backend: &mut B,
+        params: Span,
+        layer: &Layer,
+        slot: &Slot,
+        y: Span,
+    ) -> Result<(), B::Error> {
+        let x = self.activation(layer.input.index())?;
+        let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
+        let input = self.graph.shape(layer.input)?;
+        match layer.op {
+            Op::Input => Ok(()),
+            Op::Linear => backend.linear_forward(y, x, weight, bias),
+            Op::Conv2d(conv) => backend.conv2d_forward(y, x, weight, &conv),
+            Op::BatchNorm { residual, relu } => {
+                let (Some(running), Some(saved)) = (slot.running, slot.saved) else { return Err(Error::Model.into()) };
+                let residual = residual.map(|node| self.activation(node.index())).transpose()?;
+                let moving = (self.statistics == Statistics::Update).then_some(running);
+                match self.statistics {
+                    Statistics::Running => backend.batch_norm_inference(y, x, weight, bias, running, residual, relu),
+                    _ => backend.batch_norm_forward(y, saved, moving, x, weight, bias, residual, relu),
+                }
+            }
+            Op::Relu => backend.relu_forward(y, x),
+            Op::Shortcut => backend.shortcut_forward(y, x, input, layer.output),
+            Op::GlobalAveragePool => backend.global_average_pool_forward(y, x, input),
+        }
+    }
+
+    fn backward_layer<B: Backend>(
+        &self,
+        backend: &mut B,
+        params: Span,
+        targets: &[Target],
+        (index, layer, slot): (usize, &Layer, &Slot),
+    ) -> Result<(), B::Error> {
+        let (x, y) = (self.activation(layer.input.index())?, self.activation(index)?);
+        let dy = self.gradient(index, targets.len())?;
+        let dx = match slot.backward_input {
+            Some(_) => self.gradient(layer.input.index(), targets.len())?,
+            None => Streams::new(),
+        };
+        let accumulate = slot.backward_input.unwrap_or(false);
+        let dweight: Streams = collect(targets.iter().map(|target| slot.weight.of(target.gradient)))?;
+        let dbias: Streams = collect(targets.iter().map(|target| slot.bias.of(target.gradient)))?;
+        let weight = slot.weight.of(params)?;
+        let input = self.graph.shape(layer.input)?;
+        let wanted = slot.backward_input.is_some();
+        match layer.op {
+            Op::Linear => {
+                backend.linear_backward_weight(&dweight, &dbias, x, &dy)?;
+                if wanted {
+                    backend.linear_backward_input(&dx, &dy, weight, layer.output.channels, accumulate)?;
+                }
+            }
+            Op::Conv2d(conv) => {
+                backend.conv2d_backward_weight(&dweight, x, &dy, &conv)?;
+                if wanted {
+                    backend.conv2d_backward_input(&dx, &dy, weight, &conv, accumulate)?;
+                }
+            }
+            Op::BatchNorm { residual, relu } => {
+                let saved = slot.saved.ok_or(Error::Model)?;
+                let keep = slot.residual != Residual::None;
+                backend.batch_norm_backward(&dx, &dweight, &dbias, &dy, y, x, weight, saved, relu, keep, accumulate)?;
+                if let (Some(node), Residual::Adds) = (residual, slot.residual) {
+                    let sum = self.gradient(node.index(), targets.len())?;
+                    for (&sum, &masked) in sum.iter().zip(&dy) {
+                        backend.axpy(sum, 1.0, masked)?;
+                    }
+                }
+            }
+            Op::Relu if wanted => backend.relu_backward(&dx, &dy, y, accumulate)?,
+            Op::Shortcut if wanted => backend.shortcut_backward(&dx, &dy, input, layer.output, accumulate)?,
+            Op::GlobalAveragePool if wanted => backend.global_average_pool_backward(&dx, &dy, input, accumulate)?,
+            Op::Input | Op::Relu | Op::Shortcut | Op::GlobalAveragePool => {}
+        }
+        Ok(())
+    }
+}
+
+impl<B: Backend, const N: usize> Problem<B> for Network<'_, N> {
+    fn forward(&mut self, backend: &mut B, params: Span, statistics: Statistics) -> Result<(), B::Error> {
+        self.statistics = statistics;
+        for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate() {
+            let y = self.activation(index)?;
+            self.forward_layer(backend, params, layer, slot, y)?;
+        }
+        Ok(())
+    }
+
+    fn backward(&mut self, backend: &mut B, params: Span, targets: &[Target]) -> Result<(), B::Error> {
+        let Batch { labels, weights, .. } = self.batch()?;
+        let losses = if self.statistics == Statistics::Keep { self.losses.perturbed } else { self.losses.plain };
+        let last = self.graph.layers().len().saturating_sub(1);
+        let column = |spans: [Span; 2]| {
+            let pick = move |target: &Target| {
+                spans.get(target.column).copied().ok_or(Error::Capacity { what: "groups", capacity: 2 })
+            };
+            collect(targets.iter().map(pick))
+        };
+        let (losses, weights): (Streams, Streams) = (column(losses)?, column(weights)?);
+        let dlogits = self.gradient(last, targets.len())?;
+        let terms = self.plan.terms(self.focal);
+        backend.cross_entropy(&dlogits, &losses, self.logits()?, labels, &weights, &terms)?;
+        for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate().rev() {
+            if slot.gradient.is_some() {
+                self.backward_layer(backend, params, targets, (index, layer, slot))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn collect(spans: impl Iterator<Item = Result<Span, Error>>) -> Result<Streams, Error> {
+    let mut streams = Streams::new();
+    for span in spans {
+        streams.push(span?).map_err(|_| Error::Capacity { what: "groups", capacity: 2 })?;
+    }
+    Ok(streams)
+}
+
+fn draw_into<B: Backend>(backend: &mut B, to: Span, mut next: impl FnMut() -> f32) -> Result<(), B::Error> {
+    let mut offset = 0;
+    while offset < to.length {
+        let mut values = [0.0; 32];
+        let length = values.len().min(to.length - offset);
+        values.iter_mut().take(length).for_each(|value| *value = next());
+        backend.write(to.part(offset, length)?, values.get(..length).unwrap_or(&[]))?;
+        offset += length;
+    }
+    Ok(())
+}
+
+/// Uniform in `-bound..bound` from the upper 24 bits of one draw.
+fn uniform(stream: &mut impl FnMut() -> u32, bound: f32) -> f32 {
+    let unit = (stream() >> 8) as f32 * (1.0 / 16_777_216.0);
+    (2.0 * unit - 1.0) * bound
+}
+
+/// Normal with mean 0, by Box and Muller from two draws.
+fn normal(stream: &mut impl FnMut() -> u32, deviation: f32) -> f32 {
+    let radius = ((stream() >> 8) + 1) as f32 * (1.0 / 16_777_216.0);
+    let angle = (stream() >> 8) as f32 * (core::f32::consts::TAU / 16_777_216.0);
+    libm::sqrtf(-2.0 * libm::logf(radius)) * libm::cosf(angle) * deviation
+}

@@ -1,0 +1,82 @@
+//! Learning rates by epoch.
+
+use crate::error::Error;
+
+/// How the learning rate falls.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Schedule<'a> {
+    /// It does not.
+    Constant,
+    /// `lr * (1 + cos(pi * epoch / epochs)) / 2`.
+    Cosine,
+    /// Multiplied by `factor` at each epoch listed.
+    MultiStep {
+        /// First epochs that run at the lower rate.
+        milestones: &'a [u32],
+        /// What the rate is multiplied by.
+        factor: f64,
+    },
+}
+
+impl Schedule<'_> {
+    /// The learning rate of `epoch` (from 0) of `epochs`.
+    ///
+    /// During the first `warmup` epochs it is `base * (epoch + 1) / warmup`; later ones have the schedule's value for
+    /// their own number, not shifted.
+    ///
+    /// # Errors
+    /// [`Error::Range`] when `base` is negative or not finite.
+    pub fn learning_rate(&self, base: f64, epoch: u32, epochs: u32, warmup: u32) -> Result<f64, Error> {
+        if !(base >= 0.0 && base.is_finite()) {
+            return Err(Error::Range { what: "learning rate", low: 0.0, high: f64::INFINITY, found: base });
+        }
+        if epoch < warmup {
+            return Ok(base * (f64::from(epoch) + 1.0) / f64::from(warmup));
+        }
+        Ok(match *self {
+            Self::Constant => base,
+            Self::Cosine => {
+                let progress = f64::from(epoch) / f64::from(epochs.max(1));
+                base * (1.0 + libm::cos(core::f64::consts::PI * progress)) / 2.0
+            }
+            Self::MultiStep { milestones, factor } => {
+                milestones.iter().filter(|&&milestone| milestone <= epoch).fold(base, |rate, _| rate * factor)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_give_the_rates_pytorch_gives() {
+        let rate = |schedule: Schedule, epoch| schedule.learning_rate(0.1, epoch, 4, 0).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|epoch| rate(Schedule::Constant, epoch)), [0.1; 4]);
+        let cosine = [0, 1, 2, 3].map(|epoch| rate(Schedule::Cosine, epoch));
+        for (found, expected) in cosine.iter().zip([0.1, 0.085_355_339_059_327_38, 0.05, 0.014_644_660_940_672_627]) {
+            assert!((found - expected).abs() < 1e-16, "{found} {expected}");
+        }
+        let steps = Schedule::MultiStep { milestones: &[1, 3], factor: 0.1 };
+        let rates = [0, 1, 2, 3].map(|epoch| rate(steps, epoch));
+        for (found, expected) in rates.iter().zip([0.1, 0.01, 0.01, 0.001]) {
+            assert!((found - expected).abs() < 1e-16, "{found} {expected}");
+        }
+    }
+
+    #[test]
+    fn warm_up_does_not_shift_the_schedule() {
+        let rate = |epoch| Schedule::Cosine.learning_rate(0.1, epoch, 4, 2).unwrap();
+        assert_eq!(rate(0), 0.05);
+        assert_eq!(rate(1), 0.1);
+        assert_eq!(rate(2), Schedule::Cosine.learning_rate(0.1, 2, 4, 0).unwrap());
+    }
+
+    #[test]
+    fn negative_and_non_finite_rates_are_refused() {
+        for base in [-0.1, f64::NAN, f64::INFINITY] {
+            assert!(Schedule::Constant.learning_rate(base, 0, 1, 0).is_err(), "{base}");
+        }
+    }
+}

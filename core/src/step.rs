@@ -1,0 +1,303 @@
+//! One training step: a single rule that is SGD, SAM, ImbSAM or SSE-SAM by its groups and radii.
+
+use heapless::Vec;
+
+use crate::backend::{Backend, Outcome, Sgd, Span};
+use crate::error::Error;
+use crate::plan::Arena;
+
+/// What happens to batch-norm statistics in a forward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistics {
+    /// Normalise with the batch's statistics and move the running ones: the pass at the parameters.
+    Update,
+    /// Normalise with the batch's statistics, leave the running ones: a pass at a perturbed point.
+    Keep,
+    /// Normalise with the running statistics: evaluation.
+    Running,
+}
+
+/// A group of samples whose loss gradient is wanted, and the vector it is added to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Target {
+    /// The group's column in the table of sample weights.
+    pub column: usize,
+    /// A vector as long as the parameters.
+    pub gradient: Span,
+}
+
+/// A loss over a batch that can be evaluated at any parameters: a network, or your own function.
+pub trait Problem<B: Backend> {
+    /// Evaluates at `params` and keeps what [`Problem::backward`] needs.
+    fn forward(&mut self, backend: &mut B, params: Span, statistics: Statistics) -> Result<(), B::Error>;
+
+    /// Adds, for each of one or two targets, the gradient at `params` of
+    /// `sum_i weight[column][i] * loss_i` to `target.gradient`. `params` are those of the last forward pass.
+    fn backward(&mut self, backend: &mut B, params: Span, targets: &[Target]) -> Result<(), B::Error>;
+}
+
+/// A training method: which groups a batch is split into, and how far each is perturbed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Method {
+    /// One group, no perturbation.
+    Sgd,
+    /// One group, perturbed by `rho` (Foret et al. 2021).
+    Sam {
+        /// Radius.
+        rho: f64,
+    },
+    /// Head unperturbed, tail perturbed by `rho` (Zhou et al. 2023).
+    ImbSam {
+        /// Radius of the tail.
+        rho: f64,
+    },
+    /// Head and tail perturbed in the first stage, the tail alone in the second (Lyu et al. 2025).
+    SseSam {
+        /// Radius of the head while `epoch < gamma * epochs`.
+        head_rho: f64,
+        /// Radius of the tail throughout.
+        tail_rho: f64,
+        /// Share of the epochs that form the first stage, in `0..=1`.
+        gamma: f64,
+    },
+}
+
+impl Method {
+    /// The stage `epoch` (from 0) of `epochs` belongs to: 1 or 2 for SSE-SAM, always 1 for the others.
+    pub fn stage(&self, epoch: u32, epochs: u32) -> u32 {
+        match *self {
+            Self::SseSam { gamma, .. } if f64::from(epoch) >= gamma * f64::from(epochs) => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether samples of the tail form a group of their own.
+    pub fn splits(&self) -> bool {
+        matches!(self, Self::ImbSam { .. } | Self::SseSam { .. })
+    }
+
+    /// The groups of `epoch` of `epochs`. Groups of radius 0 are merged.
+    ///
+    /// # Errors
+    /// [`Error::Range`] when a radius is negative or not finite, or gamma outside `0..=1`.
+    pub fn groups(&self, epoch: u32, epochs: u32) -> Result<Groups, Error> {
+        let (head, tail) = match *self {
+            Self::Sgd => (0.0, None),
+            Self::Sam { rho } => (radius("rho", rho)?, None),
+            Self::ImbSam { rho } => (0.0, Some(radius("rho", rho)?)),
+            Self::SseSam { head_rho, tail_rho, gamma } => {
+                if !(0.0..=1.0).contains(&gamma) {
+                    return Err(Error::Range { what: "gamma", low: 0.0, high: 1.0, found: gamma });
+                }
+                let head = radius("head_rho", head_rho)?;
+                (if self.stage(epoch, epochs) == 1 { head } else { 0.0 }, Some(radius("tail_rho", tail_rho)?))
+            }
+        };
+        Ok(Groups { head, tail: tail.filter(|&tail| tail > 0.0 || head > 0.0) })
+    }
+
+    /// How many perturbed points the method needs at once in a run of `epochs`: vectors as long as the parameters.
+    ///
+    /// # Errors
+    /// As [`Method::groups`].
+    pub fn points(&self, epochs: u32) -> Result<usize, Error> {
+        Ok(self.groups(0, epochs)?.all().perturbed().count())
+    }
+}
+
+fn radius(what: &'static str, found: f64) -> Result<f32, Error> {
+    if found >= 0.0 && found.is_finite() {
+        Ok(found as f32)
+    } else {
+        Err(Error::Range { what, low: 0.0, high: f64::INFINITY, found })
+    }
+}
+
+/// The groups of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Groups {
+    head: f32,
+    tail: Option<f32>,
+}
+
+impl Groups {
+    /// The column of the table of sample weights in which a sample counts.
+    pub fn column(&self, tail: bool) -> usize {
+        usize::from(tail && self.tail.is_some())
+    }
+
+    /// Both groups, as for a batch with samples of each.
+    pub fn all(&self) -> Present {
+        self.present([true, true])
+    }
+
+    /// The groups that have samples in a batch, by column. A group without any adds nothing and costs nothing.
+    pub fn present(&self, columns: [bool; 2]) -> Present {
+        let [head, tail] = columns;
+        let head = head.then_some(Group { column: 0, radius: self.head });
+        let tail = self.tail.filter(|_| tail).map(|radius| Group { column: 1, radius });
+        Present { groups: [head, tail] }
+    }
+}
+
+/// A group with samples in the batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Group {
+    /// Its column in the table of sample weights.
+    pub column: usize,
+    /// How far its point lies from the parameters.
+    pub radius: f32,
+}
+
+/// The groups with samples in a batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Present {
+    groups: [Option<Group>; 2],
+}
+
+impl Present {
+    fn iter(&self) -> impl Iterator<Item = Group> {
+        self.groups.into_iter().flatten()
+    }
+
+    /// The groups with a point of their own.
+    pub fn perturbed(&self) -> impl Iterator<Item = Group> {
+        self.iter().filter(|group| group.radius > 0.0)
+    }
+
+    /// Where each group's gradient at the parameters goes: into its point, or into the sum where its radius is 0.
+    fn targets(&self, vectors: &Vectors) -> Result<Vec<Target, 2>, Error> {
+        let mut targets = Vec::new();
+        for group in self.iter() {
+            let gradient = if group.radius > 0.0 { self.point(group, vectors)? } else { vectors.gradient };
+            let target = Target { column: group.column, gradient };
+            targets.push(target).map_err(|_| Error::Capacity { what: "groups", capacity: 2 })?;
+        }
+        Ok(targets)
+    }
+
+    fn point(&self, group: Group, vectors: &Vectors) -> Result<Span, Error> {
+        let number = self.perturbed().take_while(|other| other.column < group.column).count();
+        let point = vectors.points.get(number).copied().flatten();
+        point.ok_or(Error::Capacity { what: "perturbed points", capacity: number })
+    }
+}
+
+/// The vectors of a method, each as long as the parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Vectors {
+    /// `w`.
+    pub params: Span,
+    /// `v`.
+    pub velocity: Span,
+    /// `G`, the sum over groups.
+    pub gradient: Span,
+    /// A group's gradient, then its perturbed parameters.
+    pub points: [Option<Span>; 2],
+}
+
+impl Vectors {
+    /// Plans `3 + points` vectors of `length` numbers.
+    ///
+    /// # Errors
+    /// As [`Arena::allocate`].
+    pub fn new(arena: &mut Arena, length: usize, points: usize) -> Result<Self, Error> {
+        let (params, velocity) = (arena.allocate(length)?, arena.allocate(length)?);
+        let gradient = arena.allocate(length)?;
+        let mut vectors = Self { params, velocity, gradient, points: [None; 2] };
+        for point in vectors.points.iter_mut().take(points) {
+            *point = Some(arena.allocate(length)?);
+        }
+        Ok(vectors)
+    }
+}
+
+/// One step of training on one batch.
+///
+/// With `L_g` the loss of group `g`, its divisor the whole batch:
+/// `eps_g = rho_g * grad L_g(w) / (||grad L_g(w)||_2 + 1e-16)`, `G = sum_g grad L_g(w + eps_g)`, `w <- SGD(w, G)`.
+/// One pass at `w` gives all group gradients; a group of radius 0 needs no second one. The parameters are written by
+/// the last operation alone, and not at all when `G` is not finite.
+///
+/// # Errors
+/// What the backend or the problem reports; the parameters are then unchanged, unless the update itself failed.
+///
+/// # Source
+/// Lyu et al. 2025, algorithm 1.
+pub fn step<B: Backend, P: Problem<B>>(
+    backend: &mut B,
+    problem: &mut P,
+    vectors: &Vectors,
+    groups: &Present,
+    sgd: &Sgd,
+    outcome: &Outcome,
+) -> Result<(), B::Error> {
+    let params = vectors.params;
+    backend.fill(vectors.gradient, 0.0)?;
+    for group in groups.perturbed() {
+        backend.fill(groups.point(group, vectors)?, 0.0)?;
+    }
+    problem.forward(backend, params, Statistics::Update)?;
+    problem.backward(backend, params, &groups.targets(vectors)?)?;
+    for group in groups.perturbed() {
+        let point = groups.point(group, vectors)?;
+        backend.ascend(point, params, group.radius)?;
+        problem.forward(backend, point, Statistics::Keep)?;
+        problem.backward(backend, point, &[Target { column: group.column, gradient: vectors.gradient }])?;
+    }
+    backend.sgd(params, vectors.velocity, outcome, vectors.gradient, sgd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SSE: Method = Method::SseSam { head_rho: 0.05, tail_rho: 0.1, gamma: 0.5 };
+
+    fn radii(method: Method, epoch: u32, epochs: u32) -> [Option<f32>; 2] {
+        let present = method.groups(epoch, epochs).unwrap().all();
+        present.groups.map(|group| group.map(|group| group.radius))
+    }
+
+    #[test]
+    fn methods_differ_only_in_groups_and_radii() {
+        assert_eq!(radii(Method::Sgd, 0, 4), [Some(0.0), None]);
+        assert_eq!(radii(Method::Sam { rho: 0.05 }, 0, 4), [Some(0.05), None]);
+        assert_eq!(radii(Method::ImbSam { rho: 0.05 }, 0, 4), [Some(0.0), Some(0.05)]);
+        assert_eq!(radii(SSE, 1, 4), [Some(0.05), Some(0.1)]);
+        assert_eq!(radii(SSE, 2, 4), [Some(0.0), Some(0.1)]);
+    }
+
+    #[test]
+    fn the_first_stage_ends_at_gamma_of_the_epochs() {
+        assert_eq!([0, 1, 2, 3, 4].map(|epoch| SSE.stage(epoch, 5)), [1, 1, 1, 2, 2]);
+        let gamma = |gamma| Method::SseSam { head_rho: 1.0, tail_rho: 1.0, gamma };
+        assert_eq!([gamma(0.0).stage(0, 5), gamma(1.0).stage(4, 5)], [2, 1]);
+    }
+
+    #[test]
+    fn groups_of_radius_zero_are_merged() {
+        assert_eq!(radii(Method::ImbSam { rho: 0.0 }, 0, 4), [Some(0.0), None]);
+        let merged = Method::ImbSam { rho: 0.0 }.groups(0, 4).unwrap();
+        assert_eq!(merged.column(true), 0);
+        assert_eq!(SSE.groups(0, 4).unwrap().column(true), 1);
+    }
+
+    #[test]
+    fn points_are_planned_for_the_hungriest_stage() {
+        assert_eq!(Method::Sgd.points(4), Ok(0));
+        assert_eq!(Method::Sam { rho: 0.1 }.points(4), Ok(1));
+        assert_eq!(Method::ImbSam { rho: 0.1 }.points(4), Ok(1));
+        assert_eq!(SSE.points(4), Ok(2));
+    }
+
+    #[test]
+    fn numbers_outside_their_range_are_refused() {
+        for gamma in [-0.1, 1.7, f64::NAN] {
+            let method = Method::SseSam { head_rho: 0.1, tail_rho: 0.1, gamma };
+            assert!(matches!(method.groups(0, 1), Err(Error::Range { what: "gamma", .. })), "{gamma}");
+        }
+        assert!(Method::Sam { rho: -1.0 }.groups(0, 1).is_err());
+        assert!(Method::ImbSam { rho: f64::NAN }.groups(0, 1).is_err());
+    }
+}

@@ -1,0 +1,241 @@
+//! The command line. Parsing opens no file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::data::{Format, Rule};
+
+/// Train classifiers on long-tailed data with SSE-SAM, SAM, ImbSAM or SGD.
+#[derive(Debug, Parser)]
+#[command(name = "sse-sam", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a network and report overall, balanced, many-, medium- and few-shot accuracy.
+    Train(Box<TrainArgs>),
+    /// Evaluate trained weights on their test set.
+    Eval(EvalArgs),
+    /// Replay reference trajectories and compare every update: does this machine compute right?
+    Verify(VerifyArgs),
+}
+
+/// A loss by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LossName {
+    /// Softmax cross-entropy
+    Ce,
+    /// Label-distribution-aware margins
+    Ldam,
+    /// Logit adjustment
+    La,
+    /// Vector scaling
+    Vs,
+    /// Balanced softmax
+    BalancedSoftmax,
+    /// Focal loss
+    Focal,
+}
+
+/// A training method by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MethodName {
+    /// Plain stochastic gradient descent
+    Sgd,
+    /// One perturbation for all samples
+    Sam,
+    /// Perturbs the tail only
+    Imbsam,
+    /// Perturbs head and tail, in the second stage the tail only
+    SseSam,
+}
+
+/// A learning-rate schedule by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScheduleName {
+    /// The same rate throughout
+    Constant,
+    /// Half a cosine down to zero
+    Cosine,
+    /// A tenth of the rate from each of --milestones on
+    MultiStep,
+}
+
+/// How training images are varied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Augment {
+    /// Not at all
+    None,
+    /// Padded by 4 black pixels, cropped at random, mirrored at random
+    CropFlip,
+}
+
+/// How the long tail falls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LongTail {
+    /// Exponentially from the first class to the last
+    Exp,
+    /// The second half of the classes is cut
+    Step,
+}
+
+/// Options of `train`. What is not given comes from the defaults of the data set.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// `digits` (built in) or a path: a folder with IDX files, or CIFAR-10/100 in binary form (folder or .tar.gz)
+    #[arg(long, default_value = "digits", help_heading = "Data")]
+    pub data: String,
+    /// Insist on a format instead of recognising it
+    #[arg(long, value_enum, help_heading = "Data")]
+    pub dataset: Option<Format>,
+    /// Cut the training set to this imbalance factor, largest class over smallest [digits: 50; else none]
+    #[arg(long, value_name = "FACTOR", help_heading = "Data")]
+    pub imbalance: Option<f64>,
+    /// Shape of the cut
+    #[arg(long, value_enum, default_value = "exp", help_heading = "Data")]
+    pub long_tail: LongTail,
+    /// Which samples of a class stay: the first in file order, or drawn by the seed
+    #[arg(long, value_enum, default_value = "first", help_heading = "Data")]
+    pub subset: Rule,
+    /// Variation of the training images
+    #[arg(long, value_enum, help_heading = "Data")]
+    pub augment: Option<Augment>,
+    /// `data` (mean and deviation of the training images), `none` (bytes / 255), or MEAN/STD such as
+    /// `0.49,0.48,0.45/0.25,0.24,0.26` (of values in 0..1, one for all channels or one each)
+    #[arg(long, default_value = "data", help_heading = "Data")]
+    pub normalize: String,
+    /// A class with more training samples is many-shot
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub many: Option<u32>,
+    /// A class with fewer training samples is few-shot
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub few: Option<u32>,
+
+    /// mlp:IN-HIDDEN-OUT, resnet8, resnet20, resnet32, resnet44, resnet56, resnet18, resnet34; resnets take :WIDTH
+    #[arg(long, help_heading = "Model")]
+    pub model: Option<String>,
+    /// Start from these weights
+    #[arg(long, value_name = "FILE.safetensors", help_heading = "Model")]
+    pub init: Option<PathBuf>,
+
+    /// Training method
+    #[arg(long, value_enum, default_value = "sse-sam", help_heading = "Method")]
+    pub method: MethodName,
+    /// Radius of sam and imbsam
+    #[arg(long, help_heading = "Method")]
+    pub rho: Option<f64>,
+    /// Radius of the head in sse-sam's first stage
+    #[arg(long, help_heading = "Method")]
+    pub head_rho: Option<f64>,
+    /// Radius of the tail in sse-sam
+    #[arg(long, help_heading = "Method")]
+    pub tail_rho: Option<f64>,
+    /// Factor of the tail's loss in imbsam and sse-sam
+    #[arg(long, default_value_t = 1.0, help_heading = "Method")]
+    pub tail_weight: f64,
+    /// Classes with fewer training samples are the tail
+    #[arg(long, value_name = "N", help_heading = "Method")]
+    pub eta: Option<u32>,
+    /// Share of the epochs that form sse-sam's first stage
+    #[arg(long, help_heading = "Method")]
+    pub gamma: Option<f64>,
+
+    /// Loss
+    #[arg(long, value_enum, default_value = "ce", help_heading = "Loss")]
+    pub loss: LossName,
+    /// ldam: margin of the smallest class
+    #[arg(long, default_value_t = 0.5, help_heading = "Loss")]
+    pub ldam_margin: f64,
+    /// ldam: factor of the margins
+    #[arg(long, default_value_t = 30.0, help_heading = "Loss")]
+    pub ldam_scale: f64,
+    /// la, vs: factor of the log prior
+    #[arg(long, default_value_t = 1.0, help_heading = "Loss")]
+    pub tau: f64,
+    /// vs: exponent of the scale
+    #[arg(long, default_value_t = 0.3, help_heading = "Loss")]
+    pub vs_gamma: f64,
+    /// focal: exponent
+    #[arg(long, default_value_t = 1.0, help_heading = "Loss")]
+    pub focal_gamma: f64,
+    /// Weigh classes by their effective number from this epoch on (deferred re-weighting)
+    #[arg(long, value_name = "EPOCH", help_heading = "Loss")]
+    pub drw_epoch: Option<u32>,
+
+    /// Number of epochs
+    #[arg(long, help_heading = "Optimizer")]
+    pub epochs: Option<u32>,
+    /// Samples a step
+    #[arg(long, help_heading = "Optimizer")]
+    pub batch: Option<usize>,
+    /// Base learning rate
+    #[arg(long, help_heading = "Optimizer")]
+    pub lr: Option<f64>,
+    /// Momentum
+    #[arg(long, default_value_t = 0.9, help_heading = "Optimizer")]
+    pub momentum: f64,
+    /// Nesterov momentum
+    #[arg(long, help_heading = "Optimizer")]
+    pub nesterov: bool,
+    /// Weight decay
+    #[arg(long, help_heading = "Optimizer")]
+    pub weight_decay: Option<f64>,
+    /// Learning-rate schedule
+    #[arg(long, value_enum, default_value = "cosine", help_heading = "Optimizer")]
+    pub schedule: ScheduleName,
+    /// multi-step: epochs from which the rate is a tenth [60 % and 80 % of the epochs]
+    #[arg(long, value_delimiter = ',', help_heading = "Optimizer")]
+    pub milestones: Vec<u32>,
+    /// Epochs of linear warm-up
+    #[arg(long, default_value_t = 0, help_heading = "Optimizer")]
+    pub warmup: u32,
+
+    /// Fixes initial weights, order and augmentation
+    #[arg(long, default_value_t = 0, help_heading = "Run")]
+    pub seed: u64,
+    /// Report test accuracy with logits averaged over each image and its mirror image
+    #[arg(long, help_heading = "Run")]
+    pub flip: bool,
+    /// auto or cpu
+    #[arg(long, default_value = "auto", help_heading = "Run")]
+    pub device: String,
+    /// Folder for metrics and weights [runs/DATA-MODEL-METHOD, numbered when taken]
+    #[arg(long, value_name = "FOLDER", help_heading = "Run")]
+    pub out: Option<PathBuf>,
+}
+
+/// Options of `eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Weights written by `train`
+    pub weights: PathBuf,
+    /// Another place of the data than the one the weights were trained on
+    #[arg(long)]
+    pub data: Option<String>,
+    /// Average logits over each image and its mirror image
+    #[arg(long)]
+    pub flip: bool,
+    /// Images a pass
+    #[arg(long, default_value_t = 100)]
+    pub batch: usize,
+    /// auto or cpu
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Reference trajectories; each NAME.json has its NAME.safetensors beside it
+    #[arg(required = true, value_name = "CASE.json")]
+    pub cases: Vec<PathBuf>,
+    /// auto or cpu
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+}

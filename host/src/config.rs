@@ -1,0 +1,280 @@
+//! What a run does: the command line joined with the defaults of its data set, checked before any work.
+
+use std::path::PathBuf;
+
+use sse_sam_core::classes::{Profile, Shots};
+use sse_sam_core::{Loss, Method, Model, Schedule};
+
+use crate::args::{Augment, LongTail, LossName, MethodName, ScheduleName, TrainArgs};
+use crate::data::{Dataset, Format, Rule};
+use crate::error::Error;
+
+/// Defaults that depend on the data set.
+#[derive(Clone, Copy, Debug)]
+pub struct Defaults {
+    /// Network; perceptrons take their input and output sizes from the data.
+    pub model: &'static str,
+    /// Largest class over smallest, where the training set is cut.
+    pub imbalance: Option<f64>,
+    /// Classes with fewer training samples are the tail.
+    pub eta: u32,
+    /// Bounds of many and few shots.
+    pub shots: Shots,
+    /// Number of epochs.
+    pub epochs: u32,
+    /// Samples a step.
+    pub batch: usize,
+    /// Base learning rate.
+    pub learning_rate: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Variation of the training images.
+    pub augment: Augment,
+}
+
+impl Defaults {
+    /// The defaults for a data set of this format.
+    pub fn of(format: Format) -> Self {
+        let cifar = Self {
+            model: "resnet32",
+            imbalance: None,
+            eta: 100,
+            shots: Shots { many: 100, few: 20 },
+            epochs: 200,
+            batch: 128,
+            learning_rate: 0.1,
+            weight_decay: 5e-4,
+            augment: Augment::CropFlip,
+        };
+        match format {
+            Format::Digits => Self {
+                model: "resnet8:8",
+                imbalance: Some(50.0),
+                eta: 60,
+                shots: Shots { many: 100, few: 30 },
+                epochs: 30,
+                batch: 64,
+                augment: Augment::None,
+                ..cifar
+            },
+            Format::Cifar100 => cifar,
+            Format::Cifar10 => Self { eta: 400, shots: Shots { many: 1000, few: 200 }, ..cifar },
+            Format::Idx => Self {
+                model: "resnet20",
+                eta: 400,
+                shots: Shots { many: 1000, few: 200 },
+                epochs: 30,
+                augment: Augment::None,
+                ..cifar
+            },
+        }
+    }
+}
+
+/// How bytes become numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Normalize {
+    /// By mean and deviation of each channel of the training images.
+    Data,
+    /// Divided by 255.
+    None,
+    /// By these means and deviations of values in 0..1, one for all channels or one for each.
+    Given(Vec<f64>, Vec<f64>),
+}
+
+/// A learning-rate schedule with its own list of milestones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rates {
+    name: ScheduleName,
+    milestones: Vec<u32>,
+    base: f64,
+    warmup: u32,
+    epochs: u32,
+}
+
+impl Rates {
+    /// The learning rate of an epoch.
+    pub fn at(&self, epoch: u32) -> Result<f64, Error> {
+        let schedule = match self.name {
+            ScheduleName::Constant => Schedule::Constant,
+            ScheduleName::Cosine => Schedule::Cosine,
+            ScheduleName::MultiStep => Schedule::MultiStep { milestones: &self.milestones, factor: 0.1 },
+        };
+        Ok(schedule.learning_rate(self.base, epoch, self.epochs, self.warmup)?)
+    }
+}
+
+/// Everything that decides what a run computes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the data came from.
+    pub data: String,
+    /// Its format.
+    pub format: Format,
+    /// Largest class over smallest, where the training set is cut.
+    pub imbalance: Option<f64>,
+    /// Shape of the cut.
+    pub profile: Profile,
+    /// Which samples of a class stay.
+    pub rule: Rule,
+    /// Variation of the training images.
+    pub augment: Augment,
+    /// How bytes become numbers.
+    pub normalize: Normalize,
+    /// Bounds of many and few shots.
+    pub shots: Shots,
+    /// Network.
+    pub model: Model,
+    /// Initial weights.
+    pub init: Option<PathBuf>,
+    /// Training method.
+    pub method: Method,
+    /// Factor of the tail's loss.
+    pub tail_weight: f64,
+    /// Classes with fewer training samples are the tail.
+    pub eta: u32,
+    /// Loss.
+    pub loss: Loss,
+    /// First epoch with class weights.
+    pub drw_epoch: Option<u32>,
+    /// Number of epochs.
+    pub epochs: u32,
+    /// Samples a step.
+    pub batch: usize,
+    /// Learning rates.
+    pub rates: Rates,
+    /// Momentum.
+    pub momentum: f64,
+    /// Nesterov momentum.
+    pub nesterov: bool,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Fixes initial weights, order and augmentation.
+    pub seed: u64,
+    /// Whether evaluation averages over mirror images.
+    pub flip: bool,
+}
+
+impl Config {
+    /// Joins the command line with the defaults for `dataset` and checks every number.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for what the command line must change, [`Error::Core`] for numbers the core refuses.
+    pub fn new(args: &TrainArgs, dataset: &Dataset) -> Result<Self, Error> {
+        let defaults = Defaults::of(dataset.format);
+        let epochs = args.epochs.unwrap_or(defaults.epochs);
+        let batch = args.batch.unwrap_or(defaults.batch);
+        if epochs == 0 || batch == 0 {
+            return Err(Error::Usage("--epochs and --batch must be at least 1".into()));
+        }
+        let config = Self {
+            data: args.data.clone(),
+            format: dataset.format,
+            imbalance: args.imbalance.or(defaults.imbalance),
+            profile: match args.long_tail {
+                LongTail::Exp => Profile::Exponential,
+                LongTail::Step => Profile::Step,
+            },
+            rule: args.subset,
+            augment: args.augment.unwrap_or(defaults.augment),
+            normalize: normalize(&args.normalize, dataset.image.channels)?,
+            shots: shots(args, defaults)?,
+            model: args.model.as_deref().unwrap_or(defaults.model).parse()?,
+            init: args.init.clone(),
+            method: method(args),
+            tail_weight: positive("--tail-weight", args.tail_weight)?,
+            eta: args.eta.unwrap_or(defaults.eta),
+            loss: loss(args),
+            drw_epoch: args.drw_epoch,
+            epochs,
+            batch,
+            rates: rates(args, defaults, epochs),
+            momentum: positive("--momentum", args.momentum)?,
+            nesterov: args.nesterov,
+            weight_decay: positive("--weight-decay", args.weight_decay.unwrap_or(defaults.weight_decay))?,
+            seed: args.seed,
+            flip: args.flip,
+        };
+        config.method.groups(0, epochs)?;
+        config.loss.terms(&[1], 0)?;
+        (0..epochs).try_for_each(|epoch| config.rates.at(epoch).map(drop))?;
+        Ok(config)
+    }
+}
+
+fn positive(option: &str, number: f64) -> Result<f64, Error> {
+    if number >= 0.0 && number.is_finite() {
+        Ok(number)
+    } else {
+        Err(Error::Usage(format!("{option} must be finite and at least 0, got {number}")))
+    }
+}
+
+fn method(args: &TrainArgs) -> Method {
+    let rho = args.rho.unwrap_or(0.05);
+    match args.method {
+        MethodName::Sgd => Method::Sgd,
+        MethodName::Sam => Method::Sam { rho },
+        MethodName::Imbsam => Method::ImbSam { rho },
+        MethodName::SseSam => Method::SseSam {
+            head_rho: args.head_rho.unwrap_or(0.05),
+            tail_rho: args.tail_rho.unwrap_or(0.1),
+            gamma: args.gamma.unwrap_or(0.5),
+        },
+    }
+}
+
+fn loss(args: &TrainArgs) -> Loss {
+    match args.loss {
+        LossName::Ce => Loss::CrossEntropy,
+        LossName::Ldam => Loss::Ldam { max_m: args.ldam_margin, scale: args.ldam_scale },
+        LossName::La => Loss::LogitAdjustment { tau: args.tau },
+        LossName::Vs => Loss::VectorScaling { gamma: args.vs_gamma, tau: args.tau },
+        LossName::BalancedSoftmax => Loss::BalancedSoftmax,
+        LossName::Focal => Loss::Focal { gamma: args.focal_gamma },
+    }
+}
+
+fn rates(args: &TrainArgs, defaults: Defaults, epochs: u32) -> Rates {
+    let usual = || vec![epochs * 3 / 5, epochs * 4 / 5];
+    Rates {
+        name: args.schedule,
+        milestones: if args.milestones.is_empty() { usual() } else { args.milestones.clone() },
+        base: args.lr.unwrap_or(defaults.learning_rate),
+        warmup: args.warmup,
+        epochs,
+    }
+}
+
+fn shots(args: &TrainArgs, defaults: Defaults) -> Result<Shots, Error> {
+    let shots = Shots { many: args.many.unwrap_or(defaults.shots.many), few: args.few.unwrap_or(defaults.shots.few) };
+    if shots.few > shots.many.saturating_add(1) {
+        let message = format!("--few {} must not be above --many {} plus 1", shots.few, shots.many);
+        return Err(Error::Usage(message));
+    }
+    Ok(shots)
+}
+
+fn normalize(text: &str, channels: usize) -> Result<Normalize, Error> {
+    let (mean, deviation) = match text {
+        "data" => return Ok(Normalize::Data),
+        "none" => return Ok(Normalize::None),
+        _ => text.split_once('/').ok_or_else(|| {
+            Error::Usage(format!("--normalize takes data, none or MEAN/STD such as 0.5/0.25, got {text}"))
+        })?,
+    };
+    let list = |part: &str| -> Result<Vec<f64>, Error> {
+        let numbers: Result<Vec<f64>, _> = part.split(',').map(|number| number.trim().parse()).collect();
+        let numbers = numbers.map_err(|_| Error::Usage(format!("--normalize: {part} is not a list of numbers")))?;
+        let fits = numbers.len() == 1 || numbers.len() == channels;
+        if fits && numbers.iter().all(|number: &f64| number.is_finite()) {
+            return Ok(numbers);
+        }
+        Err(Error::Usage(format!("--normalize needs one finite number or {channels}, one a channel, got {part}")))
+    };
+    let (mean, deviation) = (list(mean)?, list(deviation)?);
+    if deviation.iter().any(|&deviation| deviation <= 0.0) {
+        return Err(Error::Usage("--normalize: deviations must be above 0".into()));
+    }
+    Ok(Normalize::Given(mean, deviation))
+}

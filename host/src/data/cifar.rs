@@ -1,0 +1,289 @@
+//! CIFAR-10 and CIFAR-100 in their binary version, as a folder or as the archive they are published in.
+//!
+//! A record is a label (CIFAR-100: the coarse one, then the fine one, which counts) and three planes of 32 x 32 bytes.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use sse_sam_core::Shape;
+
+use super::idx::interleave;
+use super::input::{Input, read_failed};
+use super::{Dataset, Format, Split, length_of, name_of};
+use crate::Error;
+
+const IMAGE: Shape = Shape::new(32, 32, 3);
+const PIXELS: usize = IMAGE.len();
+
+/// Bytes set aside for a split's images before any was read, at most: a length may be a lie.
+const LARGEST_RESERVE: usize = 1 << 28;
+
+/// Which of the two: decides records as well as usual file names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Ten,
+    Hundred,
+}
+
+impl Kind {
+    const BOTH: [Self; 2] = [Self::Ten, Self::Hundred];
+
+    pub(super) const fn format(self) -> Format {
+        match self {
+            Self::Ten => Format::Cifar10,
+            Self::Hundred => Format::Cifar100,
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Ten => "CIFAR-10",
+            Self::Hundred => "CIFAR-100",
+        }
+    }
+
+    const fn other(self) -> Self {
+        match self {
+            Self::Ten => Self::Hundred,
+            Self::Hundred => Self::Ten,
+        }
+    }
+
+    /// The number of values each label of a record is below; the last label is the class.
+    const fn labels(self) -> &'static [u8] {
+        match self {
+            Self::Ten => &[10],
+            Self::Hundred => &[20, 100],
+        }
+    }
+
+    fn classes(self) -> usize {
+        self.labels().last().map_or(0, |&classes| usize::from(classes))
+    }
+
+    const fn record(self) -> usize {
+        self.labels().len() + PIXELS
+    }
+
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Ten => "cifar-10-batches-bin",
+            Self::Hundred => "cifar-100-binary",
+        }
+    }
+
+    const fn train_names(self) -> &'static [&'static str] {
+        match self {
+            Self::Ten => {
+                &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"]
+            }
+            Self::Hundred => &["train.bin"],
+        }
+    }
+
+    const fn test_name(self) -> &'static str {
+        match self {
+            Self::Ten => "test_batch.bin",
+            Self::Hundred => "test.bin",
+        }
+    }
+
+    fn names(self) -> impl Iterator<Item = &'static str> {
+        self.train_names().iter().copied().chain([self.test_name()])
+    }
+
+    /// Which of the two has a file of this name.
+    fn naming(name: &str) -> Option<Self> {
+        Self::BOTH.into_iter().find(|kind| kind.names().any(|usual| usual == name))
+    }
+
+    /// Where the files with this kind's names lie: in the folder, or in its usual sub-folder.
+    fn home(self, folder: &Path) -> Option<PathBuf> {
+        let places = [folder.to_owned(), folder.join(self.folder())];
+        places.into_iter().find(|place| self.names().any(|name| place.join(name).is_file()))
+    }
+
+    fn hint(self) -> String {
+        format!("this looks like a {} file; try --dataset {}", self.title(), self.format())
+    }
+}
+
+/// Whether a folder, or the usual sub-folder in it, holds any of this kind's files.
+pub(super) fn present(folder: &Path, kind: Kind) -> bool {
+    kind.home(folder).is_some()
+}
+
+/// The kind of an archive, by the first name in it that is one of CIFAR's.
+pub(super) fn archive_kind(path: &Path) -> Result<Kind, Error> {
+    let (reader, compressed) = open_archive(path)?;
+    let mut archive = tar::Archive::new(reader);
+    for entry in archive.entries().map_err(|source| not_an_archive(path, compressed, source))? {
+        let entry = entry.map_err(|source| not_an_archive(path, compressed, source))?;
+        if let Some(kind) = Kind::naming(&entry_name(&entry)) {
+            return Ok(kind);
+        }
+        if entry_name(&entry) == "data_batch_1" || entry_name(&entry) == "train" {
+            return Err(Error::file(path, "holds pickled Python objects")
+                .with_hint("this is CIFAR's Python version; get the binary version"));
+        }
+    }
+    Err(Error::file(path, "is an archive without a file of CIFAR's binary version"))
+}
+
+/// Reads a folder or an archive, with the records of `kind` or of the kind that the file names say.
+pub(super) fn load(path: &Path, kind: Option<Kind>) -> Result<Dataset, Error> {
+    if path.is_dir() { load_folder(path, kind) } else { load_archive(path, kind) }
+}
+
+fn load_folder(folder: &Path, kind: Option<Kind>) -> Result<Dataset, Error> {
+    let preferred = kind.unwrap_or(Kind::Ten);
+    let found = [preferred, preferred.other()].into_iter().find_map(|naming| Some((naming, naming.home(folder)?)));
+    let Some((naming, home)) = found else {
+        return Err(
+            Error::file(folder, format!("{} is missing", preferred.train_names()[0])).with_hint(names(preferred))
+        );
+    };
+    let kind = kind.unwrap_or(naming);
+    let mut parts = Parts::new(naming);
+    for name in naming.names() {
+        let path = home.join(name);
+        if !path.is_file() {
+            return Err(missing(&home, name, naming));
+        }
+        let mut reader = BufReader::new(File::open(&path).map_err(|source| Error::io(&path, source))?);
+        parts.add(name, read_split(kind, &path, &mut reader, length_of(&path)?)?);
+    }
+    parts.finish(folder, &home, kind)
+}
+
+fn load_archive(path: &Path, kind: Option<Kind>) -> Result<Dataset, Error> {
+    let naming = archive_kind(path)?;
+    let kind = kind.unwrap_or(naming);
+    let (reader, compressed) = open_archive(path)?;
+    let mut archive = tar::Archive::new(reader);
+    let mut parts = Parts::new(naming);
+    for entry in archive.entries().map_err(|source| not_an_archive(path, compressed, source))? {
+        let mut entry = entry.map_err(|source| damaged(path, source))?;
+        let name = entry_name(&entry);
+        if entry.header().entry_type().is_file() && Kind::naming(&name) == Some(naming) {
+            let place = PathBuf::from(format!("{}: {name}", path.display()));
+            let length = entry.size();
+            parts.add(&name, read_split(kind, &place, &mut entry, length)?);
+        }
+    }
+    // To the end, where gzip's checksum is.
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|source| damaged(path, source))?;
+    parts.finish(path, path, kind)
+}
+
+fn entry_name<R: Read>(entry: &tar::Entry<'_, R>) -> String {
+    entry.path().map(|path| name_of(&path)).unwrap_or_default()
+}
+
+fn open_archive(path: &Path) -> Result<(Box<dyn Read>, bool), Error> {
+    Input::open(path).map(Input::into_reader)
+}
+
+fn not_an_archive(path: &Path, compressed: bool, source: io::Error) -> Error {
+    if source.raw_os_error().is_some() {
+        return read_failed(path, compressed, 0, source);
+    }
+    Error::file(path, "is neither a folder nor a whole .tar.gz")
+        .with_hint("for single files give the folder that holds them; a .tar.gz that is cut off must be copied again")
+}
+
+fn damaged(path: &Path, source: io::Error) -> Error {
+    if source.raw_os_error().is_some() {
+        return Error::io(path, source);
+    }
+    Error::file(path, "the archive is damaged or cut off").with_hint("copy or download it again")
+}
+
+/// What was read so far, by file name.
+struct Parts {
+    naming: Kind,
+    splits: BTreeMap<String, Split>,
+}
+
+impl Parts {
+    fn new(naming: Kind) -> Self {
+        Self { naming, splits: BTreeMap::new() }
+    }
+
+    fn add(&mut self, name: &str, split: Split) {
+        self.splits.insert(name.to_owned(), split);
+    }
+
+    fn take(&mut self, place: &Path, name: &str) -> Result<Split, Error> {
+        self.splits.remove(name).ok_or_else(|| missing(place, name, self.naming))
+    }
+
+    /// The training files in order, and the test file.
+    fn finish(mut self, source: &Path, place: &Path, kind: Kind) -> Result<Dataset, Error> {
+        let naming = self.naming;
+        let mut train = Split::default();
+        for name in naming.train_names() {
+            let part = self.take(place, name)?;
+            train.images.extend_from_slice(&part.images);
+            train.labels.extend_from_slice(&part.labels);
+        }
+        let test = self.take(place, naming.test_name())?;
+        let format = kind.format();
+        Ok(Dataset { name: name_of(source), format, image: IMAGE, classes: kind.classes(), train, test })
+    }
+}
+
+fn missing(place: &Path, name: &str, naming: Kind) -> Error {
+    Error::file(place, format!("{name} is missing")).with_hint(names(naming))
+}
+
+fn names(naming: Kind) -> String {
+    format!("{}'s binary version has {}", naming.title(), naming.names().collect::<Vec<_>>().join(", "))
+}
+
+/// The records of one file of `length` bytes.
+fn read_split(kind: Kind, path: &Path, reader: &mut dyn Read, length: u64) -> Result<Split, Error> {
+    check_length(kind, path, length)?;
+    let count = (length / kind.record() as u64) as usize;
+    let mut split = Split::default();
+    split.images.reserve(count.saturating_mul(PIXELS).min(LARGEST_RESERVE));
+    let mut record = vec![0; kind.record()];
+    for start in (0..length).step_by(kind.record()) {
+        reader.read_exact(&mut record).map_err(|source| read_failed(path, true, start, source))?;
+        let (labels, planes) = record.split_at(kind.labels().len());
+        split.labels.push(check_labels(kind, path, labels, start, length)?);
+        split.images.extend_from_slice(&interleave(planes, IMAGE));
+    }
+    Ok(split)
+}
+
+fn check_length(kind: Kind, path: &Path, length: u64) -> Result<(), Error> {
+    let rest = length % kind.record() as u64;
+    if length == 0 {
+        return Err(Error::file(path, "is empty").at(0));
+    }
+    if rest == 0 {
+        return Ok(());
+    }
+    let whole = length - rest;
+    let message =
+        format!("ends at byte {length}, inside the record of {} bytes that starts at byte {whole}", kind.record());
+    let looks_other = length.is_multiple_of(kind.other().record() as u64);
+    let hint = if looks_other { kind.other().hint() } else { "copy or download it again".into() };
+    Err(Error::file(path, message).at(length).with_hint(hint))
+}
+
+/// The class of the record that starts at byte `start`.
+fn check_labels(kind: Kind, path: &Path, labels: &[u8], start: u64, length: u64) -> Result<u8, Error> {
+    for (byte, (&label, &bound)) in (start..).zip(labels.iter().zip(kind.labels())) {
+        if label >= bound {
+            let coarse = if labels.len() > 1 && bound == 20 { "coarse label" } else { "label" };
+            let error = Error::file(path, format!("{coarse} {label} at byte {byte} is not below {bound}")).at(byte);
+            let looks_other = length.is_multiple_of(kind.other().record() as u64);
+            return Err(if looks_other { error.with_hint(kind.other().hint()) } else { error });
+        }
+    }
+    Ok(labels[labels.len() - 1])
+}

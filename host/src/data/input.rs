@@ -1,0 +1,71 @@
+//! Files as streams of bytes that know where they are, decompressed when their content is gzip.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::Error;
+
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// A file being read. Offsets count bytes of its content: of the decompressed one where it is gzip.
+pub(super) struct Input {
+    path: PathBuf,
+    reader: Box<dyn Read>,
+    compressed: bool,
+    at: u64,
+}
+
+impl Input {
+    /// Opens a file; whether it is gzip is told by its first two bytes, whatever its name.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let file = File::open(path).map_err(|source| Error::io(path, source))?;
+        let mut reader = BufReader::with_capacity(1 << 16, file);
+        let compressed = reader.fill_buf().map_err(|source| Error::io(path, source))?.starts_with(&GZIP_MAGIC);
+        let reader: Box<dyn Read> =
+            if compressed { Box::new(BufReader::new(MultiGzDecoder::new(reader))) } else { Box::new(reader) };
+        Ok(Self { path: path.to_owned(), reader, compressed, at: 0 })
+    }
+
+    /// Up to `length` bytes: fewer only where the content ends.
+    pub(super) fn up_to(&mut self, length: u64) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        let result = self.reader.by_ref().take(length).read_to_end(&mut bytes);
+        self.at += bytes.len() as u64;
+        result.map_err(|source| self.failed(source))?;
+        Ok(bytes)
+    }
+
+    /// Whether the content ends here. Consumes a byte where it does not.
+    pub(super) fn at_end(&mut self) -> Result<bool, Error> {
+        Ok(self.up_to(1)?.is_empty())
+    }
+
+    /// The error for a failed read: damaged gzip data is the file's fault, the rest the system's.
+    fn failed(&self, source: io::Error) -> Error {
+        read_failed(&self.path, self.compressed, self.at, source)
+    }
+
+    /// The stream itself, and whether it was compressed.
+    pub(super) fn into_reader(self) -> (Box<dyn Read>, bool) {
+        (self.reader, self.compressed)
+    }
+}
+
+/// The error for a read of `path` that failed after `at` bytes of content.
+pub(super) fn read_failed(path: &Path, compressed: bool, at: u64, source: io::Error) -> Error {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    match source.kind() {
+        UnexpectedEof => Error::file(path, format!("is cut off after byte {at} of its content"))
+            .at(at)
+            .with_hint("copy or download it again"),
+        InvalidData | InvalidInput if compressed => {
+            Error::file(path, format!("the gzip data is damaged after byte {at} of its content"))
+                .at(at)
+                .with_hint("copy or download it again")
+        }
+        _ => Error::io(path, source),
+    }
+}

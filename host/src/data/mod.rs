@@ -1,0 +1,215 @@
+//! Data sets: where they come from, and which part of them is trained on.
+
+mod cifar;
+mod digits;
+mod idx;
+mod input;
+mod normalization;
+mod subset;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use sse_sam_core::Shape;
+
+use crate::Error;
+
+pub use normalization::normalization;
+pub use subset::{Rule, subset};
+
+/// Images with their labels, as bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Split {
+    /// `[samples][height][width][channels]`.
+    pub images: Vec<u8>,
+    /// `[samples]`, class indices.
+    pub labels: Vec<u8>,
+}
+
+impl Split {
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no sample.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Number of samples of each class; labels from `classes` on are not counted.
+    pub fn counts(&self, classes: usize) -> Vec<u32> {
+        count(self.labels.iter().copied(), classes)
+    }
+}
+
+/// A training set and the test set that belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataset {
+    /// The source's last component: `digits`, or the name of a folder or archive.
+    pub name: String,
+    /// How it was stored.
+    pub format: Format,
+    /// One image.
+    pub image: Shape,
+    /// Number of classes; every label is below it.
+    pub classes: usize,
+    /// What is trained on.
+    pub train: Split,
+    /// What accuracy is measured on.
+    pub test: Split,
+}
+
+impl Dataset {
+    /// Number of training samples of each class.
+    pub fn counts(&self) -> Vec<u32> {
+        self.train.counts(self.classes)
+    }
+
+    /// Number of samples of each class among these of the training set; indices past its end are not counted.
+    pub fn counts_of(&self, indices: &[u32]) -> Vec<u32> {
+        count(indices.iter().filter_map(|&index| self.train.labels.get(index as usize).copied()), self.classes)
+    }
+
+    /// Keeps only these training samples, in this order; indices past the end are left out.
+    pub fn keep(&mut self, indices: &[u32]) {
+        let mut kept = Split::default();
+        let images: Vec<&[u8]> = self.train.images.chunks_exact(self.image.len().max(1)).collect();
+        for &index in indices {
+            if let (Some(image), Some(&label)) = (images.get(index as usize), self.train.labels.get(index as usize)) {
+                kept.images.extend_from_slice(image);
+                kept.labels.push(label);
+            }
+        }
+        self.train = kept;
+    }
+
+    /// The classes without a training sample: allowed, and worth a warning.
+    pub fn empty_classes(&self) -> Vec<usize> {
+        self.counts().into_iter().enumerate().filter(|&(_, count)| count == 0).map(|(class, _)| class).collect()
+    }
+}
+
+fn count(labels: impl Iterator<Item = u8>, classes: usize) -> Vec<u32> {
+    let mut counts = vec![0; classes];
+    for label in labels {
+        if let Some(count) = counts.get_mut(usize::from(label)) {
+            *count += 1;
+        }
+    }
+    counts
+}
+
+/// How a data set is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// The optical digits that come with the program.
+    Digits,
+    /// A folder with four IDX files, as of MNIST.
+    Idx,
+    /// CIFAR-10's binary version.
+    #[value(name = "cifar10")]
+    Cifar10,
+    /// CIFAR-100's binary version.
+    #[value(name = "cifar100")]
+    Cifar100,
+}
+
+impl Format {
+    /// Every format, in the order of help texts.
+    pub const ALL: [Self; 4] = [Self::Digits, Self::Idx, Self::Cifar10, Self::Cifar100];
+
+    /// The word that names it on the command line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Digits => "digits",
+            Self::Idx => "idx",
+            Self::Cifar10 => "cifar10",
+            Self::Cifar100 => "cifar100",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// What a source may be, for hints.
+const SOURCES: &str = "data is digits, a folder with four IDX files, or CIFAR's binary version as a folder or .tar.gz";
+
+/// Reads the data set that `source` names: `digits`, or the path of a folder or archive.
+///
+/// `format` insists on one; without it the names in the folder decide. A folder that is called digits is `./digits`.
+///
+/// # Errors
+/// [`Error::Usage`] when source and format contradict each other, [`Error::Io`] when a file cannot be read,
+/// [`Error::File`] when one is missing or its content is wrong: which file, at which byte, what next.
+pub fn load(source: &str, format: Option<Format>) -> Result<Dataset, Error> {
+    let path = Path::new(source);
+    let builtin = source == Format::Digits.word();
+    match format {
+        None | Some(Format::Digits) if builtin => digits::load(),
+        Some(Format::Digits) => {
+            Err(Error::Usage(format!("the digits are built in; {source} cannot be read as digits")))
+        }
+        Some(other) if builtin => Err(Error::Usage(format!("the built-in digits cannot be read as {other}"))),
+        Some(format) => load_as(exists(path)?, format),
+        None => load_as(path, detect(exists(path)?)?),
+    }
+}
+
+fn load_as(path: &Path, format: Format) -> Result<Dataset, Error> {
+    match format {
+        Format::Digits => digits::load(),
+        Format::Idx => idx::load(path),
+        Format::Cifar10 => cifar::load(path, Some(cifar::Kind::Ten)),
+        Format::Cifar100 => cifar::load(path, Some(cifar::Kind::Hundred)),
+    }
+}
+
+fn exists(path: &Path) -> Result<&Path, Error> {
+    if path.exists() { Ok(path) } else { Err(Error::file(path, "no such file or folder").with_hint(SOURCES)) }
+}
+
+/// The format of what lies at `path`, by the names in a folder or archive.
+fn detect(path: &Path) -> Result<Format, Error> {
+    if !path.is_dir() {
+        return cifar::archive_kind(path).map(cifar::Kind::format);
+    }
+    let found = [
+        (Format::Idx, idx::present(path)),
+        (Format::Cifar10, cifar::present(path, cifar::Kind::Ten)),
+        (Format::Cifar100, cifar::present(path, cifar::Kind::Hundred)),
+    ];
+    let formats: Vec<Format> = found.into_iter().filter(|&(_, present)| present).map(|(format, _)| format).collect();
+    match formats[..] {
+        [format] => Ok(format),
+        [] => Err(unknown_folder(path)),
+        [first, second, ..] => Err(Error::file(path, format!("holds files of {first} and of {second}"))
+            .with_hint("--dataset says which to read")),
+    }
+}
+
+fn unknown_folder(path: &Path) -> Error {
+    let python = ["data_batch_1", "cifar-10-batches-py", "cifar-100-python"];
+    let error = Error::file(path, "holds no file of a known data set");
+    if python.iter().any(|name| path.join(name).exists()) {
+        return error.with_hint("this is CIFAR's Python version; get the binary version");
+    }
+    error.with_hint(SOURCES)
+}
+
+/// The last component of a path, for a data set's name.
+fn name_of(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+/// The size of a regular file.
+fn length_of(path: &Path) -> Result<u64, Error> {
+    fs::metadata(path).map(|metadata| metadata.len()).map_err(|source| Error::io(path, source))
+}

@@ -1,0 +1,144 @@
+//! Long-tailed subsets of balanced data.
+
+use sse_sam_core::classes::{Profile, long_tail_counts};
+
+use crate::Error;
+use crate::order::{Purpose, ranking};
+
+use super::Dataset;
+
+/// Which samples of a class a subset takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Rule {
+    /// The first ones in file order.
+    First,
+    /// Ones drawn by the seed.
+    Shuffled,
+}
+
+/// The training samples of a long-tailed subset, in file order.
+///
+/// | argument    | meaning                                                                              |
+/// |-------------|--------------------------------------------------------------------------------------|
+/// | `imbalance` | samples of the first class over those of the last; 100 and 0.01 mean the same        |
+/// | `profile`   | how the counts fall from the smallest class's, so that all classes have enough       |
+/// | `rule`      | which samples of a class are taken; `seed` counts for [`Rule::Shuffled`] only        |
+///
+/// # Errors
+/// [`Error::Core`] when `imbalance` is not a positive number or leaves a class without samples, [`Error::File`] when
+/// a class has none to begin with.
+pub fn subset(data: &Dataset, imbalance: f64, profile: Profile, rule: Rule, seed: u64) -> Result<Vec<u32>, Error> {
+    if let Some(class) = data.empty_classes().first() {
+        return Err(Error::file(&data.name, format!("class {class} has no training sample to make a long tail of"))
+            .with_hint("without --imbalance the data is used as it is"));
+    }
+    let mut counts = data.counts();
+    let largest = counts.iter().copied().min().unwrap_or(0);
+    long_tail_counts(&mut counts, largest, imbalance, profile)?;
+    let mut members = vec![Vec::new(); data.classes];
+    for (index, &label) in (0_u32..).zip(&data.train.labels) {
+        members[usize::from(label)].push(index);
+    }
+    let mut chosen: Vec<u32> = Vec::with_capacity(counts.iter().sum::<u32>() as usize);
+    for (class, (members, &count)) in (0_u64..).zip(members.iter().zip(&counts)) {
+        match rule {
+            Rule::First => chosen.extend(members.iter().take(count as usize)),
+            Rule::Shuffled => {
+                let ranks = ranking(seed, Purpose::Subset, class, members.len() as u32);
+                chosen.extend(ranks.iter().take(count as usize).map(|&rank| members[rank as usize]));
+            }
+        }
+    }
+    chosen.sort_unstable();
+    Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Format, Split};
+    use super::*;
+    use sse_sam_core::Shape;
+
+    /// `per_class` samples of each class, classes interleaved, the image being the index within its class.
+    fn interleaved(classes: u8, per_class: u32) -> Dataset {
+        let labels: Vec<u8> = (0..per_class).flat_map(|_| 0..classes).collect();
+        let images = labels.clone();
+        Dataset {
+            name: "made".into(),
+            format: Format::Idx,
+            image: Shape::new(1, 1, 1),
+            classes: usize::from(classes),
+            train: Split { images, labels },
+            test: Split::default(),
+        }
+    }
+
+    fn counts(data: &Dataset, imbalance: f64, profile: Profile, rule: Rule) -> Vec<u32> {
+        data.counts_of(&subset(data, imbalance, profile, rule, 1).unwrap())
+    }
+
+    #[test]
+    fn cifar_and_digits_have_the_published_counts() {
+        let ten = counts(&interleaved(10, 5000), 100.0, Profile::Exponential, Rule::First);
+        assert_eq!(ten, [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]);
+        let hundred = subset(&interleaved(100, 500), 100.0, Profile::Exponential, Rule::First, 0).unwrap();
+        assert_eq!(hundred.len(), 10_847);
+        let digits = super::super::load("digits", None).unwrap();
+        let expected = [376, 243, 157, 102, 66, 42, 27, 17, 11, 7];
+        assert_eq!(counts(&digits, 50.0, Profile::Exponential, Rule::First), expected);
+        assert_eq!(counts(&digits, 50.0, Profile::Exponential, Rule::Shuffled), expected);
+    }
+
+    #[test]
+    fn an_imbalance_and_its_inverse_mean_the_same() {
+        let data = interleaved(10, 5000);
+        let twice = [100.0, 0.01].map(|imbalance| counts(&data, imbalance, Profile::Exponential, Rule::First));
+        assert_eq!(twice[0], twice[1]);
+    }
+
+    #[test]
+    fn the_step_profile_cuts_the_second_half() {
+        let data = interleaved(5, 95);
+        assert_eq!(counts(&data, 10.0, Profile::Step, Rule::First), [95, 95, 9, 9, 9]);
+        // 98 * (1 / 49) rounds to less than 2; 98 / 49 does not.
+        assert_eq!(counts(&interleaved(2, 98), 49.0, Profile::Step, Rule::First), [98, 2]);
+    }
+
+    #[test]
+    fn the_first_rule_takes_the_first_of_each_class_in_file_order() {
+        let chosen = subset(&interleaved(3, 9), 9.0, Profile::Exponential, Rule::First, 0).unwrap();
+        assert_eq!(chosen, [0, 1, 2, 3, 4, 6, 7, 9, 12, 15, 18, 21, 24]);
+    }
+
+    #[test]
+    fn the_shuffled_rule_draws_by_seed_and_keeps_file_order() {
+        let data = interleaved(3, 100);
+        let draw = |seed| subset(&data, 10.0, Profile::Exponential, Rule::Shuffled, seed).unwrap();
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        assert!(draw(1).is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn an_imbalance_that_is_no_positive_number_is_refused() {
+        for imbalance in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let refused = subset(&interleaved(3, 9), imbalance, Profile::Exponential, Rule::First, 0);
+            assert!(matches!(refused, Err(Error::Core(sse_sam_core::Error::Range { .. }))), "{imbalance}");
+        }
+    }
+
+    #[test]
+    fn an_emptied_class_is_named() {
+        let refused = subset(&interleaved(3, 9), 100.0, Profile::Exponential, Rule::First, 0).unwrap_err();
+        assert_eq!(refused.to_string(), "class 1 is left without a sample");
+        assert!(refused.hint().unwrap().contains("--imbalance"));
+    }
+
+    #[test]
+    fn a_class_without_samples_is_named_before_a_subset_is_made() {
+        let mut data = interleaved(3, 9);
+        data.train.labels.iter_mut().filter(|label| **label == 1).for_each(|label| *label = 0);
+        let refused = subset(&data, 2.0, Profile::Exponential, Rule::First, 0).unwrap_err();
+        assert_eq!(refused.to_string(), "made: class 1 has no training sample to make a long tail of");
+    }
+}

@@ -1,0 +1,204 @@
+//! What can go wrong, sorted by the place where a user puts it right.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Everything that can end a run, one variant for each place where it is put right.
+///
+/// `Display` is one sentence without a full stop; [`Error::hint`] is the next move, where one is known.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The arguments: the command line has to change.
+    Usage(String),
+    /// Settings that the core refuses, alone or for this data.
+    Core(sse_sam_core::Error),
+    /// The file system: missing, not readable, disk full.
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The content of a data file, or a folder without the files it should have.
+    File {
+        /// The file or folder; a file of an archive follows the archive after a colon.
+        path: PathBuf,
+        /// Where in the (decompressed) content, for programs: the message says it too.
+        byte: Option<u64>,
+        /// What is wrong.
+        message: String,
+        /// The next move.
+        hint: Option<String>,
+    },
+    /// A weights file that is damaged or belongs to another model.
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong: which tensor, what was expected, what was found.
+        message: String,
+        /// The next move.
+        hint: Option<String>,
+    },
+    /// A device that is missing, too small, or failed.
+    Device {
+        /// The device as the user names it.
+        device: String,
+        /// What is wrong.
+        message: String,
+        /// The next move.
+        hint: Option<String>,
+    },
+    /// Training left the finite numbers.
+    NotFinite {
+        /// The epoch, from 0.
+        epoch: u32,
+        /// The step in the epoch, from 0.
+        step: u32,
+        /// Where the last good weights were written.
+        saved: Option<PathBuf>,
+    },
+    /// Reference trajectories that were not met.
+    Verify {
+        /// How many.
+        outside: usize,
+        /// Of how many.
+        cases: usize,
+    },
+}
+
+impl Error {
+    /// The file system refused something about `path`.
+    pub fn io(path: impl AsRef<Path>, source: io::Error) -> Self {
+        Self::Io { path: path.as_ref().to_owned(), source }
+    }
+
+    /// Something is wrong with the content of a data file.
+    pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
+        Self::File { path: path.as_ref().to_owned(), byte: None, message: message.into(), hint: None }
+    }
+
+    /// Something is wrong with a weights file.
+    pub fn weights(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
+        Self::Weights { path: path.as_ref().to_owned(), message: message.into(), hint: None }
+    }
+
+    /// The same error, at this byte of the file.
+    #[must_use]
+    pub fn at(mut self, offset: u64) -> Self {
+        if let Self::File { byte, .. } = &mut self {
+            *byte = Some(offset);
+        }
+        self
+    }
+
+    /// The same error with a next move, where the variant carries one.
+    #[must_use]
+    pub fn with_hint(mut self, text: impl Into<String>) -> Self {
+        if let Self::File { hint, .. } | Self::Weights { hint, .. } | Self::Device { hint, .. } = &mut self {
+            *hint = Some(text.into());
+        }
+        self
+    }
+
+    /// What to try next, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::File { hint, .. } | Self::Weights { hint, .. } | Self::Device { hint, .. } => hint.clone(),
+            Self::Usage(_) => Some("sse-sam --help lists every option".into()),
+            Self::Core(sse_sam_core::Error::EmptyClass { .. }) => {
+                Some("a smaller --imbalance keeps every class".into())
+            }
+            Self::Core(_) | Self::Io { .. } | Self::Verify { .. } => None,
+            Self::NotFinite { saved, .. } => {
+                let kept = saved.as_ref().map(|path| format!("; the last good weights are in {}", path.display()));
+                Some(format!("try a smaller --lr, a --warmup or a smaller --rho{}", kept.unwrap_or_default()))
+            }
+        }
+    }
+
+    /// The exit status of a program that ends with this error: 2 for usage, else 1.
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, Self::Usage(_)) { 2 } else { 1 }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(message) => f.write_str(message),
+            Self::Core(error) => error.fmt(f),
+            Self::Io { path, source } => write!(f, "{}: {}", path.display(), system_message(source)),
+            Self::File { path, message, .. } | Self::Weights { path, message, .. } => {
+                write!(f, "{}: {message}", path.display())
+            }
+            Self::Device { device, message, .. } => write!(f, "{device}: {message}"),
+            Self::NotFinite { epoch, step, .. } => {
+                write!(f, "the gradient is not finite in epoch {epoch}, step {step}")
+            }
+            Self::Verify { outside, cases } => write!(f, "{outside} of {cases} cases are outside their bounds"),
+        }
+    }
+}
+
+/// The system's sentence in this program's style: lower case, without the number.
+fn system_message(source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::NotFound => "no such file or folder".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        io::ErrorKind::StorageFull => "no space left on the disk".into(),
+        _ => source.to_string().to_lowercase(),
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Core(error) => Some(error),
+            Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<sse_sam_core::Error> for Error {
+    fn from(error: sse_sam_core::Error) -> Self {
+        Self::Core(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_error_reads_as_one_sentence_with_a_hint() {
+        let error = Error::file("train.bin", "label 117 at byte 30730 is not below 100")
+            .at(30730)
+            .with_hint("this looks like a CIFAR-10 file; try --dataset cifar10");
+        assert_eq!(error.to_string(), "train.bin: label 117 at byte 30730 is not below 100");
+        assert_eq!(error.hint().unwrap(), "this looks like a CIFAR-10 file; try --dataset cifar10");
+        assert!(matches!(error, Error::File { byte: Some(30730), .. }));
+    }
+
+    #[test]
+    fn only_usage_exits_with_two() {
+        assert_eq!(Error::Usage("no such option".into()).exit_code(), 2);
+        assert_eq!(Error::io("x", io::ErrorKind::NotFound.into()).exit_code(), 1);
+        assert_eq!(Error::NotFinite { epoch: 3, step: 7, saved: None }.exit_code(), 1);
+    }
+
+    #[test]
+    fn a_divergence_says_when_and_where_the_last_good_weights_are() {
+        let error = Error::NotFinite { epoch: 3, step: 7, saved: Some("run/last.safetensors".into()) };
+        assert_eq!(error.to_string(), "the gradient is not finite in epoch 3, step 7");
+        assert!(error.hint().unwrap().ends_with("the last good weights are in run/last.safetensors"));
+    }
+
+    #[test]
+    fn a_missing_file_is_named_without_the_systems_number() {
+        let error = Error::io("nowhere", io::Error::from_raw_os_error(2));
+        assert_eq!(error.to_string(), "nowhere: no such file or folder");
+    }
+}

@@ -1,0 +1,308 @@
+//! A network's parameters and running statistics under PyTorch's names and in PyTorch's order.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+
+use sse_sam_core::classes::Shots;
+use sse_sam_core::graph::Op;
+use sse_sam_core::plan::Place;
+use sse_sam_core::{Backend, Model, Shape, Span};
+
+use crate::data::Format;
+use crate::error::Error;
+use crate::layout::Layout;
+use crate::weights::{self, Data, Tensor};
+
+/// Where an entry's numbers lie.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// In the vector of parameters.
+    Parameter(Place),
+    /// In the running statistics.
+    Running(Span),
+}
+
+/// How an entry's numbers are ordered here and in PyTorch.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    /// Alike.
+    Same,
+    /// HWIO here, OIHW there.
+    Convolution([usize; 4]),
+    /// `[height * width * channels][outputs]` here, `[outputs][channels * height * width]` there.
+    Linear(Shape, usize),
+}
+
+/// One tensor of a state.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// PyTorch's name.
+    pub name: String,
+    /// PyTorch's shape.
+    pub shape: Vec<usize>,
+    /// Where it lies.
+    pub kind: Kind,
+    order: Order,
+}
+
+/// All tensors of a network in the order of PyTorch's `state_dict`, without `num_batches_tracked`.
+///
+/// # Errors
+/// [`Error::Core`] when plan and graph do not belong together.
+pub fn entries(layout: &Layout) -> Result<Vec<Entry>, Error> {
+    let mut entries = Vec::new();
+    for (layer, slot) in layout.graph.layers().iter().zip(layout.plan.slots()) {
+        let mut push = |suffix: &str, shape: Vec<usize>, kind, order| {
+            entries.push(Entry { name: format!("{}.{suffix}", layer.name), shape, kind, order });
+        };
+        let channels = layer.output.channels;
+        let (weight, bias) = (Kind::Parameter(slot.weight), Kind::Parameter(slot.bias));
+        match layer.op {
+            Op::Linear => {
+                let input = layout.graph.shape(layer.input)?;
+                push("weight", vec![channels, input.len()], weight, Order::Linear(input, channels));
+                push("bias", vec![channels], bias, Order::Same);
+            }
+            Op::Conv2d(conv) => {
+                let sizes = [channels, conv.input.channels, conv.kernel, conv.kernel];
+                push("weight", sizes.to_vec(), weight, Order::Convolution(sizes));
+            }
+            Op::BatchNorm { .. } => {
+                push("weight", vec![channels], weight, Order::Same);
+                push("bias", vec![channels], bias, Order::Same);
+                if let Some(running) = slot.running {
+                    let (mean, variance) = (running.part(0, channels)?, running.part(channels, channels)?);
+                    push("running_mean", vec![channels], Kind::Running(mean), Order::Same);
+                    push("running_var", vec![channels], Kind::Running(variance), Order::Same);
+                }
+            }
+            Op::Input | Op::Relu | Op::Shortcut | Op::GlobalAveragePool => {}
+        }
+    }
+    Ok(entries)
+}
+
+impl Entry {
+    fn span(&self, layout: &Layout) -> Result<Span, Error> {
+        Ok(match self.kind {
+            Kind::Parameter(place) => place.of(layout.vectors.params)?,
+            Kind::Running(span) => span,
+        })
+    }
+
+    /// Reads the tensor in PyTorch's order.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn load<B: Backend>(&self, backend: &mut B, layout: &Layout) -> Result<Vec<f32>, Error>
+    where
+        Error: From<B::Error>,
+    {
+        let span = self.span(layout)?;
+        let mut values = vec![0.0; span.length];
+        backend.read(&mut values, span)?;
+        Ok(match self.order {
+            Order::Same => values,
+            Order::Convolution(sizes) => weights::hwio_to_oihw(&values, sizes),
+            Order::Linear(image, outputs) => weights::linear_to_chw(&values, outputs, image),
+        })
+    }
+
+    /// Writes the tensor, given in PyTorch's order.
+    ///
+    /// # Errors
+    /// What the device reports; [`Error::Core`] when it has another length.
+    pub fn store<B: Backend>(&self, backend: &mut B, layout: &Layout, values: &[f32]) -> Result<(), Error>
+    where
+        Error: From<B::Error>,
+    {
+        let span = self.span(layout)?;
+        if values.len() != span.length {
+            let found = values.len();
+            return Err(sse_sam_core::Error::Length { what: "a tensor", expected: span.length, found }.into());
+        }
+        let values = match self.order {
+            Order::Same => values.to_vec(),
+            Order::Convolution(sizes) => weights::oihw_to_hwio(values, sizes),
+            Order::Linear(image, outputs) => weights::linear_from_chw(values, outputs, image),
+        };
+        Ok(backend.write(span, &values)?)
+    }
+}
+
+/// What a weights file says about itself, enough to evaluate it.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Network.
+    pub model: Model,
+    /// Where the data came from.
+    pub data: String,
+    /// Its format.
+    pub format: Format,
+    /// One image.
+    pub image: Shape,
+    /// Training samples of each class.
+    pub counts: Vec<u32>,
+    /// Classes with fewer training samples are the tail.
+    pub eta: u32,
+    /// Bounds of many and few shots.
+    pub shots: Shots,
+    /// `[2][channels]`: mean of the bytes and one over their deviation.
+    pub normalization: Vec<f32>,
+}
+
+impl Description {
+    /// The description as it stands in a file's metadata.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        let (mean, inverse) = self.normalization.split_at(self.normalization.len() / 2);
+        let Shape { height, width, channels } = self.image;
+        BTreeMap::from(
+            [
+                ("format", "pt".into()),
+                ("program", concat!("sse-sam ", env!("CARGO_PKG_VERSION")).into()),
+                ("model", self.model.to_string()),
+                ("data", self.data.clone()),
+                ("dataset", self.format.word().into()),
+                ("image", format!("{height}x{width}x{channels}")),
+                ("classes", self.counts.len().to_string()),
+                ("class_counts", join(&self.counts)),
+                ("eta", self.eta.to_string()),
+                ("many", self.shots.many.to_string()),
+                ("few", self.shots.few.to_string()),
+                ("byte_mean", join(mean)),
+                ("byte_inverse_std", join(inverse)),
+            ]
+            .map(|(key, value): (&str, String)| (key.to_owned(), value)),
+        )
+    }
+
+    fn from_metadata(metadata: &BTreeMap<String, String>) -> Result<Self, String> {
+        let get = |key: &str| metadata.get(key).ok_or(format!("its metadata has no {key}"));
+        let image: Vec<usize> = list(get("image")?, 'x')?;
+        let [height, width, channels] = *image.as_slice() else {
+            return Err("its metadata's image is not HEIGHTxWIDTHxCHANNELS".into());
+        };
+        let number = |key: &str| parse::<u32>(get(key)?);
+        let mut normalization: Vec<f32> = list(get("byte_mean")?, ',')?;
+        normalization.extend(list::<f32>(get("byte_inverse_std")?, ',')?);
+        if normalization.len() != 2 * channels {
+            return Err("its metadata's normalization does not fit its images".into());
+        }
+        let word = get("dataset")?;
+        let format = Format::ALL.into_iter().find(|format| format.word() == word);
+        Ok(Self {
+            model: get("model")?.parse().map_err(|error: sse_sam_core::Error| error.to_string())?,
+            data: get("data")?.clone(),
+            format: format.ok_or(format!("its metadata names an unknown data set, {word}"))?,
+            image: Shape::new(height, width, channels),
+            counts: list(get("class_counts")?, ',')?,
+            eta: number("eta")?,
+            shots: Shots { many: number("many")?, few: number("few")? },
+            normalization,
+        })
+    }
+}
+
+fn join<T: ToString>(values: &[T]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn parse<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("its metadata holds {text} where a number belongs"))
+}
+
+fn list<T: FromStr>(text: &str, separator: char) -> Result<Vec<T>, String> {
+    text.split(separator).map(parse).collect()
+}
+
+/// A weights file of this program.
+#[derive(Debug)]
+pub struct Weights {
+    /// What it says about itself.
+    pub description: Description,
+    path: std::path::PathBuf,
+    tensors: Vec<Tensor>,
+}
+
+impl Weights {
+    /// Reads a file that `train` wrote.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when it is damaged or does not say what it is.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let (tensors, metadata) = weights::read(path)?;
+        let description = Description::from_metadata(&metadata).map_err(|message| Error::weights(path, message))?;
+        Ok(Self { description, path: path.to_owned(), tensors })
+    }
+
+    /// Loads the tensors into a network.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when names or shapes do not fit, else what the device reports.
+    pub fn load<B: Backend>(&self, backend: &mut B, layout: &Layout) -> Result<(), Error>
+    where
+        Error: From<B::Error>,
+    {
+        load(backend, layout, &self.path, &self.tensors)
+    }
+}
+
+/// Loads any `state_dict` with the network's names and shapes, PyTorch's included.
+///
+/// # Errors
+/// [`Error::Weights`] when a tensor is missing, unknown or of another shape, else what the device reports.
+pub fn load<B: Backend>(backend: &mut B, layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<(), Error>
+where
+    Error: From<B::Error>,
+{
+    let entries = entries(layout)?;
+    let refuse = |message: String| Err(Error::weights(path, message));
+    for tensor in tensors.iter().filter(|tensor| !tensor.name.ends_with(".num_batches_tracked")) {
+        if !entries.iter().any(|entry| entry.name == tensor.name) {
+            return refuse(format!("the model has no tensor {}", tensor.name));
+        }
+    }
+    for entry in &entries {
+        let Some(tensor) = tensors.iter().find(|tensor| tensor.name == entry.name) else {
+            return refuse(format!("tensor {} is missing", entry.name));
+        };
+        if tensor.shape != entry.shape {
+            let (name, expected, found) = (&entry.name, &entry.shape, &tensor.shape);
+            return refuse(format!("tensor {name} must have shape {expected:?}, has {found:?}"));
+        }
+        match &tensor.data {
+            Data::F32(values) => entry.store(backend, layout, values)?,
+            Data::I64(_) => {
+                return refuse(format!("tensor {} must hold floating-point numbers, holds I64", entry.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes a network's state with PyTorch's names; `updates` is what batch norms call `num_batches_tracked`.
+///
+/// # Errors
+/// What the device or the file system reports.
+pub fn save<B: Backend>(
+    backend: &mut B,
+    layout: &Layout,
+    path: &Path,
+    description: &Description,
+    updates: u64,
+) -> Result<(), Error>
+where
+    Error: From<B::Error>,
+{
+    let mut tensors = Vec::new();
+    for entry in entries(layout)? {
+        let data = Data::F32(entry.load(backend, layout)?);
+        let counter = entry.name.strip_suffix("running_var").map(|stem| format!("{stem}num_batches_tracked"));
+        tensors.push(Tensor { name: entry.name, shape: entry.shape, data });
+        if let Some(name) = counter {
+            tensors.push(Tensor { name, shape: Vec::new(), data: Data::I64(vec![updates as i64]) });
+        }
+    }
+    weights::write(path, &tensors, &description.metadata())
+}

@@ -1,0 +1,340 @@
+//! Named tensors in safetensors files, with PyTorch's names and layouts.
+
+mod layout;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorInfo};
+use serde_json::{Map, Value, json};
+
+use crate::Error;
+
+pub use layout::{hwio_to_oihw, linear_from_chw, linear_to_chw, nchw_to_nhwc, oihw_to_hwio, transpose};
+
+/// The numbers of a tensor, in row-major order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Data {
+    /// 32-bit floating point.
+    F32(Vec<f32>),
+    /// 64-bit integers, as PyTorch's `num_batches_tracked`.
+    I64(Vec<i64>),
+}
+
+impl Data {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::I64(values) => values.len(),
+        }
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn dtype(&self) -> &'static str {
+        match self {
+            Self::F32(_) => "F32",
+            Self::I64(_) => "I64",
+        }
+    }
+
+    fn width(&self) -> usize {
+        match self {
+            Self::F32(_) => 4,
+            Self::I64(_) => 8,
+        }
+    }
+}
+
+/// A named array.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// As PyTorch names it: `layer1.0.conv1.weight`.
+    pub name: String,
+    /// Sizes from the slowest index to the fastest; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// `[product of shape]`.
+    pub data: Data,
+}
+
+impl Tensor {
+    /// A tensor of `f32`.
+    pub fn f32(name: impl Into<String>, shape: &[usize], values: Vec<f32>) -> Self {
+        Self { name: name.into(), shape: shape.to_vec(), data: Data::F32(values) }
+    }
+
+    /// A scalar of `i64`.
+    pub fn i64(name: impl Into<String>, value: i64) -> Self {
+        Self { name: name.into(), shape: Vec::new(), data: Data::I64(vec![value]) }
+    }
+}
+
+/// Writes tensors and metadata: the same bytes for the same input, and never half a file under this name.
+///
+/// # Errors
+/// [`Error::Weights`] when two tensors share a name or a shape does not fit its values, [`Error::Io`] when the file
+/// system refuses.
+pub fn write(path: &Path, tensors: &[Tensor], metadata: &BTreeMap<String, String>) -> Result<(), Error> {
+    // Wider values first: every tensor is then aligned to its own width, as readers that map the file like it.
+    let mut order: Vec<&Tensor> = tensors.iter().collect();
+    order.sort_by_key(|tensor| std::cmp::Reverse(tensor.data.width()));
+    let header = header(path, &order, metadata)?;
+    write_whole(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        order.iter().try_for_each(|tensor| write_values(file, &tensor.data))
+    })
+}
+
+/// The JSON header, padded with spaces to a multiple of 8 bytes.
+fn header(path: &Path, tensors: &[&Tensor], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, Error> {
+    let mut entries = Map::new();
+    if !metadata.is_empty() {
+        entries.insert("__metadata__".into(), json!(metadata));
+    }
+    let mut offset = 0;
+    for Tensor { name, shape, data } in tensors {
+        if shape.iter().product::<usize>() != data.len() {
+            return Err(Error::weights(
+                path,
+                format!("{name}: {} values do not fill a shape of {shape:?}", data.len()),
+            ));
+        }
+        let end = offset + data.len() * data.width();
+        let entry = json!({ "dtype": data.dtype(), "shape": shape, "data_offsets": [offset, end] });
+        if entries.insert(name.clone(), entry).is_some() {
+            return Err(Error::weights(path, format!("{name}: two tensors with this name")));
+        }
+        offset = end;
+    }
+    let mut bytes = Value::Object(entries).to_string().into_bytes();
+    bytes.resize(bytes.len().next_multiple_of(8), b' ');
+    Ok(bytes)
+}
+
+fn write_values(file: &mut dyn Write, data: &Data) -> io::Result<()> {
+    match data {
+        Data::F32(values) => values.iter().try_for_each(|value| file.write_all(&value.to_le_bytes())),
+        Data::I64(values) => values.iter().try_for_each(|value| file.write_all(&value.to_le_bytes())),
+    }
+}
+
+/// Puts a file in place whole or not at all: written under another name in the same folder, synchronised, renamed.
+///
+/// # Errors
+/// [`Error::Io`] when the file system refuses; what lay at `path` before is still there then.
+pub fn write_whole(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.partial", std::process::id()));
+    let partial = path.with_file_name(name);
+    let result = write_synchronised(&partial, content).and_then(|()| fs::rename(&partial, path));
+    result.map_err(|source| {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&partial);
+        Error::io(path, source)
+    })
+}
+
+fn write_synchronised(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    content(&mut file)?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// Reads every tensor, in the order of the file's data, and the metadata. `F64` is rounded to `f32`.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read, [`Error::Weights`] when it is damaged or holds another type.
+pub fn read(path: &Path) -> Result<(Vec<Tensor>, BTreeMap<String, String>), Error> {
+    let bytes = fs::read(path).map_err(|source| Error::io(path, source))?;
+    let (length, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(path, &bytes, &error))?;
+    let data = &bytes[8 + length..];
+    let tensors = header.offset_keys().into_iter().filter_map(|name| {
+        let info = header.info(&name)?;
+        Some(tensor(path, name, info, data.get(info.data_offsets.0..info.data_offsets.1)?))
+    });
+    let tensors = tensors.collect::<Result<_, _>>()?;
+    Ok((tensors, header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()))
+}
+
+fn tensor(path: &Path, name: String, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor, Error> {
+    let data = match info.dtype {
+        Dtype::F32 => Data::F32(values(bytes, f32::from_le_bytes)),
+        Dtype::F64 => Data::F32(values(bytes, |bytes| f64::from_le_bytes(bytes) as f32)),
+        Dtype::I64 => Data::I64(values(bytes, i64::from_le_bytes)),
+        other => {
+            return Err(Error::weights(path, format!("{name}: {other:?} values; only F32, F64 and I64 are read"))
+                .with_hint("save it as float32: {k: v.float() for k, v in state_dict.items()}"));
+        }
+    };
+    Ok(Tensor { name, shape: info.shape.clone(), data })
+}
+
+/// Little-endian values of `N` bytes each.
+fn values<const N: usize, T>(bytes: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<T> {
+    bytes.as_chunks::<N>().0.iter().map(|&bytes| convert(bytes)).collect()
+}
+
+/// The sentence for a file that is no safetensors file, or not a whole one.
+fn damaged(path: &Path, bytes: &[u8], error: &SafeTensorError) -> Error {
+    if let Some(hint) = other_format(bytes) {
+        return Error::weights(path, "is not a safetensors file").with_hint(hint);
+    }
+    let again = "copy or download it again";
+    let header = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    match error {
+        SafeTensorError::HeaderTooSmall => {
+            Error::weights(path, format!("ends at byte {}, inside the header's length", bytes.len())).with_hint(again)
+        }
+        SafeTensorError::InvalidHeaderLength => {
+            Error::weights(path, format!("ends at byte {}, but its header needs {header} after byte 8", bytes.len()))
+                .with_hint(again)
+        }
+        SafeTensorError::MetadataIncompleteBuffer => {
+            let message = format!("ends at byte {}, which is not where its header says that the data end", bytes.len());
+            Error::weights(path, message).with_hint(again)
+        }
+        SafeTensorError::InvalidHeader(_)
+        | SafeTensorError::InvalidHeaderDeserialization(_)
+        | SafeTensorError::HeaderTooLarge => {
+            Error::weights(path, "is not a safetensors file: there is no JSON header at byte 8")
+        }
+        SafeTensorError::InvalidOffset(name) => {
+            Error::weights(path, format!("{name}: the header places it where the tensor before does not end"))
+        }
+        other => Error::weights(path, format!("the header contradicts itself: {}", other.to_string().to_lowercase())),
+    }
+}
+
+/// A hint for the formats that are mistaken for safetensors.
+fn other_format(bytes: &[u8]) -> Option<&'static str> {
+    let pytorch = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(&[0x80, 2]);
+    pytorch.then_some(
+        "this looks like torch.save; in Python: safetensors.torch.save_file(model.state_dict(), \"FILE.safetensors\")",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> (Vec<Tensor>, BTreeMap<String, String>) {
+        let tensors = vec![
+            Tensor::f32("fc.weight", &[2, 3], vec![1.0, -0.0, f32::MIN_POSITIVE, f32::INFINITY, 4.5, 1e-45]),
+            Tensor::i64("bn1.num_batches_tracked", -7),
+            Tensor::f32("fc.bias", &[2], vec![0.25, 0.5]),
+            Tensor::f32("empty", &[0, 4], vec![]),
+        ];
+        let metadata = ["model", "classes", "eta", "a \"quoted\" key"].map(|key| (key.to_owned(), format!("{key} é")));
+        (tensors, metadata.into())
+    }
+
+    fn written() -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        let (tensors, metadata) = example();
+        write(&path, &tensors, &metadata).unwrap();
+        (folder, path)
+    }
+
+    fn refused(bytes: &[u8]) -> Error {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bad.safetensors");
+        fs::write(&path, bytes).unwrap();
+        read(&path).unwrap_err()
+    }
+
+    fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let (_folder, path) = written();
+        let (mut tensors, metadata) = read(&path).unwrap();
+        let (mut expected, expected_metadata) = example();
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        expected.sort_by(|a, b| a.name.cmp(&b.name));
+        assert_eq!(tensors, expected);
+        assert_eq!(metadata, expected_metadata);
+    }
+
+    #[test]
+    fn the_same_tensors_give_the_same_bytes_and_leave_one_file() {
+        let (folder, path) = written();
+        let first = fs::read(&path).unwrap();
+        let (tensors, metadata) = example();
+        write(&path, &tensors, &metadata).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), first);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!((8 + u64::from_le_bytes(first[..8].try_into().unwrap())) % 8, 0);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_file_before_it() {
+        let (folder, path) = written();
+        let before = fs::read(&path).unwrap();
+        let failed = write_whole(&path, |file| {
+            file.write_all(b"half")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert!(failed.unwrap_err().to_string().ends_with("no space left on the disk"));
+        assert_eq!(fs::read(&path).unwrap(), before);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = write(&folder.path().join("none/last.safetensors"), &[], &BTreeMap::new()).unwrap_err();
+        assert!(error.to_string().ends_with("none/last.safetensors: no such file or folder"), "{error}");
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let (_folder, path) = written();
+        let bytes = fs::read(&path).unwrap();
+        for end in 0..bytes.len() {
+            assert!(matches!(refused(&bytes[..end]), Error::Weights { .. }), "{end}");
+        }
+        assert!(matches!(refused(&[&bytes[..], &[0]].concat()), Error::Weights { .. }));
+        let last = refused(&bytes[..bytes.len() - 1]);
+        assert!(last.to_string().contains(&format!("ends at byte {}", bytes.len() - 1)), "{last}");
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        assert!(refused(&[b'x'; 100]).to_string().contains("no JSON header at byte 8"));
+        let pickle = refused(b"PK\x03\x04archive/data.pkl");
+        assert!(pickle.hint().unwrap().contains("torch.save"), "{pickle}");
+    }
+
+    #[test]
+    fn doubles_are_rounded_and_other_types_are_named() {
+        let header = r#"{"w":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}}"#;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f64.safetensors");
+        fs::write(&path, with_header(header, &0.1_f64.to_le_bytes())).unwrap();
+        assert_eq!(read(&path).unwrap().0, [Tensor::f32("w", &[1], vec![0.1])]);
+        let header = r#"{"w":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}"#;
+        let error = refused(&with_header(header, &[0, 0]));
+        assert!(error.to_string().ends_with("w: BF16 values; only F32, F64 and I64 are read"), "{error}");
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_and_repeated_names_are_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let wrong = [Tensor::f32("w", &[2, 2], vec![0.0; 3])];
+        assert!(write(&path, &wrong, &BTreeMap::new()).is_err());
+        let twice = [Tensor::i64("n", 1), Tensor::i64("n", 2)];
+        assert!(write(&path, &twice, &BTreeMap::new()).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

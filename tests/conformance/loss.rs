@@ -1,0 +1,124 @@
+//! The adjusted cross-entropy.
+
+use sse_sam_core::{Span, Terms};
+
+use super::{Bench, Case, Machine};
+use crate::reference::{cross_entropy as reference, wide};
+
+/// (batch, classes).
+const SIZES: [(usize, usize); 10] =
+    [(1, 2), (2, 1), (5, 7), (7, 10), (1, 15), (16, 16), (17, 17), (2, 33), (5, 100), (128, 101)];
+
+/// A whole problem: logits, labels, the weights of each group, and the tables.
+pub struct Problem {
+    pub logits: Vec<f32>,
+    pub labels: Vec<f32>,
+    pub weights: Vec<Vec<f32>>,
+    pub scale: Vec<f32>,
+    pub shift: Vec<f32>,
+    pub margin: Vec<f32>,
+    pub focal: f32,
+}
+
+/// Where a problem and its results lie.
+pub struct Placed {
+    pub dlogits: Vec<Span>,
+    pub losses: Vec<Span>,
+    pub logits: Span,
+    pub labels: Span,
+    pub weights: Vec<Span>,
+    pub terms: Terms,
+}
+
+impl Problem {
+    /// Plain cross-entropy of these logits with weight 1 and one group.
+    pub fn plain(logits: &[f32], labels: &[f32]) -> Self {
+        let classes = logits.len() / labels.len();
+        Self {
+            logits: logits.to_vec(),
+            labels: labels.to_vec(),
+            weights: vec![vec![1.0; labels.len()]],
+            scale: vec![1.0; classes],
+            shift: vec![0.0; classes],
+            margin: vec![0.0; classes],
+            focal: 0.0,
+        }
+    }
+
+    pub fn place(&self, case: &mut Case<'_, impl Machine>) -> Placed {
+        let groups = 0..self.weights.len();
+        Placed {
+            dlogits: groups.clone().map(|_| case.output(self.logits.len())).collect(),
+            losses: groups.clone().map(|_| case.output(1)).collect(),
+            logits: case.input(&self.logits),
+            labels: case.input(&self.labels),
+            weights: groups.map(|group| case.input(&self.weights[group])).collect(),
+            terms: Terms {
+                scale: case.input(&self.scale),
+                shift: case.input(&self.shift),
+                margin: case.input(&self.margin),
+                focal: self.focal,
+            },
+        }
+    }
+
+    /// Runs it and compares every group's loss and gradient with the reference.
+    pub fn check(&self, case: &mut Case<'_, impl Machine>) -> Placed {
+        let placed = self.place(case);
+        let Placed { dlogits, losses, logits, labels, weights, terms } = &placed;
+        case.run(|backend| backend.cross_entropy(dlogits, losses, *logits, *labels, weights, terms));
+        let tables = reference::Terms {
+            scale: wide(&self.scale),
+            shift: wide(&self.shift),
+            margin: wide(&self.margin),
+            focal: f64::from(self.focal),
+        };
+        let logits = wide(&self.logits);
+        for (group, weights) in self.weights.iter().enumerate() {
+            let (mut loss, mut gradient) = (0.0, Vec::new());
+            for ((logits, &label), &weight) in logits.chunks_exact(self.scale.len()).zip(&self.labels).zip(weights) {
+                loss += reference::forward(logits, label as usize, f64::from(weight), &tables);
+                gradient.extend(reference::backward(logits, label as usize, f64::from(weight), &tables));
+            }
+            case.close("loss", "loss", placed.losses[group], &[loss]);
+            case.close("dlogits", "dlogits", placed.dlogits[group], &gradient);
+        }
+        placed
+    }
+}
+
+/// Weights as a batch has them: one group, or head and tail, with class weights.
+fn draw_weights(case: &mut Case<'_, impl Machine>, batch: usize, groups: usize) -> Vec<Vec<f32>> {
+    let numbers = &mut case.numbers;
+    let drawn: Vec<(usize, f32)> =
+        (0..batch).map(|_| (numbers.below(groups), numbers.between(0.2, 2.0) / batch as f32)).collect();
+    let weights_of = |group| drawn.iter().map(|row| if row.0 == group { row.1 } else { 0.0 }).collect();
+    (0..groups).map(weights_of).collect()
+}
+
+pub fn cross_entropy<M: Machine>(bench: &mut Bench<'_, M>) {
+    for (batch, classes) in SIZES {
+        for focal in [0.0, 1.0, 2.0, 0.5] {
+            for (groups, adjusted) in [(1, false), (2, true), (2, false)] {
+                let sizes =
+                    format!("batch {batch}, {classes} classes, focal {focal}, {groups} groups, tables {adjusted}");
+                bench.case(&sizes, |case| {
+                    let logits: Vec<f32> = case.numbers.list(batch * classes).iter().map(|value| 2.0 * value).collect();
+                    let mut labels = vec![0.0; batch];
+                    for label in &mut labels {
+                        *label = case.numbers.below(classes) as f32;
+                    }
+                    labels[0] = (classes - 1) as f32;
+                    let weights = draw_weights(case, batch, groups);
+                    let mut problem = Problem { weights, focal, ..Problem::plain(&logits, &labels) };
+                    if adjusted {
+                        problem.scale = case.numbers.list_between(classes, 0.5, 2.0);
+                        problem.shift = case.numbers.list(classes);
+                        problem.margin = case.numbers.list(classes);
+                    }
+                    problem.check(case);
+                });
+            }
+        }
+    }
+}

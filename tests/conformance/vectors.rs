@@ -1,0 +1,72 @@
+//! `axpy`, `ascend` and `sgd`.
+
+use sse_sam_core::{Outcome, Sgd};
+
+use super::memory::LENGTHS;
+use super::{Bench, Machine};
+use crate::reference::{vectors as reference, wide};
+
+pub fn axpy<M: Machine>(bench: &mut Bench<'_, M>) {
+    for length in LENGTHS {
+        for alpha in [1.0, -0.3] {
+            bench.case(&format!("{length} numbers, alpha {alpha}"), |case| {
+                let (y, x) = (case.numbers.list(length), case.numbers.list(length));
+                let expected: Vec<f32> = y.iter().zip(&x).map(|(y, x)| y + alpha * x).collect();
+                let (y, x) = (case.in_out(&y), case.input(&x));
+                case.run(|backend| backend.axpy(y, alpha, x));
+                case.same("y", y, &expected);
+            });
+        }
+    }
+}
+
+pub fn ascend<M: Machine>(bench: &mut Bench<'_, M>) {
+    for length in LENGTHS {
+        // Parameters of zero show the step itself; a usual radius shows that they are added.
+        for (radius, size) in [(0.05, 1.0), (2.0, 0.0), (0.0, 1.0)] {
+            bench.case(&format!("{length} numbers, radius {radius}, parameters times {size}"), |case| {
+                let gradient = case.numbers.list(length);
+                let params: Vec<f32> = case.numbers.list(length).iter().map(|value| value * size).collect();
+                let expected = reference::ascend(&wide(&gradient), &wide(&params), f64::from(radius));
+                let (point, params) = (case.in_out(&gradient), case.input(&params));
+                case.run(|backend| backend.ascend(point, params, radius));
+                case.close("ascend", "point", point, &expected);
+            });
+        }
+    }
+}
+
+const RULES: [Sgd; 4] = [
+    Sgd { learning_rate: 0.1, momentum: 0.0, weight_decay: 0.0, nesterov: false },
+    Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0, nesterov: false },
+    Sgd { learning_rate: 0.03, momentum: 0.9, weight_decay: 5e-4, nesterov: false },
+    Sgd { learning_rate: 0.03, momentum: 0.9, weight_decay: 2e-4, nesterov: true },
+];
+
+/// The rule in plain f32, one rounding an operation.
+pub fn plain_sgd(params: &mut [f32], velocity: &mut [f32], gradient: &[f32], sgd: &Sgd) {
+    for ((w, v), g) in params.iter_mut().zip(velocity).zip(gradient) {
+        let d = g + sgd.weight_decay * *w;
+        *v = sgd.momentum * *v + d;
+        let step = if sgd.nesterov { d + sgd.momentum * *v } else { *v };
+        *w -= sgd.learning_rate * step;
+    }
+}
+
+pub fn sgd<M: Machine>(bench: &mut Bench<'_, M>) {
+    for length in LENGTHS {
+        for rule in RULES {
+            bench.case(&format!("{length} numbers, {rule:?}"), |case| {
+                let [mut w, mut v, g] = [(); 3].map(|()| case.numbers.list(length));
+                let (params, velocity, gradient) = (case.in_out(&w), case.in_out(&v), case.input(&g));
+                let outcome = Outcome { squared_norm: case.output(1), failure: case.in_out(&[0.0]), number: 7.0 };
+                case.run(|backend| backend.sgd(params, velocity, &outcome, gradient, &rule));
+                plain_sgd(&mut w, &mut v, &g, &rule);
+                case.same("params", params, &w);
+                case.same("velocity", velocity, &v);
+                case.same("failure", outcome.failure, &[0.0]);
+                case.close("squared_norm", "squared norm", outcome.squared_norm, &[reference::squared_norm(&wide(&g))]);
+            });
+        }
+    }
+}
