@@ -56,30 +56,22 @@ static inline void store_part(__global float *p, const vec v, const uint valid) 
 
 static inline float sum_lanes(const vec v) {
 #if WIDTH == 16
-  const float8 a = v.lo + v.hi;
-  const float4 b = a.lo + a.hi;
+  return (((v.s0 + v.s1) + (v.s2 + v.s3)) + ((v.s4 + v.s5) + (v.s6 + v.s7))) +
+         (((v.s8 + v.s9) + (v.sa + v.sb)) + ((v.sc + v.sd) + (v.se + v.sf)));
 #else
-  const float4 b = v;
+  return (v.s0 + v.s1) + (v.s2 + v.s3);
 #endif
-  const float2 c = b.lo + b.hi;
-  return c.x + c.y;
 }
 
 // What part `part` of `parts` takes of `n` pieces: `count` of them from `first`, `step` apart.
-typedef struct {
-  uint first, count, step;
-} Share;
-
-static inline Share share(const uint n, const uint part, const uint parts) {
-  Share mine;
+static inline void share(const uint n, const uint part, const uint parts, uint *first, uint *count, uint *step) {
 #if INTERLEAVED
-  mine.first = part;
-  mine.count = part < n ? (n - part + parts - 1) / parts : 0;
-  mine.step = parts;
+  *first = part;
+  *count = part < n ? (n - part + parts - 1) / parts : 0;
+  *step = parts;
 #else
-  mine.first = (uint)((ulong)n * part / parts);
-  mine.count = (uint)((ulong)n * (part + 1) / parts) - mine.first;
-  mine.step = 1;
+  *first = (uint)((ulong)n * part / parts);
+  *count = (uint)((ulong)n * (part + 1) / parts) - *first;
+  *step = 1;
 #endif
-  return mine;
 }

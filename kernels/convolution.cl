@@ -65,12 +65,13 @@ __kernel void conv2d_backward_weight(SIZES, const uint parts, __global float *re
   const uint b = id / filters / channels % kernel_size, a = id % weights / filters / channels / kernel_size;
   if (part >= parts)
     return;
-  const Share mine = share(batch * out_height, part, parts);
+  uint first, count, step;
+  share(batch * out_height, part, parts, &first, &count, &step);
   x += x_at + c;
   dy += dy_at + o;
   float sum = 0.0f;
-  for (uint k = 0; k < mine.count; k++) {
-    const uint line = mine.first + k * mine.step, i = line % out_height, n = line / out_height;
+  for (uint k = 0; k < count; k++) {
+    const uint line = first + k * step, i = line % out_height, n = line / out_height;
     const uint row = i * stride + a - padding;
     if (row >= height)
       continue;

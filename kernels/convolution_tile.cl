@@ -219,11 +219,12 @@ static inline void backward_weight_tile(SIZES, const uint stride, const uint par
     return;
   const uint block_count = min(blocks, filter_blocks - first_block);
   const uint down = (out_height + lines - 1) / lines, across = (out_width + columns - 1) / columns;
-  const Share mine = share((batch + images - 1) / images * down * across, part, parts);
+  uint first, count, step;
+  share((batch + images - 1) / images * down * across, part, parts, &first, &count, &step);
   partial += part * kernel_size * kernel_size * channels * filters;
   vec gradients[BLOCKS * PIECE], patch[PIECE_PATCH];
-  for (uint k = 0; k < mine.count; k++) {
-    const uint piece = mine.first + k * mine.step;
+  for (uint k = 0; k < count; k++) {
+    const uint piece = first + k * step;
     const uint n0 = piece / across / down * images, i0 = piece / across % down * lines, j0 = piece % across * columns;
     const uint count = min(images, batch - n0), high = min(lines, out_height - i0), wide = min(columns, out_width - j0);
     const uint rows = (high - 1) * stride + kernel_size, pitch = (wide - 1) * stride + kernel_size;

@@ -34,14 +34,20 @@ static inline void squares(const uint n, const uint parts, __global float *parti
   const uint part = get_global_id(0);
   if (part >= parts)
     return;
-  const Share mine = share((n + WIDTH - 1) / WIDTH, part, parts);
-  vec sum[4] = {ZERO, ZERO, ZERO, ZERO};
-  for (uint k = 0; k < mine.count; k++) {
-    const uint i = mine.first + k * mine.step;
+  uint first, count, step;
+  share((n + WIDTH - 1) / WIDTH, part, parts, &first, &count, &step);
+  // Two sums: one would wait for itself.
+  vec even = ZERO, odd = ZERO;
+  for (uint k = 0; k < count; k += 2) {
+    const uint i = first + k * step, j = i + step;
     const vec v = load_part(x + i * WIDTH, lanes_below(n, i));
-    sum[k % 4] = MAD(v, v, sum[k % 4]);
+    even = MAD(v, v, even);
+    if (k + 1 < count) {
+      const vec w = load_part(x + j * WIDTH, lanes_below(n, j));
+      odd = MAD(w, w, odd);
+    }
   }
-  partial[part] = sum_lanes((sum[0] + sum[1]) + (sum[2] + sum[3]));
+  partial[part] = sum_lanes(even + odd);
 }
 
 // The sum of `parts` partial sums, for work-item 0 of one work-group of MERGE.
