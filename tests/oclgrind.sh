@@ -7,6 +7,8 @@ if ! command -v oclgrind >/dev/null; then
     echo "oclgrind is not installed: nothing is tested"
     exit 0
 fi
+# The program looks for its OpenCL library itself, so that preloading one does not reach it.
+library=$(dirname "$(readlink -f "$(command -v oclgrind)")")/../lib/oclgrind/liboclgrind-rt.so
 # The path of the test program, as cargo reports it.
 program=$(cargo test -p sse-sam --test opencl --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))$/\1/p')
 log=$(mktemp)
@@ -15,7 +17,7 @@ trap 'rm -f "$log"' EXIT
 # has shuffles with undefined lanes, on which Oclgrind 21.10 crashes with --uninitialized: so without optimisation.
 for tiles in cpu gpu; do
     echo "tiles of a $tiles"
-    SSE_SAM_REQUIRE_OPENCL=1 SSE_SAM_OPENCL_TILES=$tiles \
+    SSE_SAM_REQUIRE_OPENCL=1 SSE_SAM_OPENCL_LIBRARY=$library SSE_SAM_OPENCL_TILES=$tiles \
         oclgrind --data-races --uninitialized --build-options -cl-opt-disable --log "$log" \
         "$program" smallest_shapes --exact --ignored --nocapture --test-threads 1 </dev/null
     if [ -s "$log" ]; then
