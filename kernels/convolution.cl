@@ -97,19 +97,3 @@ __kernel void conv2d_backward_weight_merge(const uint weights, const uint parts,
   dweight += dweight_at + i;
   store_part(dweight, load_part(dweight, valid) + sum, valid);
 }
-
-// turned[a][b][o][c] = weight[a'][b'][c][o], where the kernel is flipped if `flip`
-__kernel void conv2d_backward_input_turn(const uint kernel_size, const uint channels, const uint filters,
-                                         const uint flip, __global float *restrict turned, const uint turned_at,
-                                         __global const float *restrict weight, const uint weight_at) {
-  const uint blocks = (channels + WIDTH - 1) / WIDTH, id = get_global_id(0);
-  const uint c = id % blocks * WIDTH, o = id / blocks % filters, tap = id / blocks / filters;
-  const uint taps = kernel_size * kernel_size;
-  if (tap >= taps)
-    return;
-  const uint from = flip ? taps - 1 - tap : tap;
-  weight += weight_at + (from * channels + c) * filters + o;
-  turned += turned_at + (tap * filters + o) * channels + c;
-  for (uint lane = 0; lane < WIDTH && c + lane < channels; lane++)
-    turned[lane] = weight[lane * filters];
-}

@@ -2,6 +2,7 @@
 //
 // The pixels that a tile reads are copied, 16 channels at a time, to a patch in private memory: what lies outside the
 // picture, or behind the last channel, is zero there, so that the inner loop has neither masks nor run-time strides.
+// Weights are packed before, by 16 outputs, with zeros behind the last.
 
 #if WIDTH == 16
 
@@ -29,14 +30,37 @@ static inline void copy_patch(private_vec *patch, __global const float *x, const
     }
 }
 
-// sum[p] += patch(pixel p) x weights of one tap: `depth` channels of the patch by `valid` filters.
-static inline void multiply(vec *sum, const float *from, __global const float *weight, const uint filters,
-                            const uint depth, const uint valid, const int tile_width, const int row_step,
-                            const int column_step) {
-  if (depth == 16 && valid >= 16) {
+// packed[block][tap][c][lane] = weight[tap][c][16 * block + lane]; one work-item for each vector
+__kernel void conv2d_forward_pack(const uint taps, const uint channels, const uint filters,
+                                  __global float *restrict packed, const uint packed_at,
+                                  __global const float *restrict weight, const uint weight_at) {
+  const uint id = get_global_id(0), filter = id / channels / taps * 16;
+  if (filter < filters)
+    STORE(packed + packed_at + id * 16,
+          load_part(weight + weight_at + id % (channels * taps) * filters + filter, filters - filter));
+}
+
+// packed[block][tap][o][lane] = weight[tap'][16 * block + lane][o], where the kernel is turned round if `flip`
+__kernel void conv2d_backward_input_pack(const uint taps, const uint channels, const uint filters, const uint flip,
+                                         __global float *restrict packed, const uint packed_at,
+                                         __global const float *restrict weight, const uint weight_at) {
+  const uint id = get_global_id(0), channel = id / filters / taps * 16;
+  if (channel >= channels)
+    return;
+  const uint o = id % filters, tap = id / filters % taps, from = flip ? taps - 1 - tap : tap;
+  weight += weight_at + (from * channels + channel) * filters + o;
+  packed += packed_at + id * 16;
+  for (uint lane = 0; lane < 16; lane++)
+    packed[lane] = channel + lane < channels ? weight[lane * filters] : 0.0f;
+}
+
+// sum[p] += patch(pixel p) x packed weights of one tap, `depth` channels.
+static inline void multiply(vec *sum, const float *from, __global const float *weight, const uint depth,
+                            const int tile_width, const int row_step, const int column_step) {
+  if (depth == 16) {
 #pragma unroll 4
     for (uint c = 0; c < 16; c++) {
-      const vec w = LOAD(weight + c * filters);
+      const vec w = LOAD(weight + c * 16);
 #pragma unroll
       for (int p = 0; p < PIXELS; p++)
         sum[p] = MAD((vec)(from[(p / tile_width * row_step + p % tile_width * column_step) * 16 + c]), w, sum[p]);
@@ -44,7 +68,7 @@ static inline void multiply(vec *sum, const float *from, __global const float *w
     return;
   }
   for (uint c = 0; c < depth; c++) {
-    const vec w = load_part(weight + c * filters, valid);
+    const vec w = LOAD(weight + c * 16);
 #pragma unroll
     for (int p = 0; p < PIXELS; p++)
       sum[p] = MAD((vec)(from[(p / tile_width * row_step + p % tile_width * column_step) * 16 + c]), w, sum[p]);
@@ -71,14 +95,13 @@ static inline void forward_tile(SIZES, const uint accumulate, __global float *re
       const uint depth = min(16u, channels - slice);
       copy_patch(patch, x + n * height * width * channels + slice, (int)(i * stride) - (int)padding,
                  (int)(j * stride) - (int)padding, rows, columns, height, width, channels, depth);
-      __global const float *w = weight + slice * filters + filter;
+      __global const float *w = weight + (filter * kernel_size * kernel_size * channels) + slice * 16;
 #pragma unroll 1
       for (int a = 0; a < kernel_size; a++)
 #pragma unroll 1
         for (int b = 0; b < kernel_size; b++) {
-          multiply(sum, (const float *)(patch + a * columns + b), w, filters, depth, valid, tile_width,
-                   stride * columns, stride);
-          w += channels * filters;
+          multiply(sum, (const float *)(patch + a * columns + b), w, depth, tile_width, stride * columns, stride);
+          w += channels * 16;
         }
     }
 #pragma unroll
@@ -111,7 +134,7 @@ FORWARD_TILE(conv2d_forward_1x1_step2_middle, 8, 2, 1, 2)
 FORWARD_TILE(conv2d_forward_1x1_step2_narrow, 4, 4, 1, 2)
 
 // dx of a convolution of stride 2, added if `accumulate`: pixels of one parity read the same taps, so a tile has 16 of
-// one parity and reads a dense patch of dy. `weight` is [a][b][filter][channel], not flipped.
+// one parity and reads a dense patch of dy. `weight` is packed, not flipped.
 static inline void backward_input_tile(SIZES, const uint accumulate, __global float *restrict dx,
                                        __global const float *restrict dy, __global const float *restrict weight,
                                        const int tile_width, const int tile_height, const int kernel_size) {
@@ -145,8 +168,9 @@ static inline void backward_input_tile(SIZES, const uint accumulate, __global fl
 #pragma unroll 1
         for (int b = b0; b < kernel_size; b += 2)
           multiply(sum, (const float *)(patch + (a_last - a) / 2 * columns + (b_last - b) / 2),
-                   weight + ((a * kernel_size + b) * filters + slice) * channels + channel, channels, depth, valid,
-                   tile_width, columns, 1);
+                   weight + channel * kernel_size * kernel_size * filters +
+                       ((a * kernel_size + b) * filters + slice) * 16,
+                   depth, tile_width, columns, 1);
     }
 #pragma unroll
     for (int p = 0; p < PIXELS; p++) {
@@ -174,91 +198,96 @@ BACKWARD_INPUT_TILE(conv2d_backward_input_1x1_step2_wide, 16, 1, 1)
 BACKWARD_INPUT_TILE(conv2d_backward_input_1x1_step2_middle, 8, 2, 1)
 BACKWARD_INPUT_TILE(conv2d_backward_input_1x1_step2_narrow, 4, 4, 1)
 
-// sum[t][c] += x(tap t, channel c) * dy, for the taps inside the picture.
-static inline void outer(vec *sum, __global const float *x, const vec d, const uint channels, const int column,
-                         const uint width, const int taps, const int depth, const bool inside) {
-#pragma unroll
-  for (int t = 0; t < taps; t++)
-    if (inside || (uint)(column + t) < width) {
-#pragma unroll
-      for (int c = 0; c < depth; c++)
-        sum[t * depth + c] = MAD((vec)(x[t * (int)channels + c]), d, sum[t * depth + c]);
-    }
-}
+// Vectors of the largest piece of dy and of the patch of x that it meets.
+#define PIECE 128
+#define PIECE_PATCH 640
+// Vectors of sums; the loops over them are literal, or the array would stay in memory.
+#define SUMS 24
+// Most blocks of 16 filters that a work-item takes at once.
+#define BLOCKS 4
 
-// partial[part][a][b][c][o] = sum of x * dy over the part's rows of pixels, for `taps` taps of a row of the kernel,
-// `depth` channels (which divides them) and 16 filters at once; the last two arguments are constants of the caller.
-static inline void backward_weight_tile(SIZES, const uint kernel_size, const uint stride, const uint parts,
+// partial[part][a][b][c][o] = sum of x * dy over the part's pieces of the output, `images` x `lines` x `columns` pixels
+// each: a piece is copied once, then met tap row by tap row by `depth` channels and 16 filters, which is
+// kernel_size * depth vectors of sums. The last two arguments are constants of the caller.
+static inline void backward_weight_tile(SIZES, const uint stride, const uint parts, const uint blocks,
+                                        const uint images, const uint lines, const uint columns,
                                         __global float *restrict partial, __global const float *restrict x,
-                                        __global const float *restrict dy, const int taps, const int depth) {
-  const uint filter_blocks = (filters + 15) / 16, slices = channels / depth, steps = kernel_size / taps;
-  const uint units = parts * kernel_size * steps * slices * filter_blocks;
-  for (uint unit = get_global_id(0); unit < units; unit += groups) {
-    const uint filter = unit % filter_blocks * 16, slice = unit / filter_blocks % slices * depth;
-    const uint b = unit / filter_blocks / slices % steps * taps;
-    const uint a = unit / filter_blocks / slices / steps % kernel_size;
-    const uint part = unit / filter_blocks / slices / steps / kernel_size, valid = filters - filter;
-    // Pixels [first, last) of a row read no column outside the picture.
-    const uint first = padding > b ? min((padding - b + stride - 1) / stride, out_width) : 0;
-    const uint room = width + padding - b - taps;
-    const uint last = width + padding < b + taps ? first : max(first, min(room / stride + 1, out_width));
-    const Share mine = share(batch * out_height, part, parts);
-    vec sum[24];
-#pragma unroll
-    for (int t = 0; t < taps * depth; t++)
-      sum[t] = ZERO;
-    for (uint k = 0; k < mine.count; k++) {
-      const uint line = mine.first + k * mine.step, row = line % out_height * stride + a - padding;
-      if (row >= height)
-        continue;
-      // May point in front of the picture; only taps inside are read.
-      __global const float *from = x + (line / out_height * height + row) * width * channels + slice;
-      __global const float *d = dy + line * out_width * filters + filter;
-      for (uint j = 0; j < first; j++) {
-        const int column = (int)(j * stride + b) - (int)padding;
-        outer(sum, from + column * (int)channels, load_part(d + j * filters, valid), channels, column, width, taps,
-              depth, false);
-      }
-      __global const float *pixel = from + ((int)(first * stride + b) - (int)padding) * (int)channels;
-      if (valid >= 16)
-        for (uint j = first; j < last; j++) {
-          outer(sum, pixel, LOAD(d + j * filters), channels, 0, width, taps, depth, true);
-          pixel += stride * channels;
-        }
-      else
-        for (uint j = first; j < last; j++) {
-          outer(sum, pixel, load_part(d + j * filters, valid), channels, 0, width, taps, depth, true);
-          pixel += stride * channels;
-        }
-      for (uint j = last; j < out_width; j++) {
-        const int column = (int)(j * stride + b) - (int)padding;
-        outer(sum, from + column * (int)channels, load_part(d + j * filters, valid), channels, column, width, taps,
-              depth, false);
+                                        __global const float *restrict dy, const int kernel_size, const int depth) {
+  const uint filter_blocks = (filters + 15) / 16, subsets = (filter_blocks + blocks - 1) / blocks;
+  const uint group = get_global_id(0), part = group / subsets, first_block = group % subsets * blocks;
+  if (group >= groups || part >= parts)
+    return;
+  const uint block_count = min(blocks, filter_blocks - first_block);
+  const uint down = (out_height + lines - 1) / lines, across = (out_width + columns - 1) / columns;
+  const Share mine = share((batch + images - 1) / images * down * across, part, parts);
+  partial += part * kernel_size * kernel_size * channels * filters;
+  vec gradients[BLOCKS * PIECE], patch[PIECE_PATCH];
+  for (uint k = 0; k < mine.count; k++) {
+    const uint piece = mine.first + k * mine.step;
+    const uint n0 = piece / across / down * images, i0 = piece / across % down * lines, j0 = piece % across * columns;
+    const uint count = min(images, batch - n0), high = min(lines, out_height - i0), wide = min(columns, out_width - j0);
+    const uint rows = (high - 1) * stride + kernel_size, pitch = (wide - 1) * stride + kernel_size;
+    for (uint block = 0; block < block_count; block++) {
+      const uint filter = (first_block + block) * 16;
+      for (uint line = 0; line < count * high; line++) {
+        const uint row = (n0 + line / high) * out_height + i0 + line % high;
+        __global const float *from = dy + (row * out_width + j0) * filters + filter;
+        for (uint j = 0; j < wide; j++)
+          gradients[block * PIECE + line * wide + j] = load_part(from + j * filters, filters - filter);
       }
     }
-    __global float *to = partial + (((part * kernel_size + a) * kernel_size + b) * channels + slice) * filters + filter;
+    for (uint slice = 0; slice < channels; slice += 16) {
+      for (uint n = 0; n < count; n++)
+        copy_patch(patch + n * rows * pitch, x + (n0 + n) * height * width * channels + slice,
+                   (int)(i0 * stride) - (int)padding, (int)(j0 * stride) - (int)padding, rows, pitch, height, width,
+                   channels, min(16u, channels - slice));
+      for (uint block = 0; block < block_count; block++)
+        for (uint a = 0; a < kernel_size; a++)
+#pragma unroll 1
+          for (uint deep = 0; deep < 16 && slice + deep < channels; deep += depth) {
+            vec sum[SUMS];
 #pragma unroll
-    for (int t = 0; t < taps; t++)
+            for (int s = 0; s < SUMS; s++)
+              sum[s] = ZERO;
+            const vec *d = gradients + block * PIECE;
+            for (uint line = 0; line < count * high; line++) {
+              const uint row = line / high * rows + line % high * stride + a;
+              const float *from = (const float *)(patch + row * pitch) + deep;
+#pragma unroll 1
+              for (uint j = 0; j < wide; j++) {
+                const vec gradient = *d++;
 #pragma unroll
-      for (int c = 0; c < depth; c++)
-        store_part(to + (t * channels + c) * filters, sum[t * depth + c], valid);
+                for (int s = 0; s < SUMS; s++)
+                  if (s < kernel_size * depth)
+                    sum[s] = MAD((vec)(from[s / depth * 16 + s % depth]), gradient, sum[s]);
+                from += stride * 16;
+              }
+            }
+            const uint filter = (first_block + block) * 16, valid = filters - filter;
+            __global float *to = partial + (a * kernel_size * channels + slice + deep) * filters + filter;
+#pragma unroll
+            for (int s = 0; s < SUMS; s++)
+              if (s < kernel_size * depth && slice + deep + s % depth < channels) {
+                __global float *at = to + (s / depth * channels + s % depth) * filters;
+                store_part(at, k == 0 ? sum[s] : load_part(at, valid) + sum[s], valid);
+              }
+          }
+    }
   }
 }
 
-#define BACKWARD_WEIGHT_TILE(name, taps, depth)                                                                       \
+#define BACKWARD_WEIGHT_TILE(name, kernel_size, depth)                                                                \
   __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void name(                                                  \
-      SIZES, const uint kernel_size, const uint stride, const uint parts, __global float *restrict partial,           \
-      const uint partial_at, __global const float *restrict x, const uint x_at, __global const float *restrict dy,    \
-      const uint dy_at) {                                                                                             \
-    backward_weight_tile(batch, height, width, channels, out_height, out_width, filters, padding, groups,             \
-                         kernel_size, stride, parts, partial + partial_at, x + x_at, dy + dy_at, taps, depth);        \
+      SIZES, const uint stride, const uint parts, const uint blocks, const uint images, const uint lines,             \
+      const uint columns, __global float *restrict partial, const uint partial_at, __global const float *restrict x,  \
+      const uint x_at, __global const float *restrict dy, const uint dy_at) {                                         \
+    backward_weight_tile(batch, height, width, channels, out_height, out_width, filters, padding, groups, stride,     \
+                         parts, blocks, images, lines, columns, partial + partial_at, x + x_at, dy + dy_at,           \
+                         kernel_size, depth);                                                                         \
   }
 
-BACKWARD_WEIGHT_TILE(conv2d_backward_weight_3_taps_8_deep, 3, 8)
-BACKWARD_WEIGHT_TILE(conv2d_backward_weight_3_taps_4_deep, 3, 4)
-BACKWARD_WEIGHT_TILE(conv2d_backward_weight_3_taps_3_deep, 3, 3)
-BACKWARD_WEIGHT_TILE(conv2d_backward_weight_3_taps_1_deep, 3, 1)
-BACKWARD_WEIGHT_TILE(conv2d_backward_weight_1_tap_16_deep, 1, 16)
-BACKWARD_WEIGHT_TILE(conv2d_backward_weight_1_tap_1_deep, 1, 1)
+BACKWARD_WEIGHT_TILE(conv2d_backward_weight_3x3_deep, 3, 8)
+BACKWARD_WEIGHT_TILE(conv2d_backward_weight_3x3_shallow, 3, 4)
+BACKWARD_WEIGHT_TILE(conv2d_backward_weight_1x1, 1, 16)
 
 #endif

@@ -56,8 +56,8 @@ fn main() -> Result<(), Error> {
         let x = Span::work(0, n);
         let y = Span::work(at(n), m);
         let weight = Span::work(y.offset + at(m), conv.weights());
-        let extra = Span::work(weight.offset + at(weight.length), 2 * filters);
-        let dx = Span::work(extra.offset + at(extra.length), n);
+        let dweight = Span::work(weight.offset + at(weight.length), weight.length);
+        let dx = Span::work(dweight.offset + at(dweight.length), n);
         let mut machine = OpenCl::new(device, dx.offset + n, &[], &[])?;
         machine.reserve_convolution(&conv, images)?;
         let values: Vec<f32> =
@@ -73,13 +73,13 @@ fn main() -> Result<(), Error> {
                 time(&mut machine, &mut |machine| machine.conv2d_backward_input(&[dx], &[y], weight, &conv, false))?;
             report(&format!("{name} backward input"), operations, input);
         }
-        let gradient = time(&mut machine, &mut |machine| machine.conv2d_backward_weight(&[weight], x, &[y], &conv))?;
+        let gradient = time(&mut machine, &mut |machine| machine.conv2d_backward_weight(&[dweight], x, &[y], &conv))?;
         report(&format!("{name} backward weight"), operations, gradient);
     }
     for (rows, channels) in [(128 * 32 * 32, 16), (128 * 16 * 16, 32), (128 * 8 * 8, 64)] {
         let n = rows * channels;
         let [x, y, dx, dy] = [0, 1, 2, 3].map(|index| Span::work(index * n, n));
-        let [weight, bias] = [0, 1].map(|index| Span::work(4 * n + index * 64, channels));
+        let [weight, bias, dweight, dbias] = [0, 1, 4, 5].map(|index| Span::work(4 * n + index * 64, channels));
         let saved = Span::work(4 * n + 128, 2 * channels);
         let mut machine = OpenCl::new(device, 4 * n + 512, &[], &[])?;
         machine.write(weight, &vec![1.0; channels])?;
@@ -87,7 +87,7 @@ fn main() -> Result<(), Error> {
             time(&mut machine, &mut |machine| machine.batch_norm_forward(y, saved, None, x, weight, bias, None, true))?;
         report(&format!("batch norm {rows} x {channels} forward"), 12.0 * n as f64, forward);
         let backward = time(&mut machine, &mut |machine| {
-            machine.batch_norm_backward(&[dx], &[weight], &[bias], &[dy], y, x, weight, saved, true, true, false)
+            machine.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, saved, true, true, false)
         })?;
         report(&format!("batch norm {rows} x {channels} backward"), 28.0 * n as f64, backward);
     }

@@ -8,10 +8,14 @@ use super::backend::{Argument, OpenCl, arguments};
 use super::program::Name;
 use super::tiles::Tiles;
 
-/// Work-items that a weight gradient in register tiles should have at least, by splitting the batch.
-const SHARES: usize = 192;
-/// Most parts of a batch whose weight gradients are summed apart.
-const PARTS: usize = 64;
+/// Work-items of a weight gradient, and with one subset of filters the parts of a batch that are summed apart.
+const PARTS: usize = 32;
+/// `f32` of sums that a work-item of a weight gradient should not exceed: about half of a second-level cache.
+const SUMS: usize = 1 << 16;
+/// `BLOCKS`, `PIECE` and `PIECE_PATCH` of convolution_tile.cl.
+const BLOCKS: usize = 4;
+const PIECE: usize = 128;
+const PIECE_PATCH: usize = 640;
 
 /// The widths of a register tile of 16 pixels, and the kernels of each.
 #[derive(Clone, Copy)]
@@ -62,9 +66,9 @@ fn forward_tile(tiles: &Tiles, kernel: usize, stride: usize, height: usize, widt
 
 /// How the gradient with respect to the input is taken.
 enum BackwardInput {
-    /// The forward kernel on flipped and turned weights.
+    /// The forward kernel on flipped and packed weights.
     Forward(Name),
-    /// A kernel for stride 2 on turned weights.
+    /// A kernel for stride 2 on packed weights.
     Step2(Name),
     General,
 }
@@ -98,33 +102,63 @@ struct BackwardWeight {
     name: Name,
     /// Parts of the batch that are summed apart.
     parts: usize,
+    /// Blocks of 16 filters of a work-item.
+    blocks: usize,
     /// Work-items of one part.
-    shares: usize,
+    subsets: usize,
+    /// Images, lines and columns of the output that are taken at once.
+    piece: [usize; 3],
 }
 
-fn backward_weight_tile(tiles: &Tiles, conv: &Conv2d, rows: usize) -> BackwardWeight {
-    let (channels, filters, kernel) = (conv.input.channels, conv.output.channels, conv.kernel);
-    let lines = (rows * conv.output.height).max(1);
-    if tiles.groups == 0 {
-        let parts = (tiles.visitors / conv.weights().max(1)).clamp(1, PARTS.min(lines));
-        return BackwardWeight { name: Name::Conv2dBackwardWeight, parts, shares: conv.weights() };
-    }
-    let (name, taps, depth) = match kernel {
-        3 if channels.is_multiple_of(8) => (Name::Conv2dBackwardWeight3Taps8Deep, 3, 8),
-        3 if channels.is_multiple_of(4) => (Name::Conv2dBackwardWeight3Taps4Deep, 3, 4),
-        3 if channels.is_multiple_of(3) => (Name::Conv2dBackwardWeight3Taps3Deep, 3, 3),
-        3 => (Name::Conv2dBackwardWeight3Taps1Deep, 3, 1),
-        _ if channels.is_multiple_of(16) => (Name::Conv2dBackwardWeight1Tap16Deep, 1, 16),
-        _ => (Name::Conv2dBackwardWeight1Tap1Deep, 1, 1),
+fn backward_weight_tile(tiles: &Tiles, conv: &Conv2d, images: usize) -> BackwardWeight {
+    let Conv2d { input, output, kernel, .. } = *conv;
+    let name = match kernel {
+        _ if tiles.groups == 0 => Name::Conv2dBackwardWeight,
+        3 if input.channels <= 4 => Name::Conv2dBackwardWeight3x3Shallow,
+        3 => Name::Conv2dBackwardWeight3x3Deep,
+        1 => Name::Conv2dBackwardWeight1x1,
+        _ => Name::Conv2dBackwardWeight,
     };
-    let shares = kernel * (kernel / taps) * (channels / depth) * filters.div_ceil(16);
-    let parts = SHARES.div_ceil(shares).clamp(1, PARTS.min(lines));
-    BackwardWeight { name, parts, shares }
+    if name == Name::Conv2dBackwardWeight {
+        let lines = (images * output.height).max(1);
+        let parts = (tiles.visitors / conv.weights().max(1)).clamp(1, PARTS.min(lines));
+        return BackwardWeight { name, parts, blocks: 0, subsets: conv.weights(), piece: [0; 3] };
+    }
+    let block = 16 * kernel * kernel * input.channels;
+    let blocks = (SUMS / block).clamp(1, BLOCKS);
+    let subsets = output.channels.div_ceil(16).div_ceil(blocks);
+    let piece @ [count, lines, columns] = piece(conv, images);
+    let pieces = images.div_ceil(count) * output.height.div_ceil(lines) * output.width.div_ceil(columns);
+    let parts = PARTS.div_ceil(subsets).clamp(1, pieces.max(1));
+    BackwardWeight { name, parts, blocks, subsets, piece }
 }
 
-/// `f32` of scratch memory that the gradients of `conv` need.
+/// The largest piece of the output, images x lines x columns, that fits the tile kernel's memory.
+fn piece(conv: &Conv2d, images: usize) -> [usize; 3] {
+    let Conv2d { output, kernel, stride, .. } = *conv;
+    let patch = |lines: usize, columns: usize| ((lines - 1) * stride + kernel) * ((columns - 1) * stride + kernel);
+    let largest = |limit: usize, fits: &dyn Fn(usize) -> bool| (1..=limit).rev().find(|size| fits(*size)).unwrap_or(1);
+    let columns = largest(output.width.min(PIECE), &|columns| columns <= 32 && patch(1, columns) <= PIECE_PATCH);
+    let lines = largest(output.height.min(PIECE), &|lines| {
+        lines * columns <= PIECE && patch(lines, columns) <= PIECE_PATCH
+    });
+    let whole = lines == output.height && columns == output.width;
+    let count = largest(images.clamp(1, PIECE), &|count| {
+        count * lines * columns <= PIECE && count * patch(lines, columns) <= PIECE_PATCH && (whole || count == 1)
+    });
+    [count, lines, columns]
+}
+
+/// `f32` of weights packed by 16 of `outputs`.
+fn packed(conv: &Conv2d, inputs: usize, outputs: usize) -> usize {
+    conv.kernel * conv.kernel * inputs * outputs.next_multiple_of(16)
+}
+
+/// `f32` of scratch memory that `conv` and its gradients need.
 pub(super) fn scratch(tiles: &Tiles, conv: &Conv2d, rows: usize) -> usize {
-    backward_weight_tile(tiles, conv, rows).parts * conv.weights()
+    let (channels, filters) = (conv.input.channels, conv.output.channels);
+    let sums = backward_weight_tile(tiles, conv, rows).parts * conv.weights();
+    sums.max(packed(conv, channels, filters)).max(packed(conv, filters, channels))
 }
 
 /// The sizes that every kernel takes first: those of `input`, then those of `output`.
@@ -145,8 +179,12 @@ pub(super) fn forward(cl: &mut OpenCl, y: Span, x: Span, weight: Span, conv: &Co
     let (items, y, x, weight) = (y.length, memory.written(y)?, memory.read(x)?, memory.read(weight)?);
     match forward_tile(launch.tiles, kernel, stride, output.height, output.width) {
         Some(name) => {
-            let groups = launch.tiles.groups;
-            let arguments: &[Argument<'_>] = sizes![images, input, output, padding, groups, false, y, x, weight];
+            let (groups, taps) = (launch.tiles.groups, kernel * kernel);
+            let size = packed(conv, input.channels, output.channels);
+            let packed = memory.scratch(0, size)?;
+            let arguments = arguments![taps, input.channels, output.channels, packed, weight];
+            launch.each(Name::Conv2dForwardPack, size / 16, arguments)?;
+            let arguments: &[Argument<'_>] = sizes![images, input, output, padding, groups, false, y, x, packed];
             launch.looped(name, groups, arguments)
         }
         None => {
@@ -173,15 +211,15 @@ pub(super) fn backward_input(
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let (groups, weight) = (launch.tiles.groups, memory.read(weight)?);
     let way = backward_input_tile(launch.tiles, conv);
-    let turned = match way {
+    let size = packed(conv, output.channels, input.channels);
+    let packed = match way {
         BackwardInput::General => memory.scratch(0, 0)?,
         BackwardInput::Forward(_) | BackwardInput::Step2(_) => {
-            let turned = memory.scratch(0, conv.weights())?;
-            let flip = matches!(way, BackwardInput::Forward(_));
-            let items = kernel * kernel * output.channels * input.channels.div_ceil(launch.tiles.width);
-            let arguments = arguments![kernel, input.channels, output.channels, flip, turned, weight];
-            launch.each(Name::Conv2dBackwardInputTurn, items, arguments)?;
-            turned
+            let packed = memory.scratch(0, size)?;
+            let (taps, flip) = (kernel * kernel, matches!(way, BackwardInput::Forward(_)));
+            let arguments = arguments![taps, input.channels, output.channels, flip, packed, weight];
+            launch.each(Name::Conv2dBackwardInputPack, size / 16, arguments)?;
+            packed
         }
     };
     for stream in 0..count {
@@ -191,12 +229,12 @@ pub(super) fn backward_input(
             BackwardInput::Forward(name) => {
                 let padding = kernel - 1 - padding;
                 let arguments: &[Argument<'_>] =
-                    sizes![images, output, input, padding, groups, accumulate, dx, dy, turned];
+                    sizes![images, output, input, padding, groups, accumulate, dx, dy, packed];
                 launch.looped(name, groups, arguments)?;
             }
             BackwardInput::Step2(name) => {
                 let arguments: &[Argument<'_>] =
-                    sizes![images, input, output, padding, groups, accumulate, dx, dy, turned];
+                    sizes![images, input, output, padding, groups, accumulate, dx, dy, packed];
                 launch.looped(name, groups, arguments)?;
             }
             BackwardInput::General => {
@@ -222,17 +260,18 @@ pub(super) fn backward_weight(
         disjoint(&[dweight], &[x, dy])?;
         let (mut launch, memory) = cl.split();
         let Conv2d { input, output, kernel, stride, padding } = *conv;
-        let BackwardWeight { name, parts, shares } = backward_weight_tile(launch.tiles, conv, images);
+        let BackwardWeight { name, parts, blocks, subsets, piece } = backward_weight_tile(launch.tiles, conv, images);
         let partial = memory.scratch(0, parts * conv.weights())?;
         let (dweight, x, dy) = (memory.written(dweight)?, memory.read(x)?, memory.read(dy)?);
         if name == Name::Conv2dBackwardWeight {
             let arguments: &[Argument<'_>] =
                 sizes![images, input, output, kernel, stride, padding, parts, partial, x, dy];
-            launch.each(name, parts * shares, arguments)?;
+            launch.each(name, parts * subsets, arguments)?;
         } else {
-            let groups = parts * shares;
-            let arguments: &[Argument<'_>] =
-                sizes![images, input, output, padding, groups, kernel, stride, parts, partial, x, dy];
+            let (groups, [count, lines, columns]) = (parts * subsets, piece);
+            let arguments: &[Argument<'_>] = sizes![
+                images, input, output, padding, groups, stride, parts, blocks, count, lines, columns, partial, x, dy
+            ];
             launch.looped(name, groups, arguments)?;
         }
         let items = conv.weights().div_ceil(launch.tiles.width);

@@ -46,7 +46,6 @@ kernels! {
     CONVOLUTION {
         Conv2dForward = "conv2d_forward",
         Conv2dBackwardInput = "conv2d_backward_input",
-        Conv2dBackwardInputTurn = "conv2d_backward_input_turn",
         Conv2dBackwardWeight = "conv2d_backward_weight",
         Conv2dBackwardWeightMerge = "conv2d_backward_weight_merge",
     }
@@ -76,6 +75,8 @@ kernels! {
         CrossEntropyMerge = "cross_entropy_merge",
     }
     CONVOLUTION_TILE {
+        Conv2dForwardPack = "conv2d_forward_pack",
+        Conv2dBackwardInputPack = "conv2d_backward_input_pack",
         Conv2dForward3x3Wide = "conv2d_forward_3x3_wide",
         Conv2dForward3x3Middle = "conv2d_forward_3x3_middle",
         Conv2dForward3x3Narrow = "conv2d_forward_3x3_narrow",
@@ -91,12 +92,9 @@ kernels! {
         Conv2dBackwardInput1x1Step2Wide = "conv2d_backward_input_1x1_step2_wide",
         Conv2dBackwardInput1x1Step2Middle = "conv2d_backward_input_1x1_step2_middle",
         Conv2dBackwardInput1x1Step2Narrow = "conv2d_backward_input_1x1_step2_narrow",
-        Conv2dBackwardWeight3Taps8Deep = "conv2d_backward_weight_3_taps_8_deep",
-        Conv2dBackwardWeight3Taps4Deep = "conv2d_backward_weight_3_taps_4_deep",
-        Conv2dBackwardWeight3Taps3Deep = "conv2d_backward_weight_3_taps_3_deep",
-        Conv2dBackwardWeight3Taps1Deep = "conv2d_backward_weight_3_taps_1_deep",
-        Conv2dBackwardWeight1Tap16Deep = "conv2d_backward_weight_1_tap_16_deep",
-        Conv2dBackwardWeight1Tap1Deep = "conv2d_backward_weight_1_tap_1_deep",
+        Conv2dBackwardWeight3x3Deep = "conv2d_backward_weight_3x3_deep",
+        Conv2dBackwardWeight3x3Shallow = "conv2d_backward_weight_3x3_shallow",
+        Conv2dBackwardWeight1x1 = "conv2d_backward_weight_1x1",
     }
 }
 
