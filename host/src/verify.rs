@@ -12,6 +12,7 @@ use crate::args::VerifyArgs;
 use crate::device::{Device, Job};
 use crate::error::Error;
 use crate::layout::{Layout, Needs};
+use crate::progress::say;
 use crate::state::{self, Kind};
 use crate::train::{Weighing, write_terms};
 use crate::weights::{self, Data, Tensor};
@@ -97,18 +98,19 @@ impl Case {
 /// [`Error::Verify`] when a case is outside its bound, else whatever is wrong with the files or the device.
 pub fn run(args: &VerifyArgs) -> Result<(), Error> {
     let device = Device::choose(&args.device)?;
-    println!("device: {}", device.name());
+    say(&format!("device: {}", device.name()))?;
     let mut outside = 0;
     for path in &args.cases {
         let reports = replay(path, &device)?;
-        println!("{}", path.display());
+        say(&path.display().to_string())?;
         for report in &reports {
             let verdict = if report.passes() { "ok" } else { "OUTSIDE" };
-            println!("  {:<28} error {:9.2e}  bound {:9.2e}  {verdict}", report.what, report.error, report.bound);
+            let Report { what, error, bound } = report;
+            say(&format!("  {what:<28} error {error:9.2e}  bound {bound:9.2e}  {verdict}"))?;
         }
         outside += usize::from(!reports.iter().all(Report::passes));
     }
-    println!("{} of {} cases within bounds", args.cases.len() - outside, args.cases.len());
+    say(&format!("{} of {} cases within bounds", args.cases.len() - outside, args.cases.len()))?;
     if outside > 0 { Err(Error::Verify { outside, cases: args.cases.len() }) } else { Ok(()) }
 }
 
