@@ -327,3 +327,14 @@ fn shortcuts_pooling_and_loss_equal_the_cpu_core() {
         }
     });
 }
+
+#[test]
+fn every_kernel_is_named_after_a_backend_method() {
+    let methods = sse_sam_tests::inventory::backend_methods();
+    for kernel in sse_sam::opencl::kernel_names() {
+        let named = methods.iter().any(|method| {
+            kernel.strip_prefix(method.as_str()).is_some_and(|stage| stage.is_empty() || stage.starts_with('_'))
+        });
+        assert!(named, "no Backend method is called like the kernel {kernel}");
+    }
+}
