@@ -141,8 +141,8 @@ impl OpenCl {
     ///
     /// # Errors
     /// [`sse_sam_core::Error::Bounds`] when they reach past the samples, [`Error::Call`] when the driver fails.
-    pub fn write_samples(&mut self, offset: usize, bytes: &[u8]) -> Result<(), Error> {
-        self.memory.write_samples(&self.queue, offset, bytes.to_vec())
+    pub fn stage(&mut self, offset: usize, bytes: Vec<u8>) -> Result<(), Error> {
+        self.memory.write_samples(&self.queue, offset, bytes)
     }
 
     /// Waits for all that was asked for.
