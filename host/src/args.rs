@@ -23,6 +23,8 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Evaluate trained weights on their test set.
     Eval(EvalArgs),
+    /// List the devices that --device can name
+    Devices,
     /// Replay reference trajectories and compare every update: does this machine compute right?
     Verify(VerifyArgs),
 }
@@ -203,7 +205,7 @@ pub struct TrainArgs {
     /// Report test accuracy with logits averaged over each image and its mirror image
     #[arg(long, help_heading = "Run")]
     pub flip: bool,
-    /// auto or cpu
+    /// auto, cpu, opencl, opencl:P.D (see `sse-sam devices`), or a part of a device's name
     #[arg(long, default_value = "auto", help_heading = "Run")]
     pub device: String,
     /// Folder for metrics and weights [runs/DATA-MODEL-METHOD, numbered when taken]
@@ -225,7 +227,7 @@ pub struct EvalArgs {
     /// Images a pass
     #[arg(long, default_value_t = 100)]
     pub batch: usize,
-    /// auto or cpu
+    /// auto, cpu, opencl, opencl:P.D (see `sse-sam devices`), or a part of a device's name
     #[arg(long, default_value = "auto")]
     pub device: String,
 }
@@ -236,7 +238,7 @@ pub struct VerifyArgs {
     /// Reference trajectories; each NAME.json has its NAME.safetensors beside it
     #[arg(required = true, value_name = "CASE.json")]
     pub cases: Vec<PathBuf>,
-    /// auto or cpu
+    /// auto, cpu, opencl, opencl:P.D (see `sse-sam devices`), or a part of a device's name
     #[arg(long, default_value = "auto")]
     pub device: String,
 }

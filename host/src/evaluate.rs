@@ -2,7 +2,7 @@
 
 use sse_sam_core::classes::Shots;
 use sse_sam_core::model::MAX_LAYERS;
-use sse_sam_core::{Arena, Backend, Network, Problem, Row, Samples, Span, Statistics};
+use sse_sam_core::{Backend, Network, Problem, Row, Samples, Span, Statistics};
 
 use crate::args::EvalArgs;
 use crate::data;
@@ -90,14 +90,14 @@ pub fn run(args: &EvalArgs) -> Result<(), Error> {
         points: 0,
         rows: test.labels.len(),
     };
-    let layout = Layout::new(&description.model, &needs, Arena::new(device.alignment()))?;
+    let layout = device.plan(&description.model, &needs, test.images.len())?;
     let mut bytes = test.images;
     let images = Span::samples(0, bytes.len());
     let labels = Span::samples(bytes.len(), test.labels.len());
     bytes.extend_from_slice(&test.labels);
     let samples = Samples { images, labels, image: dataset.image, normalization: layout.plan.normalization };
     let test = TestSet { samples, labels: &test.labels, flip: args.flip };
-    let confusion = device.run(layout.words, &bytes, Evaluation { layout: &layout, weights: &weights, test })?;
+    let confusion = device.run(&layout, &bytes, Evaluation { layout: &layout, weights: &weights, test })?;
     say(&report(&confusion, description))
 }
 

@@ -10,6 +10,7 @@ mod error;
 pub mod evaluate;
 pub mod layout;
 pub mod metrics;
+pub mod opencl;
 pub mod order;
 pub mod progress;
 pub mod run;

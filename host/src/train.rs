@@ -7,7 +7,7 @@ use sse_sam_core::classes::is_tail;
 use sse_sam_core::loss::deferred_class_weight;
 use sse_sam_core::model::MAX_LAYERS;
 use sse_sam_core::step::{Groups, Present};
-use sse_sam_core::{Arena, Backend, Loss, Model, Network, Plan, Row, Samples, Sgd, Span, step};
+use sse_sam_core::{Backend, Loss, Model, Network, Plan, Row, Samples, Sgd, Span, step};
 
 use crate::args::{Augment, TrainArgs};
 use crate::config::{Config, Normalize, by_option};
@@ -110,7 +110,8 @@ pub fn run(args: &TrainArgs) -> Result<(), Error> {
         points: config.method.points(config.epochs)?,
         rows: dataset.train.len().max(dataset.test.len()),
     };
-    let layout = Layout::new(&config.model, &needs, Arena::new(device.alignment()))?;
+    let samples = dataset.train.images.len() + dataset.test.images.len();
+    let layout = device.plan(&config.model, &needs, samples)?;
     let init = config.init.as_deref().map(|path| initial(&layout, path)).transpose()?;
     let normalization = normalization(&config.normalize, &dataset);
     let description = Description {
@@ -132,7 +133,7 @@ pub fn run(args: &TrainArgs) -> Result<(), Error> {
     let labels = &dataset.train.labels;
     let training =
         Training { config: &config, layout: &layout, description: &description, init, samples, labels, test, folder };
-    device.run(layout.words, &bytes, training)
+    device.run(&layout, &bytes, training)
 }
 
 /// The tensors to start from, checked before anything is written.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use sse_sam_core::{Arena, Backend, Loss, Method, Model, Schedule, Sgd, Shape, Span, step};
+use sse_sam_core::{Backend, Loss, Method, Model, Schedule, Sgd, Shape, Span, step};
 
 use serde::Deserialize;
 
@@ -150,12 +150,12 @@ pub fn replay(path: &Path, device: &Device) -> Result<Vec<Report>, Error> {
     let method = case.method().map_err(refuse)?;
     let needs = Needs { image, classes: case.class_counts.len(), batch, points: method.points(case.epochs)?, rows: 1 };
     let model: Model = case.model.parse()?;
-    let layout = Layout::new(&model, &needs, Arena::new(device.alignment()))?;
+    let layout = device.plan(&model, &needs, 0)?;
     let (loss, class_weights) = case.loss().map_err(refuse)?;
     let schedule = case.schedule().map_err(refuse)?;
     let replay =
         Replay { case: &case, tensors: &tensors, layout: &layout, method, loss, class_weights, schedule, image };
-    device.run(layout.words, &[], replay)
+    device.run(&layout, &[], replay)
 }
 
 struct Tensors<'a> {

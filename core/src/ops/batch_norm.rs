@@ -2,7 +2,7 @@
 
 use super::activation::rectified;
 use super::reduce::{CHANNELS, lanes, sum};
-use super::{expect, put, whole_rows};
+use super::{expect, pieces_mut, put, rows, rows_mut, whole_rows};
 use crate::error::Error;
 
 /// Added to variances.
@@ -77,13 +77,13 @@ pub fn batch_norm_forward(
 
 /// Each channel's mean and biased variance.
 fn statistics(means: &mut [f32], variances: &mut [f32], x: &[f32], values: usize) {
-    let channels = means.len().max(1);
+    let channels = means.len();
     let count = values as f64;
-    for (block, (means, variances)) in means.chunks_mut(CHANNELS).zip(variances.chunks_mut(CHANNELS)).enumerate() {
+    for (block, (means, variances)) in pieces_mut(means, CHANNELS).zip(pieces_mut(variances, CHANNELS)).enumerate() {
         let at = block * CHANNELS;
-        let [mean] = sum(x.chunks_exact(channels).map(|x| [lanes(x, at)]));
+        let [mean] = sum(rows(x, channels).map(|x| [lanes(x, at)]));
         let mean = mean.map(|sum| (sum / count) as f32);
-        let [variance] = sum(x.chunks_exact(channels).map(|x| [combine(lanes(x, at), mean, squared_difference)]));
+        let [variance] = sum(rows(x, channels).map(|x| [combine(lanes(x, at), mean, squared_difference)]));
         means.iter_mut().zip(mean).for_each(|(to, mean)| *to = mean);
         variances.iter_mut().zip(variance).for_each(|(to, sum)| *to = (sum / count) as f32);
     }
@@ -122,11 +122,11 @@ fn normalize(
     residual: Option<&[f32]>,
     relu: bool,
 ) {
-    let channels = weight.len().max(1);
+    let channels = weight.len();
     for at in (0..weight.len()).step_by(CHANNELS) {
         let scale = combine(lanes(weight, at), lanes(spreads, at), |weight, spread| weight * factor(spread));
         let (mean, bias) = (lanes(means, at), lanes(bias, at));
-        for (row, (y, x)) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)).enumerate() {
+        for (row, (y, x)) in rows_mut(y, channels).zip(rows(x, channels)).enumerate() {
             let centred = combine(lanes(x, at), mean, |x, mean| x - mean);
             let mut result = combine(combine(centred, scale, |x, scale| x * scale), bias, |x, bias| x + bias);
             if let Some(residual) = residual {
@@ -211,12 +211,12 @@ pub fn batch_norm_backward(
     if relu {
         mask(dy, y);
     }
-    let channels = weight.len().max(1);
-    for (block, (dweight, dbias)) in dweight.chunks_mut(CHANNELS).zip(dbias.chunks_mut(CHANNELS)).enumerate() {
+    let channels = weight.len();
+    for (block, (dweight, dbias)) in pieces_mut(dweight, CHANNELS).zip(pieces_mut(dbias, CHANNELS)).enumerate() {
         let at = block * CHANNELS;
         let (mean, factor) = (lanes(means, at), lanes(factors, at));
         let xhat = |x: &[f32]| combine(combine(lanes(x, at), mean, |x, mean| x - mean), factor, |x, factor| x * factor);
-        let pixels = dy.chunks_exact(channels).zip(x.chunks_exact(channels));
+        let pixels = rows(dy, channels).zip(rows(x, channels));
         let [dy_sum, dy_xhat_sum] = sum(pixels.map(|(dy, x)| {
             let dy = lanes(dy, at);
             [dy, combine(dy, xhat(x), |dy, xhat| dy * xhat)]
@@ -225,8 +225,7 @@ pub fn batch_norm_backward(
         dweight.iter_mut().zip(dy_xhat_sum).for_each(|(dweight, sum)| *dweight += sum as f32);
         let [dy_mean, slope] = [dy_sum, dy_xhat_sum].map(|sums| sums.map(|sum| (sum / values as f64) as f32));
         let scale = combine(lanes(weight, at), factor, |weight, factor| weight * factor);
-        for ((dx, dy), x) in dx.chunks_exact_mut(channels).zip(dy.chunks_exact(channels)).zip(x.chunks_exact(channels))
-        {
+        for ((dx, dy), x) in rows_mut(dx, channels).zip(rows(dy, channels)).zip(rows(x, channels)) {
             let centred = combine(lanes(dy, at), dy_mean, |dy, mean| dy - mean);
             let straight = combine(centred, combine(xhat(x), slope, |xhat, slope| xhat * slope), |dy, fit| dy - fit);
             store(dx, at, combine(straight, scale, |dy, scale| dy * scale), accumulate);

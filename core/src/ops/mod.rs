@@ -55,5 +55,51 @@ fn part(values: &[f32], at: usize, length: usize) -> &[f32] {
     values.get(at..at.wrapping_add(length)).unwrap_or_default()
 }
 
+/// The whole rows of `length` elements; none when that is 0. Unlike `chunks_exact`, no division to guard.
+#[inline(always)]
+pub(crate) fn rows(values: &[f32], length: usize) -> impl Iterator<Item = &[f32]> {
+    let mut rest = values;
+    core::iter::from_fn(move || {
+        let (row, after) = rest.split_at_checked(length).filter(|_| length > 0)?;
+        rest = after;
+        Some(row)
+    })
+}
+
+/// [`rows`] to be written.
+#[inline(always)]
+pub(crate) fn rows_mut(values: &mut [f32], length: usize) -> impl Iterator<Item = &mut [f32]> {
+    let mut rest = values;
+    core::iter::from_fn(move || {
+        let (row, after) = core::mem::take(&mut rest).split_at_mut_checked(length).filter(|_| length > 0)?;
+        rest = after;
+        Some(row)
+    })
+}
+
+/// [`rows`] and what is left after them.
+#[inline(always)]
+fn pieces(values: &[f32], length: usize) -> impl Iterator<Item = &[f32]> {
+    let mut rest = values;
+    core::iter::from_fn(move || {
+        let (piece, after) = rest.split_at_checked(length.min(rest.len())).filter(|(piece, _)| !piece.is_empty())?;
+        rest = after;
+        Some(piece)
+    })
+}
+
+/// [`pieces`] to be written.
+#[inline(always)]
+fn pieces_mut(values: &mut [f32], length: usize) -> impl Iterator<Item = &mut [f32]> {
+    let mut rest = values;
+    core::iter::from_fn(move || {
+        let at = length.min(rest.len());
+        let (piece, after) =
+            core::mem::take(&mut rest).split_at_mut_checked(at).filter(|(piece, _)| !piece.is_empty())?;
+        rest = after;
+        Some(piece)
+    })
+}
+
 #[cfg(test)]
 mod testing;

@@ -1,0 +1,329 @@
+//! The OpenCL backend on every device found: against the CPU core, and against failures.
+//!
+//! Without a device these tests say so and pass, unless `SSE_SAM_REQUIRE_OPENCL=1`.
+
+use sse_sam::opencl::{DeviceInfo, OpenCl, devices};
+use sse_sam_core::{Backend, Batch, Conv2d, Cpu, Outcome, Row, Samples, Sgd, Shape, Span, Terms};
+
+/// What guards stretches of memory that no operation may touch.
+const CANARY: f32 = -77.5;
+
+fn each_device(test: impl Fn(&DeviceInfo)) {
+    let found = devices().unwrap();
+    if found.is_empty() {
+        assert!(std::env::var("SSE_SAM_REQUIRE_OPENCL").as_deref() != Ok("1"), "no OpenCL device was found");
+        eprintln!("no OpenCL device was found: nothing is tested");
+    }
+    for device in &found {
+        eprintln!("on {} ({})", device.name, device.platform_name);
+        test(device);
+    }
+}
+
+/// Numbers around zero, the same for every run.
+fn numbers(seed: u64, length: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
+    };
+    (0..length).map(|_| next() + next() + next()).collect()
+}
+
+/// Memory that is laid out span by span with canaries between them.
+struct Layout {
+    work: Vec<f32>,
+    gap: usize,
+}
+
+impl Layout {
+    fn new(gap: usize) -> Self {
+        Self { work: vec![CANARY; gap], gap }
+    }
+
+    fn put(&mut self, values: &[f32]) -> Span {
+        let span = Span::work(self.work.len(), values.len());
+        self.work.extend_from_slice(values);
+        self.work.extend(std::iter::repeat_n(CANARY, self.gap));
+        span
+    }
+
+    fn random(&mut self, length: usize) -> Span {
+        let values = numbers(self.work.len() as u64 + 1, length);
+        self.put(&values)
+    }
+}
+
+/// Runs an operation on the CPU core and on a device and compares all of their memory.
+struct Pair<'d> {
+    device: &'d DeviceInfo,
+    samples: Vec<u8>,
+    tolerance: f32,
+}
+
+impl<'d> Pair<'d> {
+    fn new(device: &'d DeviceInfo, tolerance: f32) -> Self {
+        Self { device, samples: Vec::new(), tolerance }
+    }
+
+    /// `run` is given twice since it runs on two types.
+    fn check(
+        &self,
+        what: &str,
+        layout: &Layout,
+        cpu: impl FnOnce(&mut Cpu<'_>) -> Result<(), sse_sam_core::Error>,
+        cl: impl FnOnce(&mut OpenCl) -> Result<(), sse_sam::opencl::Error>,
+    ) {
+        let mut expected = layout.work.clone();
+        cpu(&mut Cpu::new(&mut expected, &[], &self.samples)).unwrap();
+        let mut machine = OpenCl::new(self.device, layout.work.len(), &[], &self.samples).unwrap();
+        let all = Span::work(0, layout.work.len());
+        machine.write(all, &layout.work).unwrap();
+        cl(&mut machine).unwrap();
+        let mut found = vec![0.0; layout.work.len()];
+        machine.read(&mut found, all).unwrap();
+        for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let same = found == expected || (found.is_nan() && expected.is_nan());
+            let close = (found - expected).abs() <= self.tolerance * (1.0 + expected.abs());
+            assert!(same || close, "{what} at {index}: {found}, the CPU core has {expected}");
+        }
+    }
+}
+
+/// `both!(pair, what, layout, |machine| machine.relu_forward(y, x))`
+macro_rules! both {
+    ($pair:expr, $what:expr, $layout:expr, |$machine:ident| $body:expr) => {
+        $pair.check($what, $layout, |$machine| $body, |$machine| $body)
+    };
+}
+
+#[test]
+fn vectors_equal_the_cpu_core() {
+    each_device(|device| {
+        for (gap, length) in [(1, 1), (3, 7), (32, 31), (5, 16), (7, 17), (32, 1000), (1, 70_001)] {
+            let mut layout = Layout::new(gap);
+            let (a, b, c) = (layout.random(length), layout.random(length), layout.random(length));
+            let [norm, failure] = [layout.put(&[1.0]), layout.put(&[0.0])];
+            let exact = Pair::new(device, 0.0);
+            both!(exact, "fill", &layout, |machine| machine.fill(a, 1.5));
+            both!(exact, "copy", &layout, |machine| machine.copy(a, b));
+            both!(exact, "axpy", &layout, |machine| machine.axpy(a, 0.3, b));
+            both!(exact, "relu_forward", &layout, |machine| machine.relu_forward(a, b));
+            for accumulate in [false, true] {
+                both!(exact, "relu_backward", &layout, |machine| machine.relu_backward(&[a], &[b], c, accumulate));
+            }
+            let close = Pair::new(device, 1e-6);
+            both!(close, "ascend", &layout, |machine| machine.ascend(a, b, 0.7));
+            for nesterov in [false, true] {
+                let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.01, nesterov };
+                let outcome = Outcome { squared_norm: norm, failure, number: 3.0 };
+                both!(close, "sgd", &layout, |machine| machine.sgd(a, b, &outcome, c, &sgd));
+                layout.work[c.offset + length / 2] = f32::NAN;
+                both!(close, "sgd", &layout, |machine| machine.sgd(a, b, &outcome, c, &sgd));
+                layout.work[c.offset + length / 2] = 0.5;
+            }
+        }
+    });
+}
+
+#[test]
+fn gather_equals_the_cpu_core() {
+    each_device(|device| {
+        let image = Shape::new(5, 7, 3);
+        let (count, rows) = (4, 9);
+        let mut pair = Pair::new(device, 0.0);
+        pair.samples = (0..count * image.len() + count).map(|index| (index * 37 % 251) as u8).collect();
+        let samples = |normalization| Samples {
+            images: Span::samples(0, count * image.len()),
+            labels: Span::samples(count * image.len(), count),
+            image,
+            normalization,
+        };
+        let mut layout = Layout::new(3);
+        let normalization = layout.put(&[100.0, 90.0, 80.0, 0.01, 0.02, 0.03]);
+        let table: Vec<f32> = (0..rows)
+            .flat_map(|row| {
+                let (top, left) = (row as i8 % 5 - 2, row as i8 % 7 - 3);
+                let weights = [row as f32, 0.5];
+                Row { index: row % 4, top, left, flip: row % 2 == 1, weights }.encode()
+            })
+            .collect();
+        let table = layout.put(&table);
+        let batch = Batch {
+            images: layout.random(rows as usize * image.len()),
+            labels: layout.random(rows as usize),
+            weights: [layout.random(rows as usize), layout.random(rows as usize)],
+        };
+        let samples = samples(normalization);
+        both!(pair, "gather", &layout, |machine| machine.gather(&batch, table, &samples));
+    });
+}
+
+#[test]
+fn linear_layers_equal_the_cpu_core() {
+    each_device(|device| {
+        let pair = Pair::new(device, 1e-5);
+        for (gap, rows, inputs, outputs) in
+            [(1, 1, 1, 1), (3, 7, 5, 3), (32, 8, 16, 16), (5, 17, 64, 100), (1, 9, 33, 10)]
+        {
+            let mut layout = Layout::new(gap);
+            let (y, x) = (layout.random(rows * outputs), layout.random(rows * inputs));
+            let (weight, bias) = (layout.random(inputs * outputs), layout.random(outputs));
+            let (dx, dweight, dbias) =
+                (layout.random(rows * inputs), layout.random(inputs * outputs), layout.random(outputs));
+            both!(pair, "linear_forward", &layout, |machine| machine.linear_forward(y, x, weight, bias));
+            for accumulate in [false, true] {
+                both!(pair, "linear_backward_input", &layout, |machine| machine.linear_backward_input(
+                    &[dx],
+                    &[y],
+                    weight,
+                    outputs,
+                    accumulate
+                ));
+            }
+            both!(pair, "linear_backward_weight", &layout, |machine| machine.linear_backward_weight(
+                &[dweight],
+                &[dbias],
+                x,
+                &[y]
+            ));
+        }
+    });
+}
+
+#[test]
+fn convolutions_equal_the_cpu_core() {
+    // images, height, width, channels, filters, kernel, stride, padding
+    let cases = [
+        [1, 1, 1, 1, 1, 1, 1, 0],
+        [2, 5, 7, 3, 5, 3, 1, 1],
+        [2, 8, 8, 16, 16, 3, 1, 1],
+        [1, 32, 32, 16, 16, 3, 1, 1],
+        [2, 16, 16, 32, 32, 3, 1, 1],
+        [3, 4, 4, 17, 19, 3, 1, 1],
+        [1, 17, 17, 3, 16, 3, 1, 1],
+        [2, 9, 15, 8, 24, 3, 1, 0],
+        [2, 9, 15, 12, 24, 3, 1, 2],
+        [2, 32, 32, 16, 32, 3, 2, 1],
+        [2, 16, 16, 32, 64, 3, 2, 1],
+        [2, 7, 9, 5, 6, 3, 2, 1],
+        [2, 8, 7, 6, 33, 3, 2, 0],
+        [2, 8, 8, 16, 32, 1, 2, 0],
+        [2, 7, 5, 3, 4, 1, 2, 0],
+        [1, 6, 6, 4, 4, 1, 1, 0],
+        [1, 9, 9, 3, 4, 5, 1, 2],
+        [1, 9, 9, 16, 20, 5, 3, 1],
+        [2, 3, 3, 2, 2, 3, 1, 1],
+    ];
+    each_device(|device| {
+        let pair = Pair::new(device, 2e-5);
+        for case in cases {
+            let [images, height, width, channels, filters, kernel, stride, padding] = case;
+            let conv = Conv2d::new(Shape::new(height, width, channels), filters, kernel, stride, padding).unwrap();
+            let mut layout = Layout::new(1 + channels % 7);
+            let (x, dx) = (layout.random(images * conv.input.len()), layout.random(images * conv.input.len()));
+            let (y, dy) = (layout.random(images * conv.output.len()), layout.random(images * conv.output.len()));
+            let (weight, dweight) = (layout.random(conv.weights()), layout.random(conv.weights()));
+            both!(pair, &format!("conv2d_forward {case:?}"), &layout, |machine| machine
+                .conv2d_forward(y, x, weight, &conv));
+            for accumulate in [false, true] {
+                both!(pair, &format!("conv2d_backward_input {case:?}"), &layout, |machine| machine
+                    .conv2d_backward_input(&[dx], &[dy], weight, &conv, accumulate));
+            }
+            both!(pair, &format!("conv2d_backward_weight {case:?}"), &layout, |machine| machine
+                .conv2d_backward_weight(&[dweight], x, &[dy], &conv));
+        }
+    });
+}
+
+#[test]
+fn batch_norm_equals_the_cpu_core() {
+    each_device(|device| {
+        let pair = Pair::new(device, 2e-5);
+        for (gap, rows, channels) in [(1, 1, 1), (3, 2, 5), (32, 63, 16), (5, 129, 17), (1, 10_007, 32), (2, 700, 3)] {
+            let mut layout = Layout::new(gap);
+            let n = rows * channels;
+            let (y, x, residual) = (layout.random(n), layout.random(n), layout.random(n));
+            let (dx, dy) = (layout.random(n), layout.random(n));
+            let (weight, bias) = (layout.random(channels), layout.random(channels));
+            let (dweight, dbias) = (layout.random(channels), layout.random(channels));
+            let saved = layout.put(&vec![0.5; 2 * channels]);
+            let running = layout.put(&vec![0.7; 2 * channels]);
+            for (added, relu, moved) in [(None, false, None), (Some(residual), true, Some(running)), (None, true, None)]
+            {
+                both!(pair, "batch_norm_forward", &layout, |machine| machine
+                    .batch_norm_forward(y, saved, moved, x, weight, bias, added, relu));
+                both!(pair, "batch_norm_inference", &layout, |machine| machine
+                    .batch_norm_inference(y, x, weight, bias, running, added, relu));
+                for accumulate in [false, true] {
+                    both!(pair, "batch_norm_backward", &layout, |machine| {
+                        machine.batch_norm_backward(
+                            &[dx],
+                            &[dweight],
+                            &[dbias],
+                            &[dy],
+                            y,
+                            x,
+                            weight,
+                            saved,
+                            relu,
+                            added.is_some(),
+                            accumulate,
+                        )?;
+                        if added.is_none() { machine.fill(dy, 0.0) } else { Ok(()) }
+                    });
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn shortcuts_pooling_and_loss_equal_the_cpu_core() {
+    each_device(|device| {
+        let pair = Pair::new(device, 3e-6);
+        for (gap, images, input, filters) in
+            [(1, 2, Shape::new(5, 7, 3), 6), (3, 3, Shape::new(8, 8, 16), 32), (2, 1, Shape::new(1, 1, 1), 2)]
+        {
+            let output = Shape::new(input.height.div_ceil(2), input.width.div_ceil(2), filters);
+            let mut layout = Layout::new(gap);
+            let (x, y) = (layout.random(images * input.len()), layout.random(images * output.len()));
+            let pooled = layout.random(images * input.channels);
+            both!(pair, "shortcut_forward", &layout, |machine| machine.shortcut_forward(y, x, input, output));
+            both!(pair, "pool_forward", &layout, |machine| machine.global_average_pool_forward(pooled, x, input));
+            for accumulate in [false, true] {
+                both!(pair, "shortcut_backward", &layout, |machine| machine.shortcut_backward(
+                    &[x],
+                    &[y],
+                    input,
+                    output,
+                    accumulate
+                ));
+                both!(pair, "pool_backward", &layout, |machine| machine.global_average_pool_backward(
+                    &[x],
+                    &[pooled],
+                    input,
+                    accumulate
+                ));
+            }
+        }
+        for (rows, classes, focal) in [(1, 1, 0.0), (7, 10, 0.0), (129, 100, 1.0), (5, 3, 0.5)] {
+            let mut layout = Layout::new(3);
+            let logits = layout.random(rows * classes);
+            let labels: Vec<f32> = (0..rows).map(|row| (row * 7 % classes) as f32).collect();
+            let labels = layout.put(&labels);
+            let weights = [layout.random(rows), layout.random(rows)];
+            let scale: Vec<f32> = numbers(5, classes).iter().map(|value| value.abs() + 0.5).collect();
+            let terms = Terms {
+                scale: layout.put(&scale),
+                shift: layout.random(classes),
+                margin: layout.random(classes),
+                focal,
+            };
+            let dlogits = [layout.random(rows * classes), layout.random(rows * classes)];
+            let losses = [layout.random(1), layout.random(1)];
+            both!(pair, "cross_entropy", &layout, |machine| machine
+                .cross_entropy(&dlogits, &losses, logits, labels, &weights, &terms));
+        }
+    });
+}
