@@ -19,7 +19,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train a network and report overall, balanced, many-, medium- and few-shot accuracy.
-    #[command(allow_negative_numbers = true)]
+    #[command(allow_negative_numbers = true, args_override_self = true)]
     Train(Box<TrainArgs>),
     /// Evaluate trained weights on their test set.
     Eval(EvalArgs),
