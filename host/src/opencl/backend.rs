@@ -157,6 +157,11 @@ impl OpenCl {
         &self.built.tiles
     }
 
+    /// `Ok` when every span lies inside its memory and no written one shares an element with another.
+    pub(super) fn admit(&self, written: &[&[Span]], read: &[&[Span]]) -> Result<(), Error> {
+        self.memory.admit(written, read)
+    }
+
     /// What launches kernels, and the memory that their arguments lie in.
     pub(super) fn split(&mut self) -> (Launch<'_>, &Memory) {
         let Self { kernels, queue, launches, built, memory } = self;
@@ -331,8 +336,7 @@ impl Backend for OpenCl {
         residual: Option<Span>,
         relu: bool,
     ) -> Result<(), Error> {
-        batch_norm::statistics(self, saved, running, x, weight)?;
-        batch_norm::apply(self, Name::BatchNormForward, y, x, weight, bias, saved, residual, relu)
+        batch_norm::forward(self, y, saved, running, x, weight, bias, residual, relu)
     }
 
     fn batch_norm_inference(

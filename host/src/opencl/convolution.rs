@@ -3,7 +3,7 @@
 use sse_sam_core::{Conv2d, Span};
 
 use super::Error;
-use super::arguments::{self, disjoint, streams};
+use super::arguments::{self, streams};
 use super::backend::{Argument, OpenCl, arguments};
 use super::program::Name;
 use super::tiles::Tiles;
@@ -172,7 +172,7 @@ macro_rules! sizes {
 
 pub(super) fn forward(cl: &mut OpenCl, y: Span, x: Span, weight: Span, conv: &Conv2d) -> Result<(), Error> {
     let images = arguments::convolution(y.length, x.length, weight.length, conv)?;
-    disjoint(&[y], &[x, weight])?;
+    cl.admit(&[&[y]], &[&[x, weight]])?;
     let (mut launch, memory) = cl.split();
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let (items, y, x, weight) = (y.length, memory.written(y)?, memory.read(x)?, memory.read(weight)?);
@@ -204,8 +204,8 @@ pub(super) fn backward_input(
     let count = streams(&[dx, dy])?;
     for (dx, dy) in dx.iter().zip(dy) {
         arguments::convolution(dy.length, dx.length, weight.length, conv)?;
-        disjoint(&[*dx], &[*dy, weight])?;
     }
+    cl.admit(&[dx], &[dy, &[weight]])?;
     let (mut launch, memory) = cl.split();
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let (groups, weight) = (launch.tiles.groups, memory.read(weight)?);
@@ -253,10 +253,13 @@ pub(super) fn backward_weight(
     dy: &[Span],
     conv: &Conv2d,
 ) -> Result<(), Error> {
-    for stream in 0..streams(&[dweight, dy])? {
-        let (dweight, dy) = (dweight[stream], dy[stream]);
-        let images = arguments::convolution(dy.length, x.length, dweight.length, conv)?;
-        disjoint(&[dweight], &[x, dy])?;
+    streams(&[dweight, dy])?;
+    for (dweight, dy) in dweight.iter().zip(dy) {
+        arguments::convolution(dy.length, x.length, dweight.length, conv)?;
+    }
+    cl.admit(&[dweight], &[dy, &[x]])?;
+    let images = x.length / conv.input.len();
+    for (&dweight, &dy) in dweight.iter().zip(dy) {
         let (mut launch, memory) = cl.split();
         let Conv2d { input, output, kernel, stride, padding } = *conv;
         let BackwardWeight { name, parts, blocks, subsets, piece } = backward_weight_tile(launch.tiles, conv, images);
