@@ -18,9 +18,13 @@ struct Outcome {
     stderr: String,
 }
 
-/// Runs the program in `folder`.
+/// Runs the program in `folder`, on the CPU core unless the arguments name a device or no work.
 fn run(folder: &Path, args: &[&str]) -> Outcome {
-    let output = Command::new(env!("CARGO_BIN_EXE_sse-sam")).args(args).current_dir(folder).output().unwrap();
+    let works = args.first().is_some_and(|command| ["train", "eval", "verify"].contains(command));
+    let device = works && !args.contains(&"--device") && args.len() > 1;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sse-sam"));
+    command.args(args).args(if device { &["--device", "cpu"][..] } else { &[] });
+    let output = command.current_dir(folder).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Outcome { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
@@ -378,7 +382,14 @@ fn numbers_out_of_range_are_refused_by_the_name_of_their_option() {
     refuse(&["--batch", "0"], "--epochs and --batch must be at least 1");
     refuse(&["--many", "10", "--few", "20"], "--few 20 must not be above --many 10 plus 1");
     refuse(&["--normalize", "0.5/0"], "--normalize: deviations must be above 0");
-    refuse(&["--device", "abacus"], "no device abacus; there are auto and cpu");
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused() {
+    let folder = tempdir().unwrap();
+    for command in [&["train", "--out", "out"][..], &["verify", "case.json"]] {
+        refused(folder.path(), &[command, &["--device", "abacus"]].concat(), 1, &["OpenCL", "hint: "]);
+    }
 }
 
 #[test]
