@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
@@ -102,7 +103,8 @@ fn large_data(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("SSE_SAM_DATA").map(|folder| PathBuf::from(folder).join(name));
     let found = path.filter(|path| path.is_dir());
     if found.is_none() {
-        eprintln!("skipped: SSE_SAM_DATA names no folder with {name}");
+        // Past the test harness, which shows what a passing test prints to no one.
+        let _ = writeln!(std::io::stderr(), "skipped: SSE_SAM_DATA names no folder with {name}");
     }
     found
 }
