@@ -171,8 +171,10 @@ impl OpenCl {
 
 impl Drop for OpenCl {
     fn drop(&mut self) {
-        // Writes under way read host memory that is about to go; that the wait fails too has nobody to be told.
-        let _ = self.memory.finish(&self.queue);
+        if self.memory.finish(&self.queue).is_err() {
+            // Nobody can be told; what writes under way may still read must not go.
+            self.memory.leak();
+        }
     }
 }
 
