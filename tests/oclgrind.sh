@@ -19,7 +19,7 @@ for tiles in cpu gpu; do
     echo "tiles of a $tiles"
     SSE_SAM_REQUIRE_OPENCL=1 SSE_SAM_OPENCL_LIBRARY=$library SSE_SAM_OPENCL_TILES=$tiles \
         oclgrind --data-races --uninitialized --build-options -cl-opt-disable --log "$log" \
-        "$program" smallest_shapes --exact --ignored --nocapture --test-threads 1 </dev/null
+        "$program" smallest_shapes --exact --nocapture --test-threads 1 </dev/null
     if [ -s "$log" ]; then
         cat "$log"
         exit 1

@@ -362,11 +362,27 @@ fn shortcuts_pooling_and_loss_equal_the_cpu_core() {
     });
 }
 
-/// Runs a test of this file marked `ignore` in a process of its own, which the environment can be changed for.
+#[test]
+fn every_kernel_is_named_after_a_backend_method() {
+    let methods = sse_sam_tests::inventory::backend_methods();
+    for kernel in sse_sam::opencl::kernel_names() {
+        let named = methods.iter().any(|method| {
+            kernel.strip_prefix(method.as_str()).is_some_and(|stage| stage.is_empty() || stage.starts_with('_'))
+        });
+        assert!(named, "no Backend method is called like the kernel {kernel}");
+    }
+}
+
+/// Whether this process was started by [`child`]: a test named `child_...` does nothing in any other.
+fn is_child() -> bool {
+    std::env::var_os("SSE_SAM_TEST_CHILD").is_some()
+}
+
+/// Runs a test of this file named `child_...` in a process of its own, which the environment can be changed for.
 fn child(test: &str, variables: &[(&str, &Path)]) -> (Output, Duration) {
     let start = Instant::now();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([test, "--exact", "--ignored", "--nocapture", "--test-threads", "1"]);
+    command.args([test, "--exact", "--nocapture", "--test-threads", "1"]).env("SSE_SAM_TEST_CHILD", "1");
     let output = command.envs(variables.iter().copied()).output().unwrap();
     (output, start.elapsed())
 }
@@ -378,8 +394,10 @@ fn assert_passed((output, _): &(Output, Duration)) {
 }
 
 #[test]
-#[ignore = "run by the tests without a driver"]
 fn child_finds_no_device() {
+    if !is_child() {
+        return;
+    }
     let start = Instant::now();
     assert_eq!(devices().unwrap().len(), 0);
     let refused = opencl::select(&[], "opencl").unwrap_err();
@@ -409,7 +427,7 @@ fn little_run() -> Result<(), Error> {
         let [x, y, weight, dweight] =
             [(0, 64), (128, 96), (256, 54), (320, 54)].map(|(at, length)| Span::work(at, length));
         machine.write(x, &[0.5; 64])?;
-        machine.write_samples(3, &[9; 5])?;
+        machine.stage(3, vec![9; 5])?;
         machine.fill(weight, 0.25)?;
         machine.conv2d_forward(y, x, weight, &conv)?;
         machine.conv2d_backward_weight(&[dweight], x, &[y], &conv)?;
@@ -422,8 +440,10 @@ fn little_run() -> Result<(), Error> {
 }
 
 #[test]
-#[ignore = "run by every_call_that_fails_is_named"]
 fn child_names_the_call_that_fails() {
+    if !is_child() {
+        return;
+    }
     // A driver's own code too, which the crates below do not know.
     for (code, name) in [(-5, "CL_OUT_OF_RESOURCES"), (-9999, "the driver's own")] {
         for after in 1.. {
@@ -452,8 +472,10 @@ fn every_call_that_fails_is_named() {
 }
 
 #[test]
-#[ignore = "run by objects_and_memory_stay_flat"]
 fn child_keeps_objects_and_memory_flat() {
+    if !is_child() {
+        return;
+    }
     let resident = || {
         let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
         status.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
@@ -527,7 +549,6 @@ fn too_little_memory_is_said_before_any_is_taken() {
 
 /// Every kernel once or twice, for an emulator that is a thousand times slower.
 #[test]
-#[ignore = "run by oclgrind.sh"]
 fn smallest_shapes() {
     each_device(|device| {
         let mut layout = Layout::new(3);

@@ -11,9 +11,6 @@ use super::program::{Built, Name};
 use super::tiles::Tiles;
 use super::{DeviceInfo, Error, batch_norm, convolution, network, vectors};
 
-/// `f32` of scratch memory that every backend has: enough for all operations but large convolutions.
-const SCRATCH: usize = 1 << 20;
-
 /// A [`Backend`] on an OpenCL device.
 ///
 /// Kernels are built when it is made. A call sets arguments and enqueues; it neither waits nor allocates.
@@ -67,6 +64,9 @@ macro_rules! arguments {
 pub(super) use arguments;
 
 impl OpenCl {
+    /// `f32` of scratch memory that every backend has: enough for all operations but large convolutions.
+    pub const SCRATCH: usize = 1 << 20;
+
     /// A backend on `device` with `work_len` zeros of work memory, and copies of `constant` and `samples`.
     ///
     /// # Errors
@@ -88,13 +88,18 @@ impl OpenCl {
         let built = Built::of(device)?;
         let queue = core::create_command_queue(&built.context, device.id, None)
             .map_err(|error| Error::of(&device.name, &error))?;
-        let memory = Memory::new(&built, &queue, (work_len, segment.max(1)), constant, samples, SCRATCH)?;
+        let memory = Memory::new(&built, &queue, (work_len, segment.max(1)), constant, samples, Self::SCRATCH)?;
         Ok(Self { memory, kernels: built.kernels()?, queue, launches: 0, built })
     }
 
     /// The most `f32` that one span can have on `device`; spans do not straddle multiples of it.
     pub fn segment(device: &DeviceInfo) -> usize {
         memory::segment_length(device)
+    }
+
+    /// `f32` of scratch memory that the gradients of `conv` with `rows` images need on `device`.
+    pub fn scratch(device: &DeviceInfo, conv: &Conv2d, rows: usize) -> usize {
+        convolution::scratch(&Tiles::of(device), conv, rows)
     }
 
     /// What spans are aligned to, in `f32`.
@@ -136,8 +141,8 @@ impl OpenCl {
     ///
     /// # Errors
     /// [`sse_sam_core::Error::Bounds`] when they reach past the samples, [`Error::Call`] when the driver fails.
-    pub fn write_samples(&mut self, offset: usize, bytes: &[u8]) -> Result<(), Error> {
-        self.memory.write_samples(&self.queue, offset, bytes.to_vec())
+    pub fn stage(&mut self, offset: usize, bytes: Vec<u8>) -> Result<(), Error> {
+        self.memory.write_samples(&self.queue, offset, bytes)
     }
 
     /// Waits for all that was asked for.
