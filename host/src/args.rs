@@ -19,9 +19,12 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train a network and report overall, balanced, many-, medium- and few-shot accuracy.
+    #[command(allow_negative_numbers = true)]
     Train(Box<TrainArgs>),
     /// Evaluate trained weights on their test set.
     Eval(EvalArgs),
+    /// List the devices that --device can name
+    Devices,
     /// Replay reference trajectories and compare every update: does this machine compute right?
     Verify(VerifyArgs),
 }
@@ -202,7 +205,7 @@ pub struct TrainArgs {
     /// Report test accuracy with logits averaged over each image and its mirror image
     #[arg(long, help_heading = "Run")]
     pub flip: bool,
-    /// auto or cpu
+    /// auto, cpu, opencl, opencl:P.D (see `sse-sam devices`), or a part of a device's name
     #[arg(long, default_value = "auto", help_heading = "Run")]
     pub device: String,
     /// Folder for metrics and weights [runs/DATA-MODEL-METHOD, numbered when taken]
@@ -224,7 +227,7 @@ pub struct EvalArgs {
     /// Images a pass
     #[arg(long, default_value_t = 100)]
     pub batch: usize,
-    /// auto or cpu
+    /// auto, cpu, opencl, opencl:P.D (see `sse-sam devices`), or a part of a device's name
     #[arg(long, default_value = "auto")]
     pub device: String,
 }
@@ -235,7 +238,7 @@ pub struct VerifyArgs {
     /// Reference trajectories; each NAME.json has its NAME.safetensors beside it
     #[arg(required = true, value_name = "CASE.json")]
     pub cases: Vec<PathBuf>,
-    /// auto or cpu
+    /// auto, cpu, opencl, opencl:P.D (see `sse-sam devices`), or a part of a device's name
     #[arg(long, default_value = "auto")]
     pub device: String,
 }

@@ -2,7 +2,7 @@
 
 use sse_sam_core::classes::Shots;
 use sse_sam_core::model::MAX_LAYERS;
-use sse_sam_core::{Arena, Backend, Network, Problem, Row, Samples, Span, Statistics};
+use sse_sam_core::{Backend, Network, Problem, Row, Samples, Span, Statistics};
 
 use crate::args::EvalArgs;
 use crate::data;
@@ -10,6 +10,7 @@ use crate::device::{Device, Job};
 use crate::error::Error;
 use crate::layout::{Layout, Needs};
 use crate::metrics::{Confusion, table};
+use crate::progress::say;
 use crate::state::{Description, Weights};
 
 /// A test set as the device sees it.
@@ -89,16 +90,15 @@ pub fn run(args: &EvalArgs) -> Result<(), Error> {
         points: 0,
         rows: test.labels.len(),
     };
-    let layout = Layout::new(&description.model, &needs, Arena::new(device.alignment()))?;
+    let layout = device.plan(&description.model, &needs, test.images.len())?;
     let mut bytes = test.images;
     let images = Span::samples(0, bytes.len());
     let labels = Span::samples(bytes.len(), test.labels.len());
     bytes.extend_from_slice(&test.labels);
     let samples = Samples { images, labels, image: dataset.image, normalization: layout.plan.normalization };
     let test = TestSet { samples, labels: &test.labels, flip: args.flip };
-    let confusion = device.run(layout.words, &bytes, Evaluation { layout: &layout, weights: &weights, test })?;
-    print(&confusion, description);
-    Ok(())
+    let confusion = device.run(&layout, &bytes, Evaluation { layout: &layout, weights: &weights, test })?;
+    say(&report(&confusion, description))
 }
 
 struct Evaluation<'a> {
@@ -120,17 +120,20 @@ impl Job for Evaluation<'_> {
     }
 }
 
-fn print(confusion: &Confusion, description: &Description) {
+fn report(confusion: &Confusion, description: &Description) -> String {
     let Shots { many, few } = description.shots;
     let accuracy = confusion.accuracy(&description.counts, description.shots);
-    println!("{}", table(&[("accuracy %".into(), &accuracy)]));
-    println!("many: above {many} training samples, few: below {few}; * tail: below {}\n", description.eta);
-    println!("class  training  accuracy %   confusion (row: label, column: prediction)");
+    let mut lines = vec![
+        table(&[("accuracy %".into(), &accuracy)]),
+        format!("many: above {many} training samples, few: below {few}; * tail: below {}\n", description.eta),
+        "class  training  accuracy %   confusion (row: label, column: prediction)".into(),
+    ];
     for (class, row) in confusion.rows().enumerate() {
         let count = description.counts[class];
         let tail = if count < description.eta { '*' } else { ' ' };
         let percent = accuracy.per_class[class].map_or_else(|| "-".into(), |percent| format!("{percent:.2}"));
         let row: String = row.iter().map(|count| format!("{count:5}")).collect();
-        println!("{class:5} {count:8}{tail}  {percent:>10}   {row}");
+        lines.push(format!("{class:5} {count:8}{tail}  {percent:>10}   {row}"));
     }
+    lines.join("\n")
 }

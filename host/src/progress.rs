@@ -1,6 +1,6 @@
 //! What a run prints and logs.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -10,6 +10,7 @@ use sse_sam_core::classes::is_tail;
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::device::Device;
+use crate::error::Error;
 use crate::metrics::Accuracy;
 use crate::state::Description;
 
@@ -40,6 +41,17 @@ pub struct Line<'a> {
     pub images_per_s: f64,
     /// Test accuracies in percent.
     pub accuracy: &'a Accuracy,
+}
+
+/// Prints a line. A reader who has gone away is no reason to stop.
+///
+/// # Errors
+/// [`Error::Io`] when the standard output cannot be written for another reason.
+pub fn say(text: &str) -> Result<(), Error> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("standard output", error)),
+        _ => Ok(()),
+    }
 }
 
 /// A method's name on the command line.
@@ -86,7 +98,7 @@ impl Progress {
     /// A bar over all images of all epochs.
     pub fn new(config: &Config, images: usize) -> Self {
         let images = images as u64;
-        let bar = if std::io::stderr().is_terminal() {
+        let bar = if io::stderr().is_terminal() {
             ProgressBar::new(images * u64::from(config.epochs))
         } else {
             ProgressBar::hidden()

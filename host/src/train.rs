@@ -1,15 +1,16 @@
 //! The `train` command.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sse_sam_core::classes::is_tail;
 use sse_sam_core::loss::deferred_class_weight;
 use sse_sam_core::model::MAX_LAYERS;
 use sse_sam_core::step::{Groups, Present};
-use sse_sam_core::{Arena, Backend, Loss, Model, Network, Plan, Row, Samples, Sgd, Span, step};
+use sse_sam_core::{Backend, Loss, Model, Network, Plan, Row, Samples, Sgd, Span, step};
 
 use crate::args::{Augment, TrainArgs};
-use crate::config::{Config, Normalize};
+use crate::config::{Config, Normalize, by_option};
 use crate::data::{self, Dataset};
 use crate::device::{Device, Job};
 use crate::error::Error;
@@ -17,9 +18,10 @@ use crate::evaluate::{TestSet, evaluate};
 use crate::layout::{Layout, Needs, RECORD, WINDOW};
 use crate::metrics::{Accuracy, table};
 use crate::order::{self, Purpose};
-use crate::progress::{self, Line, Progress};
+use crate::progress::{self, Line, Progress, say};
 use crate::run::RunFolder;
 use crate::state::{self, Description};
+use crate::weights::{self, Tensor};
 
 /// The factor of a sample's loss in each group, and the group it belongs to.
 #[derive(Clone, Debug)]
@@ -96,7 +98,7 @@ pub fn run(args: &TrainArgs) -> Result<(), Error> {
     let mut dataset = data::load(&args.data, args.dataset)?;
     let config = Config::new(args, &dataset)?;
     if let Some(imbalance) = config.imbalance {
-        let chosen = data::subset(&dataset, imbalance, config.profile, config.rule, config.seed)?;
+        let chosen = data::subset(&dataset, imbalance, config.profile, config.rule, config.seed).map_err(by_option)?;
         dataset.keep(&chosen);
     }
     let counts = dataset.counts();
@@ -108,7 +110,9 @@ pub fn run(args: &TrainArgs) -> Result<(), Error> {
         points: config.method.points(config.epochs)?,
         rows: dataset.train.len().max(dataset.test.len()),
     };
-    let layout = Layout::new(&config.model, &needs, Arena::new(device.alignment()))?;
+    let samples = dataset.train.images.len() + dataset.test.images.len();
+    let layout = device.plan(&config.model, &needs, samples)?;
+    let init = config.init.as_deref().map(|path| initial(&layout, path)).transpose()?;
     let normalization = normalization(&config.normalize, &dataset);
     let description = Description {
         model: config.model.clone(),
@@ -122,14 +126,21 @@ pub fn run(args: &TrainArgs) -> Result<(), Error> {
     };
     let name = format!("{}-{}-{}", dataset.name, slug(&config.model), progress::method(&config.method));
     let folder = RunFolder::create(args.out.as_deref(), &name)?;
-    println!("{}", progress::headline(&config, &description, &dataset, &device));
+    say(&progress::headline(&config, &description, &dataset, &device))?;
     let (bytes, train, test) = place(&dataset, layout.plan.normalization);
     let samples = Samples { normalization: layout.plan.normalization, ..train };
     let test = TestSet { samples: test, labels: &dataset.test.labels, flip: config.flip };
     let labels = &dataset.train.labels;
     let training =
-        Training { config: &config, layout: &layout, description: &description, samples, labels, test, folder };
-    device.run(layout.words, &bytes, training)
+        Training { config: &config, layout: &layout, description: &description, init, samples, labels, test, folder };
+    device.run(&layout, &bytes, training)
+}
+
+/// The tensors to start from, checked before anything is written.
+fn initial<'a>(layout: &Layout, path: &'a Path) -> Result<(&'a Path, Vec<Tensor>), Error> {
+    let (tensors, _) = weights::read(path)?;
+    state::check(layout, path, &tensors)?;
+    Ok((path, tensors))
 }
 
 /// A model's name as part of a file name.
@@ -184,6 +195,7 @@ struct Training<'a> {
     config: &'a Config,
     layout: &'a Layout,
     description: &'a Description,
+    init: Option<(&'a Path, Vec<Tensor>)>,
     samples: Samples,
     labels: &'a [u8],
     test: TestSet<'a>,
@@ -217,30 +229,33 @@ impl Job for Training<'_> {
         let progress = Progress::new(self.config, self.labels.len());
         let mut best: Option<(u32, Accuracy)> = None;
         let mut updates = 0;
+        let mut good = state::tensors(backend, self.layout, updates)?;
         for epoch in 0..self.config.epochs {
             let started = Instant::now();
-            let totals = match self.epoch(backend, epoch, &progress) {
-                Ok(totals) => totals,
-                Err(Error::NotFinite { epoch, step, .. }) => {
-                    state::save(backend, self.layout, &self.folder.last(), self.description, updates)?;
-                    return Err(Error::NotFinite { epoch, step, saved: Some(self.folder.last()) });
-                }
+            let trained = self.epoch(backend, epoch, &progress);
+            let seconds = started.elapsed().as_secs_f64();
+            updates += trained.as_ref().map_or(0, |totals| totals.steps as u64);
+            let now = state::tensors(backend, self.layout, updates)?;
+            let finite = now.iter().all(Tensor::is_finite);
+            good = if finite { now } else { good };
+            let totals = match trained {
+                Ok(totals) if finite => totals,
+                Ok(totals) => return Err(self.stop(&good, epoch, totals.steps as u32 - 1)),
+                Err(Error::NotFinite { epoch, step, .. }) => return Err(self.stop(&good, epoch, step)),
                 Err(error) => return Err(error),
             };
-            updates += totals.steps as u64;
-            let seconds = started.elapsed().as_secs_f64();
             let accuracy = self.evaluate(backend)?;
             self.folder.log(&self.line(epoch, &totals, seconds, &accuracy)?)?;
             progress.evaluated(epoch, &accuracy);
             if best.as_ref().is_none_or(|(_, best)| accuracy.balanced > best.balanced) {
-                state::save(backend, self.layout, &self.folder.best(), self.description, updates)?;
+                self.save(&self.folder.best(), &good)?;
                 best = Some((epoch, accuracy.clone()));
             }
             if epoch + 1 == self.config.epochs {
-                state::save(backend, self.layout, &self.folder.last(), self.description, updates)?;
+                self.save(&self.folder.last(), &good)?;
                 progress.finish();
                 let (best_epoch, best) = best.as_ref().map_or((epoch, &accuracy), |(epoch, best)| (*epoch, best));
-                self.summarize(epoch, &accuracy, best_epoch, best);
+                self.summarize(epoch, &accuracy, best_epoch, best)?;
             }
         }
         Ok(())
@@ -263,11 +278,24 @@ impl Training<'_> {
             }
             stream()
         })?;
-        if let Some(path) = &config.init {
-            state::load(backend, layout, path, &crate::weights::read(path)?.0)?;
+        if let Some((path, tensors)) = &self.init {
+            state::load(backend, layout, path, tensors)?;
         }
         backend.write(layout.plan.normalization, &self.description.normalization)?;
         write_terms(backend, &layout.plan, &config.loss, &self.description.counts)
+    }
+
+    fn save(&self, path: &Path, tensors: &[Tensor]) -> Result<(), Error> {
+        weights::write(path, tensors, &self.description.metadata())
+    }
+
+    /// The end of a run that left the finite numbers, with the last good weights in place.
+    fn stop(&self, good: &[Tensor], epoch: u32, step: u32) -> Error {
+        let last = self.folder.last();
+        match self.save(&last, good) {
+            Ok(()) => Error::NotFinite { epoch, step, saved: Some(last) },
+            Err(error) => error,
+        }
     }
 
     fn epoch<B: Backend>(&self, backend: &mut B, epoch: u32, progress: &Progress) -> Result<Totals, Error>
@@ -393,11 +421,15 @@ impl Training<'_> {
         })
     }
 
-    fn summarize(&self, epoch: u32, last: &Accuracy, best_epoch: u32, best: &Accuracy) {
+    fn summarize(&self, epoch: u32, last: &Accuracy, best_epoch: u32, best: &Accuracy) -> Result<(), Error> {
         let rows = [(format!("last (epoch {epoch})"), last), (format!("best (epoch {best_epoch})"), best)];
-        println!("{}", table(&rows));
-        println!("accuracy in % on {} test images; best by balanced accuracy", self.test.labels.len());
-        println!("files in {}: metrics.jsonl, last.safetensors, best.safetensors", self.folder.path().display());
+        say(&format!(
+            "{}\naccuracy in % on {} test images; best by balanced accuracy\n\
+             files in {}: metrics.jsonl, last.safetensors, best.safetensors",
+            table(&rows),
+            self.test.labels.len(),
+            self.folder.path().display()
+        ))
     }
 }
 

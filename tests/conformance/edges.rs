@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use sse_sam_core::{Conv2d, Outcome, Sgd, Shape, Terms};
+use sse_sam_core::{Conv2d, Outcome, Sgd, Shape};
 
 use super::loss::Problem;
 use super::{Bench, Machine};

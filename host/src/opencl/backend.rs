@@ -97,6 +97,11 @@ impl OpenCl {
         memory::segment_length(device)
     }
 
+    /// `f32` of scratch memory that the gradients of `conv` with `rows` images need on `device`.
+    pub fn scratch(device: &DeviceInfo, conv: &Conv2d, rows: usize) -> usize {
+        convolution::scratch(&Tiles::of(device), conv, rows).max(SCRATCH)
+    }
+
     /// What spans are aligned to, in `f32`.
     pub const fn alignment() -> usize {
         ALIGNMENT

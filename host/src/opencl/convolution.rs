@@ -139,9 +139,8 @@ fn piece(conv: &Conv2d, images: usize) -> [usize; 3] {
     let patch = |lines: usize, columns: usize| ((lines - 1) * stride + kernel) * ((columns - 1) * stride + kernel);
     let largest = |limit: usize, fits: &dyn Fn(usize) -> bool| (1..=limit).rev().find(|size| fits(*size)).unwrap_or(1);
     let columns = largest(output.width.min(PIECE), &|columns| columns <= 32 && patch(1, columns) <= PIECE_PATCH);
-    let lines = largest(output.height.min(PIECE), &|lines| {
-        lines * columns <= PIECE && patch(lines, columns) <= PIECE_PATCH
-    });
+    let lines =
+        largest(output.height.min(PIECE), &|lines| lines * columns <= PIECE && patch(lines, columns) <= PIECE_PATCH);
     let whole = lines == output.height && columns == output.width;
     let count = largest(images.clamp(1, PIECE), &|count| {
         count * lines * columns <= PIECE && count * patch(lines, columns) <= PIECE_PATCH && (whole || count == 1)

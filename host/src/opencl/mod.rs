@@ -22,3 +22,8 @@ pub use error::Error;
 #[doc(hidden)]
 pub use loader::{calls, fail_after, live_buffers, live_objects};
 pub use program::kernel_names;
+
+/// Why there is no OpenCL library, if there is none.
+pub fn library_error() -> Option<&'static str> {
+    loader::library().err()
+}
