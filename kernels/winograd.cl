@@ -8,12 +8,12 @@
 // where . multiplies each of the 36 frequencies. The gradient with respect to the input is the forward form on dy, with
 // weights flipped and turned. A work-item takes blocks of tiles; transformed tiles stay in its own scratch memory.
 //
-// BLOCK  tiles of a block
-// WIDE   tiles that are summed from zero where transformed tiles go through memory
+// WINOGRAD_BLOCK  tiles of a block
+// WINOGRAD_RUN    tiles that are summed from zero where transformed tiles go through memory
 
 #if WIDTH == 16
 
-#if !defined(BLOCK) || !defined(WIDE)
+#if !defined(WINOGRAD_BLOCK) || !defined(WINOGRAD_RUN)
 #error "a tile size is missing"
 #endif
 
@@ -206,7 +206,7 @@ static inline void multiply(__global float *restrict m, __global const float *re
       for (int t = 0; t < ROWS; t++)
         sum[t] = MAD((vec)(v[t * CELL + c]), w, sum[t]);
     }
-    v += BLOCK * CELL;
+    v += WINOGRAD_BLOCK * CELL;
     u += 256;
   }
 #pragma unroll
@@ -254,15 +254,15 @@ conv2d_forward_winograd(SIZES, const uint groups, const uint splits, const uint 
                         __global const float *restrict x, const uint x_at, __global const float *restrict u,
                         const uint u_at) {
   const uint tiles = batch * ((height + 3) / 4) * ((width + 3) / 4), group = get_global_id(0);
-  const uint units = (tiles + BLOCK - 1) / BLOCK * splits, step = BLOCK * 16 + 16;
-  scratch += scratch_at + group * (channels / 16 * BLOCK * CELL + FREQUENCIES * step + channels);
-  __global float *v = scratch, *m = v + channels / 16 * BLOCK * CELL, *zeros = m + FREQUENCIES * step;
+  const uint units = (tiles + WINOGRAD_BLOCK - 1) / WINOGRAD_BLOCK * splits, step = WINOGRAD_BLOCK * 16 + 16;
+  scratch += scratch_at + group * (channels / 16 * WINOGRAD_BLOCK * CELL + FREQUENCIES * step + channels);
+  __global float *v = scratch, *m = v + channels / 16 * WINOGRAD_BLOCK * CELL, *zeros = m + FREQUENCIES * step;
   for (uint c = 0; c < channels; c++)
     zeros[c] = 0.0f;
   const uint last = (uint)((ulong)units * (group + 1) / groups);
   for (uint unit = (uint)((ulong)units * group / groups); unit < last; unit++) {
-    const uint first = unit / splits * BLOCK, count = min((uint)BLOCK, tiles - first);
-    transform_windows(v, BLOCK * CELL, CELL, 16, x + x_at, zeros, first, count, height, width, channels);
+    const uint first = unit / splits * WINOGRAD_BLOCK, count = min((uint)WINOGRAD_BLOCK, tiles - first);
+    transform_windows(v, WINOGRAD_BLOCK * CELL, CELL, 16, x + x_at, zeros, first, count, height, width, channels);
     const Share mine = share(filters / 16, unit % splits, splits);
     for (uint k = 0; k < mine.count; k++) {
       const uint block = mine.first + k * mine.step;
@@ -353,25 +353,25 @@ conv2d_backward_weight_winograd(SIZES, const uint groups, const uint streams, __
                                 __global const float *restrict dy_first, const uint dy_first_at,
                                 __global const float *restrict dy_second, const uint dy_second_at) {
   const uint tiles = batch * ((height + 3) / 4) * ((width + 3) / 4), group = get_global_id(0);
-  const uint blocks = (tiles + BLOCK - 1) / BLOCK, slices = channels / 16, filter_blocks = filters / 16;
+  const uint blocks = (tiles + WINOGRAD_BLOCK - 1) / WINOGRAD_BLOCK, slices = channels / 16, filter_blocks = filters / 16;
   const uint step = channels * filters + APART, widest = max(channels, filters);
   sums += sums_at + group * streams * FREQUENCIES * step;
-  scratch += scratch_at + group * ((slices + filter_blocks) * BLOCK * CELL + widest);
-  __global float *v = scratch, *d = v + slices * BLOCK * CELL, *zeros = d + filter_blocks * BLOCK * CELL;
+  scratch += scratch_at + group * ((slices + filter_blocks) * WINOGRAD_BLOCK * CELL + widest);
+  __global float *v = scratch, *d = v + slices * WINOGRAD_BLOCK * CELL, *zeros = d + filter_blocks * WINOGRAD_BLOCK * CELL;
   for (uint c = 0; c < widest; c++)
     zeros[c] = 0.0f;
   const uint start = (uint)((ulong)blocks * group / groups), last = (uint)((ulong)blocks * (group + 1) / groups);
   for (uint block = start; block < last; block++) {
-    const uint first = block * BLOCK, count = min((uint)BLOCK, tiles - first);
-    transform_windows(v, BLOCK * CELL, CELL, 16, x + x_at, zeros, first, count, height, width, channels);
+    const uint first = block * WINOGRAD_BLOCK, count = min((uint)WINOGRAD_BLOCK, tiles - first);
+    transform_windows(v, WINOGRAD_BLOCK * CELL, CELL, 16, x + x_at, zeros, first, count, height, width, channels);
     for (uint stream = 0; stream < streams; stream++) {
-      transform_gradients(d, BLOCK * CELL, CELL, 16, stream ? dy_second + dy_second_at : dy_first + dy_first_at, zeros,
+      transform_gradients(d, WINOGRAD_BLOCK * CELL, CELL, 16, stream ? dy_second + dy_second_at : dy_first + dy_first_at, zeros,
                           first, count, height, width, filters);
       for (uint f = 0; f < FREQUENCIES; f++)
         for (uint slice = 0; slice < slices; slice++)
           for (uint o = 0; o < filter_blocks; o++)
             correlate(sums + (stream * FREQUENCIES + f) * step + (slice * filter_blocks + o) * 256,
-                      v + slice * BLOCK * CELL + f * 16, d + o * BLOCK * CELL + f * 16, CELL, count, block > start);
+                      v + slice * WINOGRAD_BLOCK * CELL + f * 16, d + o * WINOGRAD_BLOCK * CELL + f * 16, CELL, count, block > start);
     }
   }
 }
@@ -455,7 +455,7 @@ conv2d_backward_weight_winograd_gradients(SIZES, const uint groups, __global flo
                       last - first, height, width, filters);
 }
 
-// sums[frequency][channel slice][filter block][16][16] over all tiles, BLOCK at a time from zero. An item has one
+// sums[frequency][channel slice][filter block][16][16] over all tiles, WINOGRAD_RUN at a time from zero. An item has one
 // frequency and 16 channels.
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 conv2d_backward_weight_winograd_wide(SIZES, __global float *restrict sums, const uint sums_at,
@@ -469,8 +469,8 @@ conv2d_backward_weight_winograd_wide(SIZES, __global float *restrict sums, const
   v += v_at + f * WIDE_STEP(channels, tiles) + slice * tiles * 16;
   d += d_at + f * WIDE_STEP(filters, tiles);
   for (uint o = 0; o < filter_blocks; o++)
-    for (uint first = 0; first < tiles; first += WIDE)
-      correlate(sums + o * 256, v + first * 16, d + (o * tiles + first) * 16, 16, min((uint)WIDE, tiles - first),
+    for (uint first = 0; first < tiles; first += WINOGRAD_RUN)
+      correlate(sums + o * 256, v + first * 16, d + (o * tiles + first) * 16, 16, min((uint)WINOGRAD_RUN, tiles - first),
                 first > 0);
 }
 

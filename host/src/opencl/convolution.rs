@@ -7,6 +7,7 @@ use super::arguments::{self, disjoint, streams};
 use super::backend::{Argument, OpenCl, arguments};
 use super::program::Name;
 use super::tiles::Tiles;
+use super::winograd;
 
 /// Work-items of a weight gradient, and with one subset of filters the parts of a batch that are summed apart.
 const PARTS: usize = 32;
@@ -173,6 +174,9 @@ macro_rules! sizes {
 pub(super) fn forward(cl: &mut OpenCl, y: Span, x: Span, weight: Span, conv: &Conv2d) -> Result<(), Error> {
     let images = arguments::convolution(y.length, x.length, weight.length, conv)?;
     disjoint(&[y], &[x, weight])?;
+    if cl.in_tiles(conv) {
+        return winograd::forward(cl, y, x, weight, conv, images);
+    }
     let (mut launch, memory) = cl.split();
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let (items, y, x, weight) = (y.length, memory.written(y)?, memory.read(x)?, memory.read(weight)?);
@@ -205,6 +209,9 @@ pub(super) fn backward_input(
     for (dx, dy) in dx.iter().zip(dy) {
         arguments::convolution(dy.length, dx.length, weight.length, conv)?;
         disjoint(&[*dx], &[*dy, weight])?;
+    }
+    if cl.in_tiles(conv) {
+        return winograd::backward_input(cl, dx, dy, weight, conv, accumulate);
     }
     let (mut launch, memory) = cl.split();
     let Conv2d { input, output, kernel, stride, padding } = *conv;
@@ -253,10 +260,17 @@ pub(super) fn backward_weight(
     dy: &[Span],
     conv: &Conv2d,
 ) -> Result<(), Error> {
-    for stream in 0..streams(&[dweight, dy])? {
+    let count = streams(&[dweight, dy])?;
+    for (dweight, dy) in dweight.iter().zip(dy) {
+        arguments::convolution(dy.length, x.length, dweight.length, conv)?;
+        disjoint(&[*dweight], &[x, *dy])?;
+    }
+    if cl.in_tiles(conv) {
+        return winograd::backward_weight(cl, dweight, x, dy, conv);
+    }
+    for stream in 0..count {
         let (dweight, dy) = (dweight[stream], dy[stream]);
-        let images = arguments::convolution(dy.length, x.length, dweight.length, conv)?;
-        disjoint(&[dweight], &[x, dy])?;
+        let images = x.length / conv.input.len();
         let (mut launch, memory) = cl.split();
         let Conv2d { input, output, kernel, stride, padding } = *conv;
         let BackwardWeight { name, parts, blocks, subsets, piece } = backward_weight_tile(launch.tiles, conv, images);
