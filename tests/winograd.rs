@@ -160,7 +160,8 @@ fn winograds_form_keeps_the_digits() {
                 [0, 1, 2, 3].map(|index| relative_error(&wide(&found[index]), &expected[index]))
             };
             let [direct, tiled] = [errors(Convolution::Direct), errors(Convolution::Winograd)];
-            eprintln!("{case:?}: {tiled:.1e?}, direct {direct:.1e?}");
+            let shown = |errors: [f64; 4]| errors.map(|error| error * 1e7);
+            eprintln!("{case:?}: {:.1?} e-7, direct {:.1?} e-7", shown(tiled), shown(direct));
             for (direct, tiled) in direct.into_iter().zip(tiled) {
                 // Below 1e-6 an error is that of a few roundings, and the ratio says nothing.
                 assert!(
