@@ -115,23 +115,23 @@ static inline void forward_tile(SIZES, const uint accumulate, __global float *re
   }
 }
 
-#define FORWARD_TILE(name, tile_width, tile_height, kernel_size, stride)                                              \
-  __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void name(                                                  \
+#define FORWARD_TILE(stage, tile_width, tile_height, kernel_size, stride)                                             \
+  __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_forward_##stage(                                \
       SIZES, const uint accumulate, __global float *restrict y, const uint y_at, __global const float *restrict x,    \
       const uint x_at, __global const float *restrict weight, const uint weight_at) {                                 \
     forward_tile(batch, height, width, channels, out_height, out_width, filters, padding, groups, accumulate,         \
                  y + y_at, x + x_at, weight + weight_at, tile_width, tile_height, kernel_size, stride);               \
   }
 
-FORWARD_TILE(conv2d_forward_3x3_wide, 16, 1, 3, 1)
-FORWARD_TILE(conv2d_forward_3x3_middle, 8, 2, 3, 1)
-FORWARD_TILE(conv2d_forward_3x3_narrow, 4, 4, 3, 1)
-FORWARD_TILE(conv2d_forward_3x3_step2_wide, 16, 1, 3, 2)
-FORWARD_TILE(conv2d_forward_3x3_step2_middle, 8, 2, 3, 2)
-FORWARD_TILE(conv2d_forward_3x3_step2_narrow, 4, 4, 3, 2)
-FORWARD_TILE(conv2d_forward_1x1_step2_wide, 16, 1, 1, 2)
-FORWARD_TILE(conv2d_forward_1x1_step2_middle, 8, 2, 1, 2)
-FORWARD_TILE(conv2d_forward_1x1_step2_narrow, 4, 4, 1, 2)
+FORWARD_TILE(3x3_wide, 16, 1, 3, 1)
+FORWARD_TILE(3x3_middle, 8, 2, 3, 1)
+FORWARD_TILE(3x3_narrow, 4, 4, 3, 1)
+FORWARD_TILE(3x3_step2_wide, 16, 1, 3, 2)
+FORWARD_TILE(3x3_step2_middle, 8, 2, 3, 2)
+FORWARD_TILE(3x3_step2_narrow, 4, 4, 3, 2)
+FORWARD_TILE(1x1_step2_wide, 16, 1, 1, 2)
+FORWARD_TILE(1x1_step2_middle, 8, 2, 1, 2)
+FORWARD_TILE(1x1_step2_narrow, 4, 4, 1, 2)
 
 // dx of a convolution of stride 2, added if `accumulate`: pixels of one parity read the same taps, so a tile has 16 of
 // one parity and reads a dense patch of dy. `weight` is packed, not flipped.
@@ -183,20 +183,20 @@ static inline void backward_input_tile(SIZES, const uint accumulate, __global fl
   }
 }
 
-#define BACKWARD_INPUT_TILE(name, tile_width, tile_height, kernel_size)                                               \
-  __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void name(                                                  \
+#define BACKWARD_INPUT_TILE(stage, tile_width, tile_height, kernel_size)                                              \
+  __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_backward_input_##stage(                         \
       SIZES, const uint accumulate, __global float *restrict dx, const uint dx_at, __global const float *restrict dy, \
       const uint dy_at, __global const float *restrict weight, const uint weight_at) {                                \
     backward_input_tile(batch, height, width, channels, out_height, out_width, filters, padding, groups, accumulate,  \
                         dx + dx_at, dy + dy_at, weight + weight_at, tile_width, tile_height, kernel_size);            \
   }
 
-BACKWARD_INPUT_TILE(conv2d_backward_input_3x3_step2_wide, 16, 1, 3)
-BACKWARD_INPUT_TILE(conv2d_backward_input_3x3_step2_middle, 8, 2, 3)
-BACKWARD_INPUT_TILE(conv2d_backward_input_3x3_step2_narrow, 4, 4, 3)
-BACKWARD_INPUT_TILE(conv2d_backward_input_1x1_step2_wide, 16, 1, 1)
-BACKWARD_INPUT_TILE(conv2d_backward_input_1x1_step2_middle, 8, 2, 1)
-BACKWARD_INPUT_TILE(conv2d_backward_input_1x1_step2_narrow, 4, 4, 1)
+BACKWARD_INPUT_TILE(3x3_step2_wide, 16, 1, 3)
+BACKWARD_INPUT_TILE(3x3_step2_middle, 8, 2, 3)
+BACKWARD_INPUT_TILE(3x3_step2_narrow, 4, 4, 3)
+BACKWARD_INPUT_TILE(1x1_step2_wide, 16, 1, 1)
+BACKWARD_INPUT_TILE(1x1_step2_middle, 8, 2, 1)
+BACKWARD_INPUT_TILE(1x1_step2_narrow, 4, 4, 1)
 
 // Vectors of the largest piece of dy and of the patch of x that it meets.
 #define PIECE 128
@@ -276,8 +276,8 @@ static inline void backward_weight_tile(SIZES, const uint stride, const uint par
   }
 }
 
-#define BACKWARD_WEIGHT_TILE(name, kernel_size, depth)                                                                \
-  __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void name(                                                  \
+#define BACKWARD_WEIGHT_TILE(stage, kernel_size, depth)                                                               \
+  __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_backward_weight_##stage(                        \
       SIZES, const uint stride, const uint parts, const uint blocks, const uint images, const uint lines,             \
       const uint columns, __global float *restrict partial, const uint partial_at, __global const float *restrict x,  \
       const uint x_at, __global const float *restrict dy, const uint dy_at) {                                         \
@@ -286,8 +286,8 @@ static inline void backward_weight_tile(SIZES, const uint stride, const uint par
                          kernel_size, depth);                                                                         \
   }
 
-BACKWARD_WEIGHT_TILE(conv2d_backward_weight_3x3_deep, 3, 8)
-BACKWARD_WEIGHT_TILE(conv2d_backward_weight_3x3_shallow, 3, 4)
-BACKWARD_WEIGHT_TILE(conv2d_backward_weight_1x1, 1, 16)
+BACKWARD_WEIGHT_TILE(3x3_deep, 3, 8)
+BACKWARD_WEIGHT_TILE(3x3_shallow, 3, 4)
+BACKWARD_WEIGHT_TILE(1x1, 1, 16)
 
 #endif

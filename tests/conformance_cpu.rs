@@ -97,14 +97,3 @@ fn every_backend_method_has_a_conformance_test() {
     tested.sort_unstable();
     assert_eq!(methods, tested);
 }
-
-#[test]
-fn every_kernel_is_named_after_a_backend_method() {
-    let methods = inventory::backend_methods();
-    for (file, kernel) in inventory::kernels() {
-        let named = methods.iter().any(|method| {
-            kernel.strip_prefix(method.as_str()).is_some_and(|stage| stage.is_empty() || stage.starts_with('_'))
-        });
-        assert!(named, "{file}: no Backend method is called like the kernel {kernel}");
-    }
-}

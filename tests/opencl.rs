@@ -2,8 +2,9 @@
 //!
 //! Without a device these tests say so and pass, unless `SSE_SAM_REQUIRE_OPENCL=1`.
 
-use sse_sam::opencl::{DeviceInfo, OpenCl, devices};
+use sse_sam::opencl::{DeviceInfo, Error, OpenCl, devices};
 use sse_sam_core::{Backend, Batch, Conv2d, Cpu, Outcome, Row, Samples, Sgd, Shape, Span, Terms};
+use sse_sam_tests::conformance::{self, Body, Machine, Memory, Refusal};
 
 /// What guards stretches of memory that no operation may touch.
 const CANARY: f32 = -77.5;
@@ -18,6 +19,35 @@ fn each_device(test: impl Fn(&DeviceInfo)) {
         eprintln!("on {} ({})", device.name, device.platform_name);
         test(device);
     }
+}
+
+/// One device, as conformance wants it.
+struct Device<'d>(&'d DeviceInfo);
+
+impl Machine for Device<'_> {
+    type Error = Error;
+
+    fn name(&self) -> String {
+        format!("{} ({})", self.0.name, self.0.platform_name)
+    }
+
+    fn alignment(&self) -> usize {
+        1
+    }
+
+    fn with(&self, memory: &Memory, body: Body<'_, Error>) -> Result<(), Refusal> {
+        let Memory { work, constant, samples } = memory;
+        let fail = |error: Error| Refusal::Fail(error.to_string());
+        let mut machine = OpenCl::new(self.0, work.len(), constant, samples).map_err(fail)?;
+        machine.write(Span::work(0, work.len()), work).map_err(fail)?;
+        body(&mut machine);
+        Ok(())
+    }
+}
+
+#[test]
+fn every_device_agrees_with_the_reference() {
+    each_device(|device| conformance::run(&Device(device)).assert_clean());
 }
 
 /// Numbers around zero, the same for every run.
@@ -326,4 +356,15 @@ fn shortcuts_pooling_and_loss_equal_the_cpu_core() {
                 .cross_entropy(&dlogits, &losses, logits, labels, &weights, &terms));
         }
     });
+}
+
+#[test]
+fn every_kernel_is_named_after_a_backend_method() {
+    let methods = sse_sam_tests::inventory::backend_methods();
+    for kernel in sse_sam::opencl::kernel_names() {
+        let named = methods.iter().any(|method| {
+            kernel.strip_prefix(method.as_str()).is_some_and(|stage| stage.is_empty() || stage.starts_with('_'))
+        });
+        assert!(named, "no Backend method is called like the kernel {kernel}");
+    }
 }

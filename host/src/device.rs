@@ -1,11 +1,47 @@
 //! The machines a run can use, and the memory they lend.
 
 use sse_sam_core::graph::Op;
-use sse_sam_core::{Arena, Backend, Cpu, Error as CoreError, Model};
+use sse_sam_core::{Arena, Backend, Cpu, Error as CoreError, Model, Space};
 
+use crate::args::DeviceArgs;
+use crate::data::Dataset;
 use crate::error::Error;
+use crate::feed::Feeds;
 use crate::layout::{Layout, Needs};
 use crate::opencl::{self, DeviceInfo, OpenCl};
+
+/// A backend with what only the host asks for.
+pub trait Machine: Backend {
+    /// Puts bytes into the samples from `offset` on, after all that was asked for before, without waiting.
+    ///
+    /// # Errors
+    /// When they reach past the samples, or when the samples cannot be written.
+    fn write_samples(&mut self, offset: usize, bytes: Vec<u8>) -> Result<(), Self::Error>;
+
+    /// Kernels launched so far; 0 where there are none.
+    fn launches(&self) -> u64;
+}
+
+impl Machine for Cpu<'_> {
+    /// The CPU core reads samples where they are: nothing is ever staged for it.
+    fn write_samples(&mut self, _: usize, _: Vec<u8>) -> Result<(), CoreError> {
+        Err(CoreError::Space { found: Space::Samples })
+    }
+
+    fn launches(&self) -> u64 {
+        0
+    }
+}
+
+impl Machine for OpenCl {
+    fn write_samples(&mut self, offset: usize, bytes: Vec<u8>) -> Result<(), opencl::Error> {
+        self.stage(offset, bytes)
+    }
+
+    fn launches(&self) -> u64 {
+        Self::launches(self)
+    }
+}
 
 /// Work that runs on whichever backend a device has.
 pub trait Job {
@@ -13,7 +49,7 @@ pub trait Job {
     type Output;
 
     /// Runs on `backend`, whose work memory is all zeros.
-    fn run<B: Backend>(self, backend: &mut B) -> Result<Self::Output, Error>
+    fn run<B: Machine>(self, backend: &mut B) -> Result<Self::Output, Error>
     where
         Error: From<B::Error>;
 }
@@ -29,6 +65,8 @@ pub enum Device {
         info: Box<DeviceInfo>,
         /// Whether the CPU core takes over when the device cannot be used: nobody asked for it by name.
         replaceable: bool,
+        /// Bytes of its memory that may be used.
+        memory: u64,
     },
 }
 
@@ -38,9 +76,13 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Device`] when there is no such device, or when the OpenCL library fails and was asked for.
-    pub fn choose(name: &str) -> Result<Self, Error> {
-        let use_opencl = |info: &DeviceInfo, replaceable| Self::OpenCl { info: Box::new(info.clone()), replaceable };
-        match name {
+    pub fn choose(args: &DeviceArgs) -> Result<Self, Error> {
+        let limit = args.device_memory.map_or(u64::MAX, |mib| (mib * f64::from(1 << 20)) as u64);
+        let use_opencl = |info: &DeviceInfo, replaceable| {
+            let memory = info.global_memory.min(limit);
+            Self::OpenCl { info: Box::new(info.clone()), replaceable, memory }
+        };
+        match args.device.as_str() {
             "cpu" => Ok(Self::Cpu),
             "auto" => Ok(match opencl::devices() {
                 Ok(devices) => opencl::preferred(&devices).map_or(Self::Cpu, |info| use_opencl(info, true)),
@@ -49,7 +91,7 @@ impl Device {
                     Self::Cpu
                 }
             }),
-            _ => Ok(use_opencl(opencl::select(&opencl::devices()?, name)?, false)),
+            name => Ok(use_opencl(opencl::select(&opencl::devices()?, name)?, false)),
         }
     }
 
@@ -68,38 +110,60 @@ impl Device {
         }
     }
 
-    /// Plans a run of `model` beside `samples` bytes of data.
+    /// Plans a network without a data set.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device has not enough memory: with the largest batch that fits. Otherwise as
-    /// [`Layout::new`].
-    pub fn plan(&self, model: &Model, needs: &Needs, samples: usize) -> Result<Layout, Error> {
+    /// As [`Device::plan`].
+    pub fn plan_network(&self, model: &Model, needs: &Needs) -> Result<Layout, Error> {
         let layout = Layout::new(model, needs, self.arena())?;
-        let Self::OpenCl { info, .. } = self else { return Ok(layout) };
-        let bytes = |layout: &Layout| 4 * (layout.words as u64 + scratch(info, layout) as u64) + samples as u64;
-        let (needed, available) = (bytes(&layout), info.global_memory);
-        if needed <= available {
-            return Ok(layout);
+        if self.fits(&layout, 0) { Ok(layout) } else { Err(self.too_small(model, needs, &layout, |_| 0)) }
+    }
+
+    /// Plans a run of `model` on `dataset`. The second value is given when the data set does not fit beside the
+    /// network: rows of a batch that is staged.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device has not enough memory, with the largest batch that fits. Otherwise as
+    /// [`Layout::new`].
+    pub fn plan(&self, model: &Model, needs: &Needs, dataset: &Dataset) -> Result<(Layout, Option<usize>), Error> {
+        let layout = Layout::new(model, needs, self.arena())?;
+        let staged = |batch| Feeds::staged_bytes(dataset, batch);
+        if self.fits(&layout, Feeds::resident_bytes(dataset)) {
+            return Ok((layout, None));
         }
-        let fits = |batch: usize| {
+        if self.fits(&layout, staged(needs.batch)) {
+            return Ok((layout, Some(needs.batch)));
+        }
+        Err(self.too_small(model, needs, &layout, staged))
+    }
+
+    /// Whether the device has room for a plan and so many bytes of samples.
+    fn fits(&self, layout: &Layout, samples: usize) -> bool {
+        match self {
+            Self::Cpu => true,
+            Self::OpenCl { info, memory, .. } => {
+                samples as u64 <= info.largest_allocation && bytes(info, layout, samples) <= *memory
+            }
+        }
+    }
+
+    /// The error for a plan that does not fit: needed, available, and the largest batch that fits.
+    fn too_small(&self, model: &Model, needs: &Needs, layout: &Layout, samples: impl Fn(usize) -> usize) -> Error {
+        let Self::OpenCl { info, memory, .. } = self else { return CoreError::TooLarge.into() };
+        let largest = largest(needs.batch, |batch| {
             let smaller = Layout::new(model, &Needs { batch, ..*needs }, self.arena());
-            smaller.is_ok_and(|layout| bytes(&layout) <= available)
-        };
-        let largest = largest(needs.batch, fits);
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        Err(Error::Device {
+            smaller.is_ok_and(|layout| self.fits(&layout, samples(batch)))
+        });
+        let needed = bytes(info, layout, samples(needs.batch)).div_ceil(1 << 20);
+        let (batch, available) = (needs.batch, memory >> 20);
+        Error::Device {
             device: info.name.clone(),
-            message: format!(
-                "{} MiB are needed at batch {}, {} MiB are there",
-                mib(needed),
-                needs.batch,
-                mib(available)
-            ),
+            message: format!("{needed} MiB are needed at batch {batch}, {available} MiB are there"),
             hint: Some(match largest {
                 0 => "not even one sample a batch fits; try a smaller model".into(),
                 batch => format!("--batch {batch} fits"),
             }),
-        })
+        }
     }
 
     /// Runs a job with the work memory of `layout` and these samples.
@@ -107,7 +171,7 @@ impl Device {
     /// # Errors
     /// Whatever the job or the device reports.
     pub fn run<J: Job>(&self, layout: &Layout, samples: &[u8], job: J) -> Result<J::Output, Error> {
-        if let Self::OpenCl { info, replaceable } = self {
+        if let Self::OpenCl { info, replaceable, .. } = self {
             match open(info, layout, samples) {
                 Ok(mut backend) => return job.run(&mut backend),
                 Err(error) if *replaceable => eprintln!("sse-sam: {error}; using the CPU core"),
@@ -119,6 +183,11 @@ impl Device {
         memory.resize(layout.words, 0.0);
         job.run(&mut Cpu::new(&mut memory, &[], samples))
     }
+}
+
+/// Bytes that a plan, what its operations need beside it, and the samples take on a device.
+fn bytes(info: &DeviceInfo, layout: &Layout, samples: usize) -> u64 {
+    4 * (layout.words as u64 + scratch(info, layout) as u64) + samples as u64
 }
 
 /// The largest batch below `batch` that fits, 0 when none does.

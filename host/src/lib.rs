@@ -8,6 +8,7 @@ pub mod data;
 pub mod device;
 mod error;
 pub mod evaluate;
+pub mod feed;
 pub mod layout;
 pub mod metrics;
 pub mod opencl;

@@ -65,13 +65,19 @@ pub fn method(method: &Method) -> &'static str {
 }
 
 /// What a run is about, in two lines.
-pub fn headline(config: &Config, description: &Description, dataset: &Dataset, device: &Device) -> String {
+pub fn headline(
+    config: &Config,
+    description: &Description,
+    dataset: &Dataset,
+    device: &Device,
+    staged: bool,
+) -> String {
     let counts = &description.counts;
     let tail = counts.iter().filter(|&&count| is_tail(count, config.eta)).count();
     let (largest, smallest) = (counts.iter().max().unwrap_or(&0), counts.iter().min().unwrap_or(&0));
     format!(
         "{}: {} training images in {} classes of {largest} to {smallest} ({} head, {tail} tail at eta {}), {} test images\n\
-         {} by {}, {} epochs, batch {}, on {}\n",
+         {} by {}, {} epochs, batch {}, on {}{}\n",
         dataset.name,
         dataset.train.len(),
         counts.len(),
@@ -83,6 +89,7 @@ pub fn headline(config: &Config, description: &Description, dataset: &Dataset, d
         config.epochs,
         config.batch,
         device.name(),
+        if staged { ", data staged batch by batch" } else { "" },
     )
 }
 

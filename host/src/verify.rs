@@ -9,7 +9,7 @@ use sse_sam_core::{Backend, Loss, Method, Model, Schedule, Sgd, Shape, Span, ste
 use serde::Deserialize;
 
 use crate::args::VerifyArgs;
-use crate::device::{Device, Job};
+use crate::device::{Device, Job, Machine};
 use crate::error::Error;
 use crate::layout::{Layout, Needs};
 use crate::progress::say;
@@ -150,7 +150,7 @@ pub fn replay(path: &Path, device: &Device) -> Result<Vec<Report>, Error> {
     let method = case.method().map_err(refuse)?;
     let needs = Needs { image, classes: case.class_counts.len(), batch, points: method.points(case.epochs)?, rows: 1 };
     let model: Model = case.model.parse()?;
-    let layout = device.plan(&model, &needs, 0)?;
+    let layout = device.plan_network(&model, &needs)?;
     let (loss, class_weights) = case.loss().map_err(refuse)?;
     let schedule = case.schedule().map_err(refuse)?;
     let replay =
@@ -197,7 +197,7 @@ struct Replay<'a> {
 impl Job for Replay<'_> {
     type Output = Vec<Report>;
 
-    fn run<B: Backend>(self, backend: &mut B) -> Result<Vec<Report>, Error>
+    fn run<B: Machine>(self, backend: &mut B) -> Result<Vec<Report>, Error>
     where
         Error: From<B::Error>,
     {

@@ -15,15 +15,15 @@ pub(super) fn whole_rows(what: &'static str, length: usize, width: usize) -> Res
     }
 }
 
-/// `Ok` when no written span shares an element with another one.
-pub(super) fn disjoint(written: &[Span], read: &[Span]) -> Result<(), Error> {
+/// `Ok` when no written span shares an element with another span.
+pub(super) fn disjoint(written: &[&[Span]], read: &[&[Span]]) -> Result<(), Error> {
     let overlap = |a: &Span, b: &Span| {
-        a.space == b.space
-            && a.offset < b.offset.saturating_add(b.length)
-            && b.offset < a.offset.saturating_add(a.length)
+        let end = |span: &Span| span.offset.saturating_add(span.length);
+        a.space == b.space && a.offset < end(b) && b.offset < end(a)
     };
-    for (index, span) in written.iter().enumerate() {
-        if written[..index].iter().chain(read).any(|other| overlap(span, other)) {
+    for (index, span) in written.iter().copied().flatten().enumerate() {
+        let earlier = written.iter().copied().flatten().take(index);
+        if earlier.chain(read.iter().copied().flatten()).any(|other| overlap(span, other)) {
             return Err(Error::Overlap);
         }
     }

@@ -154,8 +154,8 @@ impl OpenCl {
     ///
     /// # Errors
     /// [`sse_sam_core::Error::Bounds`] when they reach past the samples, [`Error::Call`] when the driver fails.
-    pub fn write_samples(&mut self, offset: usize, bytes: &[u8]) -> Result<(), Error> {
-        self.memory.write_samples(&self.queue, offset, bytes.to_vec())
+    pub fn stage(&mut self, offset: usize, bytes: Vec<u8>) -> Result<(), Error> {
+        self.memory.write_samples(&self.queue, offset, bytes)
     }
 
     /// Waits for all that was asked for.
@@ -168,6 +168,11 @@ impl OpenCl {
 
     pub(super) fn tiles(&self) -> &Tiles {
         &self.built.tiles
+    }
+
+    /// `Ok` when every span lies inside its memory and no written one shares an element with another.
+    pub(super) fn admit(&self, written: &[&[Span]], read: &[&[Span]]) -> Result<(), Error> {
+        self.memory.admit(written, read)
     }
 
     /// What launches kernels, and the memory that their arguments lie in.
@@ -344,8 +349,7 @@ impl Backend for OpenCl {
         residual: Option<Span>,
         relu: bool,
     ) -> Result<(), Error> {
-        batch_norm::statistics(self, saved, running, x, weight)?;
-        batch_norm::apply(self, Name::BatchNormForward, y, x, weight, bias, saved, residual, relu)
+        batch_norm::forward(self, y, saved, running, x, weight, bias, residual, relu)
     }
 
     fn batch_norm_inference(

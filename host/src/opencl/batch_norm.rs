@@ -3,7 +3,7 @@
 use sse_sam_core::Span;
 
 use super::Error;
-use super::arguments::{self, disjoint, expect, streams, whole_rows};
+use super::arguments::{self, expect, streams, whole_rows};
 use super::backend::{OpenCl, arguments};
 use super::program::Name;
 use super::tiles::Tiles;
@@ -18,19 +18,33 @@ fn visits(tiles: &Tiles, rows: usize, blocks: usize) -> usize {
     (tiles.visitors / blocks.max(1)).clamp(1, rows.max(1))
 }
 
-/// The batch's statistics into `saved`, and the running ones on their way.
-pub(super) fn statistics(
+/// Normalisation with the batch's own statistics.
+pub(super) fn forward(
     cl: &mut OpenCl,
+    y: Span,
     saved: Span,
     running: Option<Span>,
     x: Span,
     weight: Span,
+    bias: Span,
+    residual: Option<Span>,
+    relu: bool,
 ) -> Result<(), Error> {
+    let absent = Span::work(0, 0);
+    arguments::batch_norm(y.length, x.length, weight.length, bias.length, saved.length)?;
+    expect("residual", x.length, residual.map_or(x.length, |residual| residual.length))?;
+    cl.admit(&[&[y, saved, running.unwrap_or(absent)]], &[&[x, weight, bias, residual.unwrap_or(absent)]])?;
+    statistics(cl, saved, running, x, weight)?;
+    apply(cl, Name::BatchNormForward, y, x, weight, bias, saved, residual, relu)
+}
+
+/// The batch's statistics into `saved`, and the running ones on their way.
+fn statistics(cl: &mut OpenCl, saved: Span, running: Option<Span>, x: Span, weight: Span) -> Result<(), Error> {
     let channels = weight.length;
     let rows = whole_rows("x", x.length, channels)?;
     expect("statistics", 2 * channels, saved.length)?;
     expect("running", 2 * channels, running.map_or(2 * channels, |running| running.length))?;
-    disjoint(&[saved, running.unwrap_or(Span::work(0, 0))], &[x, weight])?;
+    cl.admit(&[&[saved, running.unwrap_or(Span::work(0, 0))]], &[&[x, weight]])?;
     let (mut launch, memory) = cl.split();
     let (parts, blocks) = (parts(launch.tiles, rows), channels.div_ceil(launch.tiles.width));
     let partial = memory.scratch(0, parts * 2 * channels)?;
@@ -59,7 +73,7 @@ pub(super) fn apply(
     let channels = weight.length;
     let rows = arguments::batch_norm(y.length, x.length, channels, bias.length, statistics.length)?;
     expect("residual", x.length, residual.map_or(x.length, |residual| residual.length))?;
-    disjoint(&[y], &[x, weight, bias, statistics, residual.unwrap_or(Span::work(0, 0))])?;
+    cl.admit(&[&[y]], &[&[x, weight, bias, statistics, residual.unwrap_or(Span::work(0, 0))]])?;
     let (mut launch, memory) = cl.split();
     let blocks = channels.div_ceil(launch.tiles.width);
     let parts = visits(launch.tiles, rows, blocks);
@@ -100,7 +114,11 @@ pub(super) fn backward(
         expect("dy", x.length, dy.length)?;
         expect("dweight", channels, dweight.length)?;
         expect("dbias", channels, dbias.length)?;
-        disjoint(&[dx, dweight, dbias, dy], &[y, x, weight, saved])?;
+    }
+    let [dx, dweight, dbias, dy] = outputs;
+    cl.admit(&[dx, dweight, dbias, dy], &[&[y, x, weight, saved]])?;
+    for stream in 0..dx.len() {
+        let [dx, dweight, dbias, dy] = outputs.map(|spans| spans[stream]);
         let (mut launch, memory) = cl.split();
         let blocks = channels.div_ceil(launch.tiles.width);
         let parts = parts(launch.tiles, rows);

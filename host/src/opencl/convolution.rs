@@ -3,7 +3,7 @@
 use sse_sam_core::{Conv2d, Span};
 
 use super::Error;
-use super::arguments::{self, disjoint, streams};
+use super::arguments::{self, streams};
 use super::backend::{Argument, OpenCl, arguments};
 use super::program::Name;
 use super::tiles::Tiles;
@@ -173,7 +173,7 @@ macro_rules! sizes {
 
 pub(super) fn forward(cl: &mut OpenCl, y: Span, x: Span, weight: Span, conv: &Conv2d) -> Result<(), Error> {
     let images = arguments::convolution(y.length, x.length, weight.length, conv)?;
-    disjoint(&[y], &[x, weight])?;
+    cl.admit(&[&[y]], &[&[x, weight]])?;
     if cl.in_tiles(conv) {
         return winograd::forward(cl, y, x, weight, conv, images);
     }
@@ -208,8 +208,8 @@ pub(super) fn backward_input(
     let count = streams(&[dx, dy])?;
     for (dx, dy) in dx.iter().zip(dy) {
         arguments::convolution(dy.length, dx.length, weight.length, conv)?;
-        disjoint(&[*dx], &[*dy, weight])?;
     }
+    cl.admit(&[dx], &[dy, &[weight]])?;
     if cl.in_tiles(conv) {
         return winograd::backward_input(cl, dx, dy, weight, conv, accumulate);
     }
@@ -260,17 +260,16 @@ pub(super) fn backward_weight(
     dy: &[Span],
     conv: &Conv2d,
 ) -> Result<(), Error> {
-    let count = streams(&[dweight, dy])?;
+    streams(&[dweight, dy])?;
     for (dweight, dy) in dweight.iter().zip(dy) {
         arguments::convolution(dy.length, x.length, dweight.length, conv)?;
-        disjoint(&[*dweight], &[x, *dy])?;
     }
+    cl.admit(&[dweight], &[dy, &[x]])?;
     if cl.in_tiles(conv) {
         return winograd::backward_weight(cl, dweight, x, dy, conv);
     }
-    for stream in 0..count {
-        let (dweight, dy) = (dweight[stream], dy[stream]);
-        let images = x.length / conv.input.len();
+    let images = x.length / conv.input.len();
+    for (&dweight, &dy) in dweight.iter().zip(dy) {
         let (mut launch, memory) = cl.split();
         let Conv2d { input, output, kernel, stride, padding } = *conv;
         let BackwardWeight { name, parts, blocks, subsets, piece } = backward_weight_tile(launch.tiles, conv, images);

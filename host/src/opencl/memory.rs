@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use ocl::core::{self, CommandQueue, Event, Mem, MemFlags, OclPrm};
 use sse_sam_core::{Error as CoreError, Space, Span};
 
+use super::arguments::disjoint;
 use super::program::Built;
 use super::{DeviceInfo, Error};
 
@@ -104,6 +105,17 @@ impl Memory {
             return Err(Error::Scratch { needed: offset + length, reserved: self.scratch_length });
         }
         Ok(At { memory: &self.scratch, offset })
+    }
+
+    /// `Ok` when every span lies inside its memory and no written one shares an element with another.
+    pub fn admit(&self, written: &[&[Span]], read: &[&[Span]]) -> Result<(), Error> {
+        for span in written.iter().copied().flatten() {
+            self.written(*span)?;
+        }
+        for span in read.iter().copied().flatten() {
+            self.read(*span)?;
+        }
+        Ok(disjoint(written, read)?)
     }
 
     /// Where a span of `f32` lies that is read.

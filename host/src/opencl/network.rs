@@ -3,7 +3,7 @@
 use sse_sam_core::{Shape, Span, Terms};
 
 use super::Error;
-use super::arguments::{self, disjoint, expect, streams, whole_rows};
+use super::arguments::{self, expect, streams, whole_rows};
 use super::backend::{OpenCl, arguments};
 use super::program::Name;
 
@@ -15,7 +15,7 @@ pub(super) fn linear_forward(cl: &mut OpenCl, y: Span, x: Span, weight: Span, bi
     let inputs = whole_rows("weight", weight.length, outputs)?;
     let rows = whole_rows("x", x.length, inputs)?;
     expect("y", rows * outputs, y.length)?;
-    disjoint(&[y], &[x, weight, bias])?;
+    cl.admit(&[&[y]], &[&[x, weight, bias]])?;
     let (mut launch, memory) = cl.split();
     let items = rows.div_ceil(LINEAR_ROWS) * outputs.div_ceil(launch.tiles.width);
     let (y, x) = (memory.written(y)?, memory.read(x)?);
@@ -32,11 +32,14 @@ pub(super) fn linear_backward_input(
     accumulate: bool,
 ) -> Result<(), Error> {
     let inputs = whole_rows("weight", weight.length, outputs)?;
-    for stream in 0..streams(&[dx, dy])? {
-        let (dx, dy) = (dx[stream], dy[stream]);
+    streams(&[dx, dy])?;
+    for (dx, dy) in dx.iter().zip(dy) {
         let rows = whole_rows("dy", dy.length, outputs)?;
         expect("dx", rows * inputs, dx.length)?;
-        disjoint(&[dx], &[dy, weight])?;
+    }
+    cl.admit(&[dx], &[dy, &[weight]])?;
+    for (&dx, &dy) in dx.iter().zip(dy) {
+        let rows = dy.length / outputs;
         let (mut launch, memory) = cl.split();
         let (items, dx, dy, weight) = (dx.length, memory.written(dx)?, memory.read(dy)?, memory.read(weight)?);
         let arguments = arguments![rows, inputs, outputs, accumulate, dx, dy, weight];
@@ -53,12 +56,14 @@ pub(super) fn linear_backward_weight(
     dy: &[Span],
 ) -> Result<(), Error> {
     for stream in 0..streams(&[dweight, dbias, dy])? {
-        let (dweight, dbias, dy) = (dweight[stream], dbias[stream], dy[stream]);
-        let outputs = dbias.length;
-        let inputs = whole_rows("dweight", dweight.length, outputs)?;
-        let rows = whole_rows("dy", dy.length, outputs)?;
+        let inputs = whole_rows("dweight", dweight[stream].length, dbias[stream].length)?;
+        let rows = whole_rows("dy", dy[stream].length, dbias[stream].length)?;
         expect("x", rows * inputs, x.length)?;
-        disjoint(&[dweight, dbias], &[x, dy])?;
+    }
+    cl.admit(&[dweight, dbias], &[dy, &[x]])?;
+    for ((&dweight, &dbias), &dy) in dweight.iter().zip(dbias).zip(dy) {
+        let outputs = dbias.length;
+        let (inputs, rows) = (dweight.length / outputs, dy.length / outputs);
         let (mut launch, memory) = cl.split();
         let items = (inputs + 1) * outputs.div_ceil(launch.tiles.width);
         let (dweight, dbias) = (memory.written(dweight)?, memory.written(dbias)?);
@@ -71,18 +76,21 @@ pub(super) fn linear_backward_weight(
 
 pub(super) fn relu_forward(cl: &mut OpenCl, y: Span, x: Span) -> Result<(), Error> {
     expect("x", y.length, x.length)?;
-    disjoint(&[y], &[x])?;
+    cl.admit(&[&[y]], &[&[x]])?;
     let (mut launch, memory) = cl.split();
     let items = y.length.div_ceil(launch.tiles.width);
     launch.each(Name::ReluForward, items, arguments![y.length, memory.written(y)?, memory.read(x)?])
 }
 
 pub(super) fn relu_backward(cl: &mut OpenCl, dx: &[Span], dy: &[Span], y: Span, accumulate: bool) -> Result<(), Error> {
-    for stream in 0..streams(&[dx, dy])? {
-        let (dx, dy, n) = (dx[stream], dy[stream], y.length);
+    let n = y.length;
+    streams(&[dx, dy])?;
+    for (dx, dy) in dx.iter().zip(dy) {
         expect("dx", n, dx.length)?;
         expect("dy", n, dy.length)?;
-        disjoint(&[dx], &[dy, y])?;
+    }
+    cl.admit(&[dx], &[dy, &[y]])?;
+    for (&dx, &dy) in dx.iter().zip(dy) {
         let (mut launch, memory) = cl.split();
         let (dx, dy, y) = (memory.written(dx)?, memory.read(dy)?, memory.read(y)?);
         let items = n.div_ceil(launch.tiles.width);
@@ -93,7 +101,7 @@ pub(super) fn relu_backward(cl: &mut OpenCl, dx: &[Span], dy: &[Span], y: Span, 
 
 pub(super) fn shortcut_forward(cl: &mut OpenCl, y: Span, x: Span, input: Shape, output: Shape) -> Result<(), Error> {
     let images = arguments::shortcut(y.length, x.length, input, output)?;
-    disjoint(&[y], &[x])?;
+    cl.admit(&[&[y]], &[&[x]])?;
     let (mut launch, memory) = cl.split();
     let arguments = arguments![
         images,
@@ -117,10 +125,13 @@ pub(super) fn shortcut_backward(
     output: Shape,
     accumulate: bool,
 ) -> Result<(), Error> {
-    for stream in 0..streams(&[dx, dy])? {
-        let (dx, dy) = (dx[stream], dy[stream]);
-        let images = arguments::shortcut(dy.length, dx.length, input, output)?;
-        disjoint(&[dx], &[dy])?;
+    streams(&[dx, dy])?;
+    for (dx, dy) in dx.iter().zip(dy) {
+        arguments::shortcut(dy.length, dx.length, input, output)?;
+    }
+    cl.admit(&[dx], &[dy])?;
+    for (&dx, &dy) in dx.iter().zip(dy) {
+        let images = dx.length / input.len();
         let (mut launch, memory) = cl.split();
         let arguments = arguments![
             images,
@@ -142,7 +153,7 @@ pub(super) fn shortcut_backward(
 pub(super) fn pool_forward(cl: &mut OpenCl, y: Span, x: Span, input: Shape) -> Result<(), Error> {
     let images = whole_rows("x", x.length, input.len())?;
     expect("y", images * input.channels, y.length)?;
-    disjoint(&[y], &[x])?;
+    cl.admit(&[&[y]], &[&[x]])?;
     let (mut launch, memory) = cl.split();
     let items = images * input.channels.div_ceil(launch.tiles.width);
     let (pixels, y, x) = (input.height * input.width, memory.written(y)?, memory.read(x)?);
@@ -156,11 +167,14 @@ pub(super) fn pool_backward(
     input: Shape,
     accumulate: bool,
 ) -> Result<(), Error> {
-    for stream in 0..streams(&[dx, dy])? {
-        let (dx, dy) = (dx[stream], dy[stream]);
+    streams(&[dx, dy])?;
+    for (dx, dy) in dx.iter().zip(dy) {
         let images = whole_rows("dx", dx.length, input.len())?;
         expect("dy", images * input.channels, dy.length)?;
-        disjoint(&[dx], &[dy])?;
+    }
+    cl.admit(&[dx], &[dy])?;
+    for (&dx, &dy) in dx.iter().zip(dy) {
+        let images = dx.length / input.len();
         let (mut launch, memory) = cl.split();
         let items = images * input.channels.div_ceil(launch.tiles.width);
         let (pixels, dx, dy) = (input.height * input.width, memory.written(dx)?, memory.read(dy)?);
@@ -189,7 +203,11 @@ pub(super) fn cross_entropy(
         expect("dlogits", logits.length, dlogits.length)?;
         expect("losses", 1, loss.length)?;
         expect("weights", rows, weights.length)?;
-        disjoint(&[dlogits, loss], &[logits, labels, weights, scale, shift, margin])?;
+    }
+    let [dlogits, losses, weights] = outputs;
+    cl.admit(&[dlogits, losses], &[weights, &[logits, labels, scale, shift, margin]])?;
+    cl.split().1.scratch(0, rows)?;
+    for ((&dlogits, &loss), &weights) in dlogits.iter().zip(losses).zip(weights) {
         let (mut launch, memory) = cl.split();
         let (partial, loss) = (memory.scratch(0, rows)?, memory.written(loss)?);
         let arguments = arguments![

@@ -3,7 +3,7 @@
 use sse_sam_core::{Batch, Outcome, Row, Samples, Sgd, Span};
 
 use super::Error;
-use super::arguments::{disjoint, expect, whole_rows};
+use super::arguments::{expect, whole_rows};
 use super::backend::{Argument, OpenCl, arguments};
 use super::program::Name;
 
@@ -15,7 +15,7 @@ pub(super) fn fill(cl: &mut OpenCl, to: Span, value: f32) -> Result<(), Error> {
 
 pub(super) fn copy(cl: &mut OpenCl, to: Span, from: Span) -> Result<(), Error> {
     expect("from", to.length, from.length)?;
-    disjoint(&[to], &[from])?;
+    cl.admit(&[&[to]], &[&[from]])?;
     let (mut launch, memory) = cl.split();
     let items = to.length.div_ceil(launch.tiles.width);
     launch.each(Name::Copy, items, arguments![to.length, memory.written(to)?, memory.read(from)?])
@@ -30,7 +30,7 @@ pub(super) fn gather(cl: &mut OpenCl, batch: &Batch, rows: Span, samples: &Sampl
         expect("labels and weights", count, written.length)?;
     }
     expect("normalization", 2 * image.channels, samples.normalization.length)?;
-    disjoint(&[batch.images, batch.labels, head, tail], &[rows, samples.normalization])?;
+    cl.admit(&[&[batch.images, batch.labels, head, tail]], &[&[rows, samples.normalization]])?;
     let (mut launch, memory) = cl.split();
     let labels = memory.bytes(samples.labels)?.offset;
     let arguments: &[Argument<'_>] = arguments![
@@ -52,7 +52,7 @@ pub(super) fn gather(cl: &mut OpenCl, batch: &Batch, rows: Span, samples: &Sampl
 
 pub(super) fn axpy(cl: &mut OpenCl, y: Span, alpha: f32, x: Span) -> Result<(), Error> {
     expect("x", y.length, x.length)?;
-    disjoint(&[y], &[x])?;
+    cl.admit(&[&[y]], &[&[x]])?;
     let (mut launch, memory) = cl.split();
     let items = y.length.div_ceil(launch.tiles.width);
     launch.each(Name::Axpy, items, arguments![y.length, memory.written(y)?, alpha, memory.read(x)?])
@@ -60,7 +60,7 @@ pub(super) fn axpy(cl: &mut OpenCl, y: Span, alpha: f32, x: Span) -> Result<(), 
 
 pub(super) fn ascend(cl: &mut OpenCl, point: Span, params: Span, radius: f32) -> Result<(), Error> {
     expect("params", point.length, params.length)?;
-    disjoint(&[point], &[params])?;
+    cl.admit(&[&[point]], &[&[params]])?;
     let (mut launch, memory) = cl.split();
     let (parts, merge, n) = (launch.tiles.sum_parts, launch.tiles.merge, point.length);
     let (partial, scale) = (memory.scratch(0, parts)?, memory.scratch(parts, 1)?);
@@ -82,7 +82,7 @@ pub(super) fn sgd(
     expect("gradient", params.length, gradient.length)?;
     expect("squared_norm", 1, outcome.squared_norm.length)?;
     expect("failure", 1, outcome.failure.length)?;
-    disjoint(&[params, velocity, outcome.squared_norm, outcome.failure], &[gradient])?;
+    cl.admit(&[&[params, velocity, outcome.squared_norm, outcome.failure]], &[&[gradient]])?;
     let (mut launch, memory) = cl.split();
     let (parts, merge, n) = (launch.tiles.sum_parts, launch.tiles.merge, params.length);
     let partial = memory.scratch(0, parts)?;
