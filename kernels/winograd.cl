@@ -8,18 +8,20 @@
 // where . multiplies each of the 36 frequencies. The gradient with respect to the input is the forward form on dy, with
 // weights flipped and turned. A work-item takes blocks of tiles; transformed tiles stay in its own scratch memory.
 //
-// WINOGRAD_BLOCK  tiles of a block
-// WINOGRAD_RUN    tiles that are summed from zero where transformed tiles go through memory
+// WINOGRAD_BLOCK  tiles of a block; sums over tiles start from zero as often
 
 #if WIDTH == 16
 
-#if !defined(WINOGRAD_BLOCK) || !defined(WINOGRAD_RUN)
+#ifndef WINOGRAD_BLOCK
 #error "a tile size is missing"
 #endif
 
+#define BLOCK WINOGRAD_BLOCK
 #define FREQUENCIES 36
 // Numbers of a transformed tile, 16 channels: [frequency][16]; the last 16 keep tiles out of step with the cache.
 #define CELL (FREQUENCIES * 16 + 16)
+// Numbers of a block's transformed tiles, 16 channels: [tile][frequency][16]
+#define SLICE (BLOCK * CELL)
 // Numbers between frequencies of [channels][16] or of [channels][filters], for the same reason.
 #define APART 80
 // Tiles, or channels, that are multiplied at once.
@@ -68,6 +70,10 @@ static inline void window_rows(const int pair, const vec d0, const vec d1, const
     }                                                                                                                 \
   }
 
+static inline uint tiles_of(const uint batch, const uint height, const uint width) {
+  return batch * ((height + 3) / 4) * ((width + 3) / 4);
+}
+
 // Where a tile lies: its picture, and its upper left pixel there.
 typedef struct {
   uint picture;
@@ -98,7 +104,8 @@ static inline void find_pixels(Pixel *pixels, const int size, __global const flo
   }
 }
 
-// v[slice][tile][frequency][16] = B^T window B for `count` tiles from `first`, channels [from, to).
+// v[slice][tile][frequency][16] = B^T window B for `count` tiles from `first`; neighbours are so many
+// numbers apart.
 static inline void transform_windows(__global float *v, const uint slice_step, const uint tile_step, const uint step,
                                      __global const float *x, __global const float *zeros, const uint first,
                                      const uint count, const uint height, const uint width, const uint channels) {
@@ -146,7 +153,8 @@ static inline void transpose(vec *rows) {
 #pragma unroll
     for (int i = 0; i < 8; i++) {
       const vec a = rows[i], b = rows[i + 8];
-      next[2 * i] = (vec)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3, a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, b.s7);
+      next[2 * i] =
+          (vec)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3, a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, b.s7);
       next[2 * i + 1] =
           (vec)(a.s8, b.s8, a.s9, b.s9, a.sa, b.sa, a.sb, b.sb, a.sc, b.sc, a.sd, b.sd, a.se, b.se, a.sf, b.sf);
     }
@@ -206,7 +214,7 @@ static inline void multiply(__global float *restrict m, __global const float *re
       for (int t = 0; t < ROWS; t++)
         sum[t] = MAD((vec)(v[t * CELL + c]), w, sum[t]);
     }
-    v += WINOGRAD_BLOCK * CELL;
+    v += SLICE;
     u += 256;
   }
 #pragma unroll
@@ -246,30 +254,30 @@ static inline void transform_output(__global float *y, __global const float *m, 
 #undef M
 }
 
-// y = convolution of x, added to what is there if `accumulate`. `u` is what conv2d_forward_winograd_weights made. A unit
+// y = convolution of x, added to what is there if `accumulate`; `u` comes from conv2d_forward_winograd_weights. A unit
 // of work is a block of tiles and one of `splits` shares of the filters.
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 conv2d_forward_winograd(SIZES, const uint groups, const uint splits, const uint accumulate, __global float *restrict y,
                         const uint y_at, __global float *restrict scratch, const uint scratch_at,
                         __global const float *restrict x, const uint x_at, __global const float *restrict u,
                         const uint u_at) {
-  const uint tiles = batch * ((height + 3) / 4) * ((width + 3) / 4), group = get_global_id(0);
-  const uint units = (tiles + WINOGRAD_BLOCK - 1) / WINOGRAD_BLOCK * splits, step = WINOGRAD_BLOCK * 16 + 16;
-  scratch += scratch_at + group * (channels / 16 * WINOGRAD_BLOCK * CELL + FREQUENCIES * step + channels);
-  __global float *v = scratch, *m = v + channels / 16 * WINOGRAD_BLOCK * CELL, *zeros = m + FREQUENCIES * step;
+  const uint tiles = tiles_of(batch, height, width), group = get_global_id(0);
+  const uint units = (tiles + BLOCK - 1) / BLOCK * splits, slices = channels / 16, step = BLOCK * 16 + 16;
+  scratch += scratch_at + group * (slices * SLICE + FREQUENCIES * step + channels);
+  __global float *v = scratch, *m = v + slices * SLICE, *zeros = m + FREQUENCIES * step;
   for (uint c = 0; c < channels; c++)
     zeros[c] = 0.0f;
   const uint last = (uint)((ulong)units * (group + 1) / groups);
   for (uint unit = (uint)((ulong)units * group / groups); unit < last; unit++) {
-    const uint first = unit / splits * WINOGRAD_BLOCK, count = min((uint)WINOGRAD_BLOCK, tiles - first);
-    transform_windows(v, WINOGRAD_BLOCK * CELL, CELL, 16, x + x_at, zeros, first, count, height, width, channels);
+    const uint first = unit / splits * BLOCK, count = min((uint)BLOCK, tiles - first);
+    transform_windows(v, SLICE, CELL, 16, x + x_at, zeros, first, count, height, width, channels);
     const Share mine = share(filters / 16, unit % splits, splits);
     for (uint k = 0; k < mine.count; k++) {
       const uint block = mine.first + k * mine.step;
       for (uint f = 0; f < FREQUENCIES; f++)
         for (uint t = 0; t < count; t += ROWS)
           multiply(m + f * step + t * 16, v + f * 16 + t * CELL,
-                   u + u_at + (block * FREQUENCIES + f) * (channels * 16 + APART), channels / 16);
+                   u + u_at + (block * FREQUENCIES + f) * (channels * 16 + APART), slices);
       for (uint t = 0; t < count; t++) {
         const Tile tile = tile_at(first + t, height, width);
         const uint pixel = (tile.picture * height + tile.row) * width + tile.column;
@@ -352,26 +360,26 @@ conv2d_backward_weight_winograd(SIZES, const uint groups, const uint streams, __
                                 __global const float *restrict x, const uint x_at,
                                 __global const float *restrict dy_first, const uint dy_first_at,
                                 __global const float *restrict dy_second, const uint dy_second_at) {
-  const uint tiles = batch * ((height + 3) / 4) * ((width + 3) / 4), group = get_global_id(0);
-  const uint blocks = (tiles + WINOGRAD_BLOCK - 1) / WINOGRAD_BLOCK, slices = channels / 16, filter_blocks = filters / 16;
+  const uint tiles = tiles_of(batch, height, width), group = get_global_id(0);
+  const uint blocks = (tiles + BLOCK - 1) / BLOCK, slices = channels / 16, filter_blocks = filters / 16;
   const uint step = channels * filters + APART, widest = max(channels, filters);
   sums += sums_at + group * streams * FREQUENCIES * step;
-  scratch += scratch_at + group * ((slices + filter_blocks) * WINOGRAD_BLOCK * CELL + widest);
-  __global float *v = scratch, *d = v + slices * WINOGRAD_BLOCK * CELL, *zeros = d + filter_blocks * WINOGRAD_BLOCK * CELL;
+  scratch += scratch_at + group * ((slices + filter_blocks) * SLICE + widest);
+  __global float *v = scratch, *d = v + slices * SLICE, *zeros = d + filter_blocks * SLICE;
   for (uint c = 0; c < widest; c++)
     zeros[c] = 0.0f;
   const uint start = (uint)((ulong)blocks * group / groups), last = (uint)((ulong)blocks * (group + 1) / groups);
   for (uint block = start; block < last; block++) {
-    const uint first = block * WINOGRAD_BLOCK, count = min((uint)WINOGRAD_BLOCK, tiles - first);
-    transform_windows(v, WINOGRAD_BLOCK * CELL, CELL, 16, x + x_at, zeros, first, count, height, width, channels);
+    const uint first = block * BLOCK, count = min((uint)BLOCK, tiles - first);
+    transform_windows(v, SLICE, CELL, 16, x + x_at, zeros, first, count, height, width, channels);
     for (uint stream = 0; stream < streams; stream++) {
-      transform_gradients(d, WINOGRAD_BLOCK * CELL, CELL, 16, stream ? dy_second + dy_second_at : dy_first + dy_first_at, zeros,
-                          first, count, height, width, filters);
+      __global const float *dy = stream ? dy_second + dy_second_at : dy_first + dy_first_at;
+      transform_gradients(d, SLICE, CELL, 16, dy, zeros, first, count, height, width, filters);
       for (uint f = 0; f < FREQUENCIES; f++)
         for (uint slice = 0; slice < slices; slice++)
           for (uint o = 0; o < filter_blocks; o++)
             correlate(sums + (stream * FREQUENCIES + f) * step + (slice * filter_blocks + o) * 256,
-                      v + slice * WINOGRAD_BLOCK * CELL + f * 16, d + o * WINOGRAD_BLOCK * CELL + f * 16, CELL, count, block > start);
+                      v + slice * SLICE + f * 16, d + o * SLICE + f * 16, CELL, count, block > start);
     }
   }
 }
@@ -430,7 +438,7 @@ __kernel void conv2d_backward_weight_winograd_merge(
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 conv2d_backward_weight_winograd_windows(SIZES, const uint groups, __global float *restrict v, const uint v_at,
                                         __global const float *restrict x, const uint x_at) {
-  const uint tiles = batch * ((height + 3) / 4) * ((width + 3) / 4), group = get_global_id(0);
+  const uint tiles = tiles_of(batch, height, width), group = get_global_id(0);
   const uint first = (uint)((ulong)tiles * group / groups), last = (uint)((ulong)tiles * (group + 1) / groups);
   // Zeros of each group lie behind the frequencies.
   v += v_at;
@@ -445,7 +453,7 @@ conv2d_backward_weight_winograd_windows(SIZES, const uint groups, __global float
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 conv2d_backward_weight_winograd_gradients(SIZES, const uint groups, __global float *restrict d, const uint d_at,
                                           __global const float *restrict dy, const uint dy_at) {
-  const uint tiles = batch * ((height + 3) / 4) * ((width + 3) / 4), group = get_global_id(0);
+  const uint tiles = tiles_of(batch, height, width), group = get_global_id(0);
   const uint first = (uint)((ulong)tiles * group / groups), last = (uint)((ulong)tiles * (group + 1) / groups);
   d += d_at;
   __global float *zeros = d + FREQUENCIES * WIDE_STEP(filters, tiles) + group * filters;
@@ -455,13 +463,13 @@ conv2d_backward_weight_winograd_gradients(SIZES, const uint groups, __global flo
                       last - first, height, width, filters);
 }
 
-// sums[frequency][channel slice][filter block][16][16] over all tiles, WINOGRAD_RUN at a time from zero. An item has one
+// sums[frequency][channel slice][filter block][16][16] over all tiles, BLOCK at a time from zero. An item has one
 // frequency and 16 channels.
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 conv2d_backward_weight_winograd_wide(SIZES, __global float *restrict sums, const uint sums_at,
                                      __global const float *restrict v, const uint v_at,
                                      __global const float *restrict d, const uint d_at) {
-  const uint tiles = batch * ((height + 3) / 4) * ((width + 3) / 4), slices = channels / 16;
+  const uint tiles = tiles_of(batch, height, width), slices = channels / 16;
   const uint filter_blocks = filters / 16, slice = get_global_id(0) % slices, f = get_global_id(0) / slices;
   if (f >= FREQUENCIES)
     return;
@@ -469,8 +477,8 @@ conv2d_backward_weight_winograd_wide(SIZES, __global float *restrict sums, const
   v += v_at + f * WIDE_STEP(channels, tiles) + slice * tiles * 16;
   d += d_at + f * WIDE_STEP(filters, tiles);
   for (uint o = 0; o < filter_blocks; o++)
-    for (uint first = 0; first < tiles; first += WINOGRAD_RUN)
-      correlate(sums + o * 256, v + first * 16, d + (o * tiles + first) * 16, 16, min((uint)WINOGRAD_RUN, tiles - first),
+    for (uint first = 0; first < tiles; first += BLOCK)
+      correlate(sums + o * 256, v + first * 16, d + (o * tiles + first) * 16, 16, min((uint)BLOCK, tiles - first),
                 first > 0);
 }
 

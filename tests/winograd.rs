@@ -1,4 +1,4 @@
-//! Convolutions in Winograd's form on every OpenCL device that has it: against the reference, and beside the direct form.
+//! Convolutions in Winograd's form on every OpenCL device: against the reference, and beside the direct form.
 
 use sse_sam::opencl::{Convolution, DeviceInfo, Error, OpenCl, devices};
 use sse_sam_core::{Backend, Conv2d, Shape, Span};

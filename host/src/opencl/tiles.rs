@@ -25,10 +25,8 @@ pub(super) struct Tiles {
     pub visitors: usize,
     /// Work-items of a convolution in register tiles; 0 where there are none.
     pub groups: usize,
-    /// Tiles of 4 x 4 pixels that a convolution in Winograd's form takes at once, `WINOGRAD_BLOCK`; 0 where there is none.
+    /// Tiles of 4 x 4 pixels that Winograd's form takes at once: `WINOGRAD_BLOCK`; 0 where there are none.
     pub winograd_block: usize,
-    /// Tiles that are summed from zero where transformed tiles go through memory: `WINOGRAD_RUN`.
-    pub winograd_run: usize,
     /// Work-items of such a convolution: the least of one, the most of a weight gradient.
     pub winograd_groups: usize,
 }
@@ -45,7 +43,6 @@ const CPU: Tiles = Tiles {
     visitors: 256,
     groups: 128,
     winograd_block: 32,
-    winograd_run: 128,
     winograd_groups: 16,
 };
 
@@ -61,7 +58,6 @@ const GPU: Tiles = Tiles {
     visitors: 65536,
     groups: 0,
     winograd_block: 0,
-    winograd_run: 0,
     winograd_groups: 0,
 };
 
@@ -76,11 +72,11 @@ impl Tiles {
 
     /// The compiler options that say the sizes.
     pub fn options(&self, fma: bool) -> String {
-        let Self { width, merge, winograd_block, winograd_run, .. } = self;
+        let Self { width, merge, winograd_block, .. } = self;
         let (interleaved, fma) = (u8::from(self.interleaved), u8::from(fma));
         format!(
             "-cl-std=CL1.2 -DWIDTH={width} -DINTERLEAVED={interleaved} -DMERGE={merge} -DFMA={fma} \
-             -DWINOGRAD_BLOCK={winograd_block} -DWINOGRAD_RUN={winograd_run}"
+             -DWINOGRAD_BLOCK={winograd_block}"
         )
     }
 }
