@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
@@ -18,9 +19,13 @@ struct Outcome {
     stderr: String,
 }
 
-/// Runs the program in `folder`.
+/// Runs the program in `folder`, on the CPU core unless the arguments name a device or no work.
 fn run(folder: &Path, args: &[&str]) -> Outcome {
-    let output = Command::new(env!("CARGO_BIN_EXE_sse-sam")).args(args).current_dir(folder).output().unwrap();
+    let works = args.first().is_some_and(|command| ["train", "eval", "verify"].contains(command));
+    let device = works && !args.contains(&"--device") && args.len() > 1;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sse-sam"));
+    command.args(args).args(if device { &["--device", "cpu"][..] } else { &[] });
+    let output = command.current_dir(folder).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Outcome { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
@@ -98,7 +103,8 @@ fn large_data(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("SSE_SAM_DATA").map(|folder| PathBuf::from(folder).join(name));
     let found = path.filter(|path| path.is_dir());
     if found.is_none() {
-        eprintln!("skipped: SSE_SAM_DATA names no folder with {name}");
+        // Past the test harness, which shows what a passing test prints to no one.
+        let _ = writeln!(std::io::stderr(), "skipped: SSE_SAM_DATA names no folder with {name}");
     }
     found
 }
@@ -378,7 +384,19 @@ fn numbers_out_of_range_are_refused_by_the_name_of_their_option() {
     refuse(&["--batch", "0"], "--epochs and --batch must be at least 1");
     refuse(&["--many", "10", "--few", "20"], "--few 20 must not be above --many 10 plus 1");
     refuse(&["--normalize", "0.5/0"], "--normalize: deviations must be above 0");
-    refuse(&["--device", "abacus"], "no device abacus; there are auto and cpu");
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused() {
+    let folder = tempdir().unwrap();
+    for command in [&["train", "--out", "out"][..], &["verify", "case.json"]] {
+        refused(
+            folder.path(),
+            &[command, &["--device", "abacus"]].concat(),
+            2,
+            &["no device abacus: no OpenCL ", "hint: "],
+        );
+    }
 }
 
 #[test]
@@ -529,4 +547,83 @@ fn cifar_100_with_its_own_long_tail_is_read() {
     let outcome = run(folder.path(), &[&["train", "--data", data.to_str().unwrap()], &options[..]].concat());
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
     assert!(outcome.stdout.starts_with("cifar-100-lt100: 10847 training images in 100 classes of 500 to 5"));
+}
+
+#[test]
+fn without_an_opencl_library_the_cpu_core_is_used_at_once() {
+    let folder = tempdir().unwrap();
+    let nothing = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sse-sam"));
+        command.env("SSE_SAM_OPENCL_LIBRARY", "/nowhere/libOpenCL.so").current_dir(folder.path()).args(args);
+        command.output().unwrap()
+    };
+    let started = std::time::Instant::now();
+    let devices = String::from_utf8(nothing(&["devices"]).stdout).unwrap();
+    assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
+    let lines: Vec<&str> = devices.lines().collect();
+    assert!(lines[0].starts_with("cpu") && lines[0].ends_with("<- auto"), "{devices}");
+    assert!(lines.len() == 2 && lines[1].starts_with("no OpenCL library was found"), "{devices}");
+
+    let trained = nothing(&[&["train", "--epochs", "1", "--out", "out"], &SMALL[..]].concat());
+    let headline = String::from_utf8(trained.stdout).unwrap();
+    assert!(trained.status.success() && headline.contains("on CPU core, one thread"), "{headline}");
+    let asked = nothing(&["train", "--device", "opencl", "--out", "asked"]);
+    let stderr = String::from_utf8(asked.stderr).unwrap();
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(stderr.contains("no OpenCL library was found"), "{stderr}");
+}
+
+/// Whether there is an OpenCL device; says so when there is none.
+fn has_opencl() -> bool {
+    let found = sse_sam::opencl::devices().is_ok_and(|devices| !devices.is_empty());
+    if !found {
+        assert!(std::env::var("SSE_SAM_REQUIRE_OPENCL").as_deref() != Ok("1"), "no OpenCL device was found");
+        println!("skipped: no OpenCL device was found");
+    }
+    found
+}
+
+#[test]
+fn a_staged_data_set_gives_the_same_bits_as_one_on_the_device() {
+    if !has_opencl() {
+        return;
+    }
+    let folder = tempdir().unwrap();
+    let with = |out: &str, memory: &[&str]| {
+        let outcome = train(folder.path(), out, &[&["--device", "opencl", "--epochs", "2"], memory].concat());
+        (outcome.stdout.contains("staged"), fs::read(folder.path().join(out).join("last.safetensors")).unwrap())
+    };
+    let (staged, whole) = with("whole", &[]);
+    assert!(!staged);
+    // From too little for the network to enough for all: somewhere between, the data set is staged.
+    let mut sizes = (0..40).map(|step| format!("{:.2}", 4.0 + 0.1 * f64::from(step)));
+    let staged = sizes.find_map(|size| {
+        let options = ["train", "--device", "opencl", "--epochs", "2", "--out", &size, "--device-memory", &size];
+        let outcome = run(folder.path(), &[&options[..], &SMALL[..]].concat());
+        outcome.stdout.contains("data staged").then_some(size)
+    });
+    let staged = staged.expect("some size has room for the network and not for the data");
+    assert_eq!(fs::read(folder.path().join(staged).join("last.safetensors")).unwrap(), whole);
+}
+
+#[test]
+fn a_device_without_enough_memory_says_which_batch_fits() {
+    if !has_opencl() {
+        return;
+    }
+    let folder = tempdir().unwrap();
+    let with = |memory, batch| {
+        run(
+            folder.path(),
+            &["train", "--device", "opencl", "--device-memory", memory, "--batch", batch, "--out", "out"],
+        )
+    };
+    let outcome = with("6", "512");
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.stderr.contains("MiB are needed at batch 512, 6 MiB are there"), "{}", outcome.stderr);
+    assert!(!folder.path().join("out").exists());
+    let hint = outcome.stderr.split("hint: --batch ").nth(1).expect("a batch is named");
+    let fits = hint.split(' ').next().unwrap();
+    assert_eq!(with("6", fits).code, 0);
+    assert!(with("1", "8").stderr.contains("not even one sample a batch fits"));
 }

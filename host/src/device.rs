@@ -91,7 +91,11 @@ impl Device {
                     Self::Cpu
                 }
             }),
-            name => Ok(use_opencl(opencl::select(&opencl::devices()?, name)?, false)),
+            name => match opencl::select(&opencl::devices()?, name) {
+                Ok(info) => Ok(use_opencl(info, false)),
+                Err(error) if name == "opencl" => Err(error.into()),
+                Err(error) => Err(Error::Usage(format!("no device {name}: {error}"))),
+            },
         }
     }
 
@@ -220,7 +224,7 @@ fn scratch(info: &DeviceInfo, layout: &Layout) -> usize {
         Op::Conv2d(conv) => Some(OpenCl::scratch(info, &conv, layout.plan.max_batch())),
         _ => None,
     });
-    convolutions.max().unwrap_or(0)
+    convolutions.max().unwrap_or(0).max(OpenCl::SCRATCH)
 }
 
 /// The `devices` command: every device there is, and which one `auto` takes.

@@ -11,9 +11,6 @@ use super::program::{Built, Name};
 use super::tiles::Tiles;
 use super::{Convolution, DeviceInfo, Error, batch_norm, convolution, network, vectors, winograd};
 
-/// `f32` of scratch memory that every backend has: enough for all operations but large convolutions.
-const SCRATCH: usize = 1 << 20;
-
 /// A [`Backend`] on an OpenCL device.
 ///
 /// Kernels are built when it is made. A call sets arguments and enqueues; it neither waits nor allocates.
@@ -68,6 +65,9 @@ macro_rules! arguments {
 pub(super) use arguments;
 
 impl OpenCl {
+    /// `f32` of scratch memory that every backend has: enough for all operations but large convolutions.
+    pub const SCRATCH: usize = 1 << 20;
+
     /// A backend on `device` with `work_len` zeros of work memory, and copies of `constant` and `samples`.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ impl OpenCl {
         let built = Built::of(device)?;
         let queue = core::create_command_queue(&built.context, device.id, None)
             .map_err(|error| Error::of(&device.name, &error))?;
-        let memory = Memory::new(&built, &queue, (work_len, segment.max(1)), constant, samples, SCRATCH)?;
+        let memory = Memory::new(&built, &queue, (work_len, segment.max(1)), constant, samples, Self::SCRATCH)?;
         Ok(Self { memory, kernels: built.kernels()?, queue, launches: 0, convolution: Convolution::default(), built })
     }
 
@@ -98,9 +98,10 @@ impl OpenCl {
         memory::segment_length(device)
     }
 
-    /// `f32` of scratch memory that the gradients of `conv` with `rows` images need on `device`.
+    /// `f32` of scratch memory that `conv` and its gradients with `rows` images need on `device`, in any form.
     pub fn scratch(device: &DeviceInfo, conv: &Conv2d, rows: usize) -> usize {
-        convolution::scratch(&Tiles::of(device), conv, rows).max(SCRATCH)
+        let (tiles, units) = (Tiles::of(device), device.compute_units as usize);
+        convolution::scratch(&tiles, conv, rows).max(winograd::scratch(&tiles, units, conv, rows))
     }
 
     /// What spans are aligned to, in `f32`.
@@ -133,9 +134,7 @@ impl OpenCl {
     /// # Errors
     /// [`Error::Memory`] when the device has no room.
     pub fn reserve_convolution(&mut self, conv: &Conv2d, rows: usize) -> Result<(), Error> {
-        let units = self.built.info.compute_units as usize;
-        let needed =
-            convolution::scratch(self.tiles(), conv, rows).max(winograd::scratch(self.tiles(), units, conv, rows));
+        let needed = Self::scratch(self.device(), conv, rows);
         self.memory.finish(&self.queue)?;
         self.memory.reserve(&self.built, needed)
     }
@@ -184,8 +183,10 @@ impl OpenCl {
 
 impl Drop for OpenCl {
     fn drop(&mut self) {
-        // Writes under way read host memory that is about to go; that the wait fails too has nobody to be told.
-        let _ = self.memory.finish(&self.queue);
+        if self.memory.finish(&self.queue).is_err() {
+            // Nobody can be told; what writes under way may still read must not go.
+            self.memory.leak();
+        }
     }
 }
 

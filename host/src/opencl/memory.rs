@@ -230,6 +230,11 @@ impl Memory {
         Ok(())
     }
 
+    /// Gives up what writes under way read: the device could not be waited for.
+    pub fn leak(&mut self) {
+        std::mem::forget(std::mem::take(&mut self.pending));
+    }
+
     fn upload<T: OclPrm>(&self, queue: &CommandQueue, memory: &Mem, values: &[T]) -> Result<(), Error> {
         if values.is_empty() {
             return Ok(());

@@ -62,8 +62,13 @@ const GPU: Tiles = Tiles {
 };
 
 impl Tiles {
-    /// The table.
+    /// The table. `SSE_SAM_OPENCL_TILES`, `cpu` or `gpu`, picks another class, for tests.
     pub fn of(device: &DeviceInfo) -> Self {
+        match std::env::var("SSE_SAM_OPENCL_TILES").as_deref() {
+            Ok("cpu") => return CPU,
+            Ok("gpu") => return GPU,
+            _ => {}
+        }
         match device.kind {
             DeviceType::Cpu => CPU,
             DeviceType::Gpu | DeviceType::Accelerator | DeviceType::Other => GPU,
