@@ -30,6 +30,8 @@ sources! {
     CONVOLUTION = "convolution.cl";
     /// Convolutions in register tiles.
     CONVOLUTION_TILE = "convolution_tile.cl";
+    /// Convolutions in Winograd's form.
+    WINOGRAD = "winograd.cl";
     /// Batch normalisation.
     BATCH_NORM = "batch_norm.cl";
     /// Rectifier.

@@ -9,7 +9,7 @@ use super::arguments::expect;
 use super::memory::{self, ALIGNMENT, At, Memory};
 use super::program::{Built, Name};
 use super::tiles::Tiles;
-use super::{DeviceInfo, Error, batch_norm, convolution, network, vectors};
+use super::{Convolution, DeviceInfo, Error, batch_norm, convolution, network, vectors, winograd};
 
 /// A [`Backend`] on an OpenCL device.
 ///
@@ -19,6 +19,7 @@ pub struct OpenCl {
     kernels: Vec<Kernel>,
     queue: CommandQueue,
     launches: u64,
+    convolution: Convolution,
     built: Arc<Built>,
 }
 
@@ -89,7 +90,7 @@ impl OpenCl {
         let queue = core::create_command_queue(&built.context, device.id, None)
             .map_err(|error| Error::of(&device.name, &error))?;
         let memory = Memory::new(&built, &queue, (work_len, segment.max(1)), constant, samples, Self::SCRATCH)?;
-        Ok(Self { memory, kernels: built.kernels()?, queue, launches: 0, built })
+        Ok(Self { memory, kernels: built.kernels()?, queue, launches: 0, convolution: Convolution::default(), built })
     }
 
     /// The most `f32` that one span can have on `device`; spans do not straddle multiples of it.
@@ -97,9 +98,10 @@ impl OpenCl {
         memory::segment_length(device)
     }
 
-    /// `f32` of scratch memory that the gradients of `conv` with `rows` images need on `device`.
+    /// `f32` of scratch memory that `conv` and its gradients with `rows` images need on `device`, in any form.
     pub fn scratch(device: &DeviceInfo, conv: &Conv2d, rows: usize) -> usize {
-        convolution::scratch(&Tiles::of(device), conv, rows)
+        let (tiles, units) = (Tiles::of(device), device.compute_units as usize);
+        convolution::scratch(&tiles, conv, rows).max(winograd::scratch(&tiles, units, conv, rows))
     }
 
     /// What spans are aligned to, in `f32`.
@@ -117,12 +119,22 @@ impl OpenCl {
         self.launches
     }
 
-    /// Makes room for the gradients of `conv` with `rows` images; to be called before training.
+    /// Chooses how 3 x 3 convolutions of stride 1 are computed from now on.
+    pub fn set_convolution(&mut self, convolution: Convolution) {
+        self.convolution = convolution;
+    }
+
+    /// Whether `conv` is computed in Winograd's form.
+    pub(super) fn in_tiles(&self, conv: &Conv2d) -> bool {
+        winograd::takes(self.tiles(), self.convolution, conv)
+    }
+
+    /// Makes room for `conv` and its gradients with `rows` images; to be called before training.
     ///
     /// # Errors
     /// [`Error::Memory`] when the device has no room.
     pub fn reserve_convolution(&mut self, conv: &Conv2d, rows: usize) -> Result<(), Error> {
-        let needed = convolution::scratch(self.tiles(), conv, rows);
+        let needed = Self::scratch(self.device(), conv, rows);
         self.memory.finish(&self.queue)?;
         self.memory.reserve(&self.built, needed)
     }
@@ -164,7 +176,7 @@ impl OpenCl {
 
     /// What launches kernels, and the memory that their arguments lie in.
     pub(super) fn split(&mut self) -> (Launch<'_>, &Memory) {
-        let Self { kernels, queue, launches, built, memory } = self;
+        let Self { kernels, queue, launches, built, memory, .. } = self;
         (Launch { kernels, queue, launches, tiles: &built.tiles, device: &built.info.name }, memory)
     }
 }

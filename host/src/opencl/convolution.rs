@@ -7,6 +7,7 @@ use super::arguments::{self, streams};
 use super::backend::{Argument, OpenCl, arguments};
 use super::program::Name;
 use super::tiles::Tiles;
+use super::winograd;
 
 /// Work-items of a weight gradient, and with one subset of filters the parts of a batch that are summed apart.
 const PARTS: usize = 32;
@@ -173,6 +174,9 @@ macro_rules! sizes {
 pub(super) fn forward(cl: &mut OpenCl, y: Span, x: Span, weight: Span, conv: &Conv2d) -> Result<(), Error> {
     let images = arguments::convolution(y.length, x.length, weight.length, conv)?;
     cl.admit(&[&[y]], &[&[x, weight]])?;
+    if cl.in_tiles(conv) {
+        return winograd::forward(cl, y, x, weight, conv, images);
+    }
     let (mut launch, memory) = cl.split();
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let (items, y, x, weight) = (y.length, memory.written(y)?, memory.read(x)?, memory.read(weight)?);
@@ -206,6 +210,9 @@ pub(super) fn backward_input(
         arguments::convolution(dy.length, dx.length, weight.length, conv)?;
     }
     cl.admit(&[dx], &[dy, &[weight]])?;
+    if cl.in_tiles(conv) {
+        return winograd::backward_input(cl, dx, dy, weight, conv, accumulate);
+    }
     let (mut launch, memory) = cl.split();
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let (groups, weight) = (launch.tiles.groups, memory.read(weight)?);
@@ -258,6 +265,9 @@ pub(super) fn backward_weight(
         arguments::convolution(dy.length, x.length, dweight.length, conv)?;
     }
     cl.admit(&[dweight], &[dy, &[x]])?;
+    if cl.in_tiles(conv) {
+        return winograd::backward_weight(cl, dweight, x, dy, conv);
+    }
     let images = x.length / conv.input.len();
     for (&dweight, &dy) in dweight.iter().zip(dy) {
         let (mut launch, memory) = cl.split();

@@ -15,6 +15,7 @@ mod network;
 mod program;
 mod tiles;
 mod vectors;
+mod winograd;
 
 pub use backend::OpenCl;
 pub use device::{DeviceInfo, DeviceType, devices, preferred, select};
@@ -22,6 +23,7 @@ pub use error::Error;
 #[doc(hidden)]
 pub use loader::{calls, fail_after, live_buffers, live_objects};
 pub use program::kernel_names;
+pub use winograd::Convolution;
 
 /// Why there is no OpenCL library, if there is none.
 pub fn library_error() -> Option<&'static str> {

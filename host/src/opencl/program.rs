@@ -96,7 +96,19 @@ kernels! {
         Conv2dBackwardWeight3x3Shallow = "conv2d_backward_weight_3x3_shallow",
         Conv2dBackwardWeight1x1 = "conv2d_backward_weight_1x1",
     }
+    WINOGRAD {
+        Conv2dForwardWinogradWeights = "conv2d_forward_winograd_weights",
+        Conv2dForwardWinograd = "conv2d_forward_winograd",
+        Conv2dBackwardWeightWinograd = "conv2d_backward_weight_winograd",
+        Conv2dBackwardWeightWinogradWindows = "conv2d_backward_weight_winograd_windows",
+        Conv2dBackwardWeightWinogradGradients = "conv2d_backward_weight_winograd_gradients",
+        Conv2dBackwardWeightWinogradWide = "conv2d_backward_weight_winograd_wide",
+        Conv2dBackwardWeightWinogradMerge = "conv2d_backward_weight_winograd_merge",
+    }
 }
+
+/// Files for devices with register tiles; the last ones, so that the others keep their numbers without them.
+const TILE_FILES: [&str; 2] = [sources::CONVOLUTION_TILE.name, sources::WINOGRAD.name];
 
 /// `CL_BUILD_PROGRAM_FAILURE`.
 const BUILD_FAILURE: i32 = -11;
@@ -127,8 +139,7 @@ impl Built {
         loader::take_failure();
         let context =
             core::create_context(None, &[device.id], None, None).map_err(|error| Error::of(&device.name, &error))?;
-        let files =
-            FILES.iter().filter(|(source, _)| tiles.groups > 0 || source.name != sources::CONVOLUTION_TILE.name);
+        let files = FILES.iter().filter(|(source, _)| tiles.groups > 0 || !TILE_FILES.contains(&source.name));
         let programs = files
             .map(|(source, names)| Ok((build(&context, device, source, &tiles.options(device.fma))?, *names)))
             .collect::<Result<_, Error>>()?;

@@ -25,6 +25,10 @@ pub(super) struct Tiles {
     pub visitors: usize,
     /// Work-items of a convolution in register tiles; 0 where there are none.
     pub groups: usize,
+    /// Tiles of 4 x 4 pixels that Winograd's form takes at once: `WINOGRAD_BLOCK`; 0 where there are none.
+    pub winograd_block: usize,
+    /// Work-items of such a convolution: the least of one, the most of a weight gradient.
+    pub winograd_groups: usize,
 }
 
 const CPU: Tiles = Tiles {
@@ -38,6 +42,8 @@ const CPU: Tiles = Tiles {
     part_rows: 64,
     visitors: 256,
     groups: 128,
+    winograd_block: 32,
+    winograd_groups: 16,
 };
 
 const GPU: Tiles = Tiles {
@@ -51,6 +57,8 @@ const GPU: Tiles = Tiles {
     part_rows: 16,
     visitors: 65536,
     groups: 0,
+    winograd_block: 0,
+    winograd_groups: 0,
 };
 
 impl Tiles {
@@ -69,8 +77,11 @@ impl Tiles {
 
     /// The compiler options that say the sizes.
     pub fn options(&self, fma: bool) -> String {
-        let Self { width, merge, .. } = self;
+        let Self { width, merge, winograd_block, .. } = self;
         let (interleaved, fma) = (u8::from(self.interleaved), u8::from(fma));
-        format!("-cl-std=CL1.2 -DWIDTH={width} -DINTERLEAVED={interleaved} -DMERGE={merge} -DFMA={fma}")
+        format!(
+            "-cl-std=CL1.2 -DWIDTH={width} -DINTERLEAVED={interleaved} -DMERGE={merge} -DFMA={fma} \
+             -DWINOGRAD_BLOCK={winograd_block}"
+        )
     }
 }

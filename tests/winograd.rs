@@ -1,0 +1,210 @@
+//! Convolutions in Winograd's form on every OpenCL device: against the reference, and beside the direct form.
+
+use sse_sam::opencl::{Convolution, DeviceInfo, Error, OpenCl, devices};
+use sse_sam_core::{Backend, Conv2d, Shape, Span};
+use sse_sam_tests::conformance::{self, Body, Machine, Memory, Refusal};
+use sse_sam_tests::random::Numbers;
+use sse_sam_tests::reference::layout::{hwio_to_oihw, nchw_to_nhwc, nhwc_to_nchw, oihw_to_hwio};
+use sse_sam_tests::reference::{conv2d as reference, relative_error, wide};
+
+/// Largest error of an operation, relative to all of its result; and relative to the direct form's error, where that
+/// is an error of long sums.
+const BOUND: f64 = 1e-5;
+const RATIO: f64 = 10.0;
+
+fn each_device(test: impl Fn(&DeviceInfo)) {
+    let found = devices().unwrap();
+    if found.is_empty() {
+        assert!(std::env::var("SSE_SAM_REQUIRE_OPENCL").as_deref() != Ok("1"), "no OpenCL device was found");
+        eprintln!("no OpenCL device was found: nothing is tested");
+    }
+    for device in &found {
+        eprintln!("on {} ({})", device.name, device.platform_name);
+        test(device);
+    }
+}
+
+/// A device with one form of convolutions.
+struct Form<'d>(&'d DeviceInfo, Convolution);
+
+impl Machine for Form<'_> {
+    type Error = Error;
+
+    fn name(&self) -> String {
+        format!("{} ({:?})", self.0.name, self.1)
+    }
+
+    fn alignment(&self) -> usize {
+        1
+    }
+
+    fn with(&self, memory: &Memory, body: Body<'_, Error>) -> Result<(), Refusal> {
+        let machine = OpenCl::new(self.0, memory.work.len(), &memory.constant, &memory.samples);
+        let mut machine = machine.map_err(|error| Refusal::Fail(error.to_string()))?;
+        machine.set_convolution(self.1);
+        let all = Span::work(0, memory.work.len());
+        machine.write(all, &memory.work).map_err(|error| Refusal::Fail(error.to_string()))?;
+        body(&mut machine);
+        Ok(())
+    }
+}
+
+#[test]
+fn every_form_agrees_with_the_definition() {
+    each_device(|device| {
+        for form in [Convolution::Direct, Convolution::Winograd, Convolution::Auto] {
+            for check in ["conv2d_forward", "conv2d_backward_input", "conv2d_backward_weight"] {
+                conformance::run_one(&Form(device, form), check).assert_clean();
+            }
+        }
+    });
+}
+
+#[test]
+fn promises_hold_in_winograds_form() {
+    each_device(|device| {
+        for claim in conformance::CLAIMS {
+            conformance::run_one(&Form(device, Convolution::Winograd), claim).assert_clean();
+        }
+    });
+}
+
+/// What the three operations give in one form: y, dx added to x, and two weight gradients added to the weights.
+fn outcome(device: &DeviceInfo, form: Convolution, conv: &Conv2d, images: usize, data: &Data) -> [Vec<f32>; 4] {
+    let lengths =
+        [images * conv.input.len(), images * conv.output.len(), conv.weights()].map(|n| n.next_multiple_of(32));
+    let mut end = 0;
+    let mut span = |length: usize| {
+        end += length.next_multiple_of(32);
+        Span::work(end - length.next_multiple_of(32), length)
+    };
+    let [x, dx] = [data.x.len(); 2].map(&mut span);
+    let [y, dy, dy_second] = [data.dy.len(); 3].map(&mut span);
+    let [weight, first, second] = [data.weight.len(); 3].map(&mut span);
+    let mut machine = OpenCl::new(device, lengths.iter().sum::<usize>() * 3, &[], &[]).unwrap();
+    machine.set_convolution(form);
+    machine.reserve_convolution(conv, images).unwrap();
+    for (span, values) in [(x, &data.x), (dx, &data.x), (dy, &data.dy), (weight, &data.weight)] {
+        machine.write(span, values).unwrap();
+    }
+    for (span, values) in [(first, &data.weight), (second, &data.weight)] {
+        machine.write(span, values).unwrap();
+    }
+    let turned: Vec<f32> = data.dy.iter().rev().copied().collect();
+    machine.write(dy_second, &turned).unwrap();
+    machine.conv2d_forward(y, x, weight, conv).unwrap();
+    machine.conv2d_backward_input(&[dx], &[dy], weight, conv, true).unwrap();
+    machine.conv2d_backward_weight(&[first, second], x, &[dy, dy_second], conv).unwrap();
+    [y, dx, first, second].map(|span| {
+        let mut values = vec![0.0; span.length];
+        machine.read(&mut values, span).unwrap();
+        values
+    })
+}
+
+struct Data {
+    x: Vec<f32>,
+    dy: Vec<f32>,
+    weight: Vec<f32>,
+}
+
+impl Data {
+    fn new(conv: &Conv2d, images: usize) -> Self {
+        let mut numbers = Numbers::named(&format!("{images} of {conv:?}"));
+        let mut list = |length| numbers.list(length);
+        Self { x: list(images * conv.input.len()), dy: list(images * conv.output.len()), weight: list(conv.weights()) }
+    }
+
+    /// What [`outcome`] should be.
+    fn expected(&self, conv: &Conv2d) -> [Vec<f64>; 4] {
+        let (channels, filters) = (conv.input.channels, conv.output.channels);
+        let turned: Vec<f32> = self.dy.iter().rev().copied().collect();
+        let x = nhwc_to_nchw(&wide(&self.x), conv.input);
+        let [dy, dy_second] = [&self.dy, &turned].map(|dy| nhwc_to_nchw(&wide(dy), conv.output));
+        let weight = hwio_to_oihw(&wide(&self.weight), 3, channels, filters);
+        let sum = |a: &[f32], b: Vec<f64>| a.iter().zip(b).map(|(a, b)| f64::from(*a) + b).collect();
+        let dweight = |dy| oihw_to_hwio(&reference::backward_weight(&x, dy, conv), 3, channels, filters);
+        [
+            nchw_to_nhwc(&reference::forward(&x, &weight, conv), conv.output),
+            sum(&self.x, nchw_to_nhwc(&reference::backward_input(&dy, &weight, conv), conv.input)),
+            sum(&self.weight, dweight(&dy)),
+            sum(&self.weight, dweight(&dy_second)),
+        ]
+    }
+}
+
+/// Compares both forms with the reference; a case is images, height, width, channels, filters.
+fn keeps_the_digits(cases: &[[usize; 5]]) {
+    each_device(|device| {
+        for case @ &[images, height, width, channels, filters] in cases {
+            let conv = Conv2d::new(Shape::new(height, width, channels), filters, 3, 1, 1).unwrap();
+            let data = Data::new(&conv, images);
+            let expected = data.expected(&conv);
+            let errors = |form| {
+                let found = outcome(device, form, &conv, images, &data);
+                [0, 1, 2, 3].map(|index| relative_error(&wide(&found[index]), &expected[index]))
+            };
+            let [direct, tiled] = [errors(Convolution::Direct), errors(Convolution::Winograd)];
+            let shown = |errors: [f64; 4]| errors.map(|error| error * 1e7);
+            eprintln!("{case:?}: {:.1?} e-7, direct {:.1?} e-7", shown(tiled), shown(direct));
+            for (direct, tiled) in direct.into_iter().zip(tiled) {
+                // Below 1e-6 an error is that of a few roundings, and the ratio says nothing.
+                assert!(
+                    tiled <= BOUND && tiled <= (RATIO * direct).max(1e-6),
+                    "{case:?}: {tiled:e}, direct {direct:e}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn winograds_form_keeps_the_digits() {
+    // Odd sizes, then the layers of ResNet-32 and ResNet-34 with few images.
+    keeps_the_digits(&[
+        [1, 1, 1, 16, 16],
+        [3, 7, 9, 16, 48],
+        [7, 5, 3, 80, 64],
+        [5, 6, 2, 48, 96],
+        [2, 13, 18, 32, 16],
+        [9, 32, 32, 16, 16],
+        [9, 16, 16, 32, 32],
+        [33, 8, 8, 64, 64],
+        [2, 32, 32, 64, 64],
+        [3, 16, 16, 128, 128],
+        [5, 8, 8, 256, 256],
+        [3, 4, 4, 512, 512],
+    ]);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn winograds_form_keeps_the_digits_of_whole_batches() {
+    keeps_the_digits(&[
+        [128, 32, 32, 16, 16],
+        [128, 16, 16, 32, 32],
+        [128, 8, 8, 64, 64],
+        [64, 32, 32, 64, 64],
+        [64, 16, 16, 128, 128],
+        [64, 8, 8, 256, 256],
+        [64, 4, 4, 512, 512],
+    ]);
+}
+
+#[test]
+fn winograds_form_gives_the_same_bits_every_time() {
+    each_device(|device| {
+        for [images, side, channels] in [[37, 16, 32], [9, 4, 128]] {
+            let conv = Conv2d::new(Shape::new(side, side, channels), channels, 3, 1, 1).unwrap();
+            let data = Data::new(&conv, images);
+            let bits = || {
+                outcome(device, Convolution::Winograd, &conv, images, &data)
+                    .map(|list| list.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+            };
+            let first = bits();
+            for _ in 0..3 {
+                assert!(bits() == first, "{images} images, {channels} channels");
+            }
+        }
+    });
+}
