@@ -271,9 +271,10 @@ conv2d_forward_winograd(SIZES, const uint groups, const uint splits, const uint 
   for (uint unit = (uint)((ulong)units * group / groups); unit < last; unit++) {
     const uint first = unit / splits * BLOCK, count = min((uint)BLOCK, tiles - first);
     transform_windows(v, SLICE, CELL, 16, x + x_at, zeros, first, count, height, width, channels);
-    const Share mine = share(filters / 16, unit % splits, splits);
-    for (uint k = 0; k < mine.count; k++) {
-      const uint block = mine.first + k * mine.step;
+    uint from, blocks, apart;
+    share(filters / 16, unit % splits, splits, &from, &blocks, &apart);
+    for (uint k = 0; k < blocks; k++) {
+      const uint block = from + k * apart;
       for (uint f = 0; f < FREQUENCIES; f++)
         for (uint t = 0; t < count; t += ROWS)
           multiply(m + f * step + t * 16, v + f * 16 + t * CELL,

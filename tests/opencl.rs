@@ -568,18 +568,11 @@ fn smallest_shapes() {
             machine.ascend(b, a, 0.7)?;
             machine.sgd(a, b, &outcome, c, &sgd)
         });
-        for [channels, filters, kernel, stride, side] in [
-            [17, 18, 3, 1, 5],
-            [2, 3, 3, 2, 5],
-            [3, 17, 1, 2, 4],
-            [2, 2, 2, 1, 3],
-            [1, 1, 3, 1, 9],
-            [1, 1, 3, 1, 17],
-            [1, 2, 3, 2, 18],
-            [1, 1, 3, 2, 34],
-            [1, 1, 1, 2, 18],
-            [1, 1, 1, 2, 34],
-        ] {
+        // Outputs of 16, 8 and 4 pixels a side take wide, middle and narrow tiles.
+        let tiles = [(3, 1, [16, 8, 4]), (3, 2, [32, 16, 8]), (1, 2, [32, 16, 8])];
+        let tiles = tiles.iter().flat_map(|(kernel, stride, sides)| sides.map(|side| [1, 2, *kernel, *stride, side]));
+        let others = [[17, 18, 3, 1, 5], [2, 3, 3, 2, 5], [3, 17, 1, 2, 4], [2, 2, 2, 1, 3]];
+        for [channels, filters, kernel, stride, side] in tiles.chain(others) {
             let conv = Conv2d::new(Shape::new(side, side, channels), filters, kernel, stride, kernel / 2).unwrap();
             let mut layout = Layout::new(1);
             let (x, dx) = (layout.random(2 * conv.input.len()), layout.random(2 * conv.input.len()));
@@ -592,7 +585,29 @@ fn smallest_shapes() {
             });
         }
         small_layers(device);
+        small_winograd(device).unwrap();
+        let machine = OpenCl::new(device, 1, &[], &[]).unwrap();
+        assert_eq!(machine.kernels_never_launched(), Vec::<&str>::new());
     });
+}
+
+/// Winograd's form of few channels and of many; `tests/winograd.rs` compares its numbers.
+fn small_winograd(device: &DeviceInfo) -> Result<(), Error> {
+    for channels in [16, 80] {
+        let conv = Conv2d::new(Shape::new(4, 4, channels), channels, 3, 1, 1)?;
+        let mut layout = Layout::new(1);
+        let [x, y, dx, dy] = [conv.input.len(); 4].map(|length| layout.random(length));
+        let [weight, dweight] = [conv.weights(); 2].map(|length| layout.random(length));
+        let mut machine = OpenCl::new(device, layout.work.len(), &[], &[])?;
+        machine.set_convolution(Convolution::Winograd);
+        machine.reserve_convolution(&conv, 1)?;
+        machine.write(Span::work(0, layout.work.len()), &layout.work)?;
+        machine.conv2d_forward(y, x, weight, &conv)?;
+        machine.conv2d_backward_input(&[dx], &[dy], weight, &conv, false)?;
+        machine.conv2d_backward_weight(&[dweight], x, &[dy], &conv)?;
+        machine.finish()?;
+    }
+    Ok(())
 }
 
 /// Batch normalisation, linear layers, shortcut, pooling, loss and gather on few numbers.

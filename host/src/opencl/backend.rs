@@ -1,13 +1,14 @@
 //! The backend: one device, one queue, its kernels and memories.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use ocl::core::{self, ArgVal, CommandQueue, Event, Kernel};
 use sse_sam_core::{Backend, Batch, Conv2d, Outcome, Samples, Sgd, Shape, Span, Terms};
 
 use super::arguments::expect;
 use super::memory::{self, ALIGNMENT, At, Memory};
-use super::program::{Built, Name};
+use super::program::{Built, KERNELS, Name, kernel_names};
 use super::tiles::Tiles;
 use super::{Convolution, DeviceInfo, Error, batch_norm, convolution, network, vectors, winograd};
 
@@ -22,6 +23,9 @@ pub struct OpenCl {
     convolution: Convolution,
     built: Arc<Built>,
 }
+
+/// Which kernels this process has launched: a test asks whether it left one out.
+static LAUNCHED: [AtomicBool; KERNELS] = [const { AtomicBool::new(false) }; KERNELS];
 
 /// One argument of a kernel; memory is two, the buffer and the offset of its first element.
 #[derive(Clone, Copy)]
@@ -129,6 +133,13 @@ impl OpenCl {
         winograd::takes(self.tiles(), self.convolution, conv)
     }
 
+    /// Kernels of this device that no backend of the process has launched yet.
+    #[doc(hidden)]
+    pub fn kernels_never_launched(&self) -> Vec<&'static str> {
+        let names = kernel_names().take(self.kernels.len()).zip(&LAUNCHED);
+        names.filter(|(_, launched)| !launched.load(Relaxed)).map(|(name, _)| name).collect()
+    }
+
     /// Makes room for `conv` and its gradients with `rows` images; to be called before training.
     ///
     /// # Errors
@@ -234,6 +245,7 @@ impl Launch<'_> {
         };
         result.map_err(|error| Error::of(self.device, &error))?;
         *self.launches += 1;
+        LAUNCHED[name as usize].store(true, Relaxed);
         Ok(())
     }
 

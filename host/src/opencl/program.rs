@@ -18,6 +18,9 @@ macro_rules! kernels {
             $($($kernel,)*)*
         }
 
+        /// How many kernels there are.
+        pub(super) const KERNELS: usize = [$($($name,)*)*].len();
+
         /// Files and the kernels in them, in the order of [`Name`].
         const FILES: &[(Source, &[&str])] = &[$((sources::$source, &[$($name,)*]),)*];
     };
