@@ -163,7 +163,7 @@ impl Backend for Cpu<'_> {
         }
         let (rows, _) = rows.as_chunks();
         let normalization = normalization.read();
-        let outputs = images.chunks_exact_mut(size.max(1)).zip(labels).zip(head).zip(tail);
+        let outputs = ops::rows_mut(images, size).zip(labels).zip(head).zip(tail);
         for ((((image, label), head), tail), row) in outputs.zip(rows) {
             let row = Row::decode(row);
             let index = row.index as usize;
@@ -382,7 +382,7 @@ impl Backend for Cpu<'_> {
             expect("labels", rows, labels.len())?;
             expect("weights", rows, weights.len())?;
             expect("losses", 1, loss.len())?;
-            let outputs = dlogits.chunks_exact_mut(classes.max(1)).zip(logits.chunks_exact(classes.max(1)));
+            let outputs = ops::rows_mut(dlogits, classes).zip(ops::rows(logits, classes));
             let mut total = 0.0;
             for (((dlogits, logits), label), weight) in outputs.zip(labels).zip(weights) {
                 total += ops::cross_entropy(dlogits, logits, class(*label, classes)?, &tables, *weight)?;

@@ -2,7 +2,7 @@
 
 use super::activation::rectified;
 use super::reduce::{CHANNELS, lanes, sum};
-use super::{expect, put, whole_rows};
+use super::{expect, put, rows, rows_mut, whole_rows};
 use crate::error::Error;
 
 /// Added to variances.
@@ -126,7 +126,7 @@ fn normalize(
     for at in (0..weight.len()).step_by(CHANNELS) {
         let scale = combine(lanes(weight, at), lanes(spreads, at), |weight, spread| weight * factor(spread));
         let (mean, bias) = (lanes(means, at), lanes(bias, at));
-        for (row, (y, x)) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)).enumerate() {
+        for (row, (y, x)) in rows_mut(y, channels).zip(rows(x, channels)).enumerate() {
             let centred = combine(lanes(x, at), mean, |x, mean| x - mean);
             let mut result = combine(combine(centred, scale, |x, scale| x * scale), bias, |x, bias| x + bias);
             if let Some(residual) = residual {
@@ -216,7 +216,7 @@ pub fn batch_norm_backward(
         let at = block * CHANNELS;
         let (mean, factor) = (lanes(means, at), lanes(factors, at));
         let xhat = |x: &[f32]| combine(combine(lanes(x, at), mean, |x, mean| x - mean), factor, |x, factor| x * factor);
-        let pixels = dy.chunks_exact(channels).zip(x.chunks_exact(channels));
+        let pixels = rows(dy, channels).zip(rows(x, channels));
         let [dy_sum, dy_xhat_sum] = sum(pixels.map(|(dy, x)| {
             let dy = lanes(dy, at);
             [dy, combine(dy, xhat(x), |dy, xhat| dy * xhat)]
@@ -225,8 +225,7 @@ pub fn batch_norm_backward(
         dweight.iter_mut().zip(dy_xhat_sum).for_each(|(dweight, sum)| *dweight += sum as f32);
         let [dy_mean, slope] = [dy_sum, dy_xhat_sum].map(|sums| sums.map(|sum| (sum / values as f64) as f32));
         let scale = combine(lanes(weight, at), factor, |weight, factor| weight * factor);
-        for ((dx, dy), x) in dx.chunks_exact_mut(channels).zip(dy.chunks_exact(channels)).zip(x.chunks_exact(channels))
-        {
+        for ((dx, dy), x) in rows_mut(dx, channels).zip(rows(dy, channels)).zip(rows(x, channels)) {
             let centred = combine(lanes(dy, at), dy_mean, |dy, mean| dy - mean);
             let straight = combine(centred, combine(xhat(x), slope, |xhat, slope| xhat * slope), |dy, fit| dy - fit);
             store(dx, at, combine(straight, scale, |dy, scale| dy * scale), accumulate);

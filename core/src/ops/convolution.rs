@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::tile::{PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, outer, width};
-use super::{expect, part, whole_rows};
+use super::{expect, part, rows, rows_mut, whole_rows};
 use crate::backend::Conv2d;
 use crate::error::Error;
 
@@ -56,7 +56,7 @@ pub fn conv2d_forward(y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d) -
 
 /// [`conv2d_forward`] with checked lengths and an optional bias.
 pub(super) fn forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: Option<&[f32]>, conv: &Conv2d) {
-    let images = y.chunks_exact_mut(conv.output.len().max(1)).zip(x.chunks_exact(conv.input.len().max(1)));
+    let images = rows_mut(y, conv.output.len()).zip(rows(x, conv.input.len()));
     for (y, x) in images {
         let mut at = 0;
         while at < conv.output.channels {
@@ -219,7 +219,7 @@ fn spread<const C: usize>(
     let columns = positions(b, input.width, output.width, conv);
     let (step, first) = (stride * input.channels, columns.start * stride + b);
     let skipped = first.saturating_sub(padding) * input.channels + at;
-    for (dx, dy) in dx.chunks_exact_mut(input.len().max(1)).zip(dy.chunks_exact(output.len().max(1))) {
+    for (dx, dy) in rows_mut(dx, input.len()).zip(rows(dy, output.len())) {
         for i in positions(a, input.height, output.height, conv) {
             let Some(dx) = dx.chunks_exact_mut(pitch.max(1)).nth(i * stride + a - padding) else { break };
             let dy = part(dy, i * dy_pitch, columns.end * output.channels);
@@ -271,12 +271,12 @@ pub fn conv2d_backward_weight(dweight: &mut [f32], x: &[f32], dy: &[f32], conv: 
 /// [`conv2d_backward_weight`] with checked lengths.
 pub(super) fn backward_weight(dweight: &mut [f32], x: &[f32], dy: &[f32], conv: &Conv2d) {
     // About 32 pixels are summed in registers before they meet memory: few enough to stay in the first cache.
-    let rows = (32 / conv.output.width.max(1)).max(1);
-    for (x, dy) in x.chunks_exact(conv.input.len().max(1)).zip(dy.chunks_exact(conv.output.len().max(1))) {
+    let height = (32 / conv.output.width.max(1)).max(1);
+    for (x, dy) in rows(x, conv.input.len()).zip(rows(dy, conv.output.len())) {
         let mut first = 0;
         while first < conv.output.height {
-            band(dweight, x, dy, conv, first..conv.output.height.min(first + rows));
-            first += rows;
+            band(dweight, x, dy, conv, first..conv.output.height.min(first + height));
+            first += height;
         }
     }
 }

@@ -55,5 +55,29 @@ fn part(values: &[f32], at: usize, length: usize) -> &[f32] {
     values.get(at..at.wrapping_add(length)).unwrap_or_default()
 }
 
+/// Whole rows of `length` elements; none when it is zero.
+///
+/// Divides by nothing, unlike two `chunks_exact` in a `zip`, whose panic stays when one is optimised for size.
+#[inline(always)]
+pub(crate) fn rows<T>(values: &[T], length: usize) -> impl Iterator<Item = &[T]> {
+    let mut rest = values;
+    core::iter::from_fn(move || {
+        let (row, after) = rest.split_at_checked(length).filter(|_| length > 0)?;
+        rest = after;
+        Some(row)
+    })
+}
+
+/// As [`rows`], to be written.
+#[inline(always)]
+pub(crate) fn rows_mut<T>(values: &mut [T], length: usize) -> impl Iterator<Item = &mut [T]> {
+    let mut rest = values;
+    core::iter::from_fn(move || {
+        let (row, after) = core::mem::take(&mut rest).split_at_mut_checked(length).filter(|_| length > 0)?;
+        rest = after;
+        Some(row)
+    })
+}
+
 #[cfg(test)]
 mod testing;

@@ -1,7 +1,7 @@
 //! Global average pooling.
 
 use super::reduce::for_each_sum;
-use super::{expect, put, whole_rows};
+use super::{expect, put, rows, rows_mut, whole_rows};
 use crate::backend::Shape;
 use crate::error::Error;
 
@@ -22,7 +22,7 @@ fn check(y: usize, x: usize, input: Shape) -> Result<f32, Error> {
 /// [`Error::Length`] when a slice does not fit `input`.
 pub fn global_average_pool_forward(y: &mut [f32], x: &[f32], input: Shape) -> Result<(), Error> {
     let pixels = check(y.len(), x.len(), input)?;
-    for (y, x) in y.chunks_exact_mut(input.channels.max(1)).zip(x.chunks_exact(input.len().max(1))) {
+    for (y, x) in rows_mut(y, input.channels).zip(rows(x, input.len())) {
         for_each_sum(y, x, |y, sum| *y = sum as f32 / pixels);
     }
     Ok(())
@@ -35,9 +35,8 @@ pub fn global_average_pool_forward(y: &mut [f32], x: &[f32], input: Shape) -> Re
 /// As [`global_average_pool_forward`].
 pub fn global_average_pool_backward(dx: &mut [f32], dy: &[f32], input: Shape, accumulate: bool) -> Result<(), Error> {
     let pixels = check(dy.len(), dx.len(), input)?;
-    let channels = input.channels.max(1);
-    for (dx, dy) in dx.chunks_exact_mut(input.len().max(1)).zip(dy.chunks_exact(channels)) {
-        for dx in dx.chunks_exact_mut(channels) {
+    for (dx, dy) in rows_mut(dx, input.len()).zip(rows(dy, input.channels)) {
+        for dx in rows_mut(dx, input.channels) {
             dx.iter_mut().zip(dy).for_each(|(dx, dy)| put(dx, *dy / pixels, accumulate));
         }
     }

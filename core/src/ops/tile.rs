@@ -2,6 +2,8 @@
 //!
 //! The tile's width changes with the architecture, the order in which one sum is added up does not.
 
+use super::rows;
+
 /// Pixels (or samples) of a tile.
 pub(super) const PIXELS: usize = 4;
 
@@ -113,11 +115,13 @@ pub(super) fn outer<const R: usize, const C: usize>(
     at: usize,
 ) {
     let mut local = *sums;
-    for (x, dy) in x.chunks(step.max(1)).zip(dy.chunks_exact(pitch.max(1))) {
-        let (Some(x), Some(dy)) = (x.first_chunk::<R>(), columns(dy, at)) else { break };
+    let mut rest = x;
+    for dy in rows(dy, pitch) {
+        let (Some(x), Some(dy)) = (rest.first_chunk::<R>(), columns(dy, at)) else { break };
         for (sum, x) in local.iter_mut().zip(x) {
             add_scaled(sum, *x, dy);
         }
+        rest = rest.get(step..).unwrap_or_default();
     }
     *sums = local;
 }
