@@ -38,6 +38,7 @@ struct Layout {
 }
 
 impl Layout {
+    #[inline(never)]
     fn new<const N: usize>(plan: &Plan<N>, recipe: &Recipe, arena: &mut Arena) -> Result<Self, Error> {
         let vectors = Vectors::new(arena, plan.parameters(), recipe.method.points(recipe.epochs)?)?;
         let rows = arena.allocate(recipe.batch.saturating_mul(Row::WORDS))?;
@@ -79,6 +80,7 @@ pub fn train<const N: usize>(
     run(machine, &mut cpu, &mut network, recipe, &layout, samples)
 }
 
+#[inline(never)]
 fn write_tables(cpu: &mut Cpu, [scale, shift, margin]: [Span; 3], loss: &Loss) -> Result<(), Error> {
     for class in 0..CLASSES {
         let terms = loss.terms(&digits::COUNTS, class)?;
@@ -89,6 +91,7 @@ fn write_tables(cpu: &mut Cpu, [scale, shift, margin]: [Span; 3], loss: &Loss) -
     Ok(())
 }
 
+#[inline(never)]
 fn run<const N: usize>(
     machine: &mut impl Machine,
     cpu: &mut Cpu,
@@ -174,6 +177,7 @@ fn correct<const N: usize>(
     Ok(correct)
 }
 
+#[inline(never)]
 /// The hash of all parameters.
 pub fn hash(cpu: &mut Cpu, params: Span) -> Result<Hash, Error> {
     let [params] = cpu.slices_mut([params])?;
