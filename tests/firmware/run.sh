@@ -1,7 +1,7 @@
 #!/bin/sh
 # Trains on emulated chips and on this machine, compares every bit, and measures the label. See README.md.
 #
-#   run.sh [PROFILE...]     release (for size, the default) or fast
+#   run.sh [PROFILE...]     release (for size, the default) or fast; FIRMWARE_CORE=source passes over rustup
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -17,7 +17,7 @@ fail() {
 
 # Which core library a target gets: rustup's, or one built from a distribution's source.
 core_of() {
-    if rustup target list --installed 2>/dev/null | grep -qx "$1"; then
+    if [ "${FIRMWARE_CORE:-rustup}" = rustup ] && rustup target list --installed 2>/dev/null | grep -qx "$1"; then
         echo rustup
     elif [ -x /usr/bin/rustc ] && [ -d "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library" ]; then
         echo source

@@ -17,9 +17,6 @@ use core::cell::UnsafeCell;
 use sse_sam_core::Error;
 use sse_sam_trials::{Label, Machine, digits};
 
-/// A trial: prints to a machine, works in lent memory, reads samples.
-pub type Trial = fn(&mut Chip, &mut [f32], &[u8]) -> Result<(), Error>;
-
 /// The digits, in a section of their own: data is not code.
 #[unsafe(link_section = ".samples")]
 static SAMPLES: [u8; digits::BYTES.len()] = *digits::BYTES;
@@ -31,8 +28,8 @@ pub struct Memory<const N: usize>(UnsafeCell<[f32; N]>);
 unsafe impl<const N: usize> Sync for Memory<N> {}
 
 impl<const N: usize> Memory<N> {
-    /// Zeros.
-    pub const fn new() -> Self {
+    /// Nothing but zeros.
+    pub const fn zeros() -> Self {
         Self(UnsafeCell::new([0.0; N]))
     }
 }
@@ -59,7 +56,7 @@ pub fn run<const N: usize>(
 #[macro_export]
 macro_rules! program {
     ($trial:path, $work:expr) => {
-        static MEMORY: $crate::Memory<{ $work }> = $crate::Memory::new();
+        static MEMORY: $crate::Memory<{ $work }> = $crate::Memory::zeros();
 
         /// Where start-up leads.
         #[unsafe(no_mangle)]
@@ -140,7 +137,9 @@ fn stack_used() -> u32 {
 /// Stops the emulator.
 fn exit(success: bool) -> ! {
     arch::semihosting(EXIT, if success { APPLICATION_EXIT } else { RUN_TIME_ERROR });
-    loop {}
+    loop {
+        core::hint::spin_loop();
+    }
 }
 
 /// Where every exception leads.

@@ -5,10 +5,8 @@ use std::process::ExitCode;
 
 use sse_sam_trials::{Label, MLP_WORK, Machine, RESIDUAL_WORK, SLICES_WORK, digits};
 
-/// Prints to standard output; `figures` also prints what a trial notes.
-struct Desk {
-    figures: bool,
-}
+/// Prints to standard output; has no figures for a label.
+struct Desk;
 
 impl Machine for Desk {
     fn text(&mut self, text: &str) {
@@ -19,16 +17,12 @@ impl Machine for Desk {
         0
     }
 
-    fn note(&mut self, label: Label, value: u64) {
-        if self.figures {
-            eprintln!("{label:?} {value}");
-        }
-    }
+    fn note(&mut self, _: Label, _: u64) {}
 }
 
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
-    let (desk, samples) = (&mut Desk { figures: std::env::args().len() > 2 }, digits::BYTES);
+    let (desk, samples) = (&mut Desk, digits::BYTES);
     let result = match &*name {
         "perceptron" => sse_sam_trials::perceptron(desk, &mut [0.0; MLP_WORK], samples),
         "slices" => sse_sam_trials::slices(desk, &mut [0.0; SLICES_WORK], samples),

@@ -66,18 +66,27 @@ pub fn train<const N: usize>(
     samples: &[u8],
 ) -> Result<(), Error> {
     let mut arena = Arena::new(1);
-    let streams = if recipe.method.splits() { 2 } else { 1 };
-    let plan = Plan::new(graph, recipe.batch, streams, &mut arena)?;
-    let layout = Layout::new(&plan, recipe, &mut arena)?;
+    // Borrowed where they lie: moved out of the result, each would take its place on the stack twice.
+    let plan = &announce(graph, recipe, &mut arena);
+    let plan = plan.as_ref().map_err(|error| *error)?;
+    let layout = &Layout::new(plan, recipe, &mut arena);
+    let layout = layout.as_ref().map_err(|error| *error)?;
     machine.note(Label::Arena, 4 * arena.len() as u64);
     let mut cpu = Cpu::new(work, &[], samples);
-    let mut network = Network::new(graph, &plan, recipe.loss.focal(), layout.losses);
+    let mut network = Network::new(graph, plan, recipe.loss.focal(), layout.losses);
     let mut counter = 0;
     cpu.fill(Span::work(0, arena.len()), 0.0)?;
     network.initialize(&mut cpu, layout.vectors.params, |_| digits::draw(&mut counter))?;
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
     write_tables(&mut cpu, plan.terms, &recipe.loss)?;
-    run(machine, &mut cpu, &mut network, recipe, &layout, samples)
+    run(machine, &mut cpu, &mut network, recipe, layout, samples)
+}
+
+/// The network's plan; a function of its own, so that what planning takes of the stack is free again in training.
+#[inline(never)]
+fn announce<const N: usize>(graph: &Graph<N>, recipe: &Recipe, arena: &mut Arena) -> Result<Plan<N>, Error> {
+    let streams = if recipe.method.splits() { 2 } else { 1 };
+    Plan::new(graph, recipe.batch, streams, arena)
 }
 
 #[inline(never)]
@@ -177,8 +186,8 @@ fn correct<const N: usize>(
     Ok(correct)
 }
 
-#[inline(never)]
 /// The hash of all parameters.
+#[inline(never)]
 pub fn hash(cpu: &mut Cpu, params: Span) -> Result<Hash, Error> {
     let [params] = cpu.slices_mut([params])?;
     let mut hash = Hash::new();
