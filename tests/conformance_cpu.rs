@@ -1,7 +1,7 @@
 //! The CPU backend agrees with the reference; and no method or kernel is without a conformance test.
 
-use sse_sam_core::{Cpu, Error};
-use sse_sam_tests::conformance::{Body, METHODS, Machine, Memory, Refusal};
+use sse_sam_core::{Backend, Batch, Cpu, Error, Row, Samples, Shape, Span, Terms};
+use sse_sam_tests::conformance::{self, Body, METHODS, Machine, Memory, Refusal};
 use sse_sam_tests::inventory;
 
 struct Processor;
@@ -26,6 +26,69 @@ impl Machine for Processor {
 
 sse_sam_tests::conformance_tests!(Processor);
 
+/// What one call on little memory returns, with ones in work memory and two samples of one byte.
+fn outcome(call: impl Fn(&mut Cpu<'_>) -> Result<(), Error>) -> Result<(), Error> {
+    call(&mut Cpu::new(&mut [1.0; 64], &[], &[10, 20, 0, 1]))
+}
+
+#[test]
+fn the_cpu_names_a_label_that_is_not_a_class() {
+    let one = |offset| Span::work(offset, 1);
+    let terms = Terms { scale: Span::work(20, 3), shift: Span::work(30, 3), margin: Span::work(40, 3), focal: 0.0 };
+    for label in [3.0, -1.0, f32::NAN, f32::INFINITY] {
+        let result = outcome(|cpu| {
+            cpu.fill(one(10), label)?;
+            cpu.cross_entropy(&[Span::work(0, 3)], &[one(5)], Span::work(50, 3), one(10), &[one(11)], &terms)
+        });
+        assert!(matches!(result, Err(Error::Label { classes: 3, .. })), "label {label}: {result:?}");
+    }
+}
+
+#[test]
+fn the_cpu_names_a_sample_that_does_not_exist() {
+    let one = |offset| Span::work(offset, 1);
+    let batch = Batch { images: one(0), labels: one(1), weights: [one(2), one(3)] };
+    let (image, normalization) = (Shape::new(1, 1, 1), Span::work(4, 2));
+    let samples = Samples { images: Span::samples(0, 2), labels: Span::samples(2, 2), image, normalization };
+    for (index, expected) in [(1, Ok(())), (2, Err(Error::Sample { index: 2, samples: 2 }))] {
+        let row = Row { index, top: 0, left: 0, flip: false, weights: [1.0, 0.0] };
+        let rows = Span::work(8, Row::WORDS);
+        let result = outcome(|cpu| {
+            cpu.write(rows, &row.encode())?;
+            cpu.gather(&batch, rows, &samples)
+        });
+        assert_eq!(result, expected);
+    }
+}
+
+/// A machine on which nothing can be made.
+struct Absent(Refusal);
+
+impl Machine for Absent {
+    type Error = Error;
+
+    fn name(&self) -> String {
+        "a machine that is not there".to_owned()
+    }
+
+    fn alignment(&self) -> usize {
+        32
+    }
+
+    fn with(&self, _: &Memory, _: Body<'_, Error>) -> Result<(), Refusal> {
+        Err(self.0.clone())
+    }
+}
+
+#[test]
+fn a_machine_that_is_absent_is_skipped_and_one_that_is_broken_fails() {
+    let absent = conformance::run(&Absent(Refusal::Skip("no device".to_owned())));
+    assert_eq!((absent.cases, absent.skipped.as_slice()), (0, ["no device".to_owned()].as_slice()));
+    absent.assert_clean();
+    let broken = conformance::run_one(&Absent(Refusal::Fail("no memory".to_owned())), "fill");
+    assert!(broken.cases > 0 && broken.failures.len() == broken.cases, "{broken:?}");
+}
+
 #[test]
 fn every_backend_method_has_a_conformance_test() {
     let mut methods = inventory::backend_methods();
@@ -33,15 +96,4 @@ fn every_backend_method_has_a_conformance_test() {
     methods.sort_unstable();
     tested.sort_unstable();
     assert_eq!(methods, tested);
-}
-
-#[test]
-fn every_kernel_is_named_after_a_backend_method() {
-    let methods = inventory::backend_methods();
-    for (file, kernel) in inventory::kernels() {
-        let named = methods.iter().any(|method| {
-            kernel.strip_prefix(method.as_str()).is_some_and(|stage| stage.is_empty() || stage.starts_with('_'))
-        });
-        assert!(named, "{file}: no Backend method is called like the kernel {kernel}");
-    }
 }

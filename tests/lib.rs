@@ -3,4 +3,5 @@
 pub mod conformance;
 pub mod inventory;
 pub mod random;
+pub mod recorder;
 pub mod reference;

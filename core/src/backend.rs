@@ -56,7 +56,7 @@ impl Span {
     /// [`Error::Bounds`] when they do not lie inside this span.
     pub fn part(self, offset: usize, length: usize) -> Result<Self, Error> {
         match offset.checked_add(length) {
-            Some(end) if end <= self.length => Ok(Self { offset: self.offset + offset, length, ..self }),
+            Some(end) if end <= self.length => Ok(Self { offset: self.offset.saturating_add(offset), length, ..self }),
             _ => Err(Error::Bounds { space: self.space, offset, length, available: self.length }),
         }
     }
@@ -113,7 +113,10 @@ impl Conv2d {
     /// [`Error::Image`] when a size is zero or the kernel does not fit into the padded input.
     pub fn new(input: Shape, filters: usize, kernel: usize, stride: usize, padding: usize) -> Result<Self, Error> {
         let refused = Error::Image { what: "a convolution", found: (input.height, input.width, input.channels) };
-        let side = |size: usize| (size + 2 * padding).checked_sub(kernel)?.checked_div(stride).map(|steps| steps + 1);
+        let side = |size: usize| {
+            let padded = size.checked_add(padding.checked_mul(2)?)?;
+            padded.checked_sub(kernel)?.checked_div(stride)?.checked_add(1)
+        };
         let (Some(height), Some(width)) = (side(input.height), side(input.width)) else { return Err(refused) };
         if input.is_empty() || filters == 0 || kernel == 0 {
             return Err(refused);
@@ -121,9 +124,9 @@ impl Conv2d {
         Ok(Self { input, output: Shape::new(height, width, filters), kernel, stride, padding })
     }
 
-    /// Number of weights, `kernel * kernel * in * out`.
+    /// Number of weights, `kernel * kernel * in * out`, saturating.
     pub const fn weights(&self) -> usize {
-        self.kernel * self.kernel * self.input.channels * self.output.channels
+        self.kernel.saturating_mul(self.kernel).saturating_mul(self.input.channels).saturating_mul(self.output.channels)
     }
 }
 
@@ -233,7 +236,10 @@ pub struct Outcome {
 /// Lengths carry the batch: an operation infers it from the spans it is given. Written spans come first. Where a
 /// method takes a list of output gradients it takes one or two (head and tail at the same forward pass), so that
 /// activations are read once for both; `dx[i]` and `dw[i]` belong to `dy[i]`. Weight gradients always add to what is
-/// there; input gradients add when `accumulate` is set and overwrite otherwise. No method but [`Backend::read`] waits.
+/// there; input gradients add when `accumulate` is set and overwrite otherwise. The spans of one call, over all streams,
+/// are disjoint; a backend may refuse others. Lengths are checked before anything is written; a label or sample index
+/// out of range may be noticed after earlier rows were written, or show as a loss that is not finite. No method but
+/// [`Backend::read`] waits.
 pub trait Backend {
     /// What can go wrong.
     type Error: From<Error>;

@@ -96,14 +96,27 @@ impl<'a> Cpu<'a> {
     }
 }
 
+fn overlap(a: Span, b: Span) -> bool {
+    let end = |span: Span| span.offset.saturating_add(span.length);
+    a.space == b.space && a.length > 0 && b.length > 0 && a.offset < end(b) && b.offset < end(a)
+}
+
 /// Calls `each` with the spans of one output gradient after the other.
 fn for_streams<const N: usize>(
     streams: [&[Span]; N],
     mut each: impl FnMut([Span; N]) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let count = streams.first().map_or(0, |first| first.len());
-    for spans in streams {
+    for (index, spans) in streams.iter().enumerate() {
         expect("each list of streams", count, spans.len())?;
+        let own = spans.first().map_or(0, |span| span.length);
+        for (stream, span) in spans.iter().enumerate() {
+            expect("a stream", own, span.length)?;
+            let later = streams.iter().skip(index + 1).flat_map(|list| list.iter());
+            if spans.iter().skip(stream + 1).chain(later).any(|other| overlap(*span, *other)) {
+                return Err(Error::Overlap);
+            }
+        }
     }
     for stream in 0..count {
         each(streams.map(|spans| spans.get(stream).copied().unwrap_or(ABSENT)))?;
@@ -163,12 +176,12 @@ impl Backend for Cpu<'_> {
         }
         let (rows, _) = rows.as_chunks();
         let normalization = normalization.read();
+        let picture = |index: usize| pictures.get(index.checked_mul(size)?..)?.get(..size);
         let outputs = ops::rows_mut(images, size).zip(labels).zip(head).zip(tail);
         for ((((image, label), head), tail), row) in outputs.zip(rows) {
             let row = Row::decode(row);
             let index = row.index as usize;
-            let (Some(picture), Some(class)) = (pictures.chunks_exact(size.max(1)).nth(index), classes.get(index))
-            else {
+            let (Some(picture), Some(class)) = (picture(index), classes.get(index)) else {
                 return Err(Error::Sample { index, samples: classes.len() });
             };
             ops::gather(image, picture, samples.image, &row, normalization)?;

@@ -40,7 +40,7 @@ pub enum Error {
         /// Elements lent.
         available: usize,
     },
-    /// Two arguments of one operation share memory although one of them is written.
+    /// Two arguments of one operation share memory.
     Overlap,
     /// A span lies in a space that the operation cannot use.
     Space {

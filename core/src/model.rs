@@ -49,11 +49,14 @@ const CIFAR: [(&str, u8); 5] = [("resnet8", 1), ("resnet20", 3), ("resnet32", 5)
 impl FromStr for Model {
     type Err = Error;
 
+    // Closures as patterns: the search for a `char` has a panic path.
+    #[allow(clippy::manual_pattern_char_comparison)]
     fn from_str(text: &str) -> Result<Self, Error> {
-        let (name, size) = text.split_once(':').map_or((text, None), |(name, size)| (name, Some(size)));
+        let (name, size) =
+            text.split_once(|letter| letter == ':').map_or((text, None), |(name, size)| (name, Some(size)));
         if name == "mlp" {
             let mut widths = Vec::new();
-            for width in size.ok_or(Error::Model)?.split('-') {
+            for width in size.ok_or(Error::Model)?.split(|letter| letter == '-') {
                 widths.push(number(width)?).map_err(|_| Error::Capacity { what: "widths", capacity: MAX_WIDTHS })?;
             }
             return if widths.len() > 1 { Ok(Self::Mlp(widths)) } else { Err(Error::Model) };

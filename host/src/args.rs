@@ -19,9 +19,12 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train a network and report overall, balanced, many-, medium- and few-shot accuracy.
+    #[command(allow_negative_numbers = true, args_override_self = true)]
     Train(Box<TrainArgs>),
     /// Evaluate trained weights on their test set.
     Eval(EvalArgs),
+    /// List the devices that --device can name
+    Devices,
     /// Replay reference trajectories and compare every update: does this machine compute right?
     Verify(VerifyArgs),
 }
@@ -202,12 +205,23 @@ pub struct TrainArgs {
     /// Report test accuracy with logits averaged over each image and its mirror image
     #[arg(long, help_heading = "Run")]
     pub flip: bool,
-    /// auto or cpu
-    #[arg(long, default_value = "auto", help_heading = "Run")]
-    pub device: String,
+    /// Where to compute
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Folder for metrics and weights [runs/DATA-MODEL-METHOD, numbered when taken]
     #[arg(long, value_name = "FOLDER", help_heading = "Run")]
     pub out: Option<PathBuf>,
+}
+
+/// Where to compute.
+#[derive(Clone, Debug, Args)]
+pub struct DeviceArgs {
+    /// auto, cpu, opencl, opencl:P.D (see `sse-sam devices`), or a part of a device's name
+    #[arg(long, default_value = "auto", help_heading = "Device")]
+    pub device: String,
+    /// Use at most so much of an OpenCL device's memory
+    #[arg(long, value_name = "MIB", help_heading = "Device")]
+    pub device_memory: Option<f64>,
 }
 
 /// Options of `eval`.
@@ -224,9 +238,9 @@ pub struct EvalArgs {
     /// Images a pass
     #[arg(long, default_value_t = 100)]
     pub batch: usize,
-    /// auto or cpu
-    #[arg(long, default_value = "auto")]
-    pub device: String,
+    /// Where to compute
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// Options of `verify`.
@@ -235,7 +249,7 @@ pub struct VerifyArgs {
     /// Reference trajectories; each NAME.json has its NAME.safetensors beside it
     #[arg(required = true, value_name = "CASE.json")]
     pub cases: Vec<PathBuf>,
-    /// auto or cpu
-    #[arg(long, default_value = "auto")]
-    pub device: String,
+    /// Where to compute
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use sse_sam_core::classes::{Profile, Shots};
-use sse_sam_core::{Loss, Method, Model, Schedule};
+use sse_sam_core::{Error as CoreError, Loss, Method, Model, Schedule};
 
 use crate::args::{Augment, LongTail, LossName, MethodName, ScheduleName, TrainArgs};
 use crate::data::{Dataset, Format, Rule};
@@ -179,7 +179,7 @@ impl Config {
             augment: args.augment.unwrap_or(defaults.augment),
             normalize: normalize(&args.normalize, dataset.image.channels)?,
             shots: shots(args, defaults)?,
-            model: args.model.as_deref().unwrap_or(defaults.model).parse()?,
+            model: model(args.model.as_deref().unwrap_or(defaults.model))?,
             init: args.init.clone(),
             method: method(args),
             tail_weight: positive("--tail-weight", args.tail_weight)?,
@@ -188,26 +188,55 @@ impl Config {
             drw_epoch: args.drw_epoch,
             epochs,
             batch,
-            rates: rates(args, defaults, epochs),
+            rates: rates(args, defaults, epochs)?,
             momentum: positive("--momentum", args.momentum)?,
             nesterov: args.nesterov,
             weight_decay: positive("--weight-decay", args.weight_decay.unwrap_or(defaults.weight_decay))?,
             seed: args.seed,
             flip: args.flip,
         };
-        config.method.groups(0, epochs)?;
-        config.loss.terms(&[1], 0)?;
-        (0..epochs).try_for_each(|epoch| config.rates.at(epoch).map(drop))?;
+        config.method.groups(0, epochs).map_err(by_option)?;
+        config.loss.terms(&[1], 0).map_err(by_option)?;
         Ok(config)
     }
 }
 
+/// A number that is still one as `f32`.
 fn positive(option: &str, number: f64) -> Result<f64, Error> {
-    if number >= 0.0 && number.is_finite() {
+    if number >= 0.0 && (number as f32).is_finite() {
         Ok(number)
     } else {
-        Err(Error::Usage(format!("{option} must be finite and at least 0, got {number}")))
+        Err(Error::Usage(format!("{option} must be in 0..=3.4e38, got {number:?}")))
     }
+}
+
+/// The options that set the numbers which the core checks.
+const OPTIONS: [(&str, &str); 11] = [
+    ("rho", "--rho"),
+    ("head_rho", "--head-rho"),
+    ("tail_rho", "--tail-rho"),
+    ("gamma", "--gamma"),
+    ("LDAM margin", "--ldam-margin"),
+    ("LDAM scale", "--ldam-scale"),
+    ("tau", "--tau"),
+    ("vector scaling gamma", "--vs-gamma"),
+    ("focal gamma", "--focal-gamma"),
+    ("learning rate", "--lr"),
+    ("imbalance", "--imbalance"),
+];
+
+/// The same error; for a number out of its range one that names the option to change.
+pub fn by_option(error: impl Into<Error>) -> Error {
+    let error = error.into();
+    let Error::Core(CoreError::Range { what, low, high, found }) = error else { return error };
+    match OPTIONS.iter().find(|(name, _)| *name == what) {
+        Some(&(_, option)) => Error::Usage(CoreError::Range { what: option, low, high, found }.to_string()),
+        None => error,
+    }
+}
+
+fn model(name: &str) -> Result<Model, Error> {
+    name.parse().map_err(|error| Error::Usage(format!("--model {name}: {error}")))
 }
 
 fn method(args: &TrainArgs) -> Method {
@@ -235,15 +264,16 @@ fn loss(args: &TrainArgs) -> Loss {
     }
 }
 
-fn rates(args: &TrainArgs, defaults: Defaults, epochs: u32) -> Rates {
-    let usual = || vec![epochs * 3 / 5, epochs * 4 / 5];
-    Rates {
+fn rates(args: &TrainArgs, defaults: Defaults, epochs: u32) -> Result<Rates, Error> {
+    let share = |fifths: u32| (u64::from(epochs) * u64::from(fifths) / 5) as u32;
+    let usual = || vec![share(3), share(4)];
+    Ok(Rates {
         name: args.schedule,
         milestones: if args.milestones.is_empty() { usual() } else { args.milestones.clone() },
-        base: args.lr.unwrap_or(defaults.learning_rate),
+        base: positive("--lr", args.lr.unwrap_or(defaults.learning_rate))?,
         warmup: args.warmup,
         epochs,
-    }
+    })
 }
 
 fn shots(args: &TrainArgs, defaults: Defaults) -> Result<Shots, Error> {

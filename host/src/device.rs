@@ -1,8 +1,47 @@
 //! The machines a run can use, and the memory they lend.
 
-use sse_sam_core::{Backend, Cpu, Error as CoreError};
+use sse_sam_core::graph::Op;
+use sse_sam_core::{Arena, Backend, Cpu, Error as CoreError, Model, Space};
 
+use crate::args::DeviceArgs;
+use crate::data::Dataset;
 use crate::error::Error;
+use crate::feed::Feeds;
+use crate::layout::{Layout, Needs};
+use crate::opencl::{self, DeviceInfo, OpenCl};
+
+/// A backend with what only the host asks for.
+pub trait Machine: Backend {
+    /// Puts bytes into the samples from `offset` on, after all that was asked for before, without waiting.
+    ///
+    /// # Errors
+    /// When they reach past the samples, or when the samples cannot be written.
+    fn write_samples(&mut self, offset: usize, bytes: Vec<u8>) -> Result<(), Self::Error>;
+
+    /// Kernels launched so far; 0 where there are none.
+    fn launches(&self) -> u64;
+}
+
+impl Machine for Cpu<'_> {
+    /// The CPU core reads samples where they are: nothing is ever staged for it.
+    fn write_samples(&mut self, _: usize, _: Vec<u8>) -> Result<(), CoreError> {
+        Err(CoreError::Space { found: Space::Samples })
+    }
+
+    fn launches(&self) -> u64 {
+        0
+    }
+}
+
+impl Machine for OpenCl {
+    fn write_samples(&mut self, offset: usize, bytes: Vec<u8>) -> Result<(), opencl::Error> {
+        self.stage(offset, bytes)
+    }
+
+    fn launches(&self) -> u64 {
+        Self::launches(self)
+    }
+}
 
 /// Work that runs on whichever backend a device has.
 pub trait Job {
@@ -10,7 +49,7 @@ pub trait Job {
     type Output;
 
     /// Runs on `backend`, whose work memory is all zeros.
-    fn run<B: Backend>(self, backend: &mut B) -> Result<Self::Output, Error>
+    fn run<B: Machine>(self, backend: &mut B) -> Result<Self::Output, Error>
     where
         Error: From<B::Error>;
 }
@@ -20,38 +59,228 @@ pub trait Job {
 pub enum Device {
     /// The CPU core of this program, one thread.
     Cpu,
+    /// An OpenCL device.
+    OpenCl {
+        /// Which.
+        info: Box<DeviceInfo>,
+        /// Whether the CPU core takes over when the device cannot be used: nobody asked for it by name.
+        replaceable: bool,
+        /// Bytes of its memory that may be used.
+        memory: u64,
+    },
 }
 
 impl Device {
-    /// The device of `--device`.
+    /// The device of `--device`: `auto` (a GPU, else an accelerator, else an OpenCL CPU, else the CPU core), `cpu`,
+    /// `opencl`, `opencl:P.D`, or a part of an OpenCL device's name.
     ///
     /// # Errors
-    /// [`Error::Usage`] when there is no such device.
-    pub fn choose(name: &str) -> Result<Self, Error> {
-        match name {
-            "auto" | "cpu" => Ok(Self::Cpu),
-            _ => Err(Error::Usage(format!("no device {name}; there are auto and cpu"))),
+    /// [`Error::Device`] when there is no such device, or when the OpenCL library fails and was asked for.
+    pub fn choose(args: &DeviceArgs) -> Result<Self, Error> {
+        let limit = args.device_memory.map_or(u64::MAX, |mib| (mib * f64::from(1 << 20)) as u64);
+        let use_opencl = |info: &DeviceInfo, replaceable| {
+            let memory = info.global_memory.min(limit);
+            Self::OpenCl { info: Box::new(info.clone()), replaceable, memory }
+        };
+        match args.device.as_str() {
+            "cpu" => Ok(Self::Cpu),
+            "auto" => Ok(match opencl::devices() {
+                Ok(devices) => opencl::preferred(&devices).map_or(Self::Cpu, |info| use_opencl(info, true)),
+                Err(error) => {
+                    eprintln!("sse-sam: OpenCL cannot be used ({error}); using the CPU core");
+                    Self::Cpu
+                }
+            }),
+            name => match opencl::select(&opencl::devices()?, name) {
+                Ok(info) => Ok(use_opencl(info, false)),
+                Err(error) if name == "opencl" => Err(error.into()),
+                Err(error) => Err(Error::Usage(format!("no device {name}: {error}"))),
+            },
         }
     }
 
     /// What to call it in reports.
     pub fn name(&self) -> String {
-        "CPU core, one thread".into()
+        match self {
+            Self::Cpu => "CPU core, one thread".into(),
+            Self::OpenCl { info, .. } => format!("{} ({}, {})", info.name, info.platform_name, info.selector()),
+        }
     }
 
-    /// Alignment of spans, in `f32`.
-    pub fn alignment(&self) -> usize {
-        1
+    fn arena(&self) -> Arena {
+        match self {
+            Self::Cpu => Arena::new(1),
+            Self::OpenCl { info, .. } => Arena::segmented(OpenCl::alignment(), OpenCl::segment(info)),
+        }
     }
 
-    /// Runs a job with `work` numbers of work memory and these samples.
+    /// Plans a network without a data set.
+    ///
+    /// # Errors
+    /// As [`Device::plan`].
+    pub fn plan_network(&self, model: &Model, needs: &Needs) -> Result<Layout, Error> {
+        let layout = Layout::new(model, needs, self.arena())?;
+        if self.fits(&layout, 0) { Ok(layout) } else { Err(self.too_small(model, needs, &layout, |_| 0)) }
+    }
+
+    /// Plans a run of `model` on `dataset`. The second value is given when the data set does not fit beside the
+    /// network: rows of a batch that is staged.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device has not enough memory, with the largest batch that fits. Otherwise as
+    /// [`Layout::new`].
+    pub fn plan(&self, model: &Model, needs: &Needs, dataset: &Dataset) -> Result<(Layout, Option<usize>), Error> {
+        let layout = Layout::new(model, needs, self.arena())?;
+        let staged = |batch| Feeds::staged_bytes(dataset, batch);
+        if self.fits(&layout, Feeds::resident_bytes(dataset)) {
+            return Ok((layout, None));
+        }
+        if self.fits(&layout, staged(needs.batch)) {
+            return Ok((layout, Some(needs.batch)));
+        }
+        Err(self.too_small(model, needs, &layout, staged))
+    }
+
+    /// Whether the device has room for a plan and so many bytes of samples.
+    fn fits(&self, layout: &Layout, samples: usize) -> bool {
+        match self {
+            Self::Cpu => true,
+            Self::OpenCl { info, memory, .. } => {
+                samples as u64 <= info.largest_allocation && bytes(info, layout, samples) <= *memory
+            }
+        }
+    }
+
+    /// The error for a plan that does not fit: needed, available, and the largest batch that fits.
+    fn too_small(&self, model: &Model, needs: &Needs, layout: &Layout, samples: impl Fn(usize) -> usize) -> Error {
+        let Self::OpenCl { info, memory, .. } = self else { return CoreError::TooLarge.into() };
+        let largest = largest(needs.batch, |batch| {
+            let smaller = Layout::new(model, &Needs { batch, ..*needs }, self.arena());
+            smaller.is_ok_and(|layout| self.fits(&layout, samples(batch)))
+        });
+        let needed = bytes(info, layout, samples(needs.batch)).div_ceil(1 << 20);
+        let (batch, available) = (needs.batch, memory >> 20);
+        Error::Device {
+            device: info.name.clone(),
+            message: format!("{needed} MiB are needed at batch {batch}, {available} MiB are there"),
+            hint: Some(match largest {
+                0 => "not even one sample a batch fits; try a smaller model".into(),
+                batch => format!("--batch {batch} fits"),
+            }),
+        }
+    }
+
+    /// Runs a job with the work memory of `layout` and these samples.
     ///
     /// # Errors
     /// Whatever the job or the device reports.
-    pub fn run<J: Job>(&self, work: usize, samples: &[u8], job: J) -> Result<J::Output, Error> {
+    pub fn run<J: Job>(&self, layout: &Layout, samples: &[u8], job: J) -> Result<J::Output, Error> {
+        if let Self::OpenCl { info, replaceable, .. } = self {
+            match open(info, layout, samples) {
+                Ok(mut backend) => return job.run(&mut backend),
+                Err(error) if *replaceable => eprintln!("sse-sam: {error}; using the CPU core"),
+                Err(error) => return Err(error.into()),
+            }
+        }
         let mut memory = Vec::new();
-        memory.try_reserve_exact(work).map_err(|_| Error::from(CoreError::TooLarge))?;
-        memory.resize(work, 0.0);
+        memory.try_reserve_exact(layout.words).map_err(|_| Error::from(CoreError::TooLarge))?;
+        memory.resize(layout.words, 0.0);
         job.run(&mut Cpu::new(&mut memory, &[], samples))
+    }
+}
+
+/// Bytes that a plan, what its operations need beside it, and the samples take on a device.
+fn bytes(info: &DeviceInfo, layout: &Layout, samples: usize) -> u64 {
+    4 * (layout.words as u64 + scratch(info, layout) as u64) + samples as u64
+}
+
+/// The largest batch below `batch` that fits, 0 when none does.
+fn largest(batch: usize, fits: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, batch);
+    while high - low > 1 {
+        let middle = low.midpoint(high);
+        if fits(middle) { low = middle } else { high = middle }
+    }
+    low
+}
+
+/// A backend with all memory that the network's operations need.
+fn open(info: &DeviceInfo, layout: &Layout, samples: &[u8]) -> Result<OpenCl, opencl::Error> {
+    let mut backend = OpenCl::new(info, layout.words, &[], samples)?;
+    let rows = layout.plan.max_batch();
+    let channels = layout.graph.layers().iter().map(|layer| layer.output.channels).max();
+    backend.reserve(channels.unwrap_or(1), rows)?;
+    for layer in layout.graph.layers() {
+        if let Op::Conv2d(conv) = layer.op {
+            backend.reserve_convolution(&conv, rows)?;
+        }
+    }
+    Ok(backend)
+}
+
+/// `f32` of scratch memory that `open` reserves.
+fn scratch(info: &DeviceInfo, layout: &Layout) -> usize {
+    let convolutions = layout.graph.layers().iter().filter_map(|layer| match layer.op {
+        Op::Conv2d(conv) => Some(OpenCl::scratch(info, &conv, layout.plan.max_batch())),
+        _ => None,
+    });
+    convolutions.max().unwrap_or(0).max(OpenCl::SCRATCH)
+}
+
+/// The `devices` command: every device there is, and which one `auto` takes.
+///
+/// # Errors
+/// [`Error::Device`] when the OpenCL library fails.
+pub fn list() -> Result<(), Error> {
+    let devices = opencl::devices()?;
+    let chosen = opencl::preferred(&devices).map(DeviceInfo::selector);
+    let mark = |selector: &str| if chosen.as_deref().unwrap_or("cpu") == selector { "  <- auto" } else { "" };
+    println!("{:<12} CPU core of this program, one thread{}", "cpu", mark("cpu"));
+    for info in &devices {
+        let yes = |flag: bool| if flag { "yes" } else { "no" };
+        let selector = info.selector();
+        println!("{selector:<12} {} ({}){}", info.name, info.platform_name, mark(&selector));
+        println!(
+            "{:<12} {:?}, {} compute units, {} MiB of memory, {} MiB in one piece, driver {}",
+            "",
+            info.kind,
+            info.compute_units,
+            info.global_memory >> 20,
+            info.largest_allocation >> 20,
+            info.driver
+        );
+        println!("{:<12} fused multiply-add: {}, subnormal numbers: {}", "", yes(info.fma), yes(info.subnormals));
+    }
+    if devices.is_empty() {
+        match opencl::library_error() {
+            Some(reason) => println!("no OpenCL library was found ({reason})"),
+            None => println!("there is an OpenCL library, but no OpenCL device"),
+        }
+    }
+    Ok(())
+}
+
+impl From<opencl::Error> for Error {
+    fn from(error: opencl::Error) -> Self {
+        match error {
+            opencl::Error::Core(error) => Self::Core(error),
+            other => Self::Device {
+                device: "OpenCL".into(),
+                message: other.to_string(),
+                hint: Some("sse-sam devices lists what there is; --device cpu needs no OpenCL".into()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_batch_that_fits_is_found() {
+        assert_eq!(largest(128, |batch| batch <= 37), 37);
+        assert_eq!(largest(128, |_| false), 0);
+        assert_eq!(largest(2, |batch| batch <= 1), 1);
     }
 }

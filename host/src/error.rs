@@ -110,6 +110,12 @@ impl Error {
             Self::Core(sse_sam_core::Error::EmptyClass { .. }) => {
                 Some("a smaller --imbalance keeps every class".into())
             }
+            Self::Core(sse_sam_core::Error::Length { what: "the model's input", expected, .. }) => {
+                Some(format!("this data takes --model mlp:{expected}-HIDDEN-CLASSES"))
+            }
+            Self::Core(sse_sam_core::Error::Length { what: "the model's output", expected, .. }) => {
+                Some(format!("this data takes --model mlp:IN-HIDDEN-{expected}"))
+            }
             Self::Core(_) | Self::Io { .. } | Self::Verify { .. } => None,
             Self::NotFinite { saved, .. } => {
                 let kept = saved.as_ref().map(|path| format!("; the last good weights are in {}", path.display()));
@@ -135,7 +141,7 @@ impl fmt::Display for Error {
             }
             Self::Device { device, message, .. } => write!(f, "{device}: {message}"),
             Self::NotFinite { epoch, step, .. } => {
-                write!(f, "the gradient is not finite in epoch {epoch}, step {step}")
+                write!(f, "loss, gradient or weights are no longer finite in epoch {epoch}, step {step}")
             }
             Self::Verify { outside, cases } => write!(f, "{outside} of {cases} cases are outside their bounds"),
         }
@@ -192,7 +198,7 @@ mod tests {
     #[test]
     fn a_divergence_says_when_and_where_the_last_good_weights_are() {
         let error = Error::NotFinite { epoch: 3, step: 7, saved: Some("run/last.safetensors".into()) };
-        assert_eq!(error.to_string(), "the gradient is not finite in epoch 3, step 7");
+        assert_eq!(error.to_string(), "loss, gradient or weights are no longer finite in epoch 3, step 7");
         assert!(error.hint().unwrap().ends_with("the last good weights are in run/last.safetensors"));
     }
 

@@ -2,23 +2,23 @@
 
 use sse_sam_core::classes::Shots;
 use sse_sam_core::model::MAX_LAYERS;
-use sse_sam_core::{Arena, Backend, Network, Problem, Row, Samples, Span, Statistics};
+use sse_sam_core::{Network, Problem, Row, Span, Statistics};
 
 use crate::args::EvalArgs;
-use crate::data;
-use crate::device::{Device, Job};
+use crate::data::{self, Split};
+use crate::device::{Device, Job, Machine};
 use crate::error::Error;
+use crate::feed::{Feed, Feeds};
 use crate::layout::{Layout, Needs};
 use crate::metrics::{Confusion, table};
+use crate::progress::say;
 use crate::state::{Description, Weights};
 
 /// A test set as the device sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct TestSet<'a> {
-    /// Where its images and labels lie.
-    pub samples: Samples,
-    /// Its labels.
-    pub labels: &'a [u8],
+    /// Its images and labels.
+    pub feed: Feed<'a>,
     /// Whether logits are averaged over each image and its mirror image.
     pub flip: bool,
 }
@@ -27,7 +27,7 @@ pub struct TestSet<'a> {
 ///
 /// # Errors
 /// What the device reports.
-pub fn evaluate<B: Backend>(
+pub fn evaluate<B: Machine>(
     backend: &mut B,
     layout: &Layout,
     network: &mut Network<'_, MAX_LAYERS>,
@@ -36,35 +36,52 @@ pub fn evaluate<B: Backend>(
 where
     Error: From<B::Error>,
 {
-    let classes = layout.plan.terms(0.0).scale.length;
-    let mut sums = vec![0.0; test.labels.len() * classes];
+    let (feed, classes) = (&test.feed, layout.plan.terms(0.0).scale.length);
+    let indices: Vec<u32> = (0..feed.split.len() as u32).collect();
+    let batches: Vec<&[u32]> = indices.chunks(layout.plan.max_batch()).collect();
+    let mut sums = vec![0.0; indices.len() * classes];
     for flip in [false, true] {
         if flip && !test.flip {
             continue;
         }
-        write_table(backend, layout.table, test.labels.len(), flip)?;
+        write_table(backend, layout.table, feed, &batches, flip)?;
         let mut logits = vec![0.0; layout.plan.max_batch() * classes];
-        for (batch, sums) in sums.chunks_mut(layout.plan.max_batch() * classes).enumerate() {
-            let rows = sums.len() / classes;
-            let table = layout.table.part(batch * layout.plan.max_batch() * Row::WORDS, rows * Row::WORDS)?;
-            network.gather(backend, table, &test.samples, layout.losses(0)?)?;
+        feed.each(backend, &batches, |backend, number| {
+            let (first, rows) = (batches[number][0] as usize, batches[number].len());
+            let table = layout.table.part(first * Row::WORDS, rows * Row::WORDS)?;
+            network.gather(backend, table, &feed.samples, layout.losses(0)?)?;
             network.forward(backend, layout.vectors.params, Statistics::Running)?;
-            let logits = &mut logits[..sums.len()];
+            let logits = &mut logits[..rows * classes];
             backend.read(logits, network.logits()?)?;
-            sums.iter_mut().zip(&*logits).for_each(|(sum, logit)| *sum += logit);
-        }
+            sums[first * classes..].iter_mut().zip(&*logits).for_each(|(sum, logit)| *sum += logit);
+            Ok(())
+        })?;
     }
     let mut confusion = Confusion::new(classes);
-    for (&label, logits) in test.labels.iter().zip(sums.chunks_exact(classes)) {
+    for (&label, logits) in feed.split.labels.iter().zip(sums.chunks_exact(classes)) {
         confusion.add(label, logits);
     }
     Ok(confusion)
 }
 
-fn write_table<B: Backend>(backend: &mut B, table: Span, rows: usize, flip: bool) -> Result<(), B::Error> {
-    let row = |index| Row { index, top: 0, left: 0, flip, weights: [0.0; 2] };
-    let words: Vec<f32> = (0..rows as u32).flat_map(|index| row(index).encode()).collect();
-    backend.write(table.part(0, words.len())?, &words)
+fn write_table<B: Machine>(
+    backend: &mut B,
+    table: Span,
+    feed: &Feed<'_>,
+    batches: &[&[u32]],
+    flip: bool,
+) -> Result<(), Error>
+where
+    Error: From<B::Error>,
+{
+    let mut words = Vec::new();
+    for (number, batch) in batches.iter().enumerate() {
+        for (row, &index) in batch.iter().enumerate() {
+            let index = feed.index(number, row, index);
+            words.extend(Row { index, top: 0, left: 0, flip, weights: [0.0; 2] }.encode());
+        }
+    }
+    Ok(backend.write(table.part(0, words.len())?, &words)?)
 }
 
 /// The `eval` command: accuracies, per class and confusion, of a weights file.
@@ -76,29 +93,24 @@ pub fn run(args: &EvalArgs) -> Result<(), Error> {
     let weights = Weights::read(&args.weights)?;
     let description = &weights.description;
     let source = args.data.as_deref().unwrap_or(&description.data);
-    let dataset = data::load(source, Some(description.format))?;
+    let mut dataset = data::load(source, Some(description.format))?;
     if (dataset.image, dataset.classes) != (description.image, description.counts.len()) {
         let message = format!("was trained on other images or classes than those of {source}");
         return Err(Error::weights(&args.weights, message));
     }
-    let test = dataset.test;
+    dataset.train = Split::default();
     let needs = Needs {
         image: dataset.image,
         classes: dataset.classes,
-        batch: args.batch.clamp(1, test.labels.len().max(1)),
+        batch: args.batch.clamp(1, dataset.test.len().max(1)),
         points: 0,
-        rows: test.labels.len(),
+        rows: dataset.test.len(),
     };
-    let layout = Layout::new(&description.model, &needs, Arena::new(device.alignment()))?;
-    let mut bytes = test.images;
-    let images = Span::samples(0, bytes.len());
-    let labels = Span::samples(bytes.len(), test.labels.len());
-    bytes.extend_from_slice(&test.labels);
-    let samples = Samples { images, labels, image: dataset.image, normalization: layout.plan.normalization };
-    let test = TestSet { samples, labels: &test.labels, flip: args.flip };
-    let confusion = device.run(layout.words, &bytes, Evaluation { layout: &layout, weights: &weights, test })?;
-    print(&confusion, description);
-    Ok(())
+    let (layout, staged) = device.plan(&description.model, &needs, &dataset)?;
+    let feeds = Feeds::new(&dataset, layout.plan.normalization, staged);
+    let test = TestSet { feed: feeds.test, flip: args.flip };
+    let confusion = device.run(&layout, &feeds.bytes, Evaluation { layout: &layout, weights: &weights, test })?;
+    say(&report(&confusion, description))
 }
 
 struct Evaluation<'a> {
@@ -110,7 +122,7 @@ struct Evaluation<'a> {
 impl Job for Evaluation<'_> {
     type Output = Confusion;
 
-    fn run<B: Backend>(self, backend: &mut B) -> Result<Confusion, Error>
+    fn run<B: Machine>(self, backend: &mut B) -> Result<Confusion, Error>
     where
         Error: From<B::Error>,
     {
@@ -120,17 +132,20 @@ impl Job for Evaluation<'_> {
     }
 }
 
-fn print(confusion: &Confusion, description: &Description) {
+fn report(confusion: &Confusion, description: &Description) -> String {
     let Shots { many, few } = description.shots;
     let accuracy = confusion.accuracy(&description.counts, description.shots);
-    println!("{}", table(&[("accuracy %".into(), &accuracy)]));
-    println!("many: above {many} training samples, few: below {few}; * tail: below {}\n", description.eta);
-    println!("class  training  accuracy %   confusion (row: label, column: prediction)");
+    let mut lines = vec![
+        table(&[("accuracy %".into(), &accuracy)]),
+        format!("many: above {many} training samples, few: below {few}; * tail: below {}\n", description.eta),
+        "class  training  accuracy %   confusion (row: label, column: prediction)".into(),
+    ];
     for (class, row) in confusion.rows().enumerate() {
         let count = description.counts[class];
         let tail = if count < description.eta { '*' } else { ' ' };
         let percent = accuracy.per_class[class].map_or_else(|| "-".into(), |percent| format!("{percent:.2}"));
         let row: String = row.iter().map(|count| format!("{count:5}")).collect();
-        println!("{class:5} {count:8}{tail}  {percent:>10}   {row}");
+        lines.push(format!("{class:5} {count:8}{tail}  {percent:>10}   {row}"));
     }
+    lines.join("\n")
 }

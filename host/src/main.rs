@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sse_sam::args::{Cli, Command};
-use sse_sam::{evaluate, train, verify};
+use sse_sam::{device, evaluate, train, verify};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Train(args) => train::run(args),
         Command::Eval(args) => evaluate::run(args),
+        Command::Devices => device::list(),
         Command::Verify(args) => verify::run(args),
     };
     match result {

@@ -1,6 +1,6 @@
 //! What a run prints and logs.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -10,6 +10,7 @@ use sse_sam_core::classes::is_tail;
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::device::Device;
+use crate::error::Error;
 use crate::metrics::Accuracy;
 use crate::state::Description;
 
@@ -42,6 +43,17 @@ pub struct Line<'a> {
     pub accuracy: &'a Accuracy,
 }
 
+/// Prints a line. A reader who has gone away is no reason to stop.
+///
+/// # Errors
+/// [`Error::Io`] when the standard output cannot be written for another reason.
+pub fn say(text: &str) -> Result<(), Error> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("standard output", error)),
+        _ => Ok(()),
+    }
+}
+
 /// A method's name on the command line.
 pub fn method(method: &Method) -> &'static str {
     match method {
@@ -53,13 +65,19 @@ pub fn method(method: &Method) -> &'static str {
 }
 
 /// What a run is about, in two lines.
-pub fn headline(config: &Config, description: &Description, dataset: &Dataset, device: &Device) -> String {
+pub fn headline(
+    config: &Config,
+    description: &Description,
+    dataset: &Dataset,
+    device: &Device,
+    staged: bool,
+) -> String {
     let counts = &description.counts;
     let tail = counts.iter().filter(|&&count| is_tail(count, config.eta)).count();
     let (largest, smallest) = (counts.iter().max().unwrap_or(&0), counts.iter().min().unwrap_or(&0));
     format!(
         "{}: {} training images in {} classes of {largest} to {smallest} ({} head, {tail} tail at eta {}), {} test images\n\
-         {} by {}, {} epochs, batch {}, on {}\n",
+         {} by {}, {} epochs, batch {}, on {}{}\n",
         dataset.name,
         dataset.train.len(),
         counts.len(),
@@ -71,6 +89,7 @@ pub fn headline(config: &Config, description: &Description, dataset: &Dataset, d
         config.epochs,
         config.batch,
         device.name(),
+        if staged { ", data staged batch by batch" } else { "" },
     )
 }
 
@@ -86,7 +105,7 @@ impl Progress {
     /// A bar over all images of all epochs.
     pub fn new(config: &Config, images: usize) -> Self {
         let images = images as u64;
-        let bar = if std::io::stderr().is_terminal() {
+        let bar = if io::stderr().is_terminal() {
             ProgressBar::new(images * u64::from(config.epochs))
         } else {
             ProgressBar::hidden()

@@ -248,14 +248,11 @@ impl Weights {
     }
 }
 
-/// Loads any `state_dict` with the network's names and shapes, PyTorch's included.
+/// Checks that a `state_dict` has the network's names and shapes, and finite numbers.
 ///
 /// # Errors
-/// [`Error::Weights`] when a tensor is missing, unknown or of another shape, else what the device reports.
-pub fn load<B: Backend>(backend: &mut B, layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<(), Error>
-where
-    Error: From<B::Error>,
-{
+/// [`Error::Weights`] when a tensor is missing, unknown, of another shape or type, or not finite.
+pub fn check(layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<(), Error> {
     let entries = entries(layout)?;
     let refuse = |message: String| Err(Error::weights(path, message));
     for tensor in tensors.iter().filter(|tensor| !tensor.name.ends_with(".num_batches_tracked")) {
@@ -272,7 +269,8 @@ where
             return refuse(format!("tensor {name} must have shape {expected:?}, has {found:?}"));
         }
         match &tensor.data {
-            Data::F32(values) => entry.store(backend, layout, values)?,
+            Data::F32(_) if tensor.is_finite() => {}
+            Data::F32(_) => return refuse(format!("tensor {} holds a number that is not finite", entry.name)),
             Data::I64(_) => {
                 return refuse(format!("tensor {} must hold floating-point numbers, holds I64", entry.name));
             }
@@ -281,17 +279,28 @@ where
     Ok(())
 }
 
-/// Writes a network's state with PyTorch's names; `updates` is what batch norms call `num_batches_tracked`.
+/// Loads any `state_dict` with the network's names and shapes, PyTorch's included.
 ///
 /// # Errors
-/// What the device or the file system reports.
-pub fn save<B: Backend>(
-    backend: &mut B,
-    layout: &Layout,
-    path: &Path,
-    description: &Description,
-    updates: u64,
-) -> Result<(), Error>
+/// As [`check`], else what the device reports.
+pub fn load<B: Backend>(backend: &mut B, layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<(), Error>
+where
+    Error: From<B::Error>,
+{
+    check(layout, path, tensors)?;
+    for entry in entries(layout)? {
+        if let Some(Tensor { data: Data::F32(values), .. }) = tensors.iter().find(|tensor| tensor.name == entry.name) {
+            entry.store(backend, layout, values)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a network's state with PyTorch's names; `updates` is what batch norms call `num_batches_tracked`.
+///
+/// # Errors
+/// What the device reports.
+pub fn tensors<B: Backend>(backend: &mut B, layout: &Layout, updates: u64) -> Result<Vec<Tensor>, Error>
 where
     Error: From<B::Error>,
 {
@@ -304,5 +313,5 @@ where
             tensors.push(Tensor { name, shape: Vec::new(), data: Data::I64(vec![updates as i64]) });
         }
     }
-    weights::write(path, &tensors, &description.metadata())
+    Ok(tensors)
 }

@@ -1,25 +1,28 @@
 //! The `train` command.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sse_sam_core::classes::is_tail;
 use sse_sam_core::loss::deferred_class_weight;
 use sse_sam_core::model::MAX_LAYERS;
 use sse_sam_core::step::{Groups, Present};
-use sse_sam_core::{Arena, Backend, Loss, Model, Network, Plan, Row, Samples, Sgd, Span, step};
+use sse_sam_core::{Backend, Loss, Model, Network, Plan, Row, Sgd, step};
 
 use crate::args::{Augment, TrainArgs};
-use crate::config::{Config, Normalize};
+use crate::config::{Config, Normalize, by_option};
 use crate::data::{self, Dataset};
-use crate::device::{Device, Job};
+use crate::device::{Device, Job, Machine};
 use crate::error::Error;
 use crate::evaluate::{TestSet, evaluate};
+use crate::feed::{Feed, Feeds};
 use crate::layout::{Layout, Needs, RECORD, WINDOW};
 use crate::metrics::{Accuracy, table};
 use crate::order::{self, Purpose};
-use crate::progress::{self, Line, Progress};
+use crate::progress::{self, Line, Progress, say};
 use crate::run::RunFolder;
 use crate::state::{self, Description};
+use crate::weights::{self, Tensor};
 
 /// The factor of a sample's loss in each group, and the group it belongs to.
 #[derive(Clone, Debug)]
@@ -96,7 +99,7 @@ pub fn run(args: &TrainArgs) -> Result<(), Error> {
     let mut dataset = data::load(&args.data, args.dataset)?;
     let config = Config::new(args, &dataset)?;
     if let Some(imbalance) = config.imbalance {
-        let chosen = data::subset(&dataset, imbalance, config.profile, config.rule, config.seed)?;
+        let chosen = data::subset(&dataset, imbalance, config.profile, config.rule, config.seed).map_err(by_option)?;
         dataset.keep(&chosen);
     }
     let counts = dataset.counts();
@@ -108,7 +111,8 @@ pub fn run(args: &TrainArgs) -> Result<(), Error> {
         points: config.method.points(config.epochs)?,
         rows: dataset.train.len().max(dataset.test.len()),
     };
-    let layout = Layout::new(&config.model, &needs, Arena::new(device.alignment()))?;
+    let (layout, staged) = device.plan(&config.model, &needs, &dataset)?;
+    let init = config.init.as_deref().map(|path| initial(&layout, path)).transpose()?;
     let normalization = normalization(&config.normalize, &dataset);
     let description = Description {
         model: config.model.clone(),
@@ -122,14 +126,19 @@ pub fn run(args: &TrainArgs) -> Result<(), Error> {
     };
     let name = format!("{}-{}-{}", dataset.name, slug(&config.model), progress::method(&config.method));
     let folder = RunFolder::create(args.out.as_deref(), &name)?;
-    println!("{}", progress::headline(&config, &description, &dataset, &device));
-    let (bytes, train, test) = place(&dataset, layout.plan.normalization);
-    let samples = Samples { normalization: layout.plan.normalization, ..train };
-    let test = TestSet { samples: test, labels: &dataset.test.labels, flip: config.flip };
-    let labels = &dataset.train.labels;
-    let training =
-        Training { config: &config, layout: &layout, description: &description, samples, labels, test, folder };
-    device.run(layout.words, &bytes, training)
+    say(&progress::headline(&config, &description, &dataset, &device, staged.is_some()))?;
+    let feeds = Feeds::new(&dataset, layout.plan.normalization, staged);
+    let test = TestSet { feed: feeds.test, flip: config.flip };
+    let train = feeds.train;
+    let training = Training { config: &config, layout: &layout, description: &description, init, train, test, folder };
+    device.run(&layout, &feeds.bytes, training)
+}
+
+/// The tensors to start from, checked before anything is written.
+fn initial<'a>(layout: &Layout, path: &'a Path) -> Result<(&'a Path, Vec<Tensor>), Error> {
+    let (tensors, _) = weights::read(path)?;
+    state::check(layout, path, &tensors)?;
+    Ok((path, tensors))
 }
 
 /// A model's name as part of a file name.
@@ -144,23 +153,6 @@ fn warn(config: &Config, counts: &[u32]) {
         let eta = config.eta;
         eprintln!("sse-sam: warning: eta {eta} leaves {head} head and {tail} tail classes; one group is empty");
     }
-}
-
-/// Training and test bytes one after another, and where they lie.
-fn place(dataset: &Dataset, normalization: Span) -> (Vec<u8>, Samples, Samples) {
-    let mut bytes = Vec::new();
-    let mut put = |part: &[u8]| {
-        let span = Span::samples(bytes.len(), part.len());
-        bytes.extend_from_slice(part);
-        span
-    };
-    let [train, test] = [&dataset.train, &dataset.test].map(|split| Samples {
-        images: put(&split.images),
-        labels: put(&split.labels),
-        image: dataset.image,
-        normalization,
-    });
-    (bytes, train, test)
 }
 
 fn normalization(choice: &Normalize, dataset: &Dataset) -> Vec<f32> {
@@ -184,14 +176,15 @@ struct Training<'a> {
     config: &'a Config,
     layout: &'a Layout,
     description: &'a Description,
-    samples: Samples,
-    labels: &'a [u8],
+    init: Option<(&'a Path, Vec<Tensor>)>,
+    train: Feed<'a>,
     test: TestSet<'a>,
     folder: RunFolder,
 }
 
 /// A planned step of an epoch.
 struct Batch {
+    first_row: usize,
     rows: usize,
     present: Present,
 }
@@ -209,38 +202,41 @@ struct Totals {
 impl Job for Training<'_> {
     type Output = ();
 
-    fn run<B: Backend>(mut self, backend: &mut B) -> Result<(), Error>
+    fn run<B: Machine>(mut self, backend: &mut B) -> Result<(), Error>
     where
         Error: From<B::Error>,
     {
         self.prepare(backend)?;
-        let progress = Progress::new(self.config, self.labels.len());
+        let progress = Progress::new(self.config, self.train.split.len());
         let mut best: Option<(u32, Accuracy)> = None;
         let mut updates = 0;
+        let mut good = state::tensors(backend, self.layout, updates)?;
         for epoch in 0..self.config.epochs {
             let started = Instant::now();
-            let totals = match self.epoch(backend, epoch, &progress) {
-                Ok(totals) => totals,
-                Err(Error::NotFinite { epoch, step, .. }) => {
-                    state::save(backend, self.layout, &self.folder.last(), self.description, updates)?;
-                    return Err(Error::NotFinite { epoch, step, saved: Some(self.folder.last()) });
-                }
+            let trained = self.epoch(backend, epoch, &progress);
+            let seconds = started.elapsed().as_secs_f64();
+            updates += trained.as_ref().map_or(0, |totals| totals.steps as u64);
+            let now = state::tensors(backend, self.layout, updates)?;
+            let finite = now.iter().all(Tensor::is_finite);
+            good = if finite { now } else { good };
+            let totals = match trained {
+                Ok(totals) if finite => totals,
+                Ok(totals) => return Err(self.stop(&good, epoch, totals.steps as u32 - 1)),
+                Err(Error::NotFinite { epoch, step, .. }) => return Err(self.stop(&good, epoch, step)),
                 Err(error) => return Err(error),
             };
-            updates += totals.steps as u64;
-            let seconds = started.elapsed().as_secs_f64();
             let accuracy = self.evaluate(backend)?;
             self.folder.log(&self.line(epoch, &totals, seconds, &accuracy)?)?;
             progress.evaluated(epoch, &accuracy);
             if best.as_ref().is_none_or(|(_, best)| accuracy.balanced > best.balanced) {
-                state::save(backend, self.layout, &self.folder.best(), self.description, updates)?;
+                self.save(&self.folder.best(), &good)?;
                 best = Some((epoch, accuracy.clone()));
             }
             if epoch + 1 == self.config.epochs {
-                state::save(backend, self.layout, &self.folder.last(), self.description, updates)?;
+                self.save(&self.folder.last(), &good)?;
                 progress.finish();
                 let (best_epoch, best) = best.as_ref().map_or((epoch, &accuracy), |(epoch, best)| (*epoch, best));
-                self.summarize(epoch, &accuracy, best_epoch, best);
+                self.summarize(epoch, &accuracy, best_epoch, best)?;
             }
         }
         Ok(())
@@ -263,14 +259,27 @@ impl Training<'_> {
             }
             stream()
         })?;
-        if let Some(path) = &config.init {
-            state::load(backend, layout, path, &crate::weights::read(path)?.0)?;
+        if let Some((path, tensors)) = &self.init {
+            state::load(backend, layout, path, tensors)?;
         }
         backend.write(layout.plan.normalization, &self.description.normalization)?;
         write_terms(backend, &layout.plan, &config.loss, &self.description.counts)
     }
 
-    fn epoch<B: Backend>(&self, backend: &mut B, epoch: u32, progress: &Progress) -> Result<Totals, Error>
+    fn save(&self, path: &Path, tensors: &[Tensor]) -> Result<(), Error> {
+        weights::write(path, tensors, &self.description.metadata())
+    }
+
+    /// The end of a run that left the finite numbers, with the last good weights in place.
+    fn stop(&self, good: &[Tensor], epoch: u32, step: u32) -> Error {
+        let last = self.folder.last();
+        match self.save(&last, good) {
+            Ok(()) => Error::NotFinite { epoch, step, saved: Some(last) },
+            Err(error) => error,
+        }
+    }
+
+    fn epoch<B: Machine>(&self, backend: &mut B, epoch: u32, progress: &Progress) -> Result<Totals, Error>
     where
         Error: From<B::Error>,
     {
@@ -281,51 +290,55 @@ impl Training<'_> {
             weight_decay: config.weight_decay as f32,
             nesterov: config.nesterov,
         };
-        let (words, batches) = self.table(epoch)?;
+        let order = order::permutation(config.seed, epoch, self.train.split.len() as u32);
+        let indices: Vec<&[u32]> = order.chunks(layout.plan.max_batch()).collect();
+        let (words, batches) = self.table(epoch, &indices)?;
         backend.write(layout.table.part(0, words.len())?, &words)?;
         let mut network = layout.network(config.loss.focal())?;
         let mut totals = Totals::default();
-        let (mut window, mut done, mut row) = (1, 0, 0);
+        let mut window = Window::default();
         progress.start(epoch, config.method.stage(epoch, config.epochs));
-        while done < batches.len() {
-            let started = Instant::now();
-            let steps = &batches[done..batches.len().min(done + window)];
-            backend.fill(layout.records, 0.0)?;
-            backend.fill(layout.failure, 0.0)?;
-            for (number, batch) in steps.iter().enumerate() {
-                let table = layout.table.part(row * Row::WORDS, batch.rows * Row::WORDS)?;
-                network.gather(backend, table, &self.samples, layout.losses(number)?)?;
-                step(backend, &mut network, &layout.vectors, &batch.present, &sgd, &layout.outcome(number)?)?;
-                row += batch.rows;
+        self.train.each(backend, &indices, |backend, number| {
+            let (batch, slot) = (&batches[number], number - window.first);
+            if slot == 0 {
+                backend.fill(layout.records, 0.0)?;
+                backend.fill(layout.failure, 0.0)?;
             }
-            self.collect(backend, epoch, done, steps, &mut totals)?;
-            done += steps.len();
-            progress.advance(epoch, row, totals.losses.iter().sum::<f64>() / totals.rows);
-            window = next_window(window, started.elapsed());
-        }
+            let table = layout.table.part(batch.first_row * Row::WORDS, batch.rows * Row::WORDS)?;
+            network.gather(backend, table, &self.train.samples, layout.losses(slot)?)?;
+            step(backend, &mut network, &layout.vectors, &batch.present, &sgd, &layout.outcome(slot)?)?;
+            if slot + 1 == window.steps || number + 1 == batches.len() {
+                self.collect(backend, epoch, window.first, &batches[window.first..=number], &mut totals)?;
+                progress.advance(epoch, totals.rows as usize, totals.losses.iter().sum::<f64>() / totals.rows);
+                window = window.next(number + 1);
+            }
+            Ok(())
+        })?;
         Ok(totals)
     }
 
     /// The epoch's rows in order, and its batches.
-    fn table(&self, epoch: u32) -> Result<(Vec<f32>, Vec<Batch>), Error> {
+    fn table(&self, epoch: u32, order: &[&[u32]]) -> Result<(Vec<f32>, Vec<Batch>), Error> {
         let config = self.config;
         let groups = config.method.groups(epoch, config.epochs)?;
         let deferred = config.drw_epoch.is_some_and(|first| epoch >= first);
         let tail_weight = if config.method.splits() { config.tail_weight } else { 1.0 };
         let weighing = Weighing::new(&self.description.counts, config.eta, tail_weight, deferred, groups)?;
-        let order = order::permutation(config.seed, epoch, self.labels.len() as u32);
         let (mut words, mut batches) = (Vec::new(), Vec::new());
-        for indices in order.chunks(self.layout.plan.max_batch()) {
-            let labels: Vec<u8> = indices.iter().map(|&index| self.labels[index as usize]).collect();
-            for (&index, &label) in indices.iter().zip(&labels) {
+        for (number, indices) in order.iter().enumerate() {
+            let first_row = words.len() / Row::WORDS;
+            let labels: Vec<u8> = indices.iter().map(|&index| self.train.split.labels[index as usize]).collect();
+            for (row, (&index, &label)) in indices.iter().zip(&labels).enumerate() {
                 let (top, left, flip) = match config.augment {
                     Augment::None => (0, 0, false),
                     Augment::CropFlip => order::augmentation(config.seed, epoch, index),
                 };
                 let weights = weighing.weights(label, labels.len());
+                let index = self.train.index(number, row, index);
                 words.extend(Row { index, top, left, flip, weights }.encode());
             }
-            batches.push(Batch { rows: labels.len(), present: groups.present(weighing.columns(&labels)) });
+            let present = groups.present(weighing.columns(&labels));
+            batches.push(Batch { first_row, rows: labels.len(), present });
         }
         Ok((words, batches))
     }
@@ -363,7 +376,7 @@ impl Training<'_> {
         Ok(())
     }
 
-    fn evaluate<B: Backend>(&self, backend: &mut B) -> Result<Accuracy, Error>
+    fn evaluate<B: Machine>(&self, backend: &mut B) -> Result<Accuracy, Error>
     where
         Error: From<B::Error>,
     {
@@ -393,15 +406,35 @@ impl Training<'_> {
         })
     }
 
-    fn summarize(&self, epoch: u32, last: &Accuracy, best_epoch: u32, best: &Accuracy) {
+    fn summarize(&self, epoch: u32, last: &Accuracy, best_epoch: u32, best: &Accuracy) -> Result<(), Error> {
         let rows = [(format!("last (epoch {epoch})"), last), (format!("best (epoch {best_epoch})"), best)];
-        println!("{}", table(&rows));
-        println!("accuracy in % on {} test images; best by balanced accuracy", self.test.labels.len());
-        println!("files in {}: metrics.jsonl, last.safetensors, best.safetensors", self.folder.path().display());
+        say(&format!(
+            "{}\naccuracy in % on {} test images; best by balanced accuracy\n\
+             files in {}: metrics.jsonl, last.safetensors, best.safetensors",
+            table(&rows),
+            self.test.feed.split.len(),
+            self.folder.path().display()
+        ))
     }
 }
 
-/// Steps until the next look at the device: about half a second's worth.
-fn next_window(window: usize, took: Duration) -> usize {
-    if took < Duration::from_millis(250) { (window * 2).min(WINDOW) } else { (window / 2).max(1) }
+/// Steps between two looks at the device: about half a second's worth.
+struct Window {
+    first: usize,
+    steps: usize,
+    started: Instant,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { first: 0, steps: 1, started: Instant::now() }
+    }
+}
+
+impl Window {
+    fn next(&self, first: usize) -> Self {
+        let quick = self.started.elapsed() < Duration::from_millis(250);
+        let steps = if quick { (self.steps * 2).min(WINDOW) } else { (self.steps / 2).max(1) };
+        Self { first, steps, started: Instant::now() }
+    }
 }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use sse_sam_core::{Arena, Backend, Loss, Method, Model, Schedule, Sgd, Shape, Span, step};
+use sse_sam_core::{Backend, Loss, Method, Model, Schedule, Sgd, Shape, Span, step};
 
 use serde::Deserialize;
 
 use crate::args::VerifyArgs;
-use crate::device::{Device, Job};
+use crate::device::{Device, Job, Machine};
 use crate::error::Error;
 use crate::layout::{Layout, Needs};
+use crate::progress::say;
 use crate::state::{self, Kind};
 use crate::train::{Weighing, write_terms};
 use crate::weights::{self, Data, Tensor};
@@ -97,18 +98,19 @@ impl Case {
 /// [`Error::Verify`] when a case is outside its bound, else whatever is wrong with the files or the device.
 pub fn run(args: &VerifyArgs) -> Result<(), Error> {
     let device = Device::choose(&args.device)?;
-    println!("device: {}", device.name());
+    say(&format!("device: {}", device.name()))?;
     let mut outside = 0;
     for path in &args.cases {
         let reports = replay(path, &device)?;
-        println!("{}", path.display());
+        say(&path.display().to_string())?;
         for report in &reports {
             let verdict = if report.passes() { "ok" } else { "OUTSIDE" };
-            println!("  {:<28} error {:9.2e}  bound {:9.2e}  {verdict}", report.what, report.error, report.bound);
+            let Report { what, error, bound } = report;
+            say(&format!("  {what:<28} error {error:9.2e}  bound {bound:9.2e}  {verdict}"))?;
         }
         outside += usize::from(!reports.iter().all(Report::passes));
     }
-    println!("{} of {} cases within bounds", args.cases.len() - outside, args.cases.len());
+    say(&format!("{} of {} cases within bounds", args.cases.len() - outside, args.cases.len()))?;
     if outside > 0 { Err(Error::Verify { outside, cases: args.cases.len() }) } else { Ok(()) }
 }
 
@@ -148,12 +150,12 @@ pub fn replay(path: &Path, device: &Device) -> Result<Vec<Report>, Error> {
     let method = case.method().map_err(refuse)?;
     let needs = Needs { image, classes: case.class_counts.len(), batch, points: method.points(case.epochs)?, rows: 1 };
     let model: Model = case.model.parse()?;
-    let layout = Layout::new(&model, &needs, Arena::new(device.alignment()))?;
+    let layout = device.plan_network(&model, &needs)?;
     let (loss, class_weights) = case.loss().map_err(refuse)?;
     let schedule = case.schedule().map_err(refuse)?;
     let replay =
         Replay { case: &case, tensors: &tensors, layout: &layout, method, loss, class_weights, schedule, image };
-    device.run(layout.words, &[], replay)
+    device.run(&layout, &[], replay)
 }
 
 struct Tensors<'a> {
@@ -195,7 +197,7 @@ struct Replay<'a> {
 impl Job for Replay<'_> {
     type Output = Vec<Report>;
 
-    fn run<B: Backend>(self, backend: &mut B) -> Result<Vec<Report>, Error>
+    fn run<B: Machine>(self, backend: &mut B) -> Result<Vec<Report>, Error>
     where
         Error: From<B::Error>,
     {

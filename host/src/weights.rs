@@ -73,6 +73,14 @@ impl Tensor {
     pub fn i64(name: impl Into<String>, value: i64) -> Self {
         Self { name: name.into(), shape: Vec::new(), data: Data::I64(vec![value]) }
     }
+
+    /// Whether every number is finite.
+    pub fn is_finite(&self) -> bool {
+        match &self.data {
+            Data::F32(values) => values.iter().all(|value| value.is_finite()),
+            Data::I64(_) => true,
+        }
+    }
 }
 
 /// Writes tensors and metadata: the same bytes for the same input, and never half a file under this name.

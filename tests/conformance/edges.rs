@@ -190,27 +190,3 @@ pub fn same_bits<M: Machine>(bench: &mut Bench<'_, M>) {
         });
     }
 }
-
-pub fn shared_reads<M: Machine>(bench: &mut Bench<'_, M>) {
-    bench.case("axpy aside, every method that reads several spans", |case| {
-        let values = case.numbers.list_between(32, 0.5, 1.5);
-        let shared = case.input(&values);
-        let [y, copied] = [32, 2].map(|length| case.output(length));
-        let (saved, losses) = (case.output(8), case.output(1));
-        let part = |offset: usize, length: usize| shared.part(offset, length).expect("it lies inside");
-        let labels = case.input(&[0.0, 1.0]);
-        let terms = sse_sam_core::Terms { scale: part(4, 4), shift: part(4, 4), margin: part(5, 4), focal: 0.0 };
-        case.run(|backend| {
-            backend.batch_norm_forward(y, saved, None, shared, part(0, 4), part(0, 4), Some(shared), false)?;
-            backend.batch_norm_inference(y, shared, part(0, 4), part(2, 4), part(3, 8), Some(shared), true)?;
-            backend.linear_forward(copied, part(0, 2), part(1, 4), part(1, 2)).and(Ok(()))?;
-            let dlogits = y.part(0, 8)?;
-            backend.cross_entropy(&[dlogits], &[losses], part(0, 8), labels, &[part(0, 2)], &terms)
-        });
-        case.expect(case_is_finite(&case.get(losses)), || "the loss is not finite".to_owned());
-    });
-}
-
-fn case_is_finite(values: &[f32]) -> bool {
-    values.iter().all(|value| value.is_finite())
-}

@@ -89,12 +89,11 @@ impl Problem {
 
 /// Weights as a batch has them: one group, or head and tail, with class weights.
 fn draw_weights(case: &mut Case<'_, impl Machine>, batch: usize, groups: usize) -> Vec<Vec<f32>> {
-    let mut weights = vec![vec![0.0; batch]; groups];
-    for row in 0..batch {
-        let group = case.numbers.below(groups);
-        weights[group][row] = case.numbers.between(0.2, 2.0) / batch as f32;
-    }
-    weights
+    let numbers = &mut case.numbers;
+    let drawn: Vec<(usize, f32)> =
+        (0..batch).map(|_| (numbers.below(groups), numbers.between(0.2, 2.0) / batch as f32)).collect();
+    let weights_of = |group| drawn.iter().map(|row| if row.0 == group { row.1 } else { 0.0 }).collect();
+    (0..groups).map(weights_of).collect()
 }
 
 pub fn cross_entropy<M: Machine>(bench: &mut Bench<'_, M>) {

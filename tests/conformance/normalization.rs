@@ -103,6 +103,14 @@ fn forward_case(case: &mut Case<'_, impl Machine>, setting: Setting, x: Vec<f32>
         setting.pixels(),
     );
 
+    // What is added to the normalised values may cancel them, but not their errors.
+    let mut terms = setting.nchw(&x);
+    for (at, term) in terms.iter_mut().enumerate() {
+        let c = at / setting.pixels() % channels;
+        *term = (*term - expected.mean[c]) * expected.inv_std[c] * f64::from(w[c]);
+    }
+    let scale = vectors::squared_norm(&terms).sqrt();
+
     let (y, saved) = (case.output(x.len()), case.output(2 * channels));
     let running = (!keep).then(|| case.in_out(&running));
     let x = case.input(&x);
@@ -111,7 +119,7 @@ fn forward_case(case: &mut Case<'_, impl Machine>, setting: Setting, x: Vec<f32>
     let relu = setting.relu;
     case.run(|backend| backend.batch_norm_forward(y, saved, running, x, weight, bias, residual, relu));
 
-    case.close(tolerance, "y", y, &setting.nhwc(&expected.y));
+    case.close_to_scale(tolerance, "y", y, &setting.nhwc(&expected.y), scale);
     let part = |span: Span, at: usize| span.part(at * channels, channels).expect("two halves");
     case.close("batch_norm_saved", "saved mean", part(saved, 0), &expected.mean);
     case.close("batch_norm_saved", "saved inverse deviation", part(saved, 1), &expected.inv_std);
@@ -180,7 +188,9 @@ fn backward_case(case: &mut Case<'_, impl Machine>, setting: Setting, streams: u
     let forward = reference::forward(&x_nchw, &w_wide, &wide(&b), running, residual.as_deref(), relu, pixels);
     // The rounded output decides what the ReLU lets through, here and in the reference: no kink to keep clear of.
     let y = narrow(&setting.nhwc(&forward.y));
-    let saved = narrow(&[forward.mean, forward.inv_std.clone()].concat());
+    let saved = narrow(&[forward.mean, forward.inv_std].concat());
+    let saved_wide = wide(&saved);
+    let (mean, inv_std) = saved_wide.split_at(channels);
 
     let dx: Vec<_> = (0..streams).map(|_| case.gradient(x.len(), accumulate)).collect();
     let dw: Vec<_> = (0..streams).map(|_| case.gradient(channels, true)).collect();
@@ -197,22 +207,22 @@ fn backward_case(case: &mut Case<'_, impl Machine>, setting: Setting, streams: u
     });
 
     for stream in 0..streams {
-        let gradients =
-            reference::backward(&setting.nchw(&dy[stream]), &setting.nchw(&y), &x_nchw, &w_wide, relu, pixels);
-        // dx is what is left of `weight * inv_std * masked` after its mean and slope are taken out: nothing, where a
-        // channel has one or two values.
-        let terms: Vec<f64> = (0..x.len())
-            .map(|at| at / pixels % channels)
-            .collect::<Vec<_>>()
-            .iter()
-            .zip(&gradients.dresidual)
-            .map(|(&c, masked)| w_wide[c] * forward.inv_std[c] * masked)
-            .collect();
-        let scale = vectors::squared_norm(&terms).sqrt();
+        let (dy, y) = (setting.nchw(&dy[stream]), setting.nchw(&y));
+        let gradients = reference::backward_from(&dy, &y, &x_nchw, &w_wide, (mean, inv_std), relu, pixels);
+        // Sums may cancel what they add, but not its errors: dx is nothing but rounding where a channel has one or two
+        // values.
+        let norm = |term: &dyn Fn(usize, usize) -> f64| {
+            let terms = (0..x.len()).map(|at| term(at, at / pixels % channels) * gradients.dresidual[at]);
+            vectors::squared_norm(&terms.collect::<Vec<f64>>()).sqrt()
+        };
         let dx_expected = sum(&dx[stream].1, &setting.nhwc(&gradients.dx));
+        let scale = norm(&|_, c| w_wide[c] * inv_std[c]);
         case.close_to_scale("batch_norm_backward", "dx", dx[stream].0, &dx_expected, scale);
-        case.close("batch_norm_weight", "dweight", dw[stream].0, &sum(&dw[stream].1, &gradients.dw));
-        case.close("batch_norm_weight", "dbias", db[stream].0, &sum(&db[stream].1, &gradients.db));
+        let dw_expected = sum(&dw[stream].1, &gradients.dw);
+        let scale = norm(&|at, c| (x_nchw[at] - mean[c]) * inv_std[c]);
+        case.close_to_scale("batch_norm_weight", "dweight", dw[stream].0, &dw_expected, scale);
+        let db_expected = sum(&db[stream].1, &gradients.db);
+        case.close_to_scale("batch_norm_weight", "dbias", db[stream].0, &db_expected, norm(&|_, _| 1.0));
         if with_residual {
             let masked = narrow(&setting.nhwc(&gradients.dresidual));
             case.same("masked dy", dy_spans[stream], &masked);

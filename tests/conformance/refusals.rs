@@ -131,6 +131,16 @@ pub fn past_the_end<M: Machine>(bench: &mut Bench<'_, M>) {
 pub fn overlap<M: Machine>(bench: &mut Bench<'_, M>) {
     // Both spans start at the same element, so they overlap whatever their lengths; fill and write have but one.
     each_call(bench, "read and written alike", |arguments| (arguments.out[0], arguments.out[0]));
+    bench.case("two streams into one span", |case| {
+        let dx = case.in_out(&[1.0; 64]);
+        let [p, q, y] = [(); 3].map(|()| case.input(&[0.5; 64]));
+        case.refused("relu_backward", |backend| backend.relu_backward(&[dx, dx], &[p, q], y, false));
+    });
+    bench.case("a gradient over the other stream's input", |case| {
+        let [dx, p] = [(); 2].map(|()| case.in_out(&[1.0; 64]));
+        let [q, y] = [(); 2].map(|()| case.input(&[0.5; 64]));
+        case.refused("relu_backward", |backend| backend.relu_backward(&[p, dx], &[q, p], y, false));
+    });
 }
 
 pub fn read_only<M: Machine>(bench: &mut Bench<'_, M>) {
@@ -141,9 +151,9 @@ pub fn read_only<M: Machine>(bench: &mut Bench<'_, M>) {
     }
 }
 
-/// One argument of each method one number too long or too short.
+/// One argument of each method one number too long or too short; the second of two streams too.
 pub fn wrong_lengths<M: Machine>(bench: &mut Bench<'_, M>) {
-    for at in 0..21 {
+    for at in 0..23 {
         bench.case(&format!("call {at}"), |case| {
             let [a, b, c, d] = [(); 4].map(|()| case.in_out(&[1.0; 64]));
             let [p, q, s, t] = [(); 4].map(|()| case.input(&[0.0; 64]));
@@ -175,6 +185,8 @@ pub fn wrong_lengths<M: Machine>(bench: &mut Bench<'_, M>) {
                 17 => k.shortcut_forward(cut(a, 32), cut(p, 63), IMAGE, half),
                 18 => k.shortcut_backward(&[a], &[cut(p, 33)], IMAGE, half, false),
                 19 => k.global_average_pool_forward(cut(a, 5), p, IMAGE),
+                20 => k.relu_backward(&[a, b], &[p, cut(q, 63)], s, false),
+                21 => k.conv2d_backward_input(&[a, b], &[p, cut(q, 63)], cut(s, 36), &conv, false),
                 _ => k.cross_entropy(&[cut(a, 8)], &[cut(b, 1)], cut(p, 8), cut(q, 2), &[cut(s, 2)], &terms),
             });
         });

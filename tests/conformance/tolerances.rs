@@ -1,6 +1,7 @@
 //! How far an f32 result may lie from the f64 reference: `||a - b||_2 / ||b||_2` of a whole tensor.
 //!
-//! A bound is about four times the worst error of a correct f32 computation on the sizes tested. What is not in the
+//! A bound is about four times the worst error of a correct computation that sums in f32, on the sizes tested; the CPU
+//! backend, whose sums are f64, stays further below. What is not in the
 //! table is made of `+ - *` and comparison alone and agrees bit for bit.
 
 /// The bound of one operation's results.
@@ -26,19 +27,19 @@ pub const TOLERANCES: &[Tolerance] = &[
     row("linear_forward", 2e-6, "sums of up to 257 products"),
     row("linear_backward_input", 2e-6, "sums of up to 101 products"),
     row("linear_backward_weight", 2e-6, "sums over up to 33 samples"),
-    row("conv2d_forward", 2e-6, "sums of up to 9 * 64 products"),
+    row("conv2d_forward", 3e-6, "sums of up to 9 * 64 products"),
     row("conv2d_backward_input", 2e-6, "sums of up to 9 * 64 products"),
     row("conv2d_backward_weight", 2e-6, "sums over up to 5 * 17 * 19 pixels"),
     row("batch_norm_forward", 2e-6, "mean and variance in two passes, one root, then two products and two sums"),
-    row("batch_norm_far", 5e-6, "a mean of 30 is rounded to 1e-6 of the deviations"),
+    row("batch_norm_far", 1e-5, "a mean of 30 is rounded to 1e-6 of the deviations"),
     row("batch_norm_saved", 2e-6, "mean and variance in two passes"),
     row("batch_norm_running", 2e-6, "a tenth of the batch's statistics"),
-    row("batch_norm_inference", 2e-6, "one root, then two products and two sums"),
+    row("batch_norm_inference", 1e-6, "one root, then two products and two sums"),
     row("batch_norm_backward", 2e-6, "two sums over up to 5 * 17 * 13 pixels, relative to the terms of dx"),
     row("batch_norm_weight", 4e-6, "sums over up to 5 * 17 * 13 pixels of either sign"),
-    row("global_average_pool_forward", 2e-6, "sums of up to 17 * 13 numbers of either sign"),
-    row("global_average_pool_backward", 1e-6, "one division and a sum a number"),
-    row("loss", 2e-6, "exp and log to a few ulp, and 1 - p in the focal factor"),
+    row("global_average_pool_forward", 1e-6, "sums of up to 17 * 13 numbers of either sign"),
+    row("global_average_pool_backward", 5e-7, "one division and a sum a number"),
+    row("loss", 4e-6, "exp and log to a few ulp, and 1 - p in the focal factor"),
     row("dlogits", 4e-6, "exp and log to a few ulp, and 1 - p in the focal factor"),
 ];
 

@@ -94,19 +94,34 @@ pub fn inference(
 
 /// Gradients of [`forward`]; `y` is its output.
 pub fn backward(dy: &[f64], y: &[f64], x: &[f64], w: &[f64], relu: bool, pixels: usize) -> Gradients {
+    let moments_of = |c: usize| moments(x, channel(c, w.len(), pixels, x.len()));
+    let (mean, inv_std): (Vec<f64>, Vec<f64>) =
+        (0..w.len()).map(moments_of).map(|(_, mean, var)| (mean, 1.0 / (var + EPSILON).sqrt())).unzip();
+    backward_from(dy, y, x, w, (&mean, &inv_std), relu, pixels)
+}
+
+/// The same from the mean and inverse deviation that the forward pass saved.
+pub fn backward_from(
+    dy: &[f64],
+    y: &[f64],
+    x: &[f64],
+    w: &[f64],
+    (mean, inv_std): (&[f64], &[f64]),
+    relu: bool,
+    pixels: usize,
+) -> Gradients {
     let dresidual: Vec<f64> = dy.iter().zip(y).map(|(dy, y)| if relu && *y <= 0.0 { 0.0 } else { *dy }).collect();
     let (mut dx, mut dw, mut db) = (vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; w.len()]);
     for c in 0..w.len() {
         let indices = channel(c, w.len(), pixels, x.len());
-        let (count, mean, var) = moments(x, indices.clone());
-        let inv_std = 1.0 / (var + EPSILON).sqrt();
+        let count = indices.clone().count() as f64;
         for at in indices.clone() {
             db[c] += dresidual[at];
-            dw[c] += dresidual[at] * (x[at] - mean) * inv_std;
+            dw[c] += dresidual[at] * (x[at] - mean[c]) * inv_std[c];
         }
         for at in indices {
-            let xhat = (x[at] - mean) * inv_std;
-            dx[at] = w[c] * inv_std * (dresidual[at] - db[c] / count - xhat * dw[c] / count);
+            let xhat = (x[at] - mean[c]) * inv_std[c];
+            dx[at] = w[c] * inv_std[c] * (dresidual[at] - db[c] / count - xhat * dw[c] / count);
         }
     }
     Gradients { dx, dw, db, dresidual }

@@ -2,7 +2,7 @@
 
 use super::activation::rectified;
 use super::reduce::{CHANNELS, lanes, sum};
-use super::{expect, put, rows, rows_mut, whole_rows};
+use super::{expect, pieces_mut, put, rows, rows_mut, whole_rows};
 use crate::error::Error;
 
 /// Added to variances.
@@ -77,13 +77,13 @@ pub fn batch_norm_forward(
 
 /// Each channel's mean and biased variance.
 fn statistics(means: &mut [f32], variances: &mut [f32], x: &[f32], values: usize) {
-    let channels = means.len().max(1);
+    let channels = means.len();
     let count = values as f64;
-    for (block, (means, variances)) in means.chunks_mut(CHANNELS).zip(variances.chunks_mut(CHANNELS)).enumerate() {
+    for (block, (means, variances)) in pieces_mut(means, CHANNELS).zip(pieces_mut(variances, CHANNELS)).enumerate() {
         let at = block * CHANNELS;
-        let [mean] = sum(x.chunks_exact(channels).map(|x| [lanes(x, at)]));
+        let [mean] = sum(rows(x, channels).map(|x| [lanes(x, at)]));
         let mean = mean.map(|sum| (sum / count) as f32);
-        let [variance] = sum(x.chunks_exact(channels).map(|x| [combine(lanes(x, at), mean, squared_difference)]));
+        let [variance] = sum(rows(x, channels).map(|x| [combine(lanes(x, at), mean, squared_difference)]));
         means.iter_mut().zip(mean).for_each(|(to, mean)| *to = mean);
         variances.iter_mut().zip(variance).for_each(|(to, sum)| *to = (sum / count) as f32);
     }
@@ -122,7 +122,7 @@ fn normalize(
     residual: Option<&[f32]>,
     relu: bool,
 ) {
-    let channels = weight.len().max(1);
+    let channels = weight.len();
     for at in (0..weight.len()).step_by(CHANNELS) {
         let scale = combine(lanes(weight, at), lanes(spreads, at), |weight, spread| weight * factor(spread));
         let (mean, bias) = (lanes(means, at), lanes(bias, at));
@@ -211,8 +211,8 @@ pub fn batch_norm_backward(
     if relu {
         mask(dy, y);
     }
-    let channels = weight.len().max(1);
-    for (block, (dweight, dbias)) in dweight.chunks_mut(CHANNELS).zip(dbias.chunks_mut(CHANNELS)).enumerate() {
+    let channels = weight.len();
+    for (block, (dweight, dbias)) in pieces_mut(dweight, CHANNELS).zip(pieces_mut(dbias, CHANNELS)).enumerate() {
         let at = block * CHANNELS;
         let (mean, factor) = (lanes(means, at), lanes(factors, at));
         let xhat = |x: &[f32]| combine(combine(lanes(x, at), mean, |x, mean| x - mean), factor, |x, factor| x * factor);

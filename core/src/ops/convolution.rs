@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::tile::{PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, outer, width};
-use super::{expect, part, rows, rows_mut, whole_rows};
+use super::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::backend::Conv2d;
 use crate::error::Error;
 
@@ -75,13 +75,13 @@ pub(super) fn forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: Option<&[f
 
 /// Channels `at..at + C` of one output image.
 fn plane<const C: usize>(y: &mut [f32], x: &[f32], weight: &[f32], bias: Option<&[f32]>, conv: &Conv2d, at: usize) {
-    let channels = conv.output.channels.max(1);
+    let channels = conv.output.channels;
     let start = bias.and_then(|bias| columns(bias, at)).copied().unwrap_or([0.0; C]);
-    for (i, row) in y.chunks_exact_mut((conv.output.width * channels).max(1)).enumerate() {
-        for (tile, y) in row.chunks_mut((PIXELS * channels).max(1)).enumerate() {
+    for (i, row) in rows_mut(y, conv.output.width * channels).enumerate() {
+        for (tile, y) in pieces_mut(row, PIXELS * channels).enumerate() {
             let mut sums = [start; PIXELS];
             window(&mut sums, x, weight, conv, (i, tile * PIXELS), at);
-            for (pixel, sums) in y.chunks_exact_mut(channels).zip(sums) {
+            for (pixel, sums) in rows_mut(y, channels).zip(sums) {
                 if let Some(pixel) = columns_mut(pixel, at) {
                     *pixel = sums;
                 }
@@ -126,7 +126,7 @@ fn border<const C: usize>(
     at: usize,
 ) {
     let Conv2d { input, output, kernel, stride, padding } = *conv;
-    let taps = weight.chunks_exact((input.channels * output.channels).max(1));
+    let taps = rows(weight, input.channels * output.channels);
     for (b, weight) in taps.take(kernel).enumerate() {
         let pixels = [j, j + 1, j + 2, j + 3].map(|j| {
             let column = (j * stride + b).checked_sub(padding)?;
@@ -164,7 +164,7 @@ pub(super) fn backward_input(dx: &mut [f32], dy: &[f32], weight: &[f32], conv: &
     // Enough images at a time for a transposed block of weights to be worth its making.
     let images = (256 / conv.output.height.saturating_mul(conv.output.width).max(1)).max(1);
     let (inputs, outputs) = (images.saturating_mul(conv.input.len()), images.saturating_mul(conv.output.len()));
-    let groups = dx.chunks_mut(inputs.max(1)).zip(dy.chunks(outputs.max(1)));
+    let groups = pieces_mut(dx, inputs).zip(pieces(dy, outputs));
     for (dx, dy) in groups {
         let mut at = 0;
         while at < conv.input.channels {
@@ -183,69 +183,61 @@ pub(super) fn backward_input(dx: &mut [f32], dy: &[f32], weight: &[f32], conv: &
 
 /// Input channels `at..at + C` of some images, one block of transposed weights after the other.
 fn spread_taps<const C: usize>(dx: &mut [f32], dy: &[f32], weight: &[f32], conv: &Conv2d, at: usize) {
-    let outputs = conv.output.channels.max(1);
-    let taps = weight.chunks_exact((conv.input.channels * outputs).max(1));
+    let outputs = conv.output.channels;
+    let taps = rows(weight, conv.input.channels * outputs);
     for (tap, weight) in taps.enumerate() {
         let tap = (tap / conv.kernel.max(1), tap % conv.kernel.max(1));
         let mut from = 0;
         while from < outputs {
             let depth = DEPTH.min(outputs - from);
             let mut block = [[0.0; C]; DEPTH];
-            for (c, row) in weight.chunks_exact(outputs).skip(at).take(C).enumerate() {
+            let block_rows = part(weight, at * outputs, C * outputs);
+            for (c, row) in rows(block_rows, outputs).enumerate() {
                 for (transposed, weight) in block.iter_mut().zip(part(row, from, depth)) {
                     if let Some(transposed) = transposed.get_mut(c) {
                         *transposed = *weight;
                     }
                 }
             }
-            spread(dx, dy, &block, conv, tap, at, from..from + depth);
+            spread(dx, dy, block.get(..depth).unwrap_or_default(), conv, tap, at, from);
             from += depth;
         }
     }
 }
 
-/// Adds `dy[..][from] * block` at kernel position `(a, b)` to channels `at..at + C`.
+/// Adds `dy[..][from..] * block` at kernel position `(a, b)` to channels `at..at + C`.
+#[inline(never)]
 fn spread<const C: usize>(
     dx: &mut [f32],
     dy: &[f32],
-    block: &[[f32; C]; DEPTH],
+    block: &[[f32; C]],
     conv: &Conv2d,
     (a, b): (usize, usize),
     at: usize,
-    from: Range<usize>,
+    from: usize,
 ) {
     let Conv2d { input, output, stride, padding, .. } = *conv;
     let (pitch, dy_pitch) = (input.width * input.channels, output.width * output.channels);
     let columns = positions(b, input.width, output.width, conv);
-    let (step, first) = (stride * input.channels, columns.start * stride + b);
-    let skipped = first.saturating_sub(padding) * input.channels + at;
+    let step = stride * input.channels;
+    let skipped = (columns.start * stride + b).saturating_sub(padding) * input.channels + at;
     for (dx, dy) in rows_mut(dx, input.len()).zip(rows(dy, output.len())) {
         for i in positions(a, input.height, output.height, conv) {
-            let Some(dx) = dx.chunks_exact_mut(pitch.max(1)).nth(i * stride + a - padding) else { break };
+            let row = (i * stride + a - padding) * pitch;
+            let dx = dx.get_mut(row + skipped..row + pitch).unwrap_or_default();
             let dy = part(dy, i * dy_pitch, columns.end * output.channels);
-            let mut j = columns.start;
-            let mut dx = dx.get_mut(skipped..).unwrap_or_default();
-            while j < columns.end {
-                spread_tile(dx, step, dy, output.channels, j, from.clone(), block);
-                dx = dx.get_mut(PIXELS * step..).unwrap_or_default();
-                j += PIXELS;
+            let dy = dy.get(columns.start * output.channels + from..).unwrap_or_default();
+            for (dx, dy) in pieces_mut(dx, PIXELS * step).zip(pieces(dy, PIXELS * output.channels)) {
+                spread_tile(dx, step, dy, output.channels, block);
             }
         }
     }
 }
 
-/// [`spread`] for the output pixels from `j` on; `dx` starts at the first one's input and has them `step` apart.
+/// [`spread`] for as many pixels as a tile has, `step` apart in `dx` and `pitch` in `dy`.
 #[inline(always)]
-fn spread_tile<const C: usize>(
-    dx: &mut [f32],
-    step: usize,
-    dy: &[f32],
-    pitch: usize,
-    j: usize,
-    from: Range<usize>,
-    block: &[[f32; C]; DEPTH],
-) {
-    let pixels = [j, j + 1, j + 2, j + 3].map(|j| dy.get(j * pitch + from.start..j * pitch + from.end));
+fn spread_tile<const C: usize>(dx: &mut [f32], step: usize, dy: &[f32], pitch: usize, block: &[[f32; C]]) {
+    let pixels = [0, 1, 2, 3].map(|p| dy.get(p * pitch..p * pitch + block.len()));
     let mut sums = [0, 1, 2, 3].map(|p| columns(dx, p * step).copied().unwrap_or([0.0; C]));
     multiply(&mut sums, pixels, block.as_flattened(), C, 0);
     for (p, (sums, pixel)) in sums.iter().zip(pixels).enumerate() {
@@ -284,7 +276,7 @@ pub(super) fn backward_weight(dweight: &mut [f32], x: &[f32], dy: &[f32], conv: 
 /// What the output rows `rows` of one image add.
 fn band(dweight: &mut [f32], x: &[f32], dy: &[f32], conv: &Conv2d, rows: Range<usize>) {
     let (inputs, outputs) = (conv.input.channels, conv.output.channels);
-    for (tap, dweight) in dweight.chunks_exact_mut((inputs * outputs).max(1)).enumerate() {
+    for (tap, dweight) in rows_mut(dweight, inputs * outputs).enumerate() {
         let tap = (tap / conv.kernel.max(1), tap % conv.kernel.max(1));
         let mut c = 0;
         while c < inputs {
@@ -348,7 +340,7 @@ fn gather_tile<const R: usize, const C: usize>(
         let dy = dy.get(columns.start * output.channels..columns.end * output.channels).unwrap_or_default();
         outer(&mut sums, x, stride * input.channels, dy, output.channels, at);
     }
-    for (dweight, sums) in dweight.chunks_exact_mut(output.channels.max(1)).zip(sums) {
+    for (dweight, sums) in rows_mut(dweight, output.channels).zip(sums) {
         if let Some(dweight) = columns_mut::<C>(dweight, at) {
             dweight.iter_mut().zip(sums).for_each(|(dweight, sum)| *dweight += sum);
         }

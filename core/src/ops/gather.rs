@@ -1,6 +1,6 @@
 //! From stored pictures to the network's input.
 
-use super::expect;
+use super::{expect, rows_mut};
 use crate::backend::{Row, Shape};
 use crate::error::Error;
 
@@ -25,9 +25,9 @@ pub fn gather(image: &mut [f32], picture: &[u8], shape: Shape, row: &Row, normal
     expect("picture", shape.len(), picture.len())?;
     expect("normalization", channels.saturating_mul(2), normalization.len())?;
     let pitch = width * channels;
-    for (y, image) in image.chunks_exact_mut(pitch.max(1)).enumerate() {
+    for (y, image) in rows_mut(image, pitch).enumerate() {
         let source = moved(y, row.top, height).and_then(|y| picture.get(y * pitch..(y + 1) * pitch));
-        for (x, pixel) in image.chunks_exact_mut(channels.max(1)).enumerate() {
+        for (x, pixel) in rows_mut(image, channels).enumerate() {
             let column = moved(x, row.left, width).map(|x| if row.flip { width - 1 - x } else { x });
             let bytes = column.zip(source).and_then(|(x, row)| row.get(x * channels..(x + 1) * channels));
             normalize(pixel, bytes.unwrap_or_default(), normalization);

@@ -55,11 +55,9 @@ fn part(values: &[f32], at: usize, length: usize) -> &[f32] {
     values.get(at..at.wrapping_add(length)).unwrap_or_default()
 }
 
-/// Whole rows of `length` elements; none when it is zero.
-///
-/// Divides by nothing, unlike two `chunks_exact` in a `zip`, whose panic stays when one is optimised for size.
+/// The whole rows of `length` elements; none when that is 0. Unlike `chunks_exact`, no division to guard.
 #[inline(always)]
-pub(crate) fn rows<T>(values: &[T], length: usize) -> impl Iterator<Item = &[T]> {
+pub(crate) fn rows(values: &[f32], length: usize) -> impl Iterator<Item = &[f32]> {
     let mut rest = values;
     core::iter::from_fn(move || {
         let (row, after) = rest.split_at_checked(length).filter(|_| length > 0)?;
@@ -68,14 +66,38 @@ pub(crate) fn rows<T>(values: &[T], length: usize) -> impl Iterator<Item = &[T]>
     })
 }
 
-/// As [`rows`], to be written.
+/// [`rows`] to be written.
 #[inline(always)]
-pub(crate) fn rows_mut<T>(values: &mut [T], length: usize) -> impl Iterator<Item = &mut [T]> {
+pub(crate) fn rows_mut(values: &mut [f32], length: usize) -> impl Iterator<Item = &mut [f32]> {
     let mut rest = values;
     core::iter::from_fn(move || {
         let (row, after) = core::mem::take(&mut rest).split_at_mut_checked(length).filter(|_| length > 0)?;
         rest = after;
         Some(row)
+    })
+}
+
+/// [`rows`] and what is left after them.
+#[inline(always)]
+fn pieces(values: &[f32], length: usize) -> impl Iterator<Item = &[f32]> {
+    let mut rest = values;
+    core::iter::from_fn(move || {
+        let (piece, after) = rest.split_at_checked(length.min(rest.len())).filter(|(piece, _)| !piece.is_empty())?;
+        rest = after;
+        Some(piece)
+    })
+}
+
+/// [`pieces`] to be written.
+#[inline(always)]
+fn pieces_mut(values: &mut [f32], length: usize) -> impl Iterator<Item = &mut [f32]> {
+    let mut rest = values;
+    core::iter::from_fn(move || {
+        let at = length.min(rest.len());
+        let (piece, after) =
+            core::mem::take(&mut rest).split_at_mut_checked(at).filter(|(piece, _)| !piece.is_empty())?;
+        rest = after;
+        Some(piece)
     })
 }
 

@@ -35,8 +35,9 @@ pub fn global_average_pool_forward(y: &mut [f32], x: &[f32], input: Shape) -> Re
 /// As [`global_average_pool_forward`].
 pub fn global_average_pool_backward(dx: &mut [f32], dy: &[f32], input: Shape, accumulate: bool) -> Result<(), Error> {
     let pixels = check(dy.len(), dx.len(), input)?;
-    for (dx, dy) in rows_mut(dx, input.len()).zip(rows(dy, input.channels)) {
-        for dx in rows_mut(dx, input.channels) {
+    let channels = input.channels;
+    for (dx, dy) in rows_mut(dx, input.len()).zip(rows(dy, channels)) {
+        for dx in rows_mut(dx, channels) {
             dx.iter_mut().zip(dy).for_each(|(dx, dy)| put(dx, *dy / pixels, accumulate));
         }
     }

@@ -1,5 +1,6 @@
 //! Sums over pixels and over long vectors: short runs in `f32` lanes, run after run in `f64`.
 
+use super::rows;
 use super::tile::WIDE;
 
 /// Channels that are worked on side by side; a channel's own sum does not depend on it.
@@ -44,11 +45,11 @@ pub(super) fn sum<const N: usize, const K: usize>(mut terms: impl Iterator<Item 
     }
 }
 
-/// Hands `each` every element of `to` with the sum of its column in `rows`, rows of `to.len()` elements.
-pub(super) fn for_each_sum(to: &mut [f32], rows: &[f32], each: impl Fn(&mut f32, f64)) {
-    let channels = to.len().max(1);
+/// Hands `each` every element of `to` with the sum of its column in `from`, rows of `to.len()` elements.
+pub(super) fn for_each_sum(to: &mut [f32], from: &[f32], each: impl Fn(&mut f32, f64)) {
+    let channels = to.len();
     for (block, to) in to.chunks_mut(CHANNELS).enumerate() {
-        let [sums] = sum(rows.chunks_exact(channels).map(|row| [lanes::<CHANNELS>(row, block * CHANNELS)]));
+        let [sums] = sum(rows(from, channels).map(|row| [lanes::<CHANNELS>(row, block * CHANNELS)]));
         to.iter_mut().zip(sums).for_each(|(to, sum)| each(to, sum));
     }
 }

@@ -1,6 +1,6 @@
 //! The parameter-free shortcut of small residual networks.
 
-use super::{expect, put, whole_rows};
+use super::{expect, pieces, pieces_mut, put, rows, rows_mut, whole_rows};
 use crate::backend::Shape;
 use crate::error::Error;
 
@@ -17,7 +17,7 @@ fn check(y: usize, x: usize, input: Shape, output: Shape) -> Result<usize, Error
 
 /// Every second pixel of a row of pixels.
 fn every_second(row: &[f32], channels: usize) -> impl Iterator<Item = &[f32]> {
-    row.chunks((2 * channels).max(1)).map(move |pair| pair.get(..channels).unwrap_or_default())
+    pieces(row, 2 * channels).map(move |pair| pair.get(..channels).unwrap_or_default())
 }
 
 /// Every second row of pixels of some images, one after the other; `height` rows an image.
@@ -43,11 +43,11 @@ fn skipped(row: usize, height: usize) -> bool {
 /// He et al. 2016, section 3.3 (A).
 pub fn shortcut_forward(y: &mut [f32], x: &[f32], input: Shape, output: Shape) -> Result<(), Error> {
     let before = check(y.len(), x.len(), input, output)?;
-    let rows = x.chunks_exact((input.width * input.channels).max(1)).enumerate();
-    let kept = rows.filter(|(row, _)| !skipped(*row, input.height)).map(|(_, row)| row);
+    let all = rows(x, input.width * input.channels).enumerate();
+    let kept = all.filter(|(row, _)| !skipped(*row, input.height)).map(|(_, row)| row);
     y.fill(0.0);
-    for (y, x) in y.chunks_exact_mut((output.width * output.channels).max(1)).zip(kept) {
-        for (y, x) in y.chunks_exact_mut(output.channels.max(1)).zip(every_second(x, input.channels)) {
+    for (y, x) in rows_mut(y, output.width * output.channels).zip(kept) {
+        for (y, x) in rows_mut(y, output.channels).zip(every_second(x, input.channels)) {
             y.iter_mut().skip(before).zip(x).for_each(|(y, x)| *y = *x);
         }
     }
@@ -70,10 +70,10 @@ pub fn shortcut_backward(
     if !accumulate {
         dx.fill(0.0);
     }
-    let rows = dx.chunks_exact_mut((input.width * input.channels).max(1)).enumerate();
-    let kept = rows.filter(|(row, _)| !skipped(*row, input.height)).map(|(_, row)| row);
-    for (dx, dy) in kept.zip(dy.chunks_exact((output.width * output.channels).max(1))) {
-        for (dx, dy) in dx.chunks_mut((2 * input.channels).max(1)).zip(dy.chunks_exact(output.channels.max(1))) {
+    let all = rows_mut(dx, input.width * input.channels).enumerate();
+    let kept = all.filter(|(row, _)| !skipped(*row, input.height)).map(|(_, row)| row);
+    for (dx, dy) in kept.zip(rows(dy, output.width * output.channels)) {
+        for (dx, dy) in pieces_mut(dx, 2 * input.channels).zip(rows(dy, output.channels)) {
             let dy = dy.iter().skip(before);
             dx.iter_mut().take(input.channels).zip(dy).for_each(|(dx, dy)| put(dx, *dy, accumulate));
         }

@@ -2,7 +2,7 @@
 //!
 //! The tile's width changes with the architecture, the order in which one sum is added up does not.
 
-use super::rows;
+use super::{pieces, rows};
 
 /// Pixels (or samples) of a tile.
 pub(super) const PIXELS: usize = 4;
@@ -18,12 +18,10 @@ pub(super) const WIDE: usize = if cfg!(any(target_feature = "avx", target_arch =
 
 /// The width of the next tile when `rest` channels are left.
 pub(super) fn width(rest: usize) -> usize {
-    if rest >= WIDE {
-        WIDE
-    } else if rest >= 4 {
-        4
-    } else {
-        1
+    match rest {
+        WIDE.. => WIDE,
+        4.. => 4,
+        _ => 1,
     }
 }
 
@@ -55,19 +53,34 @@ pub(super) fn multiply<const C: usize>(
     pitch: usize,
     at: usize,
 ) {
+    match x {
+        [Some(x0), Some(x1), Some(x2), Some(x3)] => multiply_all(sums, [x0, x1, x2, x3], weight, pitch, at),
+        _ => multiply_some(sums, x, weight, pitch, at),
+    }
+}
+
+/// [`multiply`] where pixels are missing: a single one on its own, more beside copies whose sums are thrown away.
+#[inline(never)]
+fn multiply_some<const C: usize>(
+    sums: &mut [[f32; C]; PIXELS],
+    x: [Option<&[f32]>; PIXELS],
+    weight: &[f32],
+    pitch: usize,
+    at: usize,
+) {
     let mut present = x.iter().flatten();
-    let Some(first) = present.next() else { return };
-    if present.next().is_none() {
+    let (Some(first), others) = (present.next(), present.count()) else { return };
+    if others == 0 {
         for (sum, x) in sums.iter_mut().zip(x) {
             multiply_one(sum, x.unwrap_or_default(), weight, pitch, at);
         }
-    } else {
-        let kept = *sums;
-        multiply_all(sums, x.map(|x| x.unwrap_or(first)), weight, pitch, at);
-        for ((sum, kept), x) in sums.iter_mut().zip(kept).zip(x) {
-            if x.is_none() {
-                *sum = kept;
-            }
+        return;
+    }
+    let mut all = *sums;
+    multiply_all(&mut all, x.map(|x| x.unwrap_or(first)), weight, pitch, at);
+    for ((sum, result), x) in sums.iter_mut().zip(all).zip(x) {
+        if x.is_some() {
+            *sum = result;
         }
     }
 }
@@ -82,8 +95,7 @@ pub(super) fn multiply_all<const C: usize>(
     at: usize,
 ) {
     let [mut sum0, mut sum1, mut sum2, mut sum3] = *sums;
-    let rows = weight.chunks_exact(pitch.max(1));
-    for ((((x0, x1), x2), x3), row) in x0.iter().zip(x1).zip(x2).zip(x3).zip(rows) {
+    for ((((x0, x1), x2), x3), row) in x0.iter().zip(x1).zip(x2).zip(x3).zip(rows(weight, pitch)) {
         let Some(weight) = columns(row, at) else { break };
         add_scaled(&mut sum0, *x0, weight);
         add_scaled(&mut sum1, *x1, weight);
@@ -97,7 +109,7 @@ pub(super) fn multiply_all<const C: usize>(
 #[inline(never)]
 fn multiply_one<const C: usize>(sum: &mut [f32; C], x: &[f32], weight: &[f32], pitch: usize, at: usize) {
     let mut local = *sum;
-    for (x, row) in x.iter().zip(weight.chunks_exact(pitch.max(1))) {
+    for (x, row) in x.iter().zip(rows(weight, pitch)) {
         let Some(weight) = columns(row, at) else { break };
         add_scaled(&mut local, *x, weight);
     }
@@ -115,13 +127,11 @@ pub(super) fn outer<const R: usize, const C: usize>(
     at: usize,
 ) {
     let mut local = *sums;
-    let mut rest = x;
-    for dy in rows(dy, pitch) {
-        let (Some(x), Some(dy)) = (rest.first_chunk::<R>(), columns(dy, at)) else { break };
+    for (x, dy) in pieces(x, step).zip(rows(dy, pitch)) {
+        let (Some(x), Some(dy)) = (x.first_chunk::<R>(), columns(dy, at)) else { break };
         for (sum, x) in local.iter_mut().zip(x) {
             add_scaled(sum, *x, dy);
         }
-        rest = rest.get(step..).unwrap_or_default();
     }
     *sums = local;
 }

@@ -1,0 +1,422 @@
+//! The backend: one device, one queue, its kernels and memories.
+
+use std::sync::Arc;
+
+use ocl::core::{self, ArgVal, CommandQueue, Event, Kernel};
+use sse_sam_core::{Backend, Batch, Conv2d, Outcome, Samples, Sgd, Shape, Span, Terms};
+
+use super::arguments::expect;
+use super::memory::{self, ALIGNMENT, At, Memory};
+use super::program::{Built, Name};
+use super::tiles::Tiles;
+use super::{DeviceInfo, Error, batch_norm, convolution, network, vectors};
+
+/// A [`Backend`] on an OpenCL device.
+///
+/// Kernels are built when it is made. A call sets arguments and enqueues; it neither waits nor allocates.
+pub struct OpenCl {
+    memory: Memory,
+    kernels: Vec<Kernel>,
+    queue: CommandQueue,
+    launches: u64,
+    built: Arc<Built>,
+}
+
+/// One argument of a kernel; memory is two, the buffer and the offset of its first element.
+#[derive(Clone, Copy)]
+pub(super) enum Argument<'a> {
+    Size(usize),
+    Number(f32),
+    Flag(bool),
+    Memory(At<'a>),
+    /// Samples, with offsets of 64 bits for their images and their labels.
+    Samples(At<'a>, usize),
+}
+
+impl<'a> From<At<'a>> for Argument<'a> {
+    fn from(at: At<'a>) -> Self {
+        Self::Memory(at)
+    }
+}
+
+impl From<usize> for Argument<'_> {
+    fn from(size: usize) -> Self {
+        Self::Size(size)
+    }
+}
+
+impl From<f32> for Argument<'_> {
+    fn from(number: f32) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<bool> for Argument<'_> {
+    fn from(flag: bool) -> Self {
+        Self::Flag(flag)
+    }
+}
+
+/// A kernel's arguments, in its order.
+macro_rules! arguments {
+    ($($argument:expr),* $(,)?) => { &[$($crate::opencl::backend::Argument::from($argument)),*] };
+}
+pub(super) use arguments;
+
+impl OpenCl {
+    /// `f32` of scratch memory that every backend has: enough for all operations but large convolutions.
+    pub const SCRATCH: usize = 1 << 20;
+
+    /// A backend on `device` with `work_len` zeros of work memory, and copies of `constant` and `samples`.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when they do not fit the device, [`Error::Build`] when a kernel does not build for it,
+    /// [`Error::Call`] when the driver fails.
+    pub fn new(device: &DeviceInfo, work_len: usize, constant: &[f32], samples: &[u8]) -> Result<Self, Error> {
+        Self::with_segment(device, work_len, constant, samples, Self::segment(device))
+    }
+
+    /// As [`OpenCl::new`] with another length of the work buffers.
+    #[doc(hidden)]
+    pub fn with_segment(
+        device: &DeviceInfo,
+        work_len: usize,
+        constant: &[f32],
+        samples: &[u8],
+        segment: usize,
+    ) -> Result<Self, Error> {
+        let built = Built::of(device)?;
+        let queue = core::create_command_queue(&built.context, device.id, None)
+            .map_err(|error| Error::of(&device.name, &error))?;
+        let memory = Memory::new(&built, &queue, (work_len, segment.max(1)), constant, samples, Self::SCRATCH)?;
+        Ok(Self { memory, kernels: built.kernels()?, queue, launches: 0, built })
+    }
+
+    /// The most `f32` that one span can have on `device`; spans do not straddle multiples of it.
+    pub fn segment(device: &DeviceInfo) -> usize {
+        memory::segment_length(device)
+    }
+
+    /// `f32` of scratch memory that the gradients of `conv` with `rows` images need on `device`.
+    pub fn scratch(device: &DeviceInfo, conv: &Conv2d, rows: usize) -> usize {
+        convolution::scratch(&Tiles::of(device), conv, rows)
+    }
+
+    /// What spans are aligned to, in `f32`.
+    pub const fn alignment() -> usize {
+        ALIGNMENT
+    }
+
+    /// The device.
+    pub fn device(&self) -> &DeviceInfo {
+        &self.built.info
+    }
+
+    /// Kernels launched so far.
+    pub fn launches(&self) -> u64 {
+        self.launches
+    }
+
+    /// Makes room for the gradients of `conv` with `rows` images; to be called before training.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when the device has no room.
+    pub fn reserve_convolution(&mut self, conv: &Conv2d, rows: usize) -> Result<(), Error> {
+        let needed = convolution::scratch(self.tiles(), conv, rows);
+        self.memory.finish(&self.queue)?;
+        self.memory.reserve(&self.built, needed)
+    }
+
+    /// Makes room for batch normalisation of `channels` and cross-entropy of `rows`; to be called before training.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when the device has no room.
+    pub fn reserve(&mut self, channels: usize, rows: usize) -> Result<(), Error> {
+        let needed = (2 * channels * (self.tiles().row_parts + 1)).max(rows);
+        self.memory.finish(&self.queue)?;
+        self.memory.reserve(&self.built, needed)
+    }
+
+    /// Puts bytes into the samples from `offset` on, after all that was asked for before, without waiting.
+    ///
+    /// # Errors
+    /// [`sse_sam_core::Error::Bounds`] when they reach past the samples, [`Error::Call`] when the driver fails.
+    pub fn stage(&mut self, offset: usize, bytes: Vec<u8>) -> Result<(), Error> {
+        self.memory.write_samples(&self.queue, offset, bytes)
+    }
+
+    /// Waits for all that was asked for.
+    ///
+    /// # Errors
+    /// [`Error::Call`] when the driver fails.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        self.memory.finish(&self.queue)
+    }
+
+    pub(super) fn tiles(&self) -> &Tiles {
+        &self.built.tiles
+    }
+
+    /// `Ok` when every span lies inside its memory and no written one shares an element with another.
+    pub(super) fn admit(&self, written: &[&[Span]], read: &[&[Span]]) -> Result<(), Error> {
+        self.memory.admit(written, read)
+    }
+
+    /// What launches kernels, and the memory that their arguments lie in.
+    pub(super) fn split(&mut self) -> (Launch<'_>, &Memory) {
+        let Self { kernels, queue, launches, built, memory } = self;
+        (Launch { kernels, queue, launches, tiles: &built.tiles, device: &built.info.name }, memory)
+    }
+}
+
+impl Drop for OpenCl {
+    fn drop(&mut self) {
+        if self.memory.finish(&self.queue).is_err() {
+            // Nobody can be told; what writes under way may still read must not go.
+            self.memory.leak();
+        }
+    }
+}
+
+/// The queue's side of a backend.
+pub(super) struct Launch<'a> {
+    kernels: &'a [Kernel],
+    queue: &'a CommandQueue,
+    launches: &'a mut u64,
+    pub tiles: &'a Tiles,
+    device: &'a str,
+}
+
+impl Launch<'_> {
+    /// Launches a kernel without a loop: `items` work-items, a piece each.
+    pub fn each(&mut self, name: Name, items: usize, arguments: &[Argument<'_>]) -> Result<(), Error> {
+        self.launch(name, items, self.tiles.local.min(items.max(1)), arguments)
+    }
+
+    /// Launches a kernel with a loop: `items` work-items, many pieces each.
+    pub fn looped(&mut self, name: Name, items: usize, arguments: &[Argument<'_>]) -> Result<(), Error> {
+        self.launch(name, items, self.tiles.looped, arguments)
+    }
+
+    /// Enqueues `items` work-items in groups of `local`.
+    pub fn launch(&mut self, name: Name, items: usize, local: usize, arguments: &[Argument<'_>]) -> Result<(), Error> {
+        if items == 0 {
+            return Ok(());
+        }
+        let kernel = &self.kernels[name as usize];
+        self.set(kernel, arguments).map_err(|error| Error::of(self.device, &error))?;
+        let global = [items.next_multiple_of(local), 1, 1];
+        // SAFETY: the arguments are those the kernel declares, and every kernel keeps to the lengths among them, which
+        // were checked against the memory they lie in.
+        let result = unsafe {
+            core::enqueue_kernel(
+                self.queue,
+                kernel,
+                1,
+                None,
+                &global,
+                Some([local, 1, 1]),
+                None::<()>,
+                None::<&mut Event>,
+            )
+        };
+        result.map_err(|error| Error::of(self.device, &error))?;
+        *self.launches += 1;
+        Ok(())
+    }
+
+    fn set(&self, kernel: &Kernel, arguments: &[Argument<'_>]) -> Result<(), core::Error> {
+        let mut index = 0;
+        let mut next = |value: ArgVal<'_>| {
+            index += 1;
+            core::set_kernel_arg(kernel, index - 1, value)
+        };
+        for argument in arguments {
+            match *argument {
+                Argument::Size(size) => next(ArgVal::scalar(&(size as u32)))?,
+                Argument::Number(number) => next(ArgVal::scalar(&number))?,
+                Argument::Flag(flag) => next(ArgVal::scalar(&u32::from(flag)))?,
+                Argument::Memory(at) => {
+                    next(ArgVal::mem(at.memory))?;
+                    next(ArgVal::scalar(&(at.offset as u32)))?;
+                }
+                Argument::Samples(at, second) => {
+                    next(ArgVal::mem(at.memory))?;
+                    next(ArgVal::scalar(&(at.offset as u64)))?;
+                    next(ArgVal::scalar(&(second as u64)))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Backend for OpenCl {
+    type Error = Error;
+
+    fn write(&mut self, to: Span, values: &[f32]) -> Result<(), Error> {
+        expect("values", to.length, values.len())?;
+        self.memory.written(to)?;
+        self.memory.write(&self.queue, to, values.to_vec())
+    }
+
+    fn read(&mut self, values: &mut [f32], from: Span) -> Result<(), Error> {
+        expect("values", from.length, values.len())?;
+        self.memory.get(&self.queue, values, from)
+    }
+
+    fn fill(&mut self, to: Span, value: f32) -> Result<(), Error> {
+        vectors::fill(self, to, value)
+    }
+
+    fn copy(&mut self, to: Span, from: Span) -> Result<(), Error> {
+        vectors::copy(self, to, from)
+    }
+
+    fn gather(&mut self, batch: &Batch, rows: Span, samples: &Samples) -> Result<(), Error> {
+        vectors::gather(self, batch, rows, samples)
+    }
+
+    fn axpy(&mut self, y: Span, alpha: f32, x: Span) -> Result<(), Error> {
+        vectors::axpy(self, y, alpha, x)
+    }
+
+    fn ascend(&mut self, point: Span, params: Span, radius: f32) -> Result<(), Error> {
+        vectors::ascend(self, point, params, radius)
+    }
+
+    fn sgd(&mut self, params: Span, velocity: Span, outcome: &Outcome, gradient: Span, sgd: &Sgd) -> Result<(), Error> {
+        vectors::sgd(self, params, velocity, outcome, gradient, sgd)
+    }
+
+    fn linear_forward(&mut self, y: Span, x: Span, weight: Span, bias: Span) -> Result<(), Error> {
+        network::linear_forward(self, y, x, weight, bias)
+    }
+
+    fn linear_backward_input(
+        &mut self,
+        dx: &[Span],
+        dy: &[Span],
+        weight: Span,
+        outputs: usize,
+        accumulate: bool,
+    ) -> Result<(), Error> {
+        network::linear_backward_input(self, dx, dy, weight, outputs, accumulate)
+    }
+
+    fn linear_backward_weight(&mut self, dweight: &[Span], dbias: &[Span], x: Span, dy: &[Span]) -> Result<(), Error> {
+        network::linear_backward_weight(self, dweight, dbias, x, dy)
+    }
+
+    fn conv2d_forward(&mut self, y: Span, x: Span, weight: Span, conv: &Conv2d) -> Result<(), Error> {
+        convolution::forward(self, y, x, weight, conv)
+    }
+
+    fn conv2d_backward_input(
+        &mut self,
+        dx: &[Span],
+        dy: &[Span],
+        weight: Span,
+        conv: &Conv2d,
+        accumulate: bool,
+    ) -> Result<(), Error> {
+        convolution::backward_input(self, dx, dy, weight, conv, accumulate)
+    }
+
+    fn conv2d_backward_weight(&mut self, dweight: &[Span], x: Span, dy: &[Span], conv: &Conv2d) -> Result<(), Error> {
+        convolution::backward_weight(self, dweight, x, dy, conv)
+    }
+
+    fn batch_norm_forward(
+        &mut self,
+        y: Span,
+        saved: Span,
+        running: Option<Span>,
+        x: Span,
+        weight: Span,
+        bias: Span,
+        residual: Option<Span>,
+        relu: bool,
+    ) -> Result<(), Error> {
+        batch_norm::forward(self, y, saved, running, x, weight, bias, residual, relu)
+    }
+
+    fn batch_norm_inference(
+        &mut self,
+        y: Span,
+        x: Span,
+        weight: Span,
+        bias: Span,
+        running: Span,
+        residual: Option<Span>,
+        relu: bool,
+    ) -> Result<(), Error> {
+        batch_norm::apply(self, Name::BatchNormInference, y, x, weight, bias, running, residual, relu)
+    }
+
+    fn batch_norm_backward(
+        &mut self,
+        dx: &[Span],
+        dweight: &[Span],
+        dbias: &[Span],
+        dy: &[Span],
+        y: Span,
+        x: Span,
+        weight: Span,
+        saved: Span,
+        relu: bool,
+        residual: bool,
+        accumulate: bool,
+    ) -> Result<(), Error> {
+        batch_norm::backward(self, [dx, dweight, dbias, dy], y, x, weight, saved, [relu, residual, accumulate])
+    }
+
+    fn relu_forward(&mut self, y: Span, x: Span) -> Result<(), Error> {
+        network::relu_forward(self, y, x)
+    }
+
+    fn relu_backward(&mut self, dx: &[Span], dy: &[Span], y: Span, accumulate: bool) -> Result<(), Error> {
+        network::relu_backward(self, dx, dy, y, accumulate)
+    }
+
+    fn shortcut_forward(&mut self, y: Span, x: Span, input: Shape, output: Shape) -> Result<(), Error> {
+        network::shortcut_forward(self, y, x, input, output)
+    }
+
+    fn shortcut_backward(
+        &mut self,
+        dx: &[Span],
+        dy: &[Span],
+        input: Shape,
+        output: Shape,
+        accumulate: bool,
+    ) -> Result<(), Error> {
+        network::shortcut_backward(self, dx, dy, input, output, accumulate)
+    }
+
+    fn global_average_pool_forward(&mut self, y: Span, x: Span, input: Shape) -> Result<(), Error> {
+        network::pool_forward(self, y, x, input)
+    }
+
+    fn global_average_pool_backward(
+        &mut self,
+        dx: &[Span],
+        dy: &[Span],
+        input: Shape,
+        accumulate: bool,
+    ) -> Result<(), Error> {
+        network::pool_backward(self, dx, dy, input, accumulate)
+    }
+
+    fn cross_entropy(
+        &mut self,
+        dlogits: &[Span],
+        losses: &[Span],
+        logits: Span,
+        labels: Span,
+        weights: &[Span],
+        terms: &Terms,
+    ) -> Result<(), Error> {
+        network::cross_entropy(self, [dlogits, losses, weights], logits, labels, terms)
+    }
+}

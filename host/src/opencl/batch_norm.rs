@@ -1,0 +1,148 @@
+//! Batch normalisation on the device.
+
+use sse_sam_core::Span;
+
+use super::Error;
+use super::arguments::{self, expect, streams, whole_rows};
+use super::backend::{OpenCl, arguments};
+use super::program::Name;
+use super::tiles::Tiles;
+
+/// Parts in which the statistics of `rows` are taken.
+fn parts(tiles: &Tiles, rows: usize) -> usize {
+    (rows / tiles.part_rows).clamp(1, tiles.row_parts)
+}
+
+/// Parts in which `rows` x `blocks` vectors are visited.
+fn visits(tiles: &Tiles, rows: usize, blocks: usize) -> usize {
+    (tiles.visitors / blocks.max(1)).clamp(1, rows.max(1))
+}
+
+/// Normalisation with the batch's own statistics.
+pub(super) fn forward(
+    cl: &mut OpenCl,
+    y: Span,
+    saved: Span,
+    running: Option<Span>,
+    x: Span,
+    weight: Span,
+    bias: Span,
+    residual: Option<Span>,
+    relu: bool,
+) -> Result<(), Error> {
+    let absent = Span::work(0, 0);
+    arguments::batch_norm(y.length, x.length, weight.length, bias.length, saved.length)?;
+    expect("residual", x.length, residual.map_or(x.length, |residual| residual.length))?;
+    cl.admit(&[&[y, saved, running.unwrap_or(absent)]], &[&[x, weight, bias, residual.unwrap_or(absent)]])?;
+    statistics(cl, saved, running, x, weight)?;
+    apply(cl, Name::BatchNormForward, y, x, weight, bias, saved, residual, relu)
+}
+
+/// The batch's statistics into `saved`, and the running ones on their way.
+fn statistics(cl: &mut OpenCl, saved: Span, running: Option<Span>, x: Span, weight: Span) -> Result<(), Error> {
+    let channels = weight.length;
+    let rows = whole_rows("x", x.length, channels)?;
+    expect("statistics", 2 * channels, saved.length)?;
+    expect("running", 2 * channels, running.map_or(2 * channels, |running| running.length))?;
+    cl.admit(&[&[saved, running.unwrap_or(Span::work(0, 0))]], &[&[x, weight]])?;
+    let (mut launch, memory) = cl.split();
+    let (parts, blocks) = (parts(launch.tiles, rows), channels.div_ceil(launch.tiles.width));
+    let partial = memory.scratch(0, parts * 2 * channels)?;
+    let (at, keep) = (memory.written(saved)?, running.is_some());
+    let running = memory.written(running.unwrap_or(saved))?;
+    launch.looped(
+        Name::BatchNormForwardTiles,
+        parts * blocks,
+        arguments![rows, channels, parts, partial, memory.read(x)?],
+    )?;
+    launch.looped(Name::BatchNormForwardMerge, blocks, arguments![rows, channels, parts, keep, at, running, partial])
+}
+
+/// The normalisation itself, with the `statistics` that the kernel called `name` takes.
+pub(super) fn apply(
+    cl: &mut OpenCl,
+    name: Name,
+    y: Span,
+    x: Span,
+    weight: Span,
+    bias: Span,
+    statistics: Span,
+    residual: Option<Span>,
+    relu: bool,
+) -> Result<(), Error> {
+    let channels = weight.length;
+    let rows = arguments::batch_norm(y.length, x.length, channels, bias.length, statistics.length)?;
+    expect("residual", x.length, residual.map_or(x.length, |residual| residual.length))?;
+    cl.admit(&[&[y]], &[&[x, weight, bias, statistics, residual.unwrap_or(Span::work(0, 0))]])?;
+    let (mut launch, memory) = cl.split();
+    let blocks = channels.div_ceil(launch.tiles.width);
+    let parts = visits(launch.tiles, rows, blocks);
+    launch.looped(
+        name,
+        parts * blocks,
+        arguments![
+            rows,
+            channels,
+            parts,
+            relu,
+            residual.is_some(),
+            memory.written(y)?,
+            memory.read(x)?,
+            memory.read(weight)?,
+            memory.read(bias)?,
+            memory.read(statistics)?,
+            memory.read(residual.unwrap_or(x))?,
+        ],
+    )
+}
+
+/// The gradients; `outputs` are `dx`, `dweight`, `dbias` and `dy` of each stream.
+pub(super) fn backward(
+    cl: &mut OpenCl,
+    outputs: [&[Span]; 4],
+    y: Span,
+    x: Span,
+    weight: Span,
+    saved: Span,
+    [relu, residual, accumulate]: [bool; 3],
+) -> Result<(), Error> {
+    let channels = weight.length;
+    let rows = arguments::batch_norm(y.length, x.length, channels, channels, saved.length)?;
+    for stream in 0..streams(&outputs)? {
+        let [dx, dweight, dbias, dy] = outputs.map(|spans| spans[stream]);
+        expect("dx", x.length, dx.length)?;
+        expect("dy", x.length, dy.length)?;
+        expect("dweight", channels, dweight.length)?;
+        expect("dbias", channels, dbias.length)?;
+    }
+    let [dx, dweight, dbias, dy] = outputs;
+    cl.admit(&[dx, dweight, dbias, dy], &[&[y, x, weight, saved]])?;
+    for stream in 0..dx.len() {
+        let [dx, dweight, dbias, dy] = outputs.map(|spans| spans[stream]);
+        let (mut launch, memory) = cl.split();
+        let blocks = channels.div_ceil(launch.tiles.width);
+        let parts = parts(launch.tiles, rows);
+        let partial = memory.scratch(0, parts * 2 * channels)?;
+        let sums = memory.scratch(parts * 2 * channels, 2 * channels)?;
+        let (dx, dy, dweight, dbias) =
+            (memory.written(dx)?, memory.written(dy)?, memory.written(dweight)?, memory.written(dbias)?);
+        let (y, x, weight, saved) = (memory.read(y)?, memory.read(x)?, memory.read(weight)?, memory.read(saved)?);
+        launch.looped(
+            Name::BatchNormBackwardTiles,
+            parts * blocks,
+            arguments![rows, channels, parts, relu, relu && residual, partial, dy, y, x, saved],
+        )?;
+        launch.looped(
+            Name::BatchNormBackwardMerge,
+            blocks,
+            arguments![channels, parts, dweight, dbias, sums, partial, saved],
+        )?;
+        let parts = visits(launch.tiles, rows, blocks);
+        launch.looped(
+            Name::BatchNormBackward,
+            parts * blocks,
+            arguments![rows, channels, parts, relu && !residual, accumulate, dx, dy, y, x, weight, saved, sums],
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! Which OpenCL devices there are, and which one a name means.
+
+use std::ffi::c_void;
+use std::sync::Mutex;
+
+use ocl::core::{self, DeviceId};
+use ocl::ffi;
+
+use super::{Error, loader};
+
+const DEVICE_NOT_FOUND: i32 = -1;
+const PLATFORM_NOT_FOUND: i32 = -1001;
+
+const FP_DENORM: u64 = 1 << 0;
+const FP_FMA: u64 = 1 << 5;
+const FP_CORRECTLY_ROUNDED: u64 = 1 << 7;
+
+/// What kind of device: `auto` prefers them in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeviceType {
+    /// A graphics processor.
+    Gpu,
+    /// A device made for computing only.
+    Accelerator,
+    /// The host's own processor.
+    Cpu,
+    /// None of these.
+    Other,
+}
+
+/// One OpenCL device and what it can do.
+#[derive(Clone, Debug)]
+pub struct DeviceInfo {
+    pub(super) id: DeviceId,
+    /// Its platform's number, from 0.
+    pub platform: usize,
+    /// Its number on the platform, from 0.
+    pub device: usize,
+    /// The platform's name.
+    pub platform_name: String,
+    /// The device's name.
+    pub name: String,
+    /// What kind of device it is.
+    pub kind: DeviceType,
+    /// Units that run independently.
+    pub compute_units: u32,
+    /// Bytes of memory.
+    pub global_memory: u64,
+    /// Bytes of the largest buffer.
+    pub largest_allocation: u64,
+    /// The driver's version.
+    pub driver: String,
+    /// Whether `fma` is an instruction.
+    pub fma: bool,
+    /// Whether numbers below the smallest normal one are kept.
+    pub subnormals: bool,
+    /// Whether division and root are correctly rounded.
+    pub correctly_rounded: bool,
+}
+
+impl DeviceInfo {
+    /// `opencl:P.D`, which selects this device.
+    pub fn selector(&self) -> String {
+        format!("opencl:{}.{}", self.platform, self.device)
+    }
+}
+
+/// Every device of every platform; none where there is no OpenCL library or no driver.
+///
+/// # Errors
+/// [`Error::Call`] when a driver refuses to say what it has.
+pub fn devices() -> Result<Vec<DeviceInfo>, Error> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
+    if loader::library().is_err() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for (number, platform) in platforms()?.into_iter().enumerate() {
+        let platform_name = text(|size, value, returned| {
+            // SAFETY: `text` lends a buffer of `size` bytes.
+            unsafe { ffi::clGetPlatformInfo(platform, ffi::CL_PLATFORM_NAME, size, value, returned) }
+        })?;
+        for (index, id) in platform_devices(platform)?.into_iter().enumerate() {
+            found.push(describe(id, (number, index), &platform_name)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The device that `auto` takes: a GPU, else an accelerator, else an OpenCL CPU.
+pub fn preferred(devices: &[DeviceInfo]) -> Option<&DeviceInfo> {
+    devices.iter().filter(|device| device.kind != DeviceType::Other).min_by_key(|device| device.kind)
+}
+
+/// The device that `wanted` means: `opencl` the preferred one, `opencl:P.D` by number, anything else by a part of the
+/// device's or the platform's name, whatever the case.
+///
+/// # Errors
+/// [`Error::Device`] when there is none.
+pub fn select<'a>(devices: &'a [DeviceInfo], wanted: &str) -> Result<&'a DeviceInfo, Error> {
+    let part = wanted.to_lowercase();
+    let found = match part.strip_prefix("opencl") {
+        Some("") => preferred(devices).or(devices.first()),
+        Some(_) => devices.iter().find(|device| device.selector() == part),
+        None => devices.iter().find(|device| {
+            device.name.to_lowercase().contains(&part) || device.platform_name.to_lowercase().contains(&part)
+        }),
+    };
+    found.ok_or_else(|| match loader::library() {
+        Err(reason) => Error::Library { reason: reason.to_owned() },
+        Ok(_) => {
+            let found = devices.iter().map(|device| format!("{} ({})", device.selector(), device.name)).collect();
+            Error::Device { wanted: wanted.to_owned(), found }
+        }
+    })
+}
+
+/// An error for a call made before a device is chosen.
+fn check(code: i32) -> Result<(), Error> {
+    if code == 0 {
+        return Ok(());
+    }
+    let (call, code) =
+        loader::take_failure().map_or(("clGetPlatformIDs", code), |failure| (failure.call, failure.code));
+    Err(Error::Call { call, device: String::new(), code })
+}
+
+/// Platforms, asked for directly: `ocl` waits ten seconds when there is none.
+fn platforms() -> Result<Vec<ffi::cl_platform_id>, Error> {
+    let mut count = 0;
+    // SAFETY: asks for the number only.
+    let code = unsafe { ffi::clGetPlatformIDs(0, std::ptr::null_mut(), &mut count) };
+    if code == PLATFORM_NOT_FOUND {
+        return Ok(Vec::new());
+    }
+    check(code)?;
+    let mut found = vec![std::ptr::null_mut(); count as usize];
+    if count > 0 {
+        // SAFETY: `found` holds `count` entries.
+        check(unsafe { ffi::clGetPlatformIDs(count, found.as_mut_ptr(), std::ptr::null_mut()) })?;
+    }
+    Ok(found)
+}
+
+fn platform_devices(platform: ffi::cl_platform_id) -> Result<Vec<DeviceId>, Error> {
+    let mut count = 0;
+    // SAFETY: asks for the number only.
+    let code = unsafe { ffi::clGetDeviceIDs(platform, ffi::CL_DEVICE_TYPE_ALL, 0, std::ptr::null_mut(), &mut count) };
+    if code == DEVICE_NOT_FOUND || (code == 0 && count == 0) {
+        return Ok(Vec::new());
+    }
+    check(code)?;
+    let mut found = vec![std::ptr::null_mut(); count as usize];
+    // SAFETY: `found` holds `count` entries.
+    check(unsafe {
+        ffi::clGetDeviceIDs(platform, ffi::CL_DEVICE_TYPE_ALL, count, found.as_mut_ptr(), std::ptr::null_mut())
+    })?;
+    // SAFETY: the entries are devices that the platform just named.
+    Ok(found.into_iter().map(|id| unsafe { DeviceId::from_raw(id) }).collect())
+}
+
+/// A text that `get` writes, once asked for its size and once for its bytes.
+fn text(get: impl Fn(usize, *mut c_void, *mut usize) -> i32) -> Result<String, Error> {
+    let mut size = 0;
+    check(get(0, std::ptr::null_mut(), &mut size))?;
+    let mut bytes = vec![0u8; size];
+    check(get(size, bytes.as_mut_ptr().cast(), std::ptr::null_mut()))?;
+    Ok(String::from_utf8_lossy(&bytes).trim_end_matches('\0').trim().to_owned())
+}
+
+fn describe(id: DeviceId, (platform, device): (usize, usize), platform_name: &str) -> Result<DeviceInfo, Error> {
+    let name = property_text(&id, ffi::CL_DEVICE_NAME)?;
+    let floats = number(&id, ffi::CL_DEVICE_SINGLE_FP_CONFIG)?;
+    let kind = number(&id, ffi::CL_DEVICE_TYPE)?;
+    let kind = match kind {
+        kind if kind & ffi::CL_DEVICE_TYPE_GPU != 0 => DeviceType::Gpu,
+        kind if kind & ffi::CL_DEVICE_TYPE_ACCELERATOR != 0 => DeviceType::Accelerator,
+        kind if kind & ffi::CL_DEVICE_TYPE_CPU != 0 => DeviceType::Cpu,
+        _ => DeviceType::Other,
+    };
+    Ok(DeviceInfo {
+        platform,
+        device,
+        platform_name: platform_name.to_owned(),
+        name,
+        kind,
+        compute_units: number(&id, ffi::CL_DEVICE_MAX_COMPUTE_UNITS)? as u32,
+        global_memory: number(&id, ffi::CL_DEVICE_GLOBAL_MEM_SIZE)?,
+        largest_allocation: number(&id, ffi::CL_DEVICE_MAX_MEM_ALLOC_SIZE)?,
+        driver: property_text(&id, ffi::CL_DRIVER_VERSION)?,
+        fma: floats & FP_FMA != 0,
+        subnormals: floats & FP_DENORM != 0,
+        correctly_rounded: floats & FP_CORRECTLY_ROUNDED != 0,
+        id,
+    })
+}
+
+fn property(id: &DeviceId, name: ffi::cl_device_info) -> Result<Vec<u8>, Error> {
+    core::get_device_info_raw(id, name).map_err(|error| Error::of("", &error))
+}
+
+fn property_text(id: &DeviceId, name: ffi::cl_device_info) -> Result<String, Error> {
+    let bytes = property(id, name)?;
+    Ok(String::from_utf8_lossy(&bytes).trim_end_matches('\0').trim().to_owned())
+}
+
+/// A number of 4 or 8 bytes.
+fn number(id: &DeviceId, name: ffi::cl_device_info) -> Result<u64, Error> {
+    let bytes = property(id, name)?;
+    if let Some(bytes) = bytes.first_chunk::<8>() {
+        return Ok(u64::from_ne_bytes(*bytes));
+    }
+    Ok(bytes.first_chunk::<4>().map_or(0, |bytes| u32::from_ne_bytes(*bytes).into()))
+}

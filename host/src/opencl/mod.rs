@@ -1,0 +1,29 @@
+//! The network on any OpenCL device.
+//!
+//! The library is looked for at run time: [`devices`] is empty where there is none. [`OpenCl`] is a
+//! [`sse_sam_core::Backend`] on one of them.
+
+mod arguments;
+mod backend;
+mod batch_norm;
+mod convolution;
+mod device;
+mod error;
+mod loader;
+mod memory;
+mod network;
+mod program;
+mod tiles;
+mod vectors;
+
+pub use backend::OpenCl;
+pub use device::{DeviceInfo, DeviceType, devices, preferred, select};
+pub use error::Error;
+#[doc(hidden)]
+pub use loader::{calls, fail_after, live_buffers, live_objects};
+pub use program::kernel_names;
+
+/// Why there is no OpenCL library, if there is none.
+pub fn library_error() -> Option<&'static str> {
+    loader::library().err()
+}

@@ -1,0 +1,180 @@
+//! The programs of a device and their kernels.
+
+use std::ffi::CString;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ocl::core::{self, Context, Kernel, Program};
+use sse_sam_kernels::{self as sources, Source};
+
+use super::tiles::Tiles;
+use super::{DeviceInfo, Error, loader};
+
+/// Names every kernel once: its file, its number, its name.
+macro_rules! kernels {
+    ($($source:ident { $($kernel:ident = $name:literal,)* })*) => {
+        /// A kernel, by its place among a backend's kernels.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Name {
+            $($($kernel,)*)*
+        }
+
+        /// Files and the kernels in them, in the order of [`Name`].
+        const FILES: &[(Source, &[&str])] = &[$((sources::$source, &[$($name,)*]),)*];
+    };
+}
+
+kernels! {
+    VECTOR {
+        Fill = "fill",
+        Copy = "copy",
+        Axpy = "axpy",
+        AscendNorm = "ascend_norm",
+        AscendMerge = "ascend_merge",
+        Ascend = "ascend",
+        SgdNorm = "sgd_norm",
+        SgdMerge = "sgd_merge",
+        Sgd = "sgd",
+    }
+    GATHER {
+        Gather = "gather",
+    }
+    LINEAR {
+        LinearForward = "linear_forward",
+        LinearBackwardInput = "linear_backward_input",
+        LinearBackwardWeight = "linear_backward_weight",
+    }
+    CONVOLUTION {
+        Conv2dForward = "conv2d_forward",
+        Conv2dBackwardInput = "conv2d_backward_input",
+        Conv2dBackwardWeight = "conv2d_backward_weight",
+        Conv2dBackwardWeightMerge = "conv2d_backward_weight_merge",
+    }
+    BATCH_NORM {
+        BatchNormForwardTiles = "batch_norm_forward_tiles",
+        BatchNormForwardMerge = "batch_norm_forward_merge",
+        BatchNormForward = "batch_norm_forward",
+        BatchNormInference = "batch_norm_inference",
+        BatchNormBackwardTiles = "batch_norm_backward_tiles",
+        BatchNormBackwardMerge = "batch_norm_backward_merge",
+        BatchNormBackward = "batch_norm_backward",
+    }
+    ACTIVATION {
+        ReluForward = "relu_forward",
+        ReluBackward = "relu_backward",
+    }
+    SHORTCUT {
+        ShortcutForward = "shortcut_forward",
+        ShortcutBackward = "shortcut_backward",
+    }
+    POOLING {
+        GlobalAveragePoolForward = "global_average_pool_forward",
+        GlobalAveragePoolBackward = "global_average_pool_backward",
+    }
+    LOSS {
+        CrossEntropy = "cross_entropy",
+        CrossEntropyMerge = "cross_entropy_merge",
+    }
+    CONVOLUTION_TILE {
+        Conv2dForwardPack = "conv2d_forward_pack",
+        Conv2dBackwardInputPack = "conv2d_backward_input_pack",
+        Conv2dForward3x3Wide = "conv2d_forward_3x3_wide",
+        Conv2dForward3x3Middle = "conv2d_forward_3x3_middle",
+        Conv2dForward3x3Narrow = "conv2d_forward_3x3_narrow",
+        Conv2dForward3x3Step2Wide = "conv2d_forward_3x3_step2_wide",
+        Conv2dForward3x3Step2Middle = "conv2d_forward_3x3_step2_middle",
+        Conv2dForward3x3Step2Narrow = "conv2d_forward_3x3_step2_narrow",
+        Conv2dForward1x1Step2Wide = "conv2d_forward_1x1_step2_wide",
+        Conv2dForward1x1Step2Middle = "conv2d_forward_1x1_step2_middle",
+        Conv2dForward1x1Step2Narrow = "conv2d_forward_1x1_step2_narrow",
+        Conv2dBackwardInput3x3Step2Wide = "conv2d_backward_input_3x3_step2_wide",
+        Conv2dBackwardInput3x3Step2Middle = "conv2d_backward_input_3x3_step2_middle",
+        Conv2dBackwardInput3x3Step2Narrow = "conv2d_backward_input_3x3_step2_narrow",
+        Conv2dBackwardInput1x1Step2Wide = "conv2d_backward_input_1x1_step2_wide",
+        Conv2dBackwardInput1x1Step2Middle = "conv2d_backward_input_1x1_step2_middle",
+        Conv2dBackwardInput1x1Step2Narrow = "conv2d_backward_input_1x1_step2_narrow",
+        Conv2dBackwardWeight3x3Deep = "conv2d_backward_weight_3x3_deep",
+        Conv2dBackwardWeight3x3Shallow = "conv2d_backward_weight_3x3_shallow",
+        Conv2dBackwardWeight1x1 = "conv2d_backward_weight_1x1",
+    }
+}
+
+/// `CL_BUILD_PROGRAM_FAILURE`.
+const BUILD_FAILURE: i32 = -11;
+
+/// A device with its programs, built once a process.
+pub(super) struct Built {
+    pub info: DeviceInfo,
+    pub tiles: Tiles,
+    pub context: Context,
+    programs: Vec<(Program, &'static [&'static str])>,
+}
+
+impl Built {
+    /// The programs of `device`, built at the first call for it.
+    pub fn of(device: &DeviceInfo) -> Result<Arc<Self>, Error> {
+        static BUILT: Mutex<Vec<Arc<Built>>> = Mutex::new(Vec::new());
+        let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = built.iter().find(|built| built.info.id == device.id) {
+            return Ok(Arc::clone(found));
+        }
+        let new = Arc::new(Self::new(device)?);
+        built.push(Arc::clone(&new));
+        Ok(new)
+    }
+
+    fn new(device: &DeviceInfo) -> Result<Self, Error> {
+        let tiles = Tiles::of(device);
+        loader::take_failure();
+        let context =
+            core::create_context(None, &[device.id], None, None).map_err(|error| Error::of(&device.name, &error))?;
+        let files =
+            FILES.iter().filter(|(source, _)| tiles.groups > 0 || source.name != sources::CONVOLUTION_TILE.name);
+        let programs = files
+            .map(|(source, names)| Ok((build(&context, device, source, &tiles.options(device.fma))?, *names)))
+            .collect::<Result<_, Error>>()?;
+        Ok(Self { info: device.clone(), tiles, context, programs })
+    }
+
+    /// New kernel objects, in the order of [`Name`].
+    pub fn kernels(&self) -> Result<Vec<Kernel>, Error> {
+        let mut kernels = Vec::new();
+        for (program, names) in &self.programs {
+            for name in *names {
+                let kernel = core::create_kernel(program, name);
+                kernels.push(kernel.map_err(|error| Error::of(&self.info.name, &error))?);
+            }
+        }
+        Ok(kernels)
+    }
+}
+
+/// Every kernel's name.
+pub fn kernel_names() -> impl Iterator<Item = &'static str> {
+    FILES.iter().flat_map(|(_, names)| names.iter().copied())
+}
+
+fn build(context: &Context, device: &DeviceInfo, source: &Source, options: &str) -> Result<Program, Error> {
+    let common = sources::COMMON;
+    let text = format!("#line 1 \"{}\"\n{}\n#line 1 \"{}\"\n{}", common.name, common.text, source.name, source.text);
+    let failed = |log: String| Error::Build { file: source.name, device: device.name.clone(), log };
+    let text = CString::new(text).map_err(|error| failed(error.to_string()))?;
+    let options = CString::new(options).map_err(|error| failed(error.to_string()))?;
+    let program =
+        core::create_program_with_source(context, &[text]).map_err(|error| Error::of(&device.name, &error))?;
+    // With an empty log `ocl` takes a failed build for a success: the failure is asked for where it was seen.
+    let result = core::build_program(&program, Some(&[device.id]), &options, None, None);
+    match (loader::take_failure(), result) {
+        (None, Ok(())) => Ok(program),
+        (Some(failure), _) if failure.code != BUILD_FAILURE => {
+            Err(Error::Call { call: failure.call, device: device.name.clone(), code: failure.code })
+        }
+        _ => Err(failed(build_log(&program, device))),
+    }
+}
+
+fn build_log(program: &Program, device: &DeviceInfo) -> String {
+    match core::get_program_build_info(program, device.id, core::ProgramBuildInfo::BuildLog) {
+        Ok(core::ProgramBuildInfoResult::BuildLog(log)) => log,
+        _ => "the driver keeps no log".to_owned(),
+    }
+}

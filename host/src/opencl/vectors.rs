@@ -1,0 +1,96 @@
+//! Memory and vectors on the device.
+
+use sse_sam_core::{Batch, Outcome, Row, Samples, Sgd, Span};
+
+use super::Error;
+use super::arguments::{expect, whole_rows};
+use super::backend::{Argument, OpenCl, arguments};
+use super::program::Name;
+
+pub(super) fn fill(cl: &mut OpenCl, to: Span, value: f32) -> Result<(), Error> {
+    let (mut launch, memory) = cl.split();
+    let items = to.length.div_ceil(launch.tiles.width);
+    launch.each(Name::Fill, items, arguments![to.length, memory.written(to)?, value])
+}
+
+pub(super) fn copy(cl: &mut OpenCl, to: Span, from: Span) -> Result<(), Error> {
+    expect("from", to.length, from.length)?;
+    cl.admit(&[&[to]], &[&[from]])?;
+    let (mut launch, memory) = cl.split();
+    let items = to.length.div_ceil(launch.tiles.width);
+    launch.each(Name::Copy, items, arguments![to.length, memory.written(to)?, memory.read(from)?])
+}
+
+pub(super) fn gather(cl: &mut OpenCl, batch: &Batch, rows: Span, samples: &Samples) -> Result<(), Error> {
+    let (image, [head, tail]) = (samples.image, batch.weights);
+    let count = whole_rows("rows", rows.length, Row::WORDS)?;
+    expect("images", samples.labels.length.saturating_mul(image.len()), samples.images.length)?;
+    expect("images", count.saturating_mul(image.len()), batch.images.length)?;
+    for written in [batch.labels, head, tail] {
+        expect("labels and weights", count, written.length)?;
+    }
+    expect("normalization", 2 * image.channels, samples.normalization.length)?;
+    cl.admit(&[&[batch.images, batch.labels, head, tail]], &[&[rows, samples.normalization]])?;
+    let (mut launch, memory) = cl.split();
+    let labels = memory.bytes(samples.labels)?.offset;
+    let arguments: &[Argument<'_>] = arguments![
+        count,
+        image.height,
+        image.width,
+        image.channels,
+        samples.labels.length,
+        memory.written(batch.images)?,
+        memory.written(batch.labels)?,
+        memory.written(head)?,
+        memory.written(tail)?,
+        memory.read(rows)?,
+        Argument::Samples(memory.bytes(samples.images)?, labels),
+        memory.read(samples.normalization)?,
+    ];
+    launch.each(Name::Gather, count * image.height, arguments)
+}
+
+pub(super) fn axpy(cl: &mut OpenCl, y: Span, alpha: f32, x: Span) -> Result<(), Error> {
+    expect("x", y.length, x.length)?;
+    cl.admit(&[&[y]], &[&[x]])?;
+    let (mut launch, memory) = cl.split();
+    let items = y.length.div_ceil(launch.tiles.width);
+    launch.each(Name::Axpy, items, arguments![y.length, memory.written(y)?, alpha, memory.read(x)?])
+}
+
+pub(super) fn ascend(cl: &mut OpenCl, point: Span, params: Span, radius: f32) -> Result<(), Error> {
+    expect("params", point.length, params.length)?;
+    cl.admit(&[&[point]], &[&[params]])?;
+    let (mut launch, memory) = cl.split();
+    let (parts, merge, n) = (launch.tiles.sum_parts, launch.tiles.merge, point.length);
+    let (partial, scale) = (memory.scratch(0, parts)?, memory.scratch(parts, 1)?);
+    let (point, params) = (memory.written(point)?, memory.read(params)?);
+    launch.looped(Name::AscendNorm, parts, arguments![n, parts, partial, point])?;
+    launch.launch(Name::AscendMerge, merge, merge, arguments![parts, scale, partial, radius])?;
+    launch.each(Name::Ascend, n.div_ceil(launch.tiles.width), arguments![n, point, params, scale])
+}
+
+pub(super) fn sgd(
+    cl: &mut OpenCl,
+    params: Span,
+    velocity: Span,
+    outcome: &Outcome,
+    gradient: Span,
+    sgd: &Sgd,
+) -> Result<(), Error> {
+    expect("velocity", params.length, velocity.length)?;
+    expect("gradient", params.length, gradient.length)?;
+    expect("squared_norm", 1, outcome.squared_norm.length)?;
+    expect("failure", 1, outcome.failure.length)?;
+    cl.admit(&[&[params, velocity, outcome.squared_norm, outcome.failure]], &[&[gradient]])?;
+    let (mut launch, memory) = cl.split();
+    let (parts, merge, n) = (launch.tiles.sum_parts, launch.tiles.merge, params.length);
+    let partial = memory.scratch(0, parts)?;
+    let (norm, failure) = (memory.written(outcome.squared_norm)?, memory.written(outcome.failure)?);
+    let (params, velocity, gradient) = (memory.written(params)?, memory.written(velocity)?, memory.read(gradient)?);
+    let Sgd { learning_rate, momentum, weight_decay, nesterov } = *sgd;
+    launch.looped(Name::SgdNorm, parts, arguments![n, parts, partial, gradient])?;
+    launch.launch(Name::SgdMerge, merge, merge, arguments![parts, norm, failure, partial, outcome.number])?;
+    let arguments = arguments![n, params, velocity, gradient, norm, learning_rate, momentum, weight_decay, nesterov];
+    launch.each(Name::Sgd, n.div_ceil(launch.tiles.width), arguments)
+}

@@ -1,0 +1,124 @@
+// Vectors: one work-item for each `vec`, except sums, which have two stages.
+
+// The lanes of work-item `i` that lie below `n`.
+static inline uint lanes_below(const uint n, const uint i) { return n - i * WIDTH; }
+
+// y[i] = value
+__kernel void fill(const uint n, __global float *y, const uint y_at, const float value) {
+  const uint i = get_global_id(0);
+  if (i * WIDTH < n)
+    store_part(y + y_at + i * WIDTH, (vec)(value), lanes_below(n, i));
+}
+
+// y[i] = x[i]
+__kernel void copy(const uint n, __global float *restrict y, const uint y_at, __global const float *restrict x,
+                   const uint x_at) {
+  const uint i = get_global_id(0);
+  if (i * WIDTH < n)
+    store_part(y + y_at + i * WIDTH, load_part(x + x_at + i * WIDTH, lanes_below(n, i)), lanes_below(n, i));
+}
+
+// y[i] += alpha * x[i]
+__kernel void axpy(const uint n, __global float *restrict y, const uint y_at, const float alpha,
+                   __global const float *restrict x, const uint x_at) {
+  const uint i = get_global_id(0);
+  if (i * WIDTH >= n)
+    return;
+  const uint valid = lanes_below(n, i);
+  y += y_at + i * WIDTH;
+  store_part(y, load_part(y, valid) + alpha * load_part(x + x_at + i * WIDTH, valid), valid);
+}
+
+// partial[part] = sum of x[i]^2 over a part's share
+static inline void squares(const uint n, const uint parts, __global float *partial, __global const float *x) {
+  const uint part = get_global_id(0);
+  if (part >= parts)
+    return;
+  const Share mine = share((n + WIDTH - 1) / WIDTH, part, parts);
+  vec sum[4] = {ZERO, ZERO, ZERO, ZERO};
+  for (uint k = 0; k < mine.count; k++) {
+    const uint i = mine.first + k * mine.step;
+    const vec v = load_part(x + i * WIDTH, lanes_below(n, i));
+    sum[k % 4] = MAD(v, v, sum[k % 4]);
+  }
+  partial[part] = sum_lanes((sum[0] + sum[1]) + (sum[2] + sum[3]));
+}
+
+// The sum of `parts` partial sums, for work-item 0 of one work-group of MERGE.
+static inline float merge(const uint parts, __global const float *partial, __local float *lanes) {
+  const uint lane = get_local_id(0);
+  float sum = 0.0f;
+  for (uint i = lane; i < parts; i += MERGE)
+    sum += partial[i];
+  lanes[lane] = sum;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  sum = lanes[0];
+  for (uint i = 1; i < MERGE; i++)
+    sum += lanes[i];
+  return sum;
+}
+
+__kernel void ascend_norm(const uint n, const uint parts, __global float *partial, const uint partial_at,
+                          __global const float *point, const uint point_at) {
+  squares(n, parts, partial + partial_at, point + point_at);
+}
+
+// scale[0] = radius / (sqrt(sum partial) + 1e-16)
+__kernel __attribute__((reqd_work_group_size(MERGE, 1, 1))) void
+ascend_merge(const uint parts, __global float *scale, const uint scale_at, __global const float *partial,
+             const uint partial_at, const float radius) {
+  __local float lanes[MERGE];
+  const float sum = merge(parts, partial + partial_at, lanes);
+  if (get_local_id(0) == 0)
+    scale[scale_at] = radius / (sqrt(sum) + 1e-16f);
+}
+
+// point[i] = params[i] + scale[0] * point[i]
+__kernel void ascend(const uint n, __global float *restrict point, const uint point_at,
+                     __global const float *restrict params, const uint params_at, __global const float *restrict scale,
+                     const uint scale_at) {
+  const uint i = get_global_id(0);
+  if (i * WIDTH >= n)
+    return;
+  const uint valid = lanes_below(n, i);
+  point += point_at + i * WIDTH;
+  store_part(point, load_part(params + params_at + i * WIDTH, valid) + scale[scale_at] * load_part(point, valid),
+             valid);
+}
+
+__kernel void sgd_norm(const uint n, const uint parts, __global float *partial, const uint partial_at,
+                       __global const float *gradient, const uint gradient_at) {
+  squares(n, parts, partial + partial_at, gradient + gradient_at);
+}
+
+// squared_norm[0] = sum partial; failure[0] = number of the first step where that is not finite
+__kernel __attribute__((reqd_work_group_size(MERGE, 1, 1))) void
+sgd_merge(const uint parts, __global float *squared_norm, const uint squared_norm_at, __global float *failure,
+          const uint failure_at, __global const float *partial, const uint partial_at, const float number) {
+  __local float lanes[MERGE];
+  const float sum = merge(parts, partial + partial_at, lanes);
+  if (get_local_id(0) != 0)
+    return;
+  squared_norm[squared_norm_at] = sum;
+  if (!isfinite(sum) && failure[failure_at] == 0.0f)
+    failure[failure_at] = number;
+}
+
+// d = g + weight_decay * w; v = momentum * v + d; w -= learning_rate * (nesterov ? d + momentum * v : v),
+// and nothing at all when the squared norm is not finite
+__kernel void sgd(const uint n, __global float *restrict params, const uint params_at, __global float *restrict velocity,
+                  const uint velocity_at, __global const float *restrict gradient, const uint gradient_at,
+                  __global const float *restrict squared_norm, const uint squared_norm_at, const float learning_rate,
+                  const float momentum, const float weight_decay, const uint nesterov) {
+  const uint i = get_global_id(0);
+  if (i * WIDTH >= n || !isfinite(squared_norm[squared_norm_at]))
+    return;
+  const uint valid = lanes_below(n, i);
+  params += params_at + i * WIDTH;
+  velocity += velocity_at + i * WIDTH;
+  const vec w = load_part(params, valid);
+  const vec d = load_part(gradient + gradient_at + i * WIDTH, valid) + weight_decay * w;
+  const vec v = momentum * load_part(velocity, valid) + d;
+  store_part(velocity, v, valid);
+  store_part(params, w - learning_rate * (nesterov ? d + momentum * v : v), valid);
+}

@@ -1,0 +1,200 @@
+//! Every operation of core in a program that cannot panic: its panic handler calls a symbol that nobody defines, so the
+//! linker refuses the program unless the optimiser has proved that no panic is reached.
+#![no_std]
+#![no_main]
+
+use core::hint::black_box;
+use core::panic::PanicInfo;
+
+use sse_sam_core::classes::{Profile, Shots, is_tail, long_tail_counts};
+use sse_sam_core::loss::deferred_class_weight;
+use sse_sam_core::model::MAX_LAYERS;
+use sse_sam_core::{
+    Arena, Backend, Batch, Conv2d, Cpu, Error, Graph, Loss, Losses, Method, Model, Network, Outcome, Plan, Problem,
+    Row, Samples, Schedule, Sgd, Shape, Space, Span, Statistics, Terms, Vectors, step,
+};
+
+unsafe extern "C" {
+    /// Defined nowhere.
+    fn sse_sam_core_can_panic() -> !;
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    // SAFETY: no program in which this call is left over links.
+    unsafe { sse_sam_core_can_panic() }
+}
+
+/// A number that the optimiser knows nothing about.
+fn any() -> usize {
+    black_box(0)
+}
+
+fn span() -> Span {
+    let space = match any() {
+        0 => Space::Work,
+        1 => Space::Constant,
+        _ => Space::Samples,
+    };
+    Span { space, offset: any(), length: any() }
+}
+
+fn shape() -> Shape {
+    Shape::new(any(), any(), any())
+}
+
+fn flag() -> bool {
+    any() > 0
+}
+
+fn number() -> f32 {
+    black_box(0.5)
+}
+
+/// Up to three spans: fewer, and more, than a backward method takes.
+struct Spans([Span; 3]);
+
+impl Spans {
+    fn any() -> Self {
+        Self([span(), span(), span()])
+    }
+
+    fn list(&self) -> &[Span] {
+        self.0.get(..any()).unwrap_or(&self.0)
+    }
+}
+
+fn memory(backend: &mut Cpu<'_>) -> Result<(), Error> {
+    let mut values = [0.0; 8];
+    backend.write(span().part(any(), any())?, &values)?;
+    backend.read(&mut values, span())?;
+    backend.fill(span(), number())?;
+    backend.copy(span(), span())?;
+    let batch = Batch { images: span(), labels: span(), weights: [span(), span()] };
+    let samples = Samples { images: span(), labels: span(), image: shape(), normalization: span() };
+    backend.gather(&batch, span(), &samples)?;
+    let row = Row::decode(&black_box([0.0; Row::WORDS]));
+    black_box(row.encode());
+    Ok(())
+}
+
+fn vectors(backend: &mut Cpu<'_>) -> Result<(), Error> {
+    backend.axpy(span(), number(), span())?;
+    backend.ascend(span(), span(), number())?;
+    let outcome = Outcome { squared_norm: span(), failure: span(), number: number() };
+    let sgd = Sgd { learning_rate: number(), momentum: number(), weight_decay: number(), nesterov: flag() };
+    backend.sgd(span(), span(), &outcome, span(), &sgd)
+}
+
+fn layers(backend: &mut Cpu<'_>) -> Result<(), Error> {
+    let [a, b, c] = [(); 3].map(|()| Spans::any());
+    backend.linear_forward(span(), span(), span(), span())?;
+    backend.linear_backward_input(a.list(), b.list(), span(), any(), flag())?;
+    backend.linear_backward_weight(a.list(), b.list(), span(), c.list())?;
+    // Its fields are public: a convolution need not have come out of `Conv2d::new`.
+    let conv = Conv2d { input: shape(), output: shape(), kernel: any(), stride: any(), padding: any() };
+    for conv in [conv, Conv2d::new(shape(), any(), any(), any(), any())?] {
+        backend.conv2d_forward(span(), span(), span(), &conv)?;
+        backend.conv2d_backward_input(a.list(), b.list(), span(), &conv, flag())?;
+        backend.conv2d_backward_weight(a.list(), span(), b.list(), &conv)?;
+    }
+    Ok(())
+}
+
+fn normalization(backend: &mut Cpu<'_>) -> Result<(), Error> {
+    let [a, b, c, d] = [(); 4].map(|()| Spans::any());
+    let maybe = || flag().then(span);
+    backend.batch_norm_forward(span(), span(), maybe(), span(), span(), span(), maybe(), flag())?;
+    backend.batch_norm_inference(span(), span(), span(), span(), span(), maybe(), flag())?;
+    let (dx, dweight, dbias, dy) = (a.list(), b.list(), c.list(), d.list());
+    backend.batch_norm_backward(dx, dweight, dbias, dy, span(), span(), span(), span(), flag(), flag(), flag())
+}
+
+fn rest(backend: &mut Cpu<'_>) -> Result<(), Error> {
+    let [a, b, c] = [(); 3].map(|()| Spans::any());
+    backend.relu_forward(span(), span())?;
+    backend.relu_backward(a.list(), b.list(), span(), flag())?;
+    backend.shortcut_forward(span(), span(), shape(), shape())?;
+    backend.shortcut_backward(a.list(), b.list(), shape(), shape(), flag())?;
+    backend.global_average_pool_forward(span(), span(), shape())?;
+    backend.global_average_pool_backward(a.list(), b.list(), shape(), flag())?;
+    let terms = Terms { scale: span(), shift: span(), margin: span(), focal: number() };
+    backend.cross_entropy(a.list(), b.list(), span(), span(), c.list(), &terms)
+}
+
+/// Any network, planned, initialised, trained by any method and evaluated.
+fn network(backend: &mut Cpu<'_>) -> Result<(), Error> {
+    let mut graph = Graph::<MAX_LAYERS>::new();
+    let model: Model = black_box("resnet8").parse()?;
+    model.build(&mut graph, shape(), any())?;
+    let mut arena = Arena::segmented(any(), any());
+    let plan = Plan::new(&graph, any(), any(), &mut arena)?;
+    let method = method();
+    let vectors = Vectors::new(&mut arena, plan.parameters(), method.points(any() as u32)?)?;
+    let losses = Losses { plain: [span(), span()], perturbed: [span(), span()] };
+    let mut network = Network::new(&graph, &plan, number(), losses);
+    network.initialize(backend, vectors.params, |layer| black_box(layer as u32))?;
+    let samples = Samples { images: span(), labels: span(), image: shape(), normalization: span() };
+    network.gather(backend, span(), &samples, losses)?;
+    let groups = method.groups(any() as u32, any() as u32)?;
+    let groups = groups.present([flag(), groups.column(flag()) > 0]);
+    let sgd = Sgd { learning_rate: number(), momentum: number(), weight_decay: number(), nesterov: flag() };
+    let outcome = Outcome { squared_norm: span(), failure: span(), number: number() };
+    step(backend, &mut network, &vectors, &groups, &sgd, &outcome)?;
+    network.forward(backend, vectors.params, Statistics::Running)?;
+    black_box(network.logits()?);
+    Ok(())
+}
+
+fn method() -> Method {
+    let real = || f64::from(number());
+    match any() {
+        0 => Method::Sgd,
+        1 => Method::Sam { rho: real() },
+        2 => Method::ImbSam { rho: real() },
+        _ => Method::SseSam { head_rho: real(), tail_rho: real(), gamma: real() },
+    }
+}
+
+/// The plain values beside the step.
+fn values() -> Result<(), Error> {
+    let real = || f64::from(number());
+    let mut counts = black_box([7, 3, 0]);
+    let profile = if flag() { Profile::Step } else { Profile::Exponential };
+    long_tail_counts(&mut counts, any() as u32, real(), profile)?;
+    black_box((is_tail(any() as u32, any() as u32), Shots { many: 5, few: 2 }.of(any() as u32)));
+    let (vs, la) = (Loss::VectorScaling { gamma: real(), tau: real() }, Loss::LogitAdjustment { tau: real() });
+    let ldam = Loss::Ldam { max_m: real(), scale: real() };
+    for loss in [vs, la, ldam, Loss::BalancedSoftmax, Loss::CrossEntropy, Loss::Focal { gamma: real() }] {
+        black_box(black_box(loss).terms(&counts, any())?);
+    }
+    black_box(deferred_class_weight(&counts, any())?);
+    let milestones = black_box([1, 2]);
+    let steps = Schedule::MultiStep { milestones: &milestones, factor: real() };
+    for schedule in [Schedule::Constant, Schedule::Cosine, steps] {
+        black_box(black_box(schedule).learning_rate(real(), any() as u32, any() as u32, any() as u32)?);
+    }
+    Ok(())
+}
+
+/// The operation without a method of its own.
+fn slices(values: &[f32]) {
+    black_box(sse_sam_core::ops::squared_norm(values));
+    #[cfg(feature = "panics")]
+    black_box(values[any()]);
+}
+
+/// Where the program begins; it is linked, never run.
+#[unsafe(no_mangle)]
+pub extern "C" fn _start() -> ! {
+    let (mut work, constant, samples) = ([0.0; 64], [0.0; 64], [0; 64]);
+    slices(black_box(&work));
+    let mut backend = Cpu::new(black_box(&mut work), black_box(&constant), black_box(&samples));
+    for part in [memory, vectors, layers, normalization, rest, network] {
+        let _ = black_box(part(&mut backend));
+    }
+    let _ = black_box(values());
+    loop {
+        core::hint::spin_loop();
+    }
+}

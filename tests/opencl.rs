@@ -1,0 +1,638 @@
+//! The OpenCL backend on every device found: against the CPU core, and against failures.
+//!
+//! Without a device these tests say so and pass, unless `SSE_SAM_REQUIRE_OPENCL=1`.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use sse_sam::opencl::{self, DeviceInfo, Error, OpenCl, devices};
+use sse_sam_core::{Backend, Batch, Conv2d, Cpu, Outcome, Row, Samples, Sgd, Shape, Span, Terms};
+use sse_sam_tests::conformance::{self, Body, Machine, Memory, Refusal};
+
+/// What guards stretches of memory that no operation may touch.
+const CANARY: f32 = -77.5;
+
+fn each_device(test: impl Fn(&DeviceInfo)) {
+    let found = devices().unwrap();
+    if found.is_empty() {
+        assert!(std::env::var("SSE_SAM_REQUIRE_OPENCL").as_deref() != Ok("1"), "no OpenCL device was found");
+        eprintln!("no OpenCL device was found: nothing is tested");
+    }
+    for device in &found {
+        eprintln!("on {} ({})", device.name, device.platform_name);
+        test(device);
+    }
+}
+
+/// One device, as conformance wants it.
+struct Device<'d>(&'d DeviceInfo);
+
+impl Machine for Device<'_> {
+    type Error = Error;
+
+    fn name(&self) -> String {
+        format!("{} ({})", self.0.name, self.0.platform_name)
+    }
+
+    fn alignment(&self) -> usize {
+        1
+    }
+
+    fn with(&self, memory: &Memory, body: Body<'_, Error>) -> Result<(), Refusal> {
+        let Memory { work, constant, samples } = memory;
+        let fail = |error: Error| Refusal::Fail(error.to_string());
+        let mut machine = OpenCl::new(self.0, work.len(), constant, samples).map_err(fail)?;
+        machine.write(Span::work(0, work.len()), work).map_err(fail)?;
+        body(&mut machine);
+        Ok(())
+    }
+}
+
+#[test]
+fn every_device_agrees_with_the_reference() {
+    each_device(|device| conformance::run(&Device(device)).assert_clean());
+}
+
+/// Numbers around zero, the same for every run.
+fn numbers(seed: u64, length: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
+    };
+    (0..length).map(|_| next() + next() + next()).collect()
+}
+
+/// Memory that is laid out span by span with canaries between them.
+struct Layout {
+    work: Vec<f32>,
+    gap: usize,
+}
+
+impl Layout {
+    fn new(gap: usize) -> Self {
+        Self { work: vec![CANARY; gap], gap }
+    }
+
+    fn put(&mut self, values: &[f32]) -> Span {
+        let span = Span::work(self.work.len(), values.len());
+        self.work.extend_from_slice(values);
+        self.work.extend(std::iter::repeat_n(CANARY, self.gap));
+        span
+    }
+
+    fn random(&mut self, length: usize) -> Span {
+        let values = numbers(self.work.len() as u64 + 1, length);
+        self.put(&values)
+    }
+}
+
+/// Runs an operation on the CPU core and on a device and compares all of their memory.
+struct Pair<'d> {
+    device: &'d DeviceInfo,
+    samples: Vec<u8>,
+    tolerance: f32,
+}
+
+impl<'d> Pair<'d> {
+    fn new(device: &'d DeviceInfo, tolerance: f32) -> Self {
+        Self { device, samples: Vec::new(), tolerance }
+    }
+
+    /// `run` is given twice since it runs on two types.
+    fn check(
+        &self,
+        what: &str,
+        layout: &Layout,
+        cpu: impl FnOnce(&mut Cpu<'_>) -> Result<(), sse_sam_core::Error>,
+        cl: impl FnOnce(&mut OpenCl) -> Result<(), sse_sam::opencl::Error>,
+    ) {
+        let mut expected = layout.work.clone();
+        cpu(&mut Cpu::new(&mut expected, &[], &self.samples)).unwrap();
+        let mut machine = OpenCl::new(self.device, layout.work.len(), &[], &self.samples).unwrap();
+        let all = Span::work(0, layout.work.len());
+        machine.write(all, &layout.work).unwrap();
+        cl(&mut machine).unwrap();
+        let mut found = vec![0.0; layout.work.len()];
+        machine.read(&mut found, all).unwrap();
+        for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let same = found == expected || (found.is_nan() && expected.is_nan());
+            let close = (found - expected).abs() <= self.tolerance * (1.0 + expected.abs());
+            assert!(same || close, "{what} at {index}: {found}, the CPU core has {expected}");
+        }
+    }
+}
+
+/// `both!(pair, what, layout, |machine| machine.relu_forward(y, x))`
+macro_rules! both {
+    ($pair:expr, $what:expr, $layout:expr, |$machine:ident| $body:expr) => {
+        $pair.check($what, $layout, |$machine| $body, |$machine| $body)
+    };
+}
+
+#[test]
+fn vectors_equal_the_cpu_core() {
+    each_device(|device| {
+        for (gap, length) in [(1, 1), (3, 7), (32, 31), (5, 16), (7, 17), (32, 1000), (1, 70_001)] {
+            let mut layout = Layout::new(gap);
+            let (a, b, c) = (layout.random(length), layout.random(length), layout.random(length));
+            let [norm, failure] = [layout.put(&[1.0]), layout.put(&[0.0])];
+            let exact = Pair::new(device, 0.0);
+            both!(exact, "fill", &layout, |machine| machine.fill(a, 1.5));
+            both!(exact, "copy", &layout, |machine| machine.copy(a, b));
+            both!(exact, "axpy", &layout, |machine| machine.axpy(a, 0.3, b));
+            both!(exact, "relu_forward", &layout, |machine| machine.relu_forward(a, b));
+            for accumulate in [false, true] {
+                both!(exact, "relu_backward", &layout, |machine| machine.relu_backward(&[a], &[b], c, accumulate));
+            }
+            let close = Pair::new(device, 1e-6);
+            both!(close, "ascend", &layout, |machine| machine.ascend(a, b, 0.7));
+            for nesterov in [false, true] {
+                let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.01, nesterov };
+                let outcome = Outcome { squared_norm: norm, failure, number: 3.0 };
+                both!(close, "sgd", &layout, |machine| machine.sgd(a, b, &outcome, c, &sgd));
+                layout.work[c.offset + length / 2] = f32::NAN;
+                both!(close, "sgd", &layout, |machine| machine.sgd(a, b, &outcome, c, &sgd));
+                layout.work[c.offset + length / 2] = 0.5;
+            }
+        }
+    });
+}
+
+#[test]
+fn gather_equals_the_cpu_core() {
+    each_device(|device| {
+        let image = Shape::new(5, 7, 3);
+        let (count, rows) = (4, 9);
+        let mut pair = Pair::new(device, 0.0);
+        pair.samples = (0..count * image.len() + count).map(|index| (index * 37 % 251) as u8).collect();
+        let samples = |normalization| Samples {
+            images: Span::samples(0, count * image.len()),
+            labels: Span::samples(count * image.len(), count),
+            image,
+            normalization,
+        };
+        let mut layout = Layout::new(3);
+        let normalization = layout.put(&[100.0, 90.0, 80.0, 0.01, 0.02, 0.03]);
+        let table: Vec<f32> = (0..rows)
+            .flat_map(|row| {
+                let (top, left) = (row as i8 % 5 - 2, row as i8 % 7 - 3);
+                let weights = [row as f32, 0.5];
+                Row { index: row % 4, top, left, flip: row % 2 == 1, weights }.encode()
+            })
+            .collect();
+        let table = layout.put(&table);
+        let batch = Batch {
+            images: layout.random(rows as usize * image.len()),
+            labels: layout.random(rows as usize),
+            weights: [layout.random(rows as usize), layout.random(rows as usize)],
+        };
+        let samples = samples(normalization);
+        both!(pair, "gather", &layout, |machine| machine.gather(&batch, table, &samples));
+    });
+}
+
+#[test]
+fn linear_layers_equal_the_cpu_core() {
+    each_device(|device| {
+        let pair = Pair::new(device, 1e-5);
+        for (gap, rows, inputs, outputs) in
+            [(1, 1, 1, 1), (3, 7, 5, 3), (32, 8, 16, 16), (5, 17, 64, 100), (1, 9, 33, 10)]
+        {
+            let mut layout = Layout::new(gap);
+            let (y, x) = (layout.random(rows * outputs), layout.random(rows * inputs));
+            let (weight, bias) = (layout.random(inputs * outputs), layout.random(outputs));
+            let (dx, dweight, dbias) =
+                (layout.random(rows * inputs), layout.random(inputs * outputs), layout.random(outputs));
+            both!(pair, "linear_forward", &layout, |machine| machine.linear_forward(y, x, weight, bias));
+            for accumulate in [false, true] {
+                both!(pair, "linear_backward_input", &layout, |machine| machine.linear_backward_input(
+                    &[dx],
+                    &[y],
+                    weight,
+                    outputs,
+                    accumulate
+                ));
+            }
+            both!(pair, "linear_backward_weight", &layout, |machine| machine.linear_backward_weight(
+                &[dweight],
+                &[dbias],
+                x,
+                &[y]
+            ));
+        }
+    });
+}
+
+#[test]
+fn convolutions_equal_the_cpu_core() {
+    // images, height, width, channels, filters, kernel, stride, padding
+    let cases = [
+        [1, 1, 1, 1, 1, 1, 1, 0],
+        [2, 5, 7, 3, 5, 3, 1, 1],
+        [2, 8, 8, 16, 16, 3, 1, 1],
+        [1, 32, 32, 16, 16, 3, 1, 1],
+        [2, 16, 16, 32, 32, 3, 1, 1],
+        [3, 4, 4, 17, 19, 3, 1, 1],
+        [1, 17, 17, 3, 16, 3, 1, 1],
+        [2, 9, 15, 8, 24, 3, 1, 0],
+        [2, 9, 15, 12, 24, 3, 1, 2],
+        [2, 32, 32, 16, 32, 3, 2, 1],
+        [2, 16, 16, 32, 64, 3, 2, 1],
+        [2, 7, 9, 5, 6, 3, 2, 1],
+        [2, 8, 7, 6, 33, 3, 2, 0],
+        [2, 8, 8, 16, 32, 1, 2, 0],
+        [2, 7, 5, 3, 4, 1, 2, 0],
+        [1, 6, 6, 4, 4, 1, 1, 0],
+        [1, 9, 9, 3, 4, 5, 1, 2],
+        [1, 9, 9, 16, 20, 5, 3, 1],
+        [2, 3, 3, 2, 2, 3, 1, 1],
+    ];
+    each_device(|device| {
+        let pair = Pair::new(device, 2e-5);
+        for case in cases {
+            let [images, height, width, channels, filters, kernel, stride, padding] = case;
+            let conv = Conv2d::new(Shape::new(height, width, channels), filters, kernel, stride, padding).unwrap();
+            let mut layout = Layout::new(1 + channels % 7);
+            let (x, dx) = (layout.random(images * conv.input.len()), layout.random(images * conv.input.len()));
+            let (y, dy) = (layout.random(images * conv.output.len()), layout.random(images * conv.output.len()));
+            let (weight, dweight) = (layout.random(conv.weights()), layout.random(conv.weights()));
+            both!(pair, &format!("conv2d_forward {case:?}"), &layout, |machine| machine
+                .conv2d_forward(y, x, weight, &conv));
+            for accumulate in [false, true] {
+                both!(pair, &format!("conv2d_backward_input {case:?}"), &layout, |machine| machine
+                    .conv2d_backward_input(&[dx], &[dy], weight, &conv, accumulate));
+            }
+            both!(pair, &format!("conv2d_backward_weight {case:?}"), &layout, |machine| machine
+                .conv2d_backward_weight(&[dweight], x, &[dy], &conv));
+        }
+    });
+}
+
+#[test]
+fn batch_norm_equals_the_cpu_core() {
+    each_device(|device| {
+        let pair = Pair::new(device, 2e-5);
+        for (gap, rows, channels) in [(1, 1, 1), (3, 2, 5), (32, 63, 16), (5, 129, 17), (1, 10_007, 32), (2, 700, 3)] {
+            let mut layout = Layout::new(gap);
+            let n = rows * channels;
+            let (y, x, residual) = (layout.random(n), layout.random(n), layout.random(n));
+            let (dx, dy) = (layout.random(n), layout.random(n));
+            let (weight, bias) = (layout.random(channels), layout.random(channels));
+            let (dweight, dbias) = (layout.random(channels), layout.random(channels));
+            let saved = layout.put(&vec![0.5; 2 * channels]);
+            let running = layout.put(&vec![0.7; 2 * channels]);
+            for (added, relu, moved) in [(None, false, None), (Some(residual), true, Some(running)), (None, true, None)]
+            {
+                both!(pair, "batch_norm_forward", &layout, |machine| machine
+                    .batch_norm_forward(y, saved, moved, x, weight, bias, added, relu));
+                both!(pair, "batch_norm_inference", &layout, |machine| machine
+                    .batch_norm_inference(y, x, weight, bias, running, added, relu));
+                for accumulate in [false, true] {
+                    both!(pair, "batch_norm_backward", &layout, |machine| {
+                        machine.batch_norm_backward(
+                            &[dx],
+                            &[dweight],
+                            &[dbias],
+                            &[dy],
+                            y,
+                            x,
+                            weight,
+                            saved,
+                            relu,
+                            added.is_some(),
+                            accumulate,
+                        )?;
+                        if added.is_none() { machine.fill(dy, 0.0) } else { Ok(()) }
+                    });
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn shortcuts_pooling_and_loss_equal_the_cpu_core() {
+    each_device(|device| {
+        let pair = Pair::new(device, 3e-6);
+        for (gap, images, input, filters) in
+            [(1, 2, Shape::new(5, 7, 3), 6), (3, 3, Shape::new(8, 8, 16), 32), (2, 1, Shape::new(1, 1, 1), 2)]
+        {
+            let output = Shape::new(input.height.div_ceil(2), input.width.div_ceil(2), filters);
+            let mut layout = Layout::new(gap);
+            let (x, y) = (layout.random(images * input.len()), layout.random(images * output.len()));
+            let pooled = layout.random(images * input.channels);
+            both!(pair, "shortcut_forward", &layout, |machine| machine.shortcut_forward(y, x, input, output));
+            both!(pair, "pool_forward", &layout, |machine| machine.global_average_pool_forward(pooled, x, input));
+            for accumulate in [false, true] {
+                both!(pair, "shortcut_backward", &layout, |machine| machine.shortcut_backward(
+                    &[x],
+                    &[y],
+                    input,
+                    output,
+                    accumulate
+                ));
+                both!(pair, "pool_backward", &layout, |machine| machine.global_average_pool_backward(
+                    &[x],
+                    &[pooled],
+                    input,
+                    accumulate
+                ));
+            }
+        }
+        for (rows, classes, focal) in [(1, 1, 0.0), (7, 10, 0.0), (129, 100, 1.0), (5, 3, 0.5)] {
+            let mut layout = Layout::new(3);
+            let logits = layout.random(rows * classes);
+            let labels: Vec<f32> = (0..rows).map(|row| (row * 7 % classes) as f32).collect();
+            let labels = layout.put(&labels);
+            let weights = [layout.random(rows), layout.random(rows)];
+            let scale: Vec<f32> = numbers(5, classes).iter().map(|value| value.abs() + 0.5).collect();
+            let terms = Terms {
+                scale: layout.put(&scale),
+                shift: layout.random(classes),
+                margin: layout.random(classes),
+                focal,
+            };
+            let dlogits = [layout.random(rows * classes), layout.random(rows * classes)];
+            let losses = [layout.random(1), layout.random(1)];
+            both!(pair, "cross_entropy", &layout, |machine| machine
+                .cross_entropy(&dlogits, &losses, logits, labels, &weights, &terms));
+        }
+    });
+}
+
+#[test]
+fn every_kernel_is_named_after_a_backend_method() {
+    let methods = sse_sam_tests::inventory::backend_methods();
+    for kernel in sse_sam::opencl::kernel_names() {
+        let named = methods.iter().any(|method| {
+            kernel.strip_prefix(method.as_str()).is_some_and(|stage| stage.is_empty() || stage.starts_with('_'))
+        });
+        assert!(named, "no Backend method is called like the kernel {kernel}");
+    }
+}
+
+/// Whether this process was started by [`child`]: a test named `child_...` does nothing in any other.
+fn is_child() -> bool {
+    std::env::var_os("SSE_SAM_TEST_CHILD").is_some()
+}
+
+/// Runs a test of this file named `child_...` in a process of its own, which the environment can be changed for.
+fn child(test: &str, variables: &[(&str, &Path)]) -> (Output, Duration) {
+    let start = Instant::now();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--nocapture", "--test-threads", "1"]).env("SSE_SAM_TEST_CHILD", "1");
+    let output = command.envs(variables.iter().copied()).output().unwrap();
+    (output, start.elapsed())
+}
+
+#[track_caller]
+fn assert_passed((output, _): &(Output, Duration)) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
+fn child_finds_no_device() {
+    if !is_child() {
+        return;
+    }
+    let start = Instant::now();
+    assert_eq!(devices().unwrap().len(), 0);
+    let refused = opencl::select(&[], "opencl").unwrap_err();
+    assert!(matches!(refused, Error::Library { .. } | Error::Device { .. }), "{refused}");
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+}
+
+#[test]
+fn without_a_library_there_is_no_device_and_no_waiting() {
+    assert_passed(&child("child_finds_no_device", &[("SSE_SAM_OPENCL_LIBRARY", Path::new("/nowhere/libOpenCL.so"))]));
+}
+
+#[test]
+fn a_loader_without_drivers_or_with_a_broken_one_finds_no_device() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_passed(&child("child_finds_no_device", &[("OCL_ICD_VENDORS", folder.path())]));
+    std::fs::write(folder.path().join("broken.icd"), "/nowhere/libdriver.so\n").unwrap();
+    assert_passed(&child("child_finds_no_device", &[("OCL_ICD_VENDORS", folder.path())]));
+}
+
+/// Everything a run asks of a device, in small.
+fn little_run() -> Result<(), Error> {
+    for device in devices()? {
+        let mut machine = OpenCl::new(&device, 4096, &[1.0; 8], &[7; 64])?;
+        let conv = Conv2d::new(Shape::new(4, 4, 2), 3, 3, 1, 1)?;
+        machine.reserve_convolution(&conv, 2)?;
+        let [x, y, weight, dweight] =
+            [(0, 64), (128, 96), (256, 54), (320, 54)].map(|(at, length)| Span::work(at, length));
+        machine.write(x, &[0.5; 64])?;
+        machine.stage(3, vec![9; 5])?;
+        machine.fill(weight, 0.25)?;
+        machine.conv2d_forward(y, x, weight, &conv)?;
+        machine.conv2d_backward_weight(&[dweight], x, &[y], &conv)?;
+        machine.ascend(dweight, weight, 0.1)?;
+        let mut values = [0.0; 54];
+        machine.read(&mut values, dweight)?;
+        machine.finish()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn child_names_the_call_that_fails() {
+    if !is_child() {
+        return;
+    }
+    // A driver's own code too, which the crates below do not know.
+    for (code, name) in [(-5, "CL_OUT_OF_RESOURCES"), (-9999, "the driver's own")] {
+        for after in 1.. {
+            opencl::fail_after(after, code);
+            match little_run() {
+                Ok(()) => break,
+                Err(error) => {
+                    let text = error.to_string();
+                    assert!(text.starts_with("cl") && text.contains(name), "call {after}: {text}");
+                    let Error::Call { call, device, .. } = &error else { panic!("call {after}: {error:?}") };
+                    let before_a_device = call.starts_with("clGetPlatform") || call.starts_with("clGetDevice");
+                    assert!(before_a_device || !device.is_empty(), "call {after}: {text}");
+                }
+            }
+            assert!(opencl::calls() < 10_000_000, "no run was free of failures");
+        }
+    }
+    opencl::fail_after(0, 0);
+    little_run().unwrap();
+}
+
+#[test]
+fn every_call_that_fails_is_named() {
+    each_device(|_| ());
+    assert_passed(&child("child_names_the_call_that_fails", &[]));
+}
+
+#[test]
+fn child_keeps_objects_and_memory_flat() {
+    if !is_child() {
+        return;
+    }
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        status.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+    };
+    each_device(|device| {
+        let mut machine = OpenCl::new(device, 4096, &[], &[]).unwrap();
+        let [w, v, g, norm, failure] =
+            [(0, 500), (512, 500), (1024, 500), (1536, 1), (1568, 1)].map(|(at, length)| Span::work(at, length));
+        let outcome = Outcome { squared_norm: norm, failure, number: 1.0 };
+        let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0, nesterov: false };
+        let mut steps = |count: usize| {
+            for step in 0..count {
+                machine.write(g, &[1e-3; 500]).unwrap();
+                machine.ascend(v, g, 0.1).unwrap();
+                machine.sgd(w, v, &outcome, g, &sgd).unwrap();
+                if step % 50 == 0 {
+                    machine.read(&mut [0.0], norm).unwrap();
+                }
+            }
+            machine.read(&mut [0.0], norm).unwrap();
+        };
+        steps(2_000);
+        let before = (opencl::live_objects(), opencl::live_buffers(), resident());
+        steps(20_000);
+        let after = (opencl::live_objects(), opencl::live_buffers(), resident());
+        eprintln!("objects, buffers, bytes: {before:?}, then {after:?}");
+        assert_eq!((before.0, before.1), (after.0, after.1));
+        assert!(after.2 < before.2 + (8 << 20), "{} bytes, then {}", before.2, after.2);
+    });
+}
+
+#[test]
+fn objects_and_memory_stay_flat() {
+    assert_passed(&child("child_keeps_objects_and_memory_flat", &[]));
+}
+
+#[test]
+fn work_memory_of_several_buffers_is_one_memory() {
+    each_device(|device| {
+        let values = numbers(1, 300);
+        let mut machine = OpenCl::with_segment(device, 300, &[], &[], 128).unwrap();
+        for (at, length) in [(0, 128), (128, 100), (256, 44)] {
+            machine.write(Span::work(at, length), &values[at..at + length]).unwrap();
+        }
+        machine.axpy(Span::work(256, 44), 1.0, Span::work(130, 44)).unwrap();
+        let mut found = [0.0; 44];
+        machine.read(&mut found, Span::work(256, 44)).unwrap();
+        assert!(found.iter().zip(&values[256..]).zip(&values[130..]).all(|((found, a), b)| *found == a + b));
+        let straddling = machine.fill(Span::work(100, 60), 0.0);
+        assert!(matches!(straddling, Err(Error::Core(sse_sam_core::Error::Segment { .. }))), "{straddling:?}");
+    });
+}
+
+#[test]
+fn too_little_memory_is_said_before_any_is_taken() {
+    each_device(|device| {
+        let words = usize::try_from(device.global_memory / 4 + 1).unwrap();
+        let refused = OpenCl::new(device, words, &[], &[]).err();
+        assert!(matches!(refused, Some(Error::Memory { .. })), "{refused:?}");
+        let conv = Conv2d::new(Shape::new(8, 8, 512), 512, 3, 1, 1).unwrap();
+        let mut machine = OpenCl::new(device, 3_000_000, &[], &[]).unwrap();
+        let [x, y, weight] = [(0, 32_768), (32_768, 32_768), (65_536, conv.weights())].map(|(at, n)| Span::work(at, n));
+        let needed = machine.conv2d_backward_input(&[x], &[y], weight, &conv, false);
+        if let Err(error) = &needed {
+            assert!(matches!(error, Error::Scratch { .. }), "{error}");
+            machine.reserve_convolution(&conv, 1).unwrap();
+            machine.conv2d_backward_input(&[x], &[y], weight, &conv, false).unwrap();
+        }
+    });
+}
+
+/// Every kernel once or twice, for an emulator that is a thousand times slower.
+#[test]
+fn smallest_shapes() {
+    each_device(|device| {
+        let mut layout = Layout::new(3);
+        let [a, b, c] = [19, 19, 19].map(|length| layout.random(length));
+        let [norm, failure] = [layout.put(&[1.0]), layout.put(&[0.0])];
+        let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.01, nesterov: true };
+        let outcome = Outcome { squared_norm: norm, failure, number: 3.0 };
+        let pair = Pair::new(device, 1e-4);
+        both!(pair, "vectors", &layout, |machine| {
+            machine.fill(a, 1.5)?;
+            machine.copy(b, a)?;
+            machine.axpy(a, 0.3, c)?;
+            machine.relu_forward(b, c)?;
+            machine.relu_backward(&[b], &[c], a, true)?;
+            machine.ascend(b, a, 0.7)?;
+            machine.sgd(a, b, &outcome, c, &sgd)
+        });
+        for [channels, filters, kernel, stride, side] in [
+            [17, 18, 3, 1, 5],
+            [2, 3, 3, 2, 5],
+            [3, 17, 1, 2, 4],
+            [2, 2, 2, 1, 3],
+            [1, 1, 3, 1, 9],
+            [1, 1, 3, 1, 17],
+            [1, 2, 3, 2, 18],
+            [1, 1, 3, 2, 34],
+            [1, 1, 1, 2, 18],
+            [1, 1, 1, 2, 34],
+        ] {
+            let conv = Conv2d::new(Shape::new(side, side, channels), filters, kernel, stride, kernel / 2).unwrap();
+            let mut layout = Layout::new(1);
+            let (x, dx) = (layout.random(2 * conv.input.len()), layout.random(2 * conv.input.len()));
+            let (y, dy) = (layout.random(2 * conv.output.len()), layout.random(2 * conv.output.len()));
+            let (weight, dweight) = (layout.random(conv.weights()), layout.random(conv.weights()));
+            both!(pair, "convolution", &layout, |machine| {
+                machine.conv2d_forward(y, x, weight, &conv)?;
+                machine.conv2d_backward_input(&[dx], &[dy], weight, &conv, true)?;
+                machine.conv2d_backward_weight(&[dweight], x, &[dy], &conv)
+            });
+        }
+        small_layers(device);
+    });
+}
+
+/// Batch normalisation, linear layers, shortcut, pooling, loss and gather on few numbers.
+fn small_layers(device: &DeviceInfo) {
+    let (rows, channels) = (8, 17);
+    let mut layout = Layout::new(2);
+    let [y, x, residual, dx, dy] = [rows * channels; 5].map(|length| layout.random(length));
+    let [weight, bias, dweight, dbias] = [channels; 4].map(|length| layout.random(length));
+    let [saved, running] = [2 * channels; 2].map(|length| layout.put(&vec![0.5; length]));
+    let matrix = layout.random(channels * channels);
+    let dmatrix = layout.random(channels * channels);
+    let (input, half) = (Shape::new(2, 2, channels), Shape::new(1, 1, channels + 2));
+    let [short, pooled] = [layout.random(2 * half.len()), layout.random(2 * channels)];
+    let labels = layout.put(&[1.0; 8]);
+    let weights = layout.random(rows);
+    let loss = layout.random(1);
+    let terms = Terms { scale: layout.put(&[1.5; 17]), shift: bias, margin: weight, focal: 1.0 };
+    let normalization = layout.put(&[100.0, 0.01]);
+    let row = Row { index: 1, top: -1, left: 1, flip: true, weights: [1.0, 0.5] };
+    let table = layout.put(&row.encode());
+    let batch =
+        Batch { images: layout.random(6), labels: layout.random(1), weights: [layout.random(1), layout.random(1)] };
+    let samples = Samples {
+        images: Span::samples(0, 12),
+        labels: Span::samples(12, 2),
+        image: Shape::new(2, 3, 1),
+        normalization,
+    };
+    let mut pair = Pair::new(device, 1e-4);
+    pair.samples = (0..14).map(|index| index * 17).collect();
+    both!(pair, "layers", &layout, |machine| {
+        machine.gather(&batch, table, &samples)?;
+        machine.batch_norm_forward(y, saved, Some(running), x, weight, bias, Some(residual), true)?;
+        machine.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, saved, true, true, true)?;
+        machine.batch_norm_inference(dx, x, weight, bias, running, None, false)?;
+        machine.linear_forward(y, x, matrix, bias)?;
+        machine.linear_backward_input(&[dx], &[y], matrix, channels, true)?;
+        machine.linear_backward_weight(&[dmatrix], &[dbias], x, &[y])?;
+        machine.shortcut_forward(short, x, input, half)?;
+        machine.shortcut_backward(&[dx], &[short], input, half, true)?;
+        machine.global_average_pool_forward(pooled, x, input)?;
+        machine.global_average_pool_backward(&[dx], &[pooled], input, false)?;
+        machine.cross_entropy(&[dy], &[loss], y, labels, &[weights], &terms)
+    });
+}
