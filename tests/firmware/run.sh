@@ -66,7 +66,8 @@ try() {
 
 command -v qemu-system-arm qemu-system-riscv32 >/dev/null || fail "QEMU for ARM and RISC-V is missing
   hint: apt-get install qemu-system-arm qemu-system-misc"
-trap 'trap - TERM; kill 0' INT TERM
+running=
+trap 'kill $running 2>/dev/null; exit 1' INT TERM
 mkdir -p "$out"
 cd "$here"
 cargo build --quiet --release --package sse-sam-desk --target-dir "$target"
