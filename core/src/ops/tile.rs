@@ -18,10 +18,12 @@ pub(super) const WIDE: usize = if cfg!(any(target_feature = "avx", target_arch =
 
 /// The width of the next tile when `rest` channels are left.
 pub(super) fn width(rest: usize) -> usize {
-    match rest {
-        WIDE.. => WIDE,
-        4.. => 4,
-        _ => 1,
+    if rest >= WIDE {
+        WIDE
+    } else if rest >= 4 {
+        4
+    } else {
+        1
     }
 }
 

@@ -1,0 +1,8 @@
+//! The trial `sweep` on a chip.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+sse_sam_chip::program!(sse_sam_trials::sweep, sse_sam_trials::MLP_WORK);
+
+#[cfg(not(target_os = "none"))]
+fn main() {}

@@ -1,0 +1,158 @@
+//! A bare chip as QEMU emulates it: start-up, a console, a counter of instructions, and the label.
+//!
+//! Nothing here is needed to use the core; a firmware has its own. A panic that the optimiser could not prove
+//! impossible does not link.
+#![no_std]
+#![cfg(target_os = "none")]
+
+#[cfg(target_arch = "arm")]
+#[path = "arm.rs"]
+mod arch;
+#[cfg(target_arch = "riscv32")]
+#[path = "riscv.rs"]
+mod arch;
+
+use core::cell::UnsafeCell;
+
+use sse_sam_core::Error;
+use sse_sam_trials::{Label, Machine, digits};
+
+/// The digits, in a section of their own: data is not code.
+#[unsafe(link_section = ".samples")]
+static SAMPLES: [u8; digits::BYTES.len()] = *digits::BYTES;
+
+/// Work memory, lent once.
+pub struct Memory<const N: usize>(UnsafeCell<[f32; N]>);
+
+// SAFETY: a single core without interrupts; `run` alone borrows it.
+unsafe impl<const N: usize> Sync for Memory<N> {}
+
+impl<const N: usize> Memory<N> {
+    /// Nothing but zeros.
+    pub const fn zeros() -> Self {
+        Self(UnsafeCell::new([0.0; N]))
+    }
+}
+
+/// Runs a trial in `memory`, prints the label and stops the machine: status 0, or 1 when the trial failed.
+#[inline(always)]
+pub fn run<const N: usize>(
+    trial: impl FnOnce(&mut Chip, &mut [f32], &[u8]) -> Result<(), Error>,
+    memory: &'static Memory<N>,
+) -> ! {
+    let mut chip = Chip { arena: 0, steps: [0; 2] };
+    arch::start_counting();
+    // SAFETY: called once, by the program's entry, which never returns.
+    let work = unsafe { &mut *memory.0.get() };
+    let result = trial(&mut chip, work, &SAMPLES);
+    match result {
+        Ok(()) => chip.print_label(),
+        Err(_) => chip.text("the trial failed\n"),
+    }
+    exit(result.is_ok())
+}
+
+/// The program's entry point: a trial and the number of `f32` it works in.
+#[macro_export]
+macro_rules! program {
+    ($trial:path, $work:expr) => {
+        static MEMORY: $crate::Memory<{ $work }> = $crate::Memory::zeros();
+
+        /// Where start-up leads.
+        #[unsafe(no_mangle)]
+        extern "C" fn entry() -> ! {
+            $crate::run(|chip, work, samples| $trial(chip, work, samples), &MEMORY)
+        }
+    };
+}
+
+/// What a trial runs on: semihosting for a console, and the figures it noted.
+pub struct Chip {
+    arena: u32,
+    steps: [u32; 2],
+}
+
+impl Machine for Chip {
+    fn text(&mut self, text: &str) {
+        for byte in text.bytes() {
+            arch::semihosting(WRITE_CHARACTER, (&raw const byte) as usize);
+        }
+    }
+
+    fn instructions(&mut self) -> u64 {
+        arch::instructions()
+    }
+
+    fn note(&mut self, label: Label, value: u64) {
+        match label {
+            Label::Arena => self.arena = value as u32,
+            Label::Step(1) if self.steps[0] == 0 => self.steps[0] = value as u32,
+            Label::Step(2) if self.steps[1] == 0 => self.steps[1] = value as u32,
+            Label::Step(_) => {}
+        }
+    }
+}
+
+const WRITE_CHARACTER: usize = 0x03;
+const EXIT: usize = 0x18;
+const APPLICATION_EXIT: usize = 0x20026;
+const RUN_TIME_ERROR: usize = 0x20023;
+const PAINT: u32 = 0x5AFE_57AC;
+
+unsafe extern "C" {
+    static text_start: u32;
+    static text_end: u32;
+    static rodata_start: u32;
+    static rodata_end: u32;
+    static bss_start: u32;
+    static bss_end: u32;
+    static stack_bottom: u32;
+    static stack_top: u32;
+}
+
+impl Chip {
+    /// `label text rodata ram arena stack stage1 stage2`: bytes, and instructions of a step.
+    fn print_label(&mut self) {
+        let [text, rodata, ram] = [
+            (&raw const text_start, &raw const text_end),
+            (&raw const rodata_start, &raw const rodata_end),
+            (&raw const bss_start, &raw const bss_end),
+        ]
+        .map(|(start, end)| (end as usize - start as usize) as u32);
+        let figures = [text, rodata, ram, self.arena, stack_used(), self.steps[0], self.steps[1]];
+        sse_sam_trials::print_figures(self, &figures);
+    }
+}
+
+/// Bytes of stack that were ever written.
+fn stack_used() -> u32 {
+    let (mut at, top) = (&raw const stack_bottom, &raw const stack_top);
+    // SAFETY: from the stack's end to its start; start-up painted the whole words of it.
+    while at < top && unsafe { at.read_volatile() } == PAINT {
+        at = at.wrapping_add(1);
+    }
+    (top as usize - at as usize) as u32
+}
+
+/// Stops the emulator.
+fn exit(success: bool) -> ! {
+    arch::semihosting(EXIT, if success { APPLICATION_EXIT } else { RUN_TIME_ERROR });
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+/// Where every exception leads.
+#[unsafe(no_mangle)]
+extern "C" fn fault() -> ! {
+    exit(false)
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    unsafe extern "C" {
+        fn a_panic_path_was_linked() -> !;
+    }
+    // SAFETY: defined nowhere, so that a program which could get here does not link.
+    unsafe { a_panic_path_was_linked() }
+}

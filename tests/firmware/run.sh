@@ -1,0 +1,108 @@
+#!/bin/sh
+# Trains on emulated chips and on this machine, compares every bit, and measures the label. See README.md.
+#
+#   run.sh [PROFILE...]     release (for size, the default) or fast; FIRMWARE_CORE=source passes over rustup
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+target=${CARGO_TARGET_DIR:-$here/target}
+out=$target/trials
+trials="slices perceptron residual sweep"
+header="target|core|profile|program|text|rodata|ram|arena|stack|stage1|stage2"
+
+fail() {
+    echo "run.sh: $1" >&2
+    exit 1
+}
+
+# Which core library a target gets: rustup's, or one built from a distribution's source.
+core_of() {
+    if [ "${FIRMWARE_CORE:-rustup}" = rustup ] && rustup target list --installed 2>/dev/null | grep -qx "$1"; then
+        echo rustup
+    elif [ -x /usr/bin/rustc ] && [ -d "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library" ]; then
+        echo source
+    else
+        fail "no core library for $1
+  hint: rustup target add $1, or apt-get install rustc-web cargo-web rust-web-src lld"
+    fi
+}
+
+# build CORE PROFILE TARGET: prints the folder of the programs.
+build() {
+    if [ "$1" = rustup ]; then
+        set -- "$@" "$target/chips"
+        cargo build --quiet --profile "$2" --package sse-sam-chip --target "$3" --target-dir "$4" >&2
+    else
+        set -- "$@" "$target/chips-source"
+        linker=CARGO_TARGET_$(echo "$3" | tr a-z- A-Z_)_LINKER
+        env RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 "$linker=ld.lld" /usr/bin/cargo build --quiet --profile "$2" \
+            -Zbuild-std=core -Zbuild-std-features=optimize_for_size \
+            --package sse-sam-chip --target "$3" --target-dir "$4" >&2
+    fi
+    echo "$4/$3/$2"
+}
+
+# emulate TARGET PROGRAM: its output; the emulator's status is the program's.
+emulate() {
+    case $1 in
+        thumbv7em-*) board="qemu-system-arm -machine mps2-an386 -cpu cortex-m4" ;;
+        thumbv7m-*) board="qemu-system-arm -machine mps2-an385 -cpu cortex-m3" ;;
+        riscv32*) board="qemu-system-riscv32 -machine virt -bios none" ;;
+    esac
+    # One instruction, one nanosecond: what the counters say can be repeated.
+    timeout 300 $board -nographic -monitor none -serial none -icount shift=0 \
+        -semihosting-config enable=on,target=native -kernel "$2" 2>&1
+}
+
+# try TARGET CORE PROFILE FOLDER TRIAL: runs one program, compares it with the desk, writes its row of the label.
+try() {
+    log=$out/$1-$2-$3-$5
+    rm -f "$log".*
+    emulate "$1" "$4/$5" >"$log.log" || { tail -n 3 "$log.log" >&2; fail "$5 failed on $1 ($3)"; }
+    grep -v '^label ' "$log.log" >"$log.txt"
+    cmp "$log.txt" "$out/$5.txt" >&2 || fail "$5 on $1 ($3) differs from this machine"
+    sed -n "s/^label \(.*[0-9]\) *$/$1 $2 $3 $5 \1/p" "$log.log" | tr ' ' '|' >"$log.label"
+}
+
+command -v qemu-system-arm qemu-system-riscv32 >/dev/null || fail "QEMU for ARM and RISC-V is missing
+  hint: apt-get install qemu-system-arm qemu-system-misc"
+running=
+trap 'kill $running 2>/dev/null; exit 1' INT TERM
+mkdir -p "$out"
+cd "$here"
+cargo build --quiet --release --package sse-sam-desk --target-dir "$target"
+for trial in $trials; do
+    "$target/release/sse-sam-desk" "$trial" >"$out/$trial.txt"
+done
+cmp "$out/slices.txt" "$out/perceptron.txt" || fail "slices and executor differ on this machine"
+
+rm -f "$out"/*.label
+for profile in ${*:-release}; do
+    for chip in thumbv7em-none-eabihf thumbv7m-none-eabi riscv32imac-unknown-none-elf; do
+        core=$(core_of $chip)
+        folder=$(build "$core" "$profile" $chip)
+        running=
+        for trial in $trials; do
+            try $chip "$core" "$profile" "$folder" "$trial" &
+            running="$running $!"
+        done
+        for process in $running; do
+            wait "$process" || exit 1
+        done
+    done
+done
+
+{ echo "$header"; cat "$out"/*.label; } >"$out/label"
+tr '|' ' ' <"$out/label" | column -t
+awk -F'|' '
+    function key() { return $1 " " $2 " " $3 " " $4 }
+    { gsub(" ", "") }
+    FNR == NR { flash[key()] = $5 + $6; ram[key()] = $7; next }
+    FNR == 1 { next }
+    !(key() in flash) { print "run.sh: label.txt has no row for " key(); next }
+    $5 + $6 > 1.05 * flash[key()] { print "run.sh: flash grew by more than 5 %: " key(); status = 1 }
+    $7 > 1.05 * ram[key()] { print "run.sh: RAM grew by more than 5 %: " key(); status = 1 }
+    $7 > $8 + 1024 { print "run.sh: more than 1 KiB of RAM beside the arena: " key(); status = 1 }
+    END { exit status }
+' "$here/label.txt" "$out/label"
+echo "the same bits on every machine"

@@ -1,0 +1,196 @@
+//! A training through graph, plan and executor.
+
+use sse_sam_core::{
+    Arena, Backend, Cpu, Error, Graph, Loss, Losses, Method, Network, Outcome, Plan, Problem, Row, Samples, Sgd, Span,
+    Statistics, Vectors, step,
+};
+
+use crate::digits::{self, CLASSES, IMAGE, TEST, TRAIN};
+use crate::report::{Hash, Label, Machine, Step};
+
+/// What is trained, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipe {
+    /// The method.
+    pub method: Method,
+    /// The loss.
+    pub loss: Loss,
+    /// The update.
+    pub sgd: Sgd,
+    /// Epochs.
+    pub epochs: u32,
+    /// Steps an epoch.
+    pub steps: u32,
+    /// Samples a batch.
+    pub batch: usize,
+    /// Most pixels by which a picture is moved.
+    pub crop: i8,
+}
+
+/// Spans of what a training needs beside the network's own.
+struct Layout {
+    vectors: Vectors,
+    losses: Losses,
+    outcome: Outcome,
+    rows: Span,
+    train: Samples,
+    test: Samples,
+}
+
+impl Layout {
+    #[inline(never)]
+    fn new<const N: usize>(plan: &Plan<N>, recipe: &Recipe, arena: &mut Arena) -> Result<Self, Error> {
+        let vectors = Vectors::new(arena, plan.parameters(), recipe.method.points(recipe.epochs)?)?;
+        let rows = arena.allocate(recipe.batch.saturating_mul(Row::WORDS))?;
+        let slots = arena.allocate(6)?;
+        let slot = |at| slots.part(at, 1);
+        let losses = Losses { plain: [slot(0)?, slot(1)?], perturbed: [slot(2)?, slot(3)?] };
+        let outcome = Outcome { squared_norm: slot(4)?, failure: slot(5)?, number: 0.0 };
+        let samples = |label, image, count| Samples {
+            labels: Span::samples(label, count),
+            images: Span::samples(TRAIN + TEST + image * IMAGE.len(), count * IMAGE.len()),
+            image: IMAGE,
+            normalization: plan.normalization,
+        };
+        let (train, test) = (samples(0, 0, TRAIN), samples(TRAIN, TRAIN, TEST));
+        Ok(Self { vectors, losses, outcome, rows, train, test })
+    }
+}
+
+/// Trains `graph` as `recipe` says, from the same start on every machine.
+pub fn train<const N: usize>(
+    machine: &mut impl Machine,
+    graph: &Graph<N>,
+    recipe: &Recipe,
+    work: &mut [f32],
+    samples: &[u8],
+) -> Result<(), Error> {
+    let mut arena = Arena::new(1);
+    // Borrowed where they lie: moved out of the result, each would take its place on the stack twice.
+    let plan = &announce(graph, recipe, &mut arena);
+    let plan = plan.as_ref().map_err(|error| *error)?;
+    let layout = &Layout::new(plan, recipe, &mut arena);
+    let layout = layout.as_ref().map_err(|error| *error)?;
+    machine.note(Label::Arena, 4 * arena.len() as u64);
+    let mut cpu = Cpu::new(work, &[], samples);
+    let mut network = Network::new(graph, plan, recipe.loss.focal(), layout.losses);
+    let mut counter = 0;
+    cpu.fill(Span::work(0, arena.len()), 0.0)?;
+    network.initialize(&mut cpu, layout.vectors.params, |_| digits::draw(&mut counter))?;
+    cpu.write(plan.normalization, &digits::NORMALIZATION)?;
+    write_tables(&mut cpu, plan.terms, &recipe.loss)?;
+    run(machine, &mut cpu, &mut network, recipe, layout, samples)
+}
+
+/// The network's plan; a function of its own, so that what planning takes of the stack is free again in training.
+#[inline(never)]
+fn announce<const N: usize>(graph: &Graph<N>, recipe: &Recipe, arena: &mut Arena) -> Result<Plan<N>, Error> {
+    let streams = if recipe.method.splits() { 2 } else { 1 };
+    Plan::new(graph, recipe.batch, streams, arena)
+}
+
+#[inline(never)]
+fn write_tables(cpu: &mut Cpu, [scale, shift, margin]: [Span; 3], loss: &Loss) -> Result<(), Error> {
+    for class in 0..CLASSES {
+        let terms = loss.terms(&digits::COUNTS, class)?;
+        cpu.write(scale.part(class, 1)?, &[terms.scale])?;
+        cpu.write(shift.part(class, 1)?, &[terms.shift])?;
+        cpu.write(margin.part(class, 1)?, &[terms.margin])?;
+    }
+    Ok(())
+}
+
+#[inline(never)]
+fn run<const N: usize>(
+    machine: &mut impl Machine,
+    cpu: &mut Cpu,
+    network: &mut Network<N>,
+    recipe: &Recipe,
+    layout: &Layout,
+    samples: &[u8],
+) -> Result<(), Error> {
+    for epoch in 0..recipe.epochs {
+        let groups = recipe.method.groups(epoch, recipe.epochs)?;
+        for number in 0..recipe.steps {
+            let started = machine.instructions();
+            let mut columns = [false; 2];
+            for place in 0..recipe.batch {
+                let position = number as usize * recipe.batch + place;
+                let index = digits::sample(epoch, position);
+                let column = groups.column(samples.get(index).is_some_and(|&label| digits::is_tail(label)));
+                let row = row(index, position, recipe, column);
+                cpu.write(layout.rows.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
+                columns.iter_mut().skip(column).take(1).for_each(|column| *column = true);
+            }
+            network.gather(cpu, layout.rows, &layout.train, layout.losses)?;
+            step(cpu, network, &layout.vectors, &groups.present(columns), &recipe.sgd, &layout.outcome)?;
+            if number == 0 {
+                let instructions = machine.instructions().wrapping_sub(started);
+                machine.note(Label::Step(recipe.method.stage(epoch, recipe.epochs)), instructions);
+            }
+            let loss = loss(cpu, layout, columns)?;
+            let correct = correct(cpu, network, recipe.batch, layout, samples)?;
+            let hash = hash(cpu, layout.vectors.params)?;
+            Step { epoch, step: number, loss, correct, hash }.print(machine);
+        }
+    }
+    Ok(())
+}
+
+/// A row of the batch, moved and mirrored by its position when the recipe crops.
+fn row(index: usize, position: usize, recipe: &Recipe, column: usize) -> Row {
+    let span = 2 * usize::from(recipe.crop.unsigned_abs()) + 1;
+    let shift = |position: usize| (position % span) as i8 - recipe.crop;
+    let mut weights = [0.0; 2];
+    weights.iter_mut().skip(column).take(1).for_each(|weight| *weight = 1.0 / recipe.batch as f32);
+    let flip = recipe.crop > 0 && position % 4 == 3;
+    Row { index: index as u32, top: shift(position), left: shift(position / 3), flip, weights }
+}
+
+/// The loss at the parameters, over the groups that the batch has.
+fn loss(cpu: &mut Cpu, layout: &Layout, columns: [bool; 2]) -> Result<f32, Error> {
+    let (mut total, mut one) = (0.0, [0.0]);
+    for (span, _) in layout.losses.plain.into_iter().zip(columns).filter(|(_, present)| *present) {
+        cpu.read(&mut one, span)?;
+        total += one[0];
+    }
+    Ok(total)
+}
+
+/// Test images that the network classifies correctly.
+fn correct<const N: usize>(
+    cpu: &mut Cpu,
+    network: &mut Network<N>,
+    batch: usize,
+    layout: &Layout,
+    samples: &[u8],
+) -> Result<u32, Error> {
+    let mut correct = 0;
+    let labels = samples.get(TRAIN..TRAIN + TEST).unwrap_or_default();
+    for (number, labels) in labels.chunks(batch.max(1)).enumerate() {
+        for place in 0..labels.len() {
+            let index = (number * batch + place) as u32;
+            let row = Row { index, top: 0, left: 0, flip: false, weights: [0.0; 2] };
+            cpu.write(layout.rows.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
+        }
+        let rows = layout.rows.part(0, labels.len() * Row::WORDS)?;
+        network.gather(cpu, rows, &layout.test, layout.losses)?;
+        network.forward(cpu, layout.vectors.params, Statistics::Running)?;
+        let logits = network.logits()?;
+        for (place, label) in labels.iter().enumerate() {
+            let mut scores = [0.0; CLASSES];
+            cpu.read(&mut scores, logits.part(place * CLASSES, CLASSES)?)?;
+            correct += u32::from(digits::argmax(&scores) == usize::from(*label));
+        }
+    }
+    Ok(correct)
+}
+
+/// The hash of all parameters.
+#[inline(never)]
+pub fn hash(cpu: &mut Cpu, params: Span) -> Result<Hash, Error> {
+    let [params] = cpu.slices_mut([params])?;
+    let mut hash = Hash::new();
+    hash.add(params);
+    Ok(hash)
+}

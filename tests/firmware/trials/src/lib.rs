@@ -1,0 +1,85 @@
+//! Trainings that every machine must repeat bit for bit.
+//!
+//! Each trial trains on the same digits with the same order of samples and prints, after every step, a hash of all
+//! parameters: what a chip prints is what the desk prints. A [`Machine`] lends memory and takes the text.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod digits;
+mod executor;
+mod report;
+mod slices;
+
+use sse_sam_core::model::{cifar_resnet, mlp};
+use sse_sam_core::{Error, Graph, Loss, Method, Sgd};
+
+pub use executor::Recipe;
+use report::Line;
+pub use report::{Label, Machine, print_figures};
+pub use slices::{WORK as SLICES_WORK, slices};
+
+/// Samples of a batch of the perceptron.
+pub const MLP_BATCH: usize = 16;
+/// Numbers of work memory that [`perceptron`] needs.
+pub const MLP_WORK: usize = 16_456;
+/// Numbers of work memory that [`residual`] needs.
+pub const RESIDUAL_WORK: usize = 57_980;
+
+const EPOCHS: u32 = 4;
+const STEPS: u32 = 10;
+const SSE_SAM: Method = Method::SseSam { head_rho: 0.05, tail_rho: 0.1, gamma: 0.5 };
+const SGD: Sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 5e-4, nesterov: false };
+
+/// A perceptron 64-32-10 with SSE-SAM through both stages, batch 16.
+pub fn perceptron(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) -> Result<(), Error> {
+    let mut graph = Graph::<4>::new();
+    mlp(&mut graph, digits::IMAGE, digits::CLASSES, &[64, 32, 10])?;
+    let recipe = Recipe {
+        method: SSE_SAM,
+        loss: Loss::CrossEntropy,
+        sgd: SGD,
+        epochs: EPOCHS,
+        steps: STEPS,
+        batch: MLP_BATCH,
+        crop: 0,
+    };
+    executor::train(machine, &graph, &recipe, work, samples)
+}
+
+/// A residual network with convolutions, batch norm and shortcuts, with SSE-SAM through both stages, batch 8.
+pub fn residual(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) -> Result<(), Error> {
+    let mut graph = Graph::<20>::new();
+    cifar_resnet(&mut graph, 1, 4, digits::IMAGE, digits::CLASSES)?;
+    let loss = Loss::VectorScaling { gamma: 0.05, tau: 0.75 };
+    let recipe = Recipe { method: SSE_SAM, loss, sgd: SGD, epochs: 2, steps: 4, batch: 8, crop: 1 };
+    executor::train(machine, &graph, &recipe, work, samples)
+}
+
+/// Every method with every loss, a few steps each, on a perceptron.
+pub fn sweep(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) -> Result<(), Error> {
+    let mut graph = Graph::<4>::new();
+    mlp(&mut graph, digits::IMAGE, digits::CLASSES, &[64, 32, 10])?;
+    let methods = [
+        ("sgd", Method::Sgd),
+        ("sam", Method::Sam { rho: 0.05 }),
+        ("imbsam", Method::ImbSam { rho: 0.05 }),
+        ("sse-sam", SSE_SAM),
+    ];
+    let losses = [
+        ("ce", Loss::CrossEntropy),
+        ("ldam", Loss::Ldam { max_m: 0.5, scale: 30.0 }),
+        ("la", Loss::LogitAdjustment { tau: 1.0 }),
+        ("vs", Loss::VectorScaling { gamma: 0.3, tau: 1.0 }),
+        ("balanced-softmax", Loss::BalancedSoftmax),
+        ("focal", Loss::Focal { gamma: 1.5 }),
+    ];
+    for (method_name, method) in methods {
+        for (loss_name, loss) in losses {
+            Line::new(machine).text(method_name).text(loss_name).end();
+            let sgd = Sgd { nesterov: method == Method::Sgd, ..SGD };
+            let recipe = Recipe { method, loss, sgd, epochs: 2, steps: 1, batch: MLP_BATCH, crop: 2 };
+            executor::train(machine, &graph, &recipe, work, samples)?;
+        }
+    }
+    Ok(())
+}

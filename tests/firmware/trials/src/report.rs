@@ -1,0 +1,123 @@
+//! What a trial prints. Nothing here formats through `core::fmt`, which would be a third of a small program.
+
+/// What a trial runs on.
+pub trait Machine {
+    /// Prints.
+    fn text(&mut self, text: &str);
+    /// Instructions executed so far; 0 where nobody counts.
+    fn instructions(&mut self) -> u64;
+    /// Takes note of a figure for the label.
+    fn note(&mut self, label: Label, value: u64);
+}
+
+/// A figure that a trial itself knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// Bytes of work memory that the plan asks for.
+    Arena,
+    /// Instructions of the first step of a stage (from 1).
+    Step(u32),
+}
+
+/// A line of words; ends with [`Line::end`].
+#[must_use]
+pub struct Line<'m, M: Machine>(&'m mut M);
+
+impl<'m, M: Machine> Line<'m, M> {
+    /// An empty line.
+    pub fn new(machine: &'m mut M) -> Self {
+        Self(machine)
+    }
+
+    /// A word and a space.
+    pub fn text(self, text: &str) -> Self {
+        self.0.text(text);
+        self.0.text(" ");
+        self
+    }
+
+    /// A number in decimal.
+    pub fn number(self, value: u32) -> Self {
+        let (mut digits, mut rest) = ([b' '; 11], value);
+        for digit in digits.iter_mut().rev().skip(1) {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.ascii(&digits)
+    }
+
+    /// Bits in hexadecimal.
+    pub fn bits(self, value: u32) -> Self {
+        let (mut digits, mut rest) = ([b' '; 9], value);
+        for digit in digits.iter_mut().rev().skip(1) {
+            let nibble = (rest & 15) as u8;
+            *digit = nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+            rest >>= 4;
+        }
+        self.ascii(&digits)
+    }
+
+    /// The end of the line.
+    pub fn end(self) {
+        self.0.text("\n");
+    }
+
+    fn ascii(self, bytes: &[u8]) -> Self {
+        self.0.text(core::str::from_utf8(bytes.trim_ascii_start()).unwrap_or_default());
+        self
+    }
+}
+
+/// One step's line.
+pub struct Step {
+    /// Epoch from 0.
+    pub epoch: u32,
+    /// Step of the epoch from 0.
+    pub step: u32,
+    /// Loss at the parameters before the step.
+    pub loss: f32,
+    /// Test images classified correctly after the step.
+    pub correct: u32,
+    /// Hash of the parameters after the step.
+    pub hash: Hash,
+}
+
+impl Step {
+    /// Prints it.
+    pub fn print(&self, machine: &mut impl Machine) {
+        let line = Line::new(machine).text("epoch").number(self.epoch).text("step").number(self.step);
+        let line = line.text("milliloss").number((self.loss * 1000.0) as u32).bits(self.loss.to_bits());
+        let [high, low] = self.hash.halves();
+        line.text("correct").number(self.correct).text("hash").bits(high).bits(low).end();
+    }
+}
+
+/// FNV-1a, 64 bits, over the bits of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hash(u64);
+
+impl Hash {
+    /// The hash of nothing.
+    pub const fn new() -> Self {
+        Self(0xCBF2_9CE4_8422_2325)
+    }
+
+    /// Adds numbers.
+    pub fn add(&mut self, values: &[f32]) {
+        for byte in values.iter().flat_map(|value| value.to_bits().to_le_bytes()) {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+        }
+    }
+
+    const fn halves(self) -> [u32; 2] {
+        [(self.0 >> 32) as u32, self.0 as u32]
+    }
+}
+
+/// Prints the figures of a label in one line.
+pub fn print_figures(machine: &mut impl Machine, figures: &[u32]) {
+    figures.iter().fold(Line::new(machine).text("label"), |line, figure| line.number(*figure)).end();
+}
