@@ -150,7 +150,7 @@ pub fn replay(path: &Path, device: &Device) -> Result<Vec<Report>, Error> {
     let method = case.method().map_err(refuse)?;
     let needs = Needs { image, classes: case.class_counts.len(), batch, points: method.points(case.epochs)?, rows: 1 };
     let model: Model = case.model.parse()?;
-    let layout = device.plan_network(&model, &needs)?;
+    let layout = device.plan_network(&model, &needs, |_| 0)?;
     let (loss, class_weights) = case.loss().map_err(refuse)?;
     let schedule = case.schedule().map_err(refuse)?;
     let replay =
