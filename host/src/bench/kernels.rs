@@ -159,7 +159,7 @@ fn sums(lines: &[Line]) -> Vec<Line> {
 fn heading(text: &mut String, first: &str, second: &str) {
     let _ = writeln!(
         text,
-        "{first:<27}  {second:<34}  {:>6}  {:>9}  {:>8}  {:>7}  {:>6}",
+        "{first:<28}  {second:<36}  {:>6}  {:>9}  {:>8}  {:>7}  {:>6}",
         "calls", "ms", "GFLOP/s", "GB/s", "share"
     );
 }
@@ -172,13 +172,13 @@ fn row(text: &mut String, line: &Line, total: f64) {
     let share = line.ms.filter(|_| total > 0.0).map(|ms| 100.0 * ms / total);
     let _ = writeln!(
         text,
-        "{:<27}  {shape:<34}  {:>6}  {:>9}  {:>8}  {:>7}  {:>5}%",
+        "{:<28}  {shape:<36}  {:>6}  {:>9}  {:>8}  {:>7}  {:>6}",
         line.operation,
         line.calls,
         cell(line.ms, 3),
         cell(per_ms(line.flops), 1),
         cell(per_ms(line.bytes), 1),
-        cell(share, 1)
+        share.map_or("-".into(), |share| format!("{share:.1}%"))
     );
 }
 
