@@ -197,3 +197,36 @@ fn shape(extent: &Extent) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(clock: Clock, nanoseconds: u64) -> Ledger {
+        let mut ledger = Ledger::new(clock);
+        for (operation, launches) in [("conv2d_forward", 2), ("sgd", 3), ("conv2d_forward", 2)] {
+            let index = ledger.entry((operation, Extent::Vector(5), 1));
+            ledger.entries[index].1.calls += 1;
+            ledger.entries[index].1.flops += 1000;
+            ledger.calls.push((index, launches));
+        }
+        ledger.finish_step(&[nanoseconds; 7]);
+        ledger
+    }
+
+    #[test]
+    fn launches_are_added_up_for_their_operations() {
+        let lines = ledger(Clock::Device, 1_000_000).lines();
+        let found: Vec<_> = lines.iter().map(|line| (line.operation, line.calls, line.ms)).collect();
+        assert_eq!(found, [("conv2d_forward", 2.0, Some(4.0)), ("sgd", 1.0, Some(3.0))]);
+    }
+
+    #[test]
+    fn a_device_that_does_not_time_its_kernels_is_said_to() {
+        let ledger = ledger(Clock::Absent, 0);
+        let table = ledger.table();
+        assert!(table.starts_with("operations of a step; this device does not time its kernels"), "{table}");
+        assert!(table.contains("conv2d_forward") && !table.contains('%') && !table.contains("NaN"), "{table}");
+        assert!(ledger.lines().iter().all(|line| line.ms.is_none()));
+    }
+}
