@@ -42,4 +42,6 @@ sources! {
     POOLING = "pooling.cl";
     /// Cross-entropy.
     LOSS = "loss.cl";
+    /// What the device can do at most; part of no backend.
+    MEASURE = "measure.cl";
 }

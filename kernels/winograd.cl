@@ -90,7 +90,7 @@ static inline Tile tile_at(const uint index, const uint height, const uint width
 }
 
 // The `size` x `size` pixels of x from (row, column) on; those outside the picture are at `zeros`.
-static inline void find_pixels(Pixel *pixels, const int size, __global const float *x, __global const float *zeros,
+static inline __attribute__((always_inline)) void find_pixels(Pixel *pixels, const int size, __global const float *x, __global const float *zeros,
                                const uint picture, const int row, const int column, const uint height,
                                const uint width, const uint channels) {
   x += (ulong)picture * height * width * channels;
@@ -334,7 +334,7 @@ static inline void transform_gradients(__global float *to, const uint slice_step
 
 // sums[channel] = sum over tiles of v[tile][channel] * d[tile], added if `add`, for 16 channels, 16 filters and one
 // frequency; tiles are `tile_step` numbers apart.
-static inline void correlate(__global float *restrict sums, __global const float *restrict v,
+static inline __attribute__((always_inline)) void correlate(__global float *restrict sums, __global const float *restrict v,
                              __global const float *restrict d, const uint tile_step, const uint count,
                              const bool add) {
   vec sum[ROWS];

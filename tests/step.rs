@@ -11,7 +11,7 @@ use sse_sam_core::{
     Shape, Span, Statistics, Vectors, step,
 };
 use sse_sam_tests::random::Numbers;
-use sse_sam_tests::recorder::{Call, Recorder};
+use sse_sam_tests::recorder::{Call, List, Recorder};
 use sse_sam_tests::reference::{batch_norm, conv2d, cross_entropy, layout, linear, pooling, relative_error, wide};
 
 const SGD: Sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 5e-4, nesterov: false };
@@ -125,14 +125,15 @@ impl Rig {
     /// Parameters, velocity and running statistics after `body`, layer by layer and without padding.
     fn run(
         &self,
-        body: impl FnOnce(&mut Recorder<Cpu<'_>>, &mut Network<'_, MAX_LAYERS>) -> Result<(), Error>,
+        body: impl FnOnce(&mut Recorder<'_, Cpu<'_>>, &mut Network<'_, MAX_LAYERS>) -> Result<(), Error>,
     ) -> (Vec<f32>, Vec<Call>) {
         let (mut memory, bytes) = (vec![0.0; self.words], self.bytes());
-        let mut backend = Recorder::new(Cpu::new(&mut memory, &[], &bytes));
+        let mut cpu = Cpu::new(&mut memory, &[], &bytes);
+        let mut backend = Recorder::new(&mut cpu, List::default());
         let mut network = self.prepare(&mut backend);
-        backend.calls.clear();
+        backend.watch.calls.clear();
         body(&mut backend, &mut network).unwrap();
-        let calls = backend.calls;
+        let calls = backend.watch.calls;
         (self.state(&memory), calls)
     }
 
@@ -151,7 +152,7 @@ impl Rig {
     /// The state after `steps` steps of a method, two batches in turn.
     fn train(&self, method: Method, epoch: u32, steps: usize) -> Vec<f32> {
         let groups = method.groups(epoch, 2).unwrap().all();
-        let train = |backend: &mut Recorder<Cpu<'_>>, network: &mut Network<'_, MAX_LAYERS>| {
+        let train = |backend: &mut Recorder<'_, Cpu<'_>>, network: &mut Network<'_, MAX_LAYERS>| {
             for number in 0..steps {
                 let batch: Vec<usize> = if number % 2 == 0 { (0..BATCH).collect() } else { (5..SAMPLES).collect() };
                 self.gather(backend, network, &batch);
@@ -291,7 +292,7 @@ impl Rig {
     /// The state after `steps` steps on a batch whose samples count in the column the method gives them.
     fn train_by_columns(&self, method: Method, steps: usize) -> Vec<f32> {
         let groups = method.groups(0, 2).unwrap();
-        let train = |backend: &mut Recorder<Cpu<'_>>, network: &mut Network<'_, MAX_LAYERS>| {
+        let train = |backend: &mut Recorder<'_, Cpu<'_>>, network: &mut Network<'_, MAX_LAYERS>| {
             let share = 1.0 / BATCH as f32;
             let mut columns = [[0.0; BATCH]; 2];
             for index in 0..BATCH {
@@ -323,7 +324,7 @@ fn absent_groups_add_nothing() {
     // Samples 0, 1, 2, 5 and 6 are head; 3, 4, 8 and 9 are tail.
     let rig = Rig::new(RESNETS[0].0, RESNETS[0].1, Arena::new(1));
     let one = |indices: &[usize], groups: Present| {
-        let body = |backend: &mut Recorder<Cpu<'_>>, network: &mut Network<'_, MAX_LAYERS>| {
+        let body = |backend: &mut Recorder<'_, Cpu<'_>>, network: &mut Network<'_, MAX_LAYERS>| {
             rig.gather(backend, network, indices);
             step(backend, network, &rig.vectors, &groups, &SGD, &rig.outcome)
         };
@@ -394,7 +395,7 @@ fn stale_memory_changes_nothing() {
     let rig = Rig::new(RESNETS[1].0, RESNETS[1].1, Arena::new(1));
     let groups = SSE_SAM.groups(0, 2).unwrap().all();
     let one = |stale: f32| {
-        let body = |backend: &mut Recorder<Cpu<'_>>, network: &mut Network<'_, MAX_LAYERS>| {
+        let body = |backend: &mut Recorder<'_, Cpu<'_>>, network: &mut Network<'_, MAX_LAYERS>| {
             backend.fill(rig.vectors.gradient, stale)?;
             rig.vectors.points.into_iter().flatten().try_for_each(|point| backend.fill(point, stale))?;
             for slot in rig.plan.slots().iter().skip(1) {

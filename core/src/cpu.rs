@@ -54,6 +54,11 @@ impl<'a> Cpu<'a> {
         Self { work, constant, samples }
     }
 
+    /// Bytes of memory that were lent.
+    pub const fn bytes(&self) -> usize {
+        size_of_val(self.work) + size_of_val(self.constant) + self.samples.len()
+    }
+
     /// The slices that `spans` of work memory name: for computing in lent memory what no method of [`Backend`] does.
     ///
     /// # Errors

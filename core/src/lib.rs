@@ -23,6 +23,7 @@ pub mod plan;
 mod run;
 mod schedule;
 pub mod step;
+pub mod watch;
 
 pub use backend::{Backend, Batch, Conv2d, Outcome, Row, Samples, Sgd, Shape, Space, Span, Terms};
 pub use cpu::Cpu;

@@ -156,7 +156,8 @@ pub struct Present {
 }
 
 impl Present {
-    fn iter(&self) -> impl Iterator<Item = Group> {
+    /// Every group with samples, by column.
+    pub fn iter(&self) -> impl Iterator<Item = Group> {
         self.groups.into_iter().flatten()
     }
 

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use sse_sam_core::Shape;
+
 use crate::data::{Format, Rule};
+use crate::opencl::Convolution;
 
 /// Train classifiers on long-tailed data with SSE-SAM, SAM, ImbSAM or SGD.
 #[derive(Debug, Parser)]
@@ -27,6 +30,8 @@ pub enum Command {
     Devices,
     /// Replay reference trajectories and compare every update: does this machine compute right?
     Verify(VerifyArgs),
+    /// Measure what a training step costs on a device, beside what the device can do.
+    Bench(BenchArgs),
 }
 
 /// A loss by name.
@@ -222,6 +227,9 @@ pub struct DeviceArgs {
     /// Use at most so much of an OpenCL device's memory
     #[arg(long, value_name = "MIB", help_heading = "Device")]
     pub device_memory: Option<f64>,
+    /// How an OpenCL device computes convolutions of 3 x 3 pixels and stride 1 [auto; verify: direct]
+    #[arg(long, value_enum, help_heading = "Device")]
+    pub conv: Option<Convolution>,
 }
 
 /// Options of `eval`.
@@ -252,4 +260,50 @@ pub struct VerifyArgs {
     /// Where to compute
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// As in `train`
+    #[arg(long, default_value = "resnet32")]
+    pub model: String,
+    /// Samples a step
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// Number of classes [those of a perceptron's last layer, else 100]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub classes: Option<u16>,
+    /// Size of an image [that of a perceptron's first layer, else 32x32x3]
+    #[arg(long, value_name = "HxWxC", value_parser = image)]
+    pub image: Option<Shape>,
+    /// Training method
+    #[arg(long, value_enum, default_value = "sse-sam")]
+    pub method: MethodName,
+    /// Stage of sse-sam; the other methods have only one
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub stage: u8,
+    /// Steps that are timed
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub steps: u32,
+    /// Time every operation of a step as well
+    #[arg(long)]
+    pub kernels: bool,
+    /// Print all numbers as one line of JSON, the last one
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// An image's size, written `HEIGHTxWIDTHxCHANNELS`.
+fn image(text: &str) -> Result<Shape, String> {
+    let sides: Option<Vec<usize>> = text.split('x').map(|side| side.parse().ok().filter(|&side| side > 0)).collect();
+    match sides.as_deref() {
+        Some(&[height, width, channels]) if height.max(width).max(channels) < 1 << 16 => {
+            Ok(Shape::new(height, width, channels))
+        }
+        _ => Err("an image is HEIGHTxWIDTHxCHANNELS, such as 32x32x3".into()),
+    }
 }

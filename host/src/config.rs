@@ -235,7 +235,8 @@ pub fn by_option(error: impl Into<Error>) -> Error {
     }
 }
 
-fn model(name: &str) -> Result<Model, Error> {
+/// The model of `--model`.
+pub(crate) fn model(name: &str) -> Result<Model, Error> {
     name.parse().map_err(|error| Error::Usage(format!("--model {name}: {error}")))
 }
 

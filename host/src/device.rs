@@ -8,7 +8,8 @@ use crate::data::Dataset;
 use crate::error::Error;
 use crate::feed::Feeds;
 use crate::layout::{Layout, Needs};
-use crate::opencl::{self, DeviceInfo, OpenCl};
+use crate::opencl::{self, Convolution, DeviceInfo, OpenCl};
+use crate::rates;
 
 /// A backend with what only the host asks for.
 pub trait Machine: Backend {
@@ -20,6 +21,38 @@ pub trait Machine: Backend {
 
     /// Kernels launched so far; 0 where there are none.
     fn launches(&self) -> u64;
+
+    /// Bytes of memory that it holds.
+    fn bytes(&self) -> u64;
+
+    /// Floating-point operations a second in multiply-adds from registers to registers, measured now.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn fma_rate(&mut self) -> Result<f64, Self::Error>;
+
+    /// Has every launch timed from now on, where the machine can.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn time_launches(&mut self) -> Result<Clock, Self::Error>;
+
+    /// Nanoseconds of each launch since the last call of this or of [`Machine::time_launches`], in order.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn take_times(&mut self) -> Result<Vec<u64>, Self::Error>;
+}
+
+/// What times a machine's operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The host's clock: operations are done when they return.
+    Host,
+    /// The device, each launch by itself.
+    Device,
+    /// Nothing: the device cannot, and operations return before they are done.
+    Absent,
 }
 
 impl Machine for Cpu<'_> {
@@ -31,6 +64,22 @@ impl Machine for Cpu<'_> {
     fn launches(&self) -> u64 {
         0
     }
+
+    fn bytes(&self) -> u64 {
+        Self::bytes(self) as u64
+    }
+
+    fn fma_rate(&mut self) -> Result<f64, CoreError> {
+        Ok(rates::multiply_adds())
+    }
+
+    fn time_launches(&mut self) -> Result<Clock, CoreError> {
+        Ok(Clock::Host)
+    }
+
+    fn take_times(&mut self) -> Result<Vec<u64>, CoreError> {
+        Ok(Vec::new())
+    }
 }
 
 impl Machine for OpenCl {
@@ -40,6 +89,22 @@ impl Machine for OpenCl {
 
     fn launches(&self) -> u64 {
         Self::launches(self)
+    }
+
+    fn bytes(&self) -> u64 {
+        Self::bytes(self)
+    }
+
+    fn fma_rate(&mut self) -> Result<f64, opencl::Error> {
+        Self::fma_rate(self)
+    }
+
+    fn time_launches(&mut self) -> Result<Clock, opencl::Error> {
+        Ok(if Self::time_launches(self)? { Clock::Device } else { Clock::Absent })
+    }
+
+    fn take_times(&mut self) -> Result<Vec<u64>, opencl::Error> {
+        Self::take_times(self)
     }
 }
 
@@ -67,6 +132,8 @@ pub enum Device {
         replaceable: bool,
         /// Bytes of its memory that may be used.
         memory: u64,
+        /// How it computes convolutions.
+        convolution: Convolution,
     },
 }
 
@@ -80,9 +147,10 @@ impl Device {
         let limit = args.device_memory.map_or(u64::MAX, |mib| (mib * f64::from(1 << 20)) as u64);
         let use_opencl = |info: &DeviceInfo, replaceable| {
             let memory = info.global_memory.min(limit);
-            Self::OpenCl { info: Box::new(info.clone()), replaceable, memory }
+            let convolution = args.conv.unwrap_or_default();
+            Self::OpenCl { info: Box::new(info.clone()), replaceable, memory, convolution }
         };
-        match args.device.as_str() {
+        let device = match args.device.as_str() {
             "cpu" => Ok(Self::Cpu),
             "auto" => Ok(match opencl::devices() {
                 Ok(devices) => opencl::preferred(&devices).map_or(Self::Cpu, |info| use_opencl(info, true)),
@@ -96,7 +164,11 @@ impl Device {
                 Err(error) if name == "opencl" => Err(error.into()),
                 Err(error) => Err(Error::Usage(format!("no device {name}: {error}"))),
             },
+        }?;
+        if matches!(device, Self::Cpu) && args.conv == Some(Convolution::Winograd) {
+            return Err(Error::Usage(format!("{} has no convolutions in Winograd's form", device.name())));
         }
+        Ok(device)
     }
 
     /// What to call it in reports.
@@ -114,13 +186,31 @@ impl Device {
         }
     }
 
-    /// Plans a network without a data set.
+    /// Plans a network with so many bytes of samples for a batch.
     ///
     /// # Errors
     /// As [`Device::plan`].
-    pub fn plan_network(&self, model: &Model, needs: &Needs) -> Result<Layout, Error> {
-        let layout = Layout::new(model, needs, self.arena())?;
-        if self.fits(&layout, 0) { Ok(layout) } else { Err(self.too_small(model, needs, &layout, |_| 0)) }
+    pub fn plan_network(
+        &self,
+        model: &Model,
+        needs: &Needs,
+        samples: impl Fn(usize) -> usize,
+    ) -> Result<Layout, Error> {
+        let layout = self.layout(model, needs, &samples)?;
+        if self.fits(&layout, samples(needs.batch)) {
+            return Ok(layout);
+        }
+        Err(self.too_small(model, needs, Some(&layout), samples))
+    }
+
+    /// As [`Layout::new`]; when the plan grows too large, the error says which batch fits.
+    fn layout(&self, model: &Model, needs: &Needs, samples: &impl Fn(usize) -> usize) -> Result<Layout, Error> {
+        match Layout::new(model, needs, self.arena()) {
+            Err(Error::Core(CoreError::TooLarge | CoreError::Segment { .. })) => {
+                Err(self.too_small(model, needs, None, samples))
+            }
+            other => other,
+        }
     }
 
     /// Plans a run of `model` on `dataset`. The second value is given when the data set does not fit beside the
@@ -130,15 +220,15 @@ impl Device {
     /// [`Error::Device`] when the device has not enough memory, with the largest batch that fits. Otherwise as
     /// [`Layout::new`].
     pub fn plan(&self, model: &Model, needs: &Needs, dataset: &Dataset) -> Result<(Layout, Option<usize>), Error> {
-        let layout = Layout::new(model, needs, self.arena())?;
         let staged = |batch| Feeds::staged_bytes(dataset, batch);
+        let layout = self.layout(model, needs, &staged)?;
         if self.fits(&layout, Feeds::resident_bytes(dataset)) {
             return Ok((layout, None));
         }
         if self.fits(&layout, staged(needs.batch)) {
             return Ok((layout, Some(needs.batch)));
         }
-        Err(self.too_small(model, needs, &layout, staged))
+        Err(self.too_small(model, needs, Some(&layout), staged))
     }
 
     /// Whether the device has room for a plan and so many bytes of samples.
@@ -152,17 +242,28 @@ impl Device {
     }
 
     /// The error for a plan that does not fit: needed, available, and the largest batch that fits.
-    fn too_small(&self, model: &Model, needs: &Needs, layout: &Layout, samples: impl Fn(usize) -> usize) -> Error {
-        let Self::OpenCl { info, memory, .. } = self else { return CoreError::TooLarge.into() };
+    fn too_small(
+        &self,
+        model: &Model,
+        needs: &Needs,
+        layout: Option<&Layout>,
+        samples: impl Fn(usize) -> usize,
+    ) -> Error {
         let largest = largest(needs.batch, |batch| {
             let smaller = Layout::new(model, &Needs { batch, ..*needs }, self.arena());
             smaller.is_ok_and(|layout| self.fits(&layout, samples(batch)))
         });
-        let needed = bytes(info, layout, samples(needs.batch)).div_ceil(1 << 20);
-        let (batch, available) = (needs.batch, memory >> 20);
+        let batch = needs.batch;
+        let message = match (self, layout) {
+            (Self::OpenCl { info, memory, .. }, Some(layout)) => {
+                let needed = bytes(info, layout, samples(batch)).div_ceil(1 << 20);
+                format!("{needed} MiB are needed at batch {batch}, {} MiB are there", memory >> 20)
+            }
+            _ => format!("batch {batch} needs more memory than can be addressed"),
+        };
         Error::Device {
-            device: info.name.clone(),
-            message: format!("{needed} MiB are needed at batch {batch}, {available} MiB are there"),
+            device: self.name(),
+            message,
             hint: Some(match largest {
                 0 => "not even one sample a batch fits; try a smaller model".into(),
                 batch => format!("--batch {batch} fits"),
@@ -175,8 +276,8 @@ impl Device {
     /// # Errors
     /// Whatever the job or the device reports.
     pub fn run<J: Job>(&self, layout: &Layout, samples: &[u8], job: J) -> Result<J::Output, Error> {
-        if let Self::OpenCl { info, replaceable, .. } = self {
-            match open(info, layout, samples) {
+        if let Self::OpenCl { info, replaceable, convolution, .. } = self {
+            match open(info, layout, samples, *convolution) {
                 Ok(mut backend) => return job.run(&mut backend),
                 Err(error) if *replaceable => eprintln!("sse-sam: {error}; using the CPU core"),
                 Err(error) => return Err(error.into()),
@@ -205,8 +306,9 @@ fn largest(batch: usize, fits: impl Fn(usize) -> bool) -> usize {
 }
 
 /// A backend with all memory that the network's operations need.
-fn open(info: &DeviceInfo, layout: &Layout, samples: &[u8]) -> Result<OpenCl, opencl::Error> {
+fn open(info: &DeviceInfo, layout: &Layout, samples: &[u8], convolution: Convolution) -> Result<OpenCl, opencl::Error> {
     let mut backend = OpenCl::new(info, layout.words, &[], samples)?;
+    backend.set_convolution(convolution);
     let rows = layout.plan.max_batch();
     let channels = layout.graph.layers().iter().map(|layer| layer.output.channels).max();
     backend.reserve(channels.unwrap_or(1), rows)?;

@@ -23,7 +23,7 @@ pub struct Needs {
     pub batch: usize,
     /// Perturbed points.
     pub points: usize,
-    /// Rows of the longest table: the larger of training and test set.
+    /// Rows of the longest table, that of the larger of training and test set; there is room for a batch in any case.
     pub rows: usize,
 }
 
@@ -36,7 +36,7 @@ pub struct Layout {
     pub plan: Plan<MAX_LAYERS>,
     /// Parameters, velocity, gradient, points.
     pub vectors: Vectors,
-    /// An epoch's table, `[rows][Row::WORDS]`.
+    /// An epoch's table, `[rows][Row::WORDS]`, at least a batch.
     pub table: Span,
     /// What steps leave behind, `[WINDOW][RECORD]`.
     pub records: Span,
@@ -56,7 +56,7 @@ impl Layout {
         model.build(&mut graph, needs.image, needs.classes)?;
         let plan = Plan::new(&graph, needs.batch, 2, &mut arena)?;
         let vectors = Vectors::new(&mut arena, plan.parameters(), needs.points)?;
-        let table = arena.allocate(needs.rows * Row::WORDS)?;
+        let table = arena.allocate(needs.rows.max(needs.batch) * Row::WORDS)?;
         let records = arena.allocate(WINDOW * RECORD)?;
         let failure = arena.allocate(1)?;
         Ok(Self { graph, plan, vectors, table, records, failure, words: arena.len() })

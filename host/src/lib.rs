@@ -3,6 +3,7 @@
 //! The program is `sse-sam`; this library is what it is made of.
 
 pub mod args;
+pub mod bench;
 pub mod config;
 pub mod data;
 pub mod device;
@@ -14,6 +15,7 @@ pub mod metrics;
 pub mod opencl;
 pub mod order;
 pub mod progress;
+mod rates;
 pub mod run;
 pub mod state;
 pub mod train;

@@ -17,6 +17,8 @@ pub enum Purpose {
     Subset = 3,
     /// The initial values of a parameter.
     Parameters = 4,
+    /// The data of a measurement.
+    Bench = 5,
 }
 
 /// Pixels of black around a picture before it is cropped to its own size.

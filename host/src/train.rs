@@ -66,6 +66,26 @@ impl Weighing {
     }
 }
 
+/// Sets weights and running statistics to what they are before the first step of a run with this seed.
+///
+/// # Errors
+/// What the device reports.
+pub fn initialize<B: Backend>(backend: &mut B, layout: &Layout, seed: u64) -> Result<(), Error>
+where
+    Error: From<B::Error>,
+{
+    let mut current = usize::MAX;
+    let mut stream: Box<dyn FnMut() -> u32> = Box::new(|| 0);
+    layout.network(0.0)?.initialize(backend, layout.vectors.params, |layer| {
+        if layer != current {
+            current = layer;
+            stream = Box::new(order::stream(seed, Purpose::Parameters, layer as u64));
+        }
+        stream()
+    })?;
+    Ok(())
+}
+
 /// Writes the tables of a loss to the device.
 ///
 /// # Errors
@@ -250,15 +270,7 @@ impl Training<'_> {
         Error: From<B::Error>,
     {
         let (config, layout) = (self.config, self.layout);
-        let mut current = usize::MAX;
-        let mut stream: Box<dyn FnMut() -> u32> = Box::new(|| 0);
-        layout.network(0.0)?.initialize(backend, layout.vectors.params, |layer| {
-            if layer != current {
-                current = layer;
-                stream = Box::new(order::stream(config.seed, Purpose::Parameters, layer as u64));
-            }
-            stream()
-        })?;
+        initialize(backend, layout, config.seed)?;
         if let Some((path, tensors)) = &self.init {
             state::load(backend, layout, path, tensors)?;
         }

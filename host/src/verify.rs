@@ -8,10 +8,11 @@ use sse_sam_core::{Backend, Loss, Method, Model, Schedule, Sgd, Shape, Span, ste
 
 use serde::Deserialize;
 
-use crate::args::VerifyArgs;
+use crate::args::{DeviceArgs, VerifyArgs};
 use crate::device::{Device, Job, Machine};
 use crate::error::Error;
 use crate::layout::{Layout, Needs};
+use crate::opencl::Convolution;
 use crate::progress::say;
 use crate::state::{self, Kind};
 use crate::train::{Weighing, write_terms};
@@ -97,7 +98,8 @@ impl Case {
 /// # Errors
 /// [`Error::Verify`] when a case is outside its bound, else whatever is wrong with the files or the device.
 pub fn run(args: &VerifyArgs) -> Result<(), Error> {
-    let device = Device::choose(&args.device)?;
+    let conv = args.device.conv.or(Some(Convolution::Direct));
+    let device = Device::choose(&DeviceArgs { conv, ..args.device.clone() })?;
     say(&format!("device: {}", device.name()))?;
     let mut outside = 0;
     for path in &args.cases {
@@ -150,7 +152,7 @@ pub fn replay(path: &Path, device: &Device) -> Result<Vec<Report>, Error> {
     let method = case.method().map_err(refuse)?;
     let needs = Needs { image, classes: case.class_counts.len(), batch, points: method.points(case.epochs)?, rows: 1 };
     let model: Model = case.model.parse()?;
-    let layout = device.plan_network(&model, &needs)?;
+    let layout = device.plan_network(&model, &needs, |_| 0)?;
     let (loss, class_weights) = case.loss().map_err(refuse)?;
     let schedule = case.schedule().map_err(refuse)?;
     let replay =

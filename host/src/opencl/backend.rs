@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use ocl::core::{self, ArgVal, CommandQueue, Event, Kernel};
+use ocl::core::{self, ArgVal, CommandQueue, CommandQueueProperties, Event, Kernel, ProfilingInfo};
 use sse_sam_core::{Backend, Batch, Conv2d, Outcome, Samples, Sgd, Shape, Span, Terms};
 
 use super::arguments::expect;
 use super::memory::{self, ALIGNMENT, At, Memory};
 use super::program::{Built, KERNELS, Name, kernel_names};
 use super::tiles::Tiles;
-use super::{Convolution, DeviceInfo, Error, batch_norm, convolution, network, vectors, winograd};
+use super::{Convolution, DeviceInfo, Error, batch_norm, convolution, measure, network, vectors, winograd};
 
 /// A [`Backend`] on an OpenCL device.
 ///
@@ -21,6 +21,8 @@ pub struct OpenCl {
     queue: CommandQueue,
     launches: u64,
     convolution: Convolution,
+    /// The launches since the last look, where they are timed.
+    timed: Option<Vec<Event>>,
     built: Arc<Built>,
 }
 
@@ -94,7 +96,15 @@ impl OpenCl {
         let queue = core::create_command_queue(&built.context, device.id, None)
             .map_err(|error| Error::of(&device.name, &error))?;
         let memory = Memory::new(&built, &queue, (work_len, segment.max(1)), constant, samples, Self::SCRATCH)?;
-        Ok(Self { memory, kernels: built.kernels()?, queue, launches: 0, convolution: Convolution::default(), built })
+        Ok(Self {
+            memory,
+            kernels: built.kernels()?,
+            queue,
+            launches: 0,
+            convolution: Convolution::default(),
+            timed: None,
+            built,
+        })
     }
 
     /// The most `f32` that one span can have on `device`; spans do not straddle multiples of it.
@@ -168,6 +178,51 @@ impl OpenCl {
         self.memory.write_samples(&self.queue, offset, bytes)
     }
 
+    /// Bytes of the device's memory that it holds.
+    pub fn bytes(&self) -> u64 {
+        self.memory.size()
+    }
+
+    /// Floating-point operations a second that the device does in multiply-adds from registers to registers, measured
+    /// by running them for a moment.
+    ///
+    /// # Errors
+    /// [`Error::Build`] when the kernel does not build, [`Error::Call`] when the driver fails.
+    pub fn fma_rate(&mut self) -> Result<f64, Error> {
+        measure::fma_rate(&self.built, &self.queue)
+    }
+
+    /// Has every launch timed from now on, by another queue. `false`, and nothing changes, where the device cannot.
+    ///
+    /// # Errors
+    /// [`Error::Call`] when the driver fails.
+    pub fn time_launches(&mut self) -> Result<bool, Error> {
+        if !self.built.info.profiling {
+            return Ok(false);
+        }
+        self.finish()?;
+        let properties = Some(CommandQueueProperties::PROFILING_ENABLE);
+        self.queue = core::create_command_queue(&self.built.context, self.built.info.id, properties)
+            .map_err(|error| Error::of(&self.built.info.name, &error))?;
+        self.timed = Some(Vec::new());
+        Ok(true)
+    }
+
+    /// Nanoseconds of each launch since the last call of this or of [`OpenCl::time_launches`], in order; waits for them.
+    ///
+    /// # Errors
+    /// [`Error::Call`] when the driver fails.
+    pub fn take_times(&mut self) -> Result<Vec<u64>, Error> {
+        self.finish()?;
+        let events = self.timed.as_mut().map(std::mem::take).unwrap_or_default();
+        let moment = |event: &Event, which| {
+            let moment = core::get_event_profiling_info(event, which).and_then(|moment| moment.time());
+            moment.map_err(|error| Error::of(&self.built.info.name, &error))
+        };
+        let time = |event| Ok(moment(event, ProfilingInfo::End)?.saturating_sub(moment(event, ProfilingInfo::Start)?));
+        events.iter().map(time).collect()
+    }
+
     /// Waits for all that was asked for.
     ///
     /// # Errors
@@ -187,8 +242,8 @@ impl OpenCl {
 
     /// What launches kernels, and the memory that their arguments lie in.
     pub(super) fn split(&mut self) -> (Launch<'_>, &Memory) {
-        let Self { kernels, queue, launches, built, memory, .. } = self;
-        (Launch { kernels, queue, launches, tiles: &built.tiles, device: &built.info.name }, memory)
+        let Self { kernels, queue, launches, timed, built, memory, .. } = self;
+        (Launch { kernels, queue, launches, timed, tiles: &built.tiles, device: &built.info.name }, memory)
     }
 }
 
@@ -206,6 +261,7 @@ pub(super) struct Launch<'a> {
     kernels: &'a [Kernel],
     queue: &'a CommandQueue,
     launches: &'a mut u64,
+    timed: &'a mut Option<Vec<Event>>,
     pub tiles: &'a Tiles,
     device: &'a str,
 }
@@ -229,21 +285,16 @@ impl Launch<'_> {
         let kernel = &self.kernels[name as usize];
         self.set(kernel, arguments).map_err(|error| Error::of(self.device, &error))?;
         let global = [items.next_multiple_of(local), 1, 1];
+        let mut event = self.timed.is_some().then(Event::null);
         // SAFETY: the arguments are those the kernel declares, and every kernel keeps to the lengths among them, which
         // were checked against the memory they lie in.
         let result = unsafe {
-            core::enqueue_kernel(
-                self.queue,
-                kernel,
-                1,
-                None,
-                &global,
-                Some([local, 1, 1]),
-                None::<()>,
-                None::<&mut Event>,
-            )
+            core::enqueue_kernel(self.queue, kernel, 1, None, &global, Some([local, 1, 1]), None::<()>, event.as_mut())
         };
         result.map_err(|error| Error::of(self.device, &error))?;
+        if let (Some(timed), Some(event)) = (self.timed.as_mut(), event) {
+            timed.push(event);
+        }
         *self.launches += 1;
         LAUNCHED[name as usize].store(true, Relaxed);
         Ok(())

@@ -56,6 +56,8 @@ pub struct DeviceInfo {
     pub subnormals: bool,
     /// Whether division and root are correctly rounded.
     pub correctly_rounded: bool,
+    /// Whether it times the kernels of a queue that asks for it.
+    pub profiling: bool,
 }
 
 impl DeviceInfo {
@@ -192,6 +194,7 @@ fn describe(id: DeviceId, (platform, device): (usize, usize), platform_name: &st
         fma: floats & FP_FMA != 0,
         subnormals: floats & FP_DENORM != 0,
         correctly_rounded: floats & FP_CORRECTLY_ROUNDED != 0,
+        profiling: number(&id, ffi::CL_DEVICE_QUEUE_PROPERTIES)? & ffi::CL_QUEUE_PROFILING_ENABLE != 0,
         id,
     })
 }

@@ -255,6 +255,8 @@ forward! {
         returned: *mut size_t) Count::Nothing;
     status clGetEventInfo(event: cl_event, name: cl_event_info, size: size_t, value: *mut c_void,
         returned: *mut size_t) Count::Nothing;
+    status clGetEventProfilingInfo(event: cl_event, name: cl_profiling_info, size: size_t, value: *mut c_void,
+        returned: *mut size_t) Count::Nothing;
     status clBuildProgram(program: cl_program, count: cl_uint, devices: *const cl_device_id, options: *const c_char,
         notify: Option<extern "C" fn(cl_program, *mut c_void)>, data: *mut c_void) Count::Nothing;
     status clSetKernelArg(kernel: cl_kernel, index: cl_uint, size: size_t, value: *const c_void) Count::Nothing;
@@ -306,7 +308,7 @@ refuse! {
     clEnqueueCopyBufferToImage clEnqueueCopyImage clEnqueueCopyImageToBuffer clEnqueueFillBuffer clEnqueueFillImage
     clEnqueueMapBuffer clEnqueueMapImage clEnqueueMarkerWithWaitList clEnqueueMigrateMemObjects clEnqueueNativeKernel
     clEnqueueReadBufferRect clEnqueueReadImage clEnqueueReleaseGLObjects clEnqueueTask clEnqueueUnmapMemObject
-    clEnqueueWriteBufferRect clEnqueueWriteImage clGetCommandQueueInfo clGetEventProfilingInfo
+    clEnqueueWriteBufferRect clEnqueueWriteImage clGetCommandQueueInfo
     clGetExtensionFunctionAddressForPlatform clGetGLContextInfoKHR clGetImageInfo clGetKernelArgInfo
     clGetKernelWorkGroupInfo clGetMemObjectInfo clGetSamplerInfo clGetSupportedImageFormats clLinkProgram
     clReleaseDevice clReleaseSampler clRetainDevice clRetainSampler clSetEventCallback

@@ -99,6 +99,13 @@ impl Memory {
         Ok(())
     }
 
+    /// Bytes of all buffers.
+    pub fn size(&self) -> u64 {
+        let [work, constant, samples] = self.lengths;
+        // A buffer without elements has one.
+        4 * (work.max(1) + constant.max(1) + self.scratch_length) as u64 + samples.max(1) as u64
+    }
+
     /// `length` numbers of scratch memory from `offset`.
     pub fn scratch(&self, offset: usize, length: usize) -> Result<At<'_>, Error> {
         if offset + length > self.scratch_length {

@@ -10,6 +10,7 @@ mod convolution;
 mod device;
 mod error;
 mod loader;
+mod measure;
 mod memory;
 mod network;
 mod program;

@@ -167,7 +167,7 @@ pub fn kernel_names() -> impl Iterator<Item = &'static str> {
     FILES.iter().flat_map(|(_, names)| names.iter().copied())
 }
 
-fn build(context: &Context, device: &DeviceInfo, source: &Source, options: &str) -> Result<Program, Error> {
+pub(super) fn build(context: &Context, device: &DeviceInfo, source: &Source, options: &str) -> Result<Program, Error> {
     let common = sources::COMMON;
     let text = format!("#line 1 \"{}\"\n{}\n#line 1 \"{}\"\n{}", common.name, common.text, source.name, source.text);
     let failed = |log: String| Error::Build { file: source.name, device: device.name.clone(), log };

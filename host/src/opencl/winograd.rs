@@ -9,7 +9,7 @@ use super::program::Name;
 use super::tiles::Tiles;
 
 /// How 3 x 3 convolutions of stride 1 are computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Convolution {
     /// As the formula says.
     Direct,

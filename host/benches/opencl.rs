@@ -1,0 +1,95 @@
+//! The operations of the OpenCL backend at ResNet-32's sizes, on the device that `--device opencl` takes.
+//!
+//! `cargo bench -p sse-sam`
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use sse_sam::opencl::{Error, OpenCl, devices, select};
+use sse_sam_core::{Backend, Conv2d, Outcome, Sgd, Shape, Span};
+
+/// Images of a batch.
+const IMAGES: usize = 128;
+
+/// Spans of these lengths one behind the other.
+fn spans<const N: usize>(lengths: [usize; N]) -> [Span; N] {
+    let mut next = 0;
+    lengths.map(|length| {
+        let start = next;
+        next += length.next_multiple_of(OpenCl::alignment());
+        Span::work(start, length)
+    })
+}
+
+/// A backend with numbers around zero in all of `spans`; none where there is no device.
+fn open(spans: &[Span]) -> Option<OpenCl> {
+    let devices = devices().expect("the drivers answer");
+    let device = select(&devices, "opencl").ok()?;
+    let words = spans.last().map_or(0, |last| last.offset + last.length);
+    let mut backend = OpenCl::new(device, words, &[], &[]).expect("the device has room");
+    let values: Vec<f32> = (0..words).map(|index| (index * 7919 % 1009) as f32 / 500.0 - 1.0).collect();
+    backend.write(Span::work(0, words), &values).expect("the device writes");
+    Some(backend)
+}
+
+/// Times `run` until the device has finished it.
+fn time(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    (name, elements): (&str, usize),
+    backend: &mut OpenCl,
+    run: impl Fn(&mut OpenCl) -> Result<(), Error>,
+) {
+    group.sample_size(20).throughput(Throughput::Elements(elements as u64));
+    group.bench_function(name, |bencher| {
+        bencher.iter(|| run(backend).and_then(|()| backend.finish()).expect("the device works"));
+    });
+}
+
+fn convolutions(criterion: &mut Criterion) {
+    for (side, channels) in [(32, 16), (16, 32), (8, 64)] {
+        let conv = Conv2d::new(Shape::new(side, side, channels), channels, 3, 1, 1).expect("the kernel fits");
+        let values = IMAGES * conv.input.len();
+        let all @ [x, y, dx, weight, dweight] = spans([values, values, values, conv.weights(), conv.weights()]);
+        let Some(mut backend) = open(&all) else { return eprintln!("no OpenCL device: nothing is timed") };
+        backend.reserve_convolution(&conv, IMAGES).expect("the device has room");
+        let mut group = criterion.benchmark_group(format!("convolution {side}x{side}x{channels}"));
+        let products = IMAGES * side * side * conv.weights();
+        time(&mut group, ("forward", products), &mut backend, |cl| cl.conv2d_forward(y, x, weight, &conv));
+        time(&mut group, ("backward input", products), &mut backend, |cl| {
+            cl.conv2d_backward_input(&[dx], &[y], weight, &conv, false)
+        });
+        time(&mut group, ("backward weight", products), &mut backend, |cl| {
+            cl.conv2d_backward_weight(&[dweight], x, &[y], &conv)
+        });
+    }
+}
+
+fn batch_norm(criterion: &mut Criterion) {
+    for (side, channels) in [(32, 16), (16, 32), (8, 64)] {
+        let values = IMAGES * side * side * channels;
+        let all @ [x, y, dx, dy, saved, weight, bias, dweight, dbias] =
+            spans([values, values, values, values, 2 * channels, channels, channels, channels, channels]);
+        let Some(mut backend) = open(&all) else { return eprintln!("no OpenCL device: nothing is timed") };
+        backend.reserve(channels, IMAGES).expect("the device has room");
+        let mut group = criterion.benchmark_group(format!("batch norm {side}x{side}x{channels}"));
+        time(&mut group, ("forward", values), &mut backend, |cl| {
+            cl.batch_norm_forward(y, saved, None, x, weight, bias, None, true)
+        });
+        time(&mut group, ("backward", values), &mut backend, |cl| {
+            cl.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, saved, true, false, false)
+        });
+    }
+}
+
+fn vectors(criterion: &mut Criterion) {
+    let n = 470_004;
+    let all @ [params, velocity, gradient, point, squared_norm, failure] = spans([n, n, n, n, 1, 1]);
+    let Some(mut backend) = open(&all) else { return eprintln!("no OpenCL device: nothing is timed") };
+    let outcome = Outcome { squared_norm, failure, number: 1.0 };
+    let sgd = Sgd { learning_rate: 0.01, momentum: 0.9, weight_decay: 2e-4, nesterov: false };
+    let mut group = criterion.benchmark_group("vectors of ResNet-32");
+    time(&mut group, ("ascend", n), &mut backend, |cl| cl.ascend(point, params, 0.05));
+    time(&mut group, ("sgd", n), &mut backend, |cl| cl.sgd(params, velocity, &outcome, gradient, &sgd));
+}
+
+criterion_group!(operations, convolutions, batch_norm, vectors);
+criterion_main!(operations);

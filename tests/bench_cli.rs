@@ -1,0 +1,195 @@
+//! The `bench` command, from the outside.
+
+use assert_cmd::Command;
+use serde_json::Value;
+use sse_sam::opencl::devices;
+
+/// Every number that the line of `--json` has at least.
+const NUMBERS: [&str; 13] = [
+    "batch",
+    "stage",
+    "step_ms",
+    "step_ms_min",
+    "images_per_s",
+    "flops",
+    "fma_share",
+    "optimizer_share",
+    "launches",
+    "host_ms",
+    "device_bytes",
+    "peak_rss_bytes",
+    "steps",
+];
+
+/// Every text.
+const TEXTS: [&str; 4] = ["device", "model", "method", "conv"];
+
+struct Outcome {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+fn bench(args: &[&str]) -> Outcome {
+    let output = Command::new(env!("CARGO_BIN_EXE_sse-sam")).arg("bench").args(args).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Outcome { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Runs a bench and returns what it printed, and the numbers of its last line.
+#[track_caller]
+fn measured(args: &[&str]) -> (String, Value) {
+    let outcome = bench(&[args, &["--json", "--steps", "2"]].concat());
+    assert_eq!(outcome.code, 0, "{args:?}\n{}", outcome.stderr);
+    let last = outcome.stdout.lines().last().unwrap();
+    let line: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{args:?}: {error} in {last}"));
+    for name in NUMBERS {
+        let number = line[name].as_f64().unwrap_or_else(|| panic!("{args:?}: no number {name} in {last}"));
+        assert!(number >= 0.0 && number.is_finite(), "{args:?}: {name} is {number}");
+    }
+    for name in TEXTS {
+        assert!(line[name].as_str().is_some_and(|text| !text.is_empty()), "{args:?}: no text {name} in {last}");
+    }
+    (outcome.stdout.clone(), line)
+}
+
+/// The devices to try: the CPU core, and OpenCL where there is any.
+fn each_device(test: impl Fn(&str)) {
+    test("cpu");
+    if devices().unwrap().is_empty() {
+        assert!(std::env::var("SSE_SAM_REQUIRE_OPENCL").as_deref() != Ok("1"), "no OpenCL device was found");
+        eprintln!("no OpenCL device was found: only the CPU core is tested");
+    } else {
+        test("opencl");
+    }
+}
+
+#[test]
+fn operations_are_those_of_a_hand_count_and_times_fit_together() {
+    each_device(|device| {
+        let (_, line) = measured(&["--model", "mlp:7-4-3", "--batch", "5", "--method", "sgd", "--device", device]);
+        // Forward and weight gradients 5 * (7 * 4 + 4 * 3) multiply-adds each, input gradients of the second layer.
+        assert_eq!(line["flops"], 2 * (2 * 5 * (7 * 4 + 4 * 3) + 5 * 4 * 3));
+        let number = |name: &str| line[name].as_f64().unwrap();
+        assert!(number("step_ms_min") <= number("step_ms"));
+        assert!(number("host_ms") <= number("step_ms") * 1.001);
+        assert!((number("images_per_s") * number("step_ms") / 5e3 - 1.0).abs() < 1e-6);
+        assert!(number("fma_share") > 0.0 && number("fma_share") < 1.0, "{line}");
+        assert!(number("optimizer_share") > 0.0, "{line}");
+        // Parameters, velocity and gradient at the very least.
+        assert!(number("device_bytes") >= 4.0 * 3.0 * 47.0);
+        assert!(!cfg!(target_os = "linux") || number("peak_rss_bytes") > 1e6);
+        assert_eq!(number("launches") > 0.0, device == "opencl");
+        assert_eq!((line["model"].as_str(), line["method"].as_str()), (Some("mlp:7-4-3"), Some("sgd")));
+    });
+}
+
+#[test]
+fn every_method_takes_a_stage_and_only_sse_sam_heeds_it() {
+    let flops = |method: &str, stage: &str| {
+        let args = ["--model", "mlp:7-4-3", "--batch", "5", "--device", "cpu", "--method", method, "--stage", stage];
+        measured(&args).1["flops"].as_u64().unwrap()
+    };
+    let (all, last) = (5 * (7 * 4 + 4 * 3), 5 * 4 * 3);
+    // Forward passes, then gradients.
+    for (method, [first, second]) in [
+        ("sgd", [(1, 1), (1, 1)]),
+        ("sam", [(2, 2), (2, 2)]),
+        ("imbsam", [(2, 3), (2, 3)]),
+        ("sse-sam", [(3, 4), (2, 3)]),
+    ] {
+        for (stage, (forwards, gradients)) in [("1", first), ("2", second)] {
+            let expected = 2 * (forwards * all + gradients * (all + last));
+            assert_eq!(flops(method, stage), expected, "{method}, stage {stage}");
+        }
+    }
+}
+
+#[test]
+fn kernels_lists_every_operation_of_a_step() {
+    let operations = [
+        "gather",
+        "fill",
+        "conv2d_forward",
+        "conv2d_backward_weight",
+        "conv2d_backward_input",
+        "batch_norm_forward",
+        "batch_norm_backward",
+        "shortcut_forward",
+        "shortcut_backward",
+        "global_average_pool_forward",
+        "global_average_pool_backward",
+        "linear_forward",
+        "linear_backward_weight",
+        "linear_backward_input",
+        "cross_entropy",
+        "ascend",
+        "sgd",
+    ];
+    each_device(|device| {
+        let args = ["--model", "resnet8:4", "--image", "8x8x3", "--classes", "5", "--batch", "6", "--device", device];
+        let (stdout, line) = measured(&[&args[..], &["--kernels"]].concat());
+        let listed: Vec<&str> = stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        let kernels = line["kernels"].as_array().unwrap();
+        for operation in operations {
+            // Once for each kind of layer, and once in all.
+            assert!(listed.iter().filter(|name| **name == operation).count() >= 2, "no {operation} in\n{stdout}");
+            let times =
+                kernels.iter().filter(|line| line["operation"] == operation).filter_map(|line| line["ms"].as_f64());
+            assert!(times.sum::<f64>() > 0.0, "{operation} takes no time on {device}:\n{stdout}");
+        }
+        let flops: f64 = kernels.iter().filter_map(|line| line["flops"].as_f64()).sum();
+        assert_eq!(line["flops"].as_f64().unwrap(), flops, "the operations' own sum on {device}");
+        let profiled = stdout.contains("timed by the device") || stdout.contains("timed by the host's clock");
+        assert!(profiled && stdout.contains("GFLOP/s") && stdout.contains("GB/s"), "{stdout}");
+    });
+}
+
+#[track_caller]
+fn refused(args: &[&str], code: i32, parts: &[&str]) {
+    let outcome = bench(args);
+    assert_eq!(outcome.code, code, "{args:?}\n{}", outcome.stderr);
+    for part in parts {
+        assert!(outcome.stderr.contains(part), "{args:?}: {part:?} is not in\n{}", outcome.stderr);
+    }
+    assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+    assert_eq!(outcome.stdout, "", "{args:?}");
+}
+
+#[test]
+fn bad_input_is_refused_before_anything_is_measured() {
+    refused(&["--model", "vgg"], 2, &["--model vgg: unknown model", "resnet18/34"]);
+    refused(&["--stage", "3"], 2, &["--stage", "3 is not in 1..=2"]);
+    refused(&["--method", "adam"], 2, &["--method", "sse-sam"]);
+    refused(&["--batch", "0"], 2, &["--batch"]);
+    refused(&["--steps", "0"], 2, &["--steps"]);
+    refused(&["--classes", "257"], 2, &["--classes"]);
+    refused(&["--image", "32x32"], 2, &["an image is HEIGHTxWIDTHxCHANNELS"]);
+    refused(&["--image", "32x0x3"], 2, &["an image is HEIGHTxWIDTHxCHANNELS"]);
+    refused(&["--conv", "fast"], 2, &["--conv", "auto, direct, winograd"]);
+    refused(&["--conv", "winograd", "--device", "cpu"], 2, &["no convolutions in Winograd's form"]);
+    refused(&["--device", "abacus"], 2, &["abacus"]);
+    refused(&["--model", "mlp:7-3", "--image", "2x2x1"], 1, &["must hold 4 elements", "mlp:4-HIDDEN-CLASSES"]);
+}
+
+/// The batch that the hint of a refusal names.
+#[track_caller]
+fn largest(args: &[&str]) -> u64 {
+    let outcome = bench(args);
+    assert_eq!(outcome.code, 1, "{args:?}\n{}", outcome.stderr);
+    let hint = outcome.stderr.split_once("hint: --batch ").unwrap_or_else(|| panic!("no hint in {}", outcome.stderr)).1;
+    hint.split_once(" fits").unwrap().0.parse().unwrap()
+}
+
+#[test]
+fn a_batch_that_does_not_fit_names_the_largest_that_does() {
+    let model = ["--model", "resnet8:4", "--image", "8x8x3", "--steps", "1", "--device"];
+    assert!(largest(&[&model[..], &["cpu", "--batch", "4000000000"]].concat()) > 1000);
+    if devices().unwrap().is_empty() {
+        return eprintln!("no OpenCL device was found: nothing else is tested");
+    }
+    let small = [&model[..], &["opencl", "--device-memory", "10", "--batch"]].concat();
+    let fits = largest(&[&small[..], &["5000"]].concat());
+    assert_eq!(bench(&[&small[..], &[&fits.to_string()]].concat()).code, 0);
+    assert_eq!(largest(&[&small[..], &[&(fits + 1).to_string()]].concat()), fits);
+}
