@@ -24,7 +24,7 @@ pub struct Line {
     pub flops: f64,
     /// Bytes of all that it reads and writes, each once, a step.
     pub bytes: f64,
-    /// Milliseconds a step.
+    /// Least milliseconds of a step.
     pub ms: Option<f64>,
 }
 
@@ -36,7 +36,10 @@ struct Sums {
     calls: u64,
     flops: u64,
     bytes: u64,
-    nanoseconds: u64,
+    /// Nanoseconds in this step.
+    now: u64,
+    /// Least nanoseconds in a step so far.
+    least: Option<u64>,
 }
 
 /// Writes down every call of some steps.
@@ -64,7 +67,7 @@ impl<B: Machine> Watch<B> for Ledger {
         sums.calls += 1;
         sums.flops += 2 * call.extent.products() * call.streams as u64;
         sums.bytes += call.written.iter().chain(call.read).copied().flatten().map(size).sum::<u64>();
-        sums.nanoseconds += if self.clock == Clock::Host { elapsed } else { 0 };
+        sums.now += if self.clock == Clock::Host { elapsed } else { 0 };
         self.calls.push((index, backend.launches() - launches));
         Ok(())
     }
@@ -85,7 +88,11 @@ impl Ledger {
     pub fn finish_step(&mut self, times: &[u64]) {
         let mut times = times.iter();
         for (index, launches) in self.calls.drain(..) {
-            self.entries[index].1.nanoseconds += times.by_ref().take(launches as usize).sum::<u64>();
+            self.entries[index].1.now += times.by_ref().take(launches as usize).sum::<u64>();
+        }
+        for (_, sums) in &mut self.entries {
+            let now = std::mem::take(&mut sums.now);
+            sums.least = Some(sums.least.map_or(now, |least| least.min(now)));
         }
         self.steps += 1;
     }
@@ -108,7 +115,7 @@ impl Ledger {
             calls: sums.calls as f64 / steps,
             flops: sums.flops as f64 / steps,
             bytes: sums.bytes as f64 / steps,
-            ms: (self.clock != Clock::Absent).then(|| sums.nanoseconds as f64 / steps / 1e6),
+            ms: sums.least.filter(|_| self.clock != Clock::Absent).map(|least| least as f64 / 1e6),
         };
         let mut lines: Vec<Line> = self.entries.iter().map(line).collect();
         lines.sort_by(|a, b| b.ms.unwrap_or(0.0).total_cmp(&a.ms.unwrap_or(0.0)));
@@ -119,11 +126,12 @@ impl Ledger {
     pub fn table(&self) -> String {
         let lines = self.lines();
         let total = lines.iter().filter_map(|line| line.ms).sum();
-        let mut text = String::from(match self.clock {
-            Clock::Host => "operations of a step, timed by the host's clock\n",
-            Clock::Device => "operations of a step, timed by the device\n",
-            Clock::Absent => "operations of a step; this device does not time its kernels, so there are no times\n",
-        });
+        let source = match self.clock {
+            Clock::Host => "timed by the host's clock",
+            Clock::Device => "timed by the device",
+            Clock::Absent => "without times: this device does not time its kernels",
+        };
+        let mut text = format!("operations of a step, {source}; each the least of {} steps\n", self.steps);
         heading(&mut text, "operation", "layer kind");
         lines.iter().for_each(|line| row(&mut text, line, total));
         text.push('\n');
@@ -225,7 +233,10 @@ mod tests {
     fn a_device_that_does_not_time_its_kernels_is_said_to() {
         let ledger = ledger(Clock::Absent, 0);
         let table = ledger.table();
-        assert!(table.starts_with("operations of a step; this device does not time its kernels"), "{table}");
+        assert!(
+            table.starts_with("operations of a step, without times: this device does not time its kernels"),
+            "{table}"
+        );
         assert!(table.contains("conv2d_forward") && !table.contains('%') && !table.contains("NaN"), "{table}");
         assert!(ledger.lines().iter().all(|line| line.ms.is_none()));
     }
