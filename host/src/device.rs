@@ -20,6 +20,22 @@ pub trait Machine: Backend {
 
     /// Kernels launched so far; 0 where there are none.
     fn launches(&self) -> u64;
+
+    /// What decides the bits of its results.
+    fn identity(&self) -> Identity;
+}
+
+/// Which device, driver and kernels: results of equal ones are equal bit for bit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// What `--device` calls it.
+    pub selector: String,
+    /// What it calls itself.
+    pub name: String,
+    /// Its driver.
+    pub driver: String,
+    /// The sizes that its kernels were built with.
+    pub kernels: String,
 }
 
 impl Machine for Cpu<'_> {
@@ -31,6 +47,11 @@ impl Machine for Cpu<'_> {
     fn launches(&self) -> u64 {
         0
     }
+
+    fn identity(&self) -> Identity {
+        let driver = concat!("sse-sam ", env!("CARGO_PKG_VERSION")).into();
+        Identity { selector: "cpu".into(), name: "CPU core".into(), driver, kernels: "none".into() }
+    }
 }
 
 impl Machine for OpenCl {
@@ -40,6 +61,12 @@ impl Machine for OpenCl {
 
     fn launches(&self) -> u64 {
         Self::launches(self)
+    }
+
+    fn identity(&self) -> Identity {
+        let info = self.device();
+        let name = format!("{} ({})", info.name, info.platform_name);
+        Identity { selector: info.selector(), name, driver: info.driver.clone(), kernels: self.kernel_table() }
     }
 }
 

@@ -3,6 +3,7 @@
 //! The program is `sse-sam`; this library is what it is made of.
 
 pub mod args;
+pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod device;
@@ -14,10 +15,17 @@ pub mod metrics;
 pub mod opencl;
 pub mod order;
 pub mod progress;
+pub mod resume;
 pub mod run;
+pub mod runs;
+pub mod settings;
+pub mod signals;
+pub mod snapshot;
 pub mod state;
 pub mod train;
+pub mod training;
 pub mod verify;
 pub mod weights;
+pub mod writer;
 
 pub use error::Error;

@@ -4,12 +4,17 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sse_sam::args::{Cli, Command};
-use sse_sam::{device, evaluate, train, verify};
+use sse_sam::{device, evaluate, resume, runs, settings, train, verify};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
-        Command::Train(args) => train::run(args),
+        Command::Train(args) => match &args.config {
+            None => train::run(args),
+            Some(file) => settings::join(file, std::env::args_os()).and_then(|args| train::run(&args)),
+        },
+        Command::Resume(args) => resume::run(args),
+        Command::Runs(args) => runs::run(args),
         Command::Eval(args) => evaluate::run(args),
         Command::Devices => device::list(),
         Command::Verify(args) => verify::run(args),
