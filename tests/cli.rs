@@ -471,7 +471,10 @@ fn a_folder_that_holds_a_run_is_refused_and_left_alone() {
     train(folder.path(), "taken", &["--epochs", "1"]);
     let content = || {
         let files = fs::read_dir(folder.path().join("taken")).unwrap().map(|entry| entry.unwrap().path());
-        files.filter(|path| path.is_file()).map(|path| (path.clone(), fs::read(path).unwrap())).collect::<BTreeMap<_, _>>()
+        files
+            .filter(|path| path.is_file())
+            .map(|path| (path.clone(), fs::read(path).unwrap()))
+            .collect::<BTreeMap<_, _>>()
     };
     let before = content();
     assert_eq!(before.len(), 6);

@@ -80,9 +80,10 @@ impl Job for Training<'_> {
     where
         Error: From<B::Error>,
     {
+        let signals = Signals::listen()?;
         let label = self.begin(backend)?;
         self.prepare(backend)?;
-        let (desk, signals, started) = (Desk::default(), Signals::listen()?, Instant::now());
+        let (desk, started) = (Desk::default(), Instant::now());
         let progress = Progress::new(self.config, self.train.split.len(), self.args.quiet);
         let (training, label) = (&self, &label);
         let result = thread::scope(|scope| {
