@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sse_sam::args::{Cli, Command};
-use sse_sam::{device, evaluate, resume, runs, settings, train, verify};
+use sse_sam::{device, evaluate, progress, resume, runs, settings, train, verify};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -22,10 +22,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sse-sam: {error}");
-            if let Some(hint) = error.hint() {
-                eprintln!("  hint: {hint}");
-            }
+            let hint = error.hint().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+            progress::warn(&format!("{error}{hint}"));
             ExitCode::from(error.exit_code())
         }
     }

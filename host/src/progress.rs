@@ -50,6 +50,11 @@ pub fn say(text: &str) -> Result<(), Error> {
     }
 }
 
+/// Says something on standard error; when nobody can hear it, that is no reason to stop.
+pub fn warn(text: &str) {
+    let _ = writeln!(io::stderr(), "sse-sam: {text}");
+}
+
 /// A method's name on the command line.
 pub fn method(method: &Method) -> &'static str {
     match method {

@@ -5,6 +5,7 @@ use crate::checkpoint::{Checkpoint, Label, Origin};
 use crate::config::Config;
 use crate::error::Error;
 use crate::layout::Layout;
+use crate::progress;
 use crate::run::{RunFolder, ends_epoch};
 use crate::settings;
 use crate::train;
@@ -54,6 +55,9 @@ pub fn find(
     config: &Config,
     fingerprint: &str,
 ) -> Result<Option<Resumed>, Error> {
+    if args.fingerprint.as_ref().is_some_and(|before| before != fingerprint) {
+        return Err(other_data(folder, args));
+    }
     let found = folder.checkpoints()?;
     let Some((checkpoint, label, number)) = newest(folder, layout, &found)? else {
         if found.is_empty() {
@@ -82,13 +86,18 @@ fn newest(
         match Checkpoint::read(path, layout) {
             Ok((checkpoint, label)) => return Ok(Some((checkpoint, label, number))),
             Err(error @ Error::Weights { .. }) => {
-                eprintln!("sse-sam: warning: {error}; taking the checkpoint before it");
+                progress::warn(&format!("warning: {error}; taking the checkpoint before it"));
                 folder.set_aside(path)?;
             }
             Err(error) => return Err(error),
         }
     }
     Ok(None)
+}
+
+fn other_data(folder: &RunFolder, args: &TrainArgs) -> Error {
+    Error::run(folder.path(), format!("the data at {} are not those of this run", args.data))
+        .with_hint("--data names another place; a run goes on with the data it began with only")
 }
 
 /// Whether a checkpoint is one of this very run.
@@ -99,8 +108,7 @@ fn admit(folder: &RunFolder, label: &Label, args: &TrainArgs, config: &Config, f
         return refuse(format!("this run was made by {program}"), "resume it with that version, or start a new run");
     }
     if label.origin.fingerprint != fingerprint {
-        let message = format!("the data at {} are not those of this run", args.data);
-        return refuse(message, "--data names another place; a run goes on with the data it began with only");
+        return Err(other_data(folder, args));
     }
     let changed = settings::differences(&label.settings, &settings::table(args, config, ""));
     if !changed.is_empty() {

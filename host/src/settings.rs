@@ -52,7 +52,10 @@ pub fn join(file: &Path, words: impl IntoIterator<Item = OsString>) -> Result<Bo
 /// # Errors
 /// As [`join`].
 pub fn load(file: &Path) -> Result<Box<TrainArgs>, Error> {
-    parse(file, &read(file)?.0, [].into_iter())
+    let (table, origin) = read(file)?;
+    let mut args = parse(file, &table, [].into_iter())?;
+    args.fingerprint = origin.map(|origin| origin.fingerprint);
+    Ok(args)
 }
 
 fn parse<'a>(file: &Path, table: &Table, typed: impl Iterator<Item = &'a OsStr>) -> Result<Box<TrainArgs>, Error> {

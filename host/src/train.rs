@@ -112,9 +112,6 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     }
     let counts = dataset.counts();
     warn(&config, &counts);
-    if args.fingerprint.as_ref().is_some_and(|expected| *expected != fingerprint) {
-        eprintln!("sse-sam: warning: the data are not those that the configuration was made with");
-    }
     let needs = Needs {
         image: dataset.image,
         classes: dataset.classes,
@@ -124,7 +121,12 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     };
     let (layout, staged) = device.plan(&config.model, &needs, &dataset)?;
     let (folder, resumed) = match earlier {
-        None => (None, None),
+        None => {
+            if args.fingerprint.as_ref().is_some_and(|expected| *expected != fingerprint) {
+                progress::warn("warning: the data are not those that the configuration was made with");
+            }
+            (None, None)
+        }
         Some(folder) => {
             let resumed = resume::find(&folder, &layout, args, &config, &fingerprint)?;
             (Some(folder), resumed)
@@ -173,7 +175,7 @@ fn warn(config: &Config, counts: &[u32]) {
     let head = counts.len() - tail;
     if config.method.splits() && (head == 0 || tail == 0) {
         let eta = config.eta;
-        eprintln!("sse-sam: warning: eta {eta} leaves {head} head and {tail} tail classes; one group is empty");
+        progress::warn(&format!("warning: eta {eta} leaves {head} head and {tail} tail classes; one group is empty"));
     }
 }
 

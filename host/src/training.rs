@@ -19,7 +19,7 @@ use crate::feed::Feed;
 use crate::layout::{Layout, RECORD, WINDOW};
 use crate::metrics::{Accuracy, table};
 use crate::order::{self, Purpose};
-use crate::progress::{Line, Progress, say};
+use crate::progress::{self, Line, Progress, say};
 use crate::resume::Resumed;
 use crate::run::RunFolder;
 use crate::settings;
@@ -114,7 +114,9 @@ impl Training<'_> {
             let device = |origin: &Origin| (origin.device.clone(), origin.driver.clone(), origin.kernels.clone());
             if device(before) != device(&origin) {
                 let (before, now) = (&before.device, &origin.device);
-                eprintln!("sse-sam: warning: this run was on {before} and goes on on {now}; bits may differ from here");
+                progress::warn(&format!(
+                    "warning: this run was on {before} and goes on on {now}; bits may differ from here"
+                ));
             }
         }
         let position = self.resumed.as_ref().map(|resumed| &resumed.checkpoint.position);
@@ -443,7 +445,7 @@ impl Training<'_> {
             self.args.rollbacks
         );
         self.folder.note(&text);
-        eprintln!("sse-sam: {text}");
+        progress::warn(&text);
         Ok(now)
     }
 
