@@ -24,6 +24,10 @@ pub enum Command {
     /// Train a network and report overall, balanced, many-, medium- and few-shot accuracy.
     #[command(allow_negative_numbers = true, args_override_self = true)]
     Train(Box<TrainArgs>),
+    /// Continue a run that was interrupted
+    Resume(ResumeArgs),
+    /// List runs and what became of them
+    Runs(RunsArgs),
     /// Evaluate trained weights on their test set.
     Eval(EvalArgs),
     /// List the devices that --device can name
@@ -91,6 +95,15 @@ pub enum LongTail {
     Exp,
     /// The second half of the classes is cut
     Step,
+}
+
+/// What happens when a loss, gradient or weight is no longer finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnNan {
+    /// Training ends; the last good weights are kept
+    Stop,
+    /// Training goes back to the last checkpoint at an epoch's end, with half the learning rate
+    Rollback,
 }
 
 /// Options of `train`. What is not given comes from the defaults of the data set.
@@ -216,6 +229,58 @@ pub struct TrainArgs {
     /// Folder for metrics and weights [runs/DATA-MODEL-METHOD, numbered when taken]
     #[arg(long, value_name = "FOLDER", help_heading = "Run")]
     pub out: Option<PathBuf>,
+    /// Take what is not given here from this file: an option's name without dashes = its value
+    #[arg(long, value_name = "FILE.toml", help_heading = "Run")]
+    pub config: Option<PathBuf>,
+    /// Write a checkpoint after every so many epochs
+    #[arg(long, value_name = "EPOCHS", default_value_t = 1, help_heading = "Run",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub checkpoint_every: u32,
+    /// Write a checkpoint in mid-epoch too, whenever so many minutes have passed since the last
+    #[arg(long, value_name = "MINUTES", help_heading = "Run")]
+    pub checkpoint_minutes: Option<f64>,
+    /// Keep so many checkpoints, the newest ones
+    #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Run")]
+    pub keep: usize,
+    /// What happens when a loss, gradient or weight is no longer finite
+    #[arg(long, value_enum, default_value = "stop", help_heading = "Run")]
+    pub on_nan: OnNan,
+    /// Go back at most so many times
+    #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Run")]
+    pub rollbacks: u32,
+    /// Print warnings and errors only
+    #[arg(long, help_heading = "Run")]
+    pub quiet: bool,
+    /// Fingerprint of the data that --config was made with.
+    #[arg(skip)]
+    pub fingerprint: Option<String>,
+}
+
+/// Options of `resume`. All others come from the run's `config.toml`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The run's folder
+    pub run: PathBuf,
+    /// Train for more epochs than the run was meant to have
+    #[arg(long)]
+    pub epochs: Option<u32>,
+    /// Another place of the same data
+    #[arg(long)]
+    pub data: Option<String>,
+    /// Another device; bits may differ then
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Print warnings and errors only
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// Options of `runs`.
+#[derive(Debug, Args)]
+pub struct RunsArgs {
+    /// A folder of runs
+    #[arg(default_value = "runs")]
+    pub folder: PathBuf,
 }
 
 /// Where to compute.

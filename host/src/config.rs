@@ -85,10 +85,14 @@ pub enum Normalize {
 /// A learning-rate schedule with its own list of milestones.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rates {
-    name: ScheduleName,
-    milestones: Vec<u32>,
-    base: f64,
-    warmup: u32,
+    /// How the rate falls.
+    pub name: ScheduleName,
+    /// Epochs from which it is a tenth, where it falls in steps.
+    pub milestones: Vec<u32>,
+    /// Base learning rate.
+    pub base: f64,
+    /// Epochs of linear warm-up.
+    pub warmup: u32,
     epochs: u32,
 }
 

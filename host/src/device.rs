@@ -42,6 +42,9 @@ pub trait Machine: Backend {
     /// # Errors
     /// When the device fails.
     fn take_times(&mut self) -> Result<Vec<u64>, Self::Error>;
+
+    /// What decides the bits of its results.
+    fn identity(&self) -> Identity;
 }
 
 /// What times a machine's operations.
@@ -53,6 +56,19 @@ pub enum Clock {
     Device,
     /// Nothing: the device cannot, and operations return before they are done.
     Absent,
+}
+
+/// Which device, driver and kernels: results of equal ones are equal bit for bit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// What `--device` calls it.
+    pub selector: String,
+    /// What it calls itself.
+    pub name: String,
+    /// Its driver.
+    pub driver: String,
+    /// The sizes that its kernels were built with.
+    pub kernels: String,
 }
 
 impl Machine for Cpu<'_> {
@@ -80,6 +96,11 @@ impl Machine for Cpu<'_> {
     fn take_times(&mut self) -> Result<Vec<u64>, CoreError> {
         Ok(Vec::new())
     }
+
+    fn identity(&self) -> Identity {
+        let driver = concat!("sse-sam ", env!("CARGO_PKG_VERSION")).into();
+        Identity { selector: "cpu".into(), name: "CPU core".into(), driver, kernels: "none".into() }
+    }
 }
 
 impl Machine for OpenCl {
@@ -105,6 +126,12 @@ impl Machine for OpenCl {
 
     fn take_times(&mut self) -> Result<Vec<u64>, opencl::Error> {
         Self::take_times(self)
+    }
+
+    fn identity(&self) -> Identity {
+        let info = self.device();
+        let name = format!("{} ({})", info.name, info.platform_name);
+        Identity { selector: info.selector(), name, driver: info.driver.clone(), kernels: self.kernel_table() }
     }
 }
 

@@ -50,6 +50,26 @@ pub enum Error {
         /// The next move.
         hint: Option<String>,
     },
+    /// A run's folder that cannot be used as it was asked for.
+    Run {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+        /// The next move.
+        hint: Option<String>,
+    },
+    /// A signal ended the run after everything was saved.
+    Interrupted {
+        /// The signal's number.
+        signal: i32,
+        /// The epoch, from 0.
+        epoch: u32,
+        /// Steps of the epoch that were done.
+        step: u32,
+        /// The run's folder.
+        run: PathBuf,
+    },
     /// Training left the finite numbers.
     NotFinite {
         /// The epoch, from 0.
@@ -84,6 +104,11 @@ impl Error {
         Self::Weights { path: path.as_ref().to_owned(), message: message.into(), hint: None }
     }
 
+    /// Something is wrong with a run's folder.
+    pub fn run(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
+        Self::Run { path: path.as_ref().to_owned(), message: message.into(), hint: None }
+    }
+
     /// The same error, at this byte of the file.
     #[must_use]
     pub fn at(mut self, offset: u64) -> Self {
@@ -96,7 +121,11 @@ impl Error {
     /// The same error with a next move, where the variant carries one.
     #[must_use]
     pub fn with_hint(mut self, text: impl Into<String>) -> Self {
-        if let Self::File { hint, .. } | Self::Weights { hint, .. } | Self::Device { hint, .. } = &mut self {
+        if let Self::File { hint, .. }
+        | Self::Weights { hint, .. }
+        | Self::Device { hint, .. }
+        | Self::Run { hint, .. } = &mut self
+        {
             *hint = Some(text.into());
         }
         self
@@ -105,7 +134,11 @@ impl Error {
     /// What to try next, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::File { hint, .. } | Self::Weights { hint, .. } | Self::Device { hint, .. } => hint.clone(),
+            Self::File { hint, .. }
+            | Self::Weights { hint, .. }
+            | Self::Device { hint, .. }
+            | Self::Run { hint, .. } => hint.clone(),
+            Self::Interrupted { run, .. } => Some(format!("sse-sam resume {} goes on from there", run.display())),
             Self::Usage(_) => Some("sse-sam --help lists every option".into()),
             Self::Core(sse_sam_core::Error::EmptyClass { .. }) => {
                 Some("a smaller --imbalance keeps every class".into())
@@ -124,9 +157,13 @@ impl Error {
         }
     }
 
-    /// The exit status of a program that ends with this error: 2 for usage, else 1.
+    /// The exit status of a program that ends with this error: 2 for usage, 128 and its number for a signal, else 1.
     pub fn exit_code(&self) -> u8 {
-        if matches!(self, Self::Usage(_)) { 2 } else { 1 }
+        match self {
+            Self::Usage(_) => 2,
+            Self::Interrupted { signal, .. } => 128 + *signal as u8,
+            _ => 1,
+        }
     }
 }
 
@@ -140,6 +177,10 @@ impl fmt::Display for Error {
                 write!(f, "{}: {message}", path.display())
             }
             Self::Device { device, message, .. } => write!(f, "{device}: {message}"),
+            Self::Run { path, message, .. } => write!(f, "{}: {message}", path.display()),
+            Self::Interrupted { signal, epoch, step, .. } => {
+                write!(f, "stopped by signal {signal} after {step} steps of epoch {epoch}; everything is saved")
+            }
             Self::NotFinite { epoch, step, .. } => {
                 write!(f, "loss, gradient or weights are no longer finite in epoch {epoch}, step {step}")
             }

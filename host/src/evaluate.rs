@@ -46,7 +46,7 @@ where
         }
         write_table(backend, layout.table, feed, &batches, flip)?;
         let mut logits = vec![0.0; layout.plan.max_batch() * classes];
-        feed.each(backend, &batches, |backend, number| {
+        feed.each(backend, &batches, 0, |backend, number| {
             let (first, rows) = (batches[number][0] as usize, batches[number].len());
             let table = layout.table.part(first * Row::WORDS, rows * Row::WORDS)?;
             network.gather(backend, table, &feed.samples, layout.losses(0)?)?;

@@ -72,7 +72,7 @@ impl Feed<'_> {
         self.staged.map_or(index, |rows| (number % SLOTS * rows + row) as u32)
     }
 
-    /// Calls `each(backend, number)` for every batch of sample indices, in order, with the batch's bytes on the device.
+    /// Calls `each(backend, number)` for every batch of sample indices from number `first` on, in order, with the batch's bytes on the device.
     ///
     /// Staged batches are collected by a second thread, a few ahead; neither it nor the device is waited for but when
     /// one of them is behind.
@@ -83,19 +83,21 @@ impl Feed<'_> {
         &self,
         backend: &mut B,
         batches: &[&[u32]],
+        first: usize,
         mut each: impl FnMut(&mut B, usize) -> Result<(), Error>,
     ) -> Result<(), Error>
     where
         Error: From<B::Error>,
     {
         let Some(rows) = self.staged else {
-            return (0..batches.len()).try_for_each(|number| each(backend, number));
+            return (first..batches.len()).try_for_each(|number| each(backend, number));
         };
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::sync_channel(SLOTS / 2);
             // Ends when all batches are sent, or when the receiver is gone after an error.
-            scope.spawn(move || batches.iter().map(|batch| self.collect(batch)).try_for_each(|part| sender.send(part)));
-            for (number, (images, labels)) in receiver.iter().enumerate() {
+            let rest = batches.get(first..).unwrap_or_default();
+            scope.spawn(move || rest.iter().map(|batch| self.collect(batch)).try_for_each(|part| sender.send(part)));
+            for (number, (images, labels)) in (first..).zip(receiver.iter()) {
                 let first = number % SLOTS * rows;
                 backend.write_samples(self.samples.images.offset + first * self.samples.image.len(), images)?;
                 backend.write_samples(self.samples.labels.offset + first, labels)?;

@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod bench;
+pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod device;
@@ -16,10 +17,17 @@ pub mod opencl;
 pub mod order;
 pub mod progress;
 mod rates;
+pub mod resume;
 pub mod run;
+pub mod runs;
+pub mod settings;
+pub mod signals;
+pub mod snapshot;
 pub mod state;
 pub mod train;
+pub mod training;
 pub mod verify;
 pub mod weights;
+pub mod writer;
 
 pub use error::Error;

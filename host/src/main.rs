@@ -4,12 +4,17 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sse_sam::args::{Cli, Command};
-use sse_sam::{bench, device, evaluate, train, verify};
+use sse_sam::{bench, device, evaluate, progress, resume, runs, settings, train, verify};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
-        Command::Train(args) => train::run(args),
+        Command::Train(args) => match &args.config {
+            None => train::run(args),
+            Some(file) => settings::join(file, std::env::args_os()).and_then(|args| train::run(&args)),
+        },
+        Command::Resume(args) => resume::run(args),
+        Command::Runs(args) => runs::run(args),
         Command::Eval(args) => evaluate::run(args),
         Command::Devices => device::list(),
         Command::Verify(args) => verify::run(args),
@@ -18,10 +23,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sse-sam: {error}");
-            if let Some(hint) = error.hint() {
-                eprintln!("  hint: {hint}");
-            }
+            let hint = error.hint().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+            progress::warn(&format!("{error}{hint}"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sse_sam_core::classes::{Shot, Shots};
 
 /// How often each class was taken for each other, `[label][prediction]`.
@@ -65,7 +65,7 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 /// Accuracies in percent; `None` where no class of the kind has test samples.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
     /// Share of all test samples.
     pub overall: f64,

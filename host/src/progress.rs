@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::metrics::Accuracy;
 use crate::state::Description;
 
-/// One line of `metrics.jsonl`: an epoch.
+/// One line of `metrics.jsonl`: an epoch. Equal runs give equal lines: no wall-clock time is in it.
 #[derive(Debug, Serialize)]
 pub struct Line<'a> {
     /// Number of the epoch, from 0.
@@ -35,10 +35,6 @@ pub struct Line<'a> {
     pub perturbed_loss_tail: Option<f64>,
     /// Mean norm of the gradient that the update used.
     pub gradient_norm: f64,
-    /// Wall-clock seconds of training, evaluation excluded.
-    pub seconds: f64,
-    /// Training images a second.
-    pub images_per_s: f64,
     /// Test accuracies in percent.
     pub accuracy: &'a Accuracy,
 }
@@ -52,6 +48,11 @@ pub fn say(text: &str) -> Result<(), Error> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("standard output", error)),
         _ => Ok(()),
     }
+}
+
+/// Says something on standard error; when nobody can hear it, that is no reason to stop.
+pub fn warn(text: &str) {
+    let _ = writeln!(io::stderr(), "sse-sam: {text}");
 }
 
 /// A method's name on the command line.
@@ -102,10 +103,10 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A bar over all images of all epochs.
-    pub fn new(config: &Config, images: usize) -> Self {
+    /// A bar over all images of all epochs, unless it is to be `quiet`.
+    pub fn new(config: &Config, images: usize, quiet: bool) -> Self {
         let images = images as u64;
-        let bar = if io::stderr().is_terminal() {
+        let bar = if io::stderr().is_terminal() && !quiet {
             ProgressBar::new(images * u64::from(config.epochs))
         } else {
             ProgressBar::hidden()
@@ -132,6 +133,11 @@ impl Progress {
     pub fn evaluated(&self, epoch: u32, accuracy: &Accuracy) {
         let Accuracy { overall, balanced, .. } = accuracy;
         self.bar.println(format!("epoch {epoch}: overall {overall:.2} %, balanced {balanced:.2} %"));
+    }
+
+    /// Something worth a line happened.
+    pub fn note(&self, text: &str) {
+        self.bar.println(text);
     }
 
     /// The run is over.

@@ -91,6 +91,24 @@ impl Entry {
         })
     }
 
+    /// The device's numbers in PyTorch's order.
+    pub fn outward(&self, values: &[f32]) -> Vec<f32> {
+        match self.order {
+            Order::Same => values.to_vec(),
+            Order::Convolution(sizes) => weights::hwio_to_oihw(values, sizes),
+            Order::Linear(image, outputs) => weights::linear_to_chw(values, outputs, image),
+        }
+    }
+
+    /// PyTorch's numbers in the device's order.
+    pub fn inward(&self, values: &[f32]) -> Vec<f32> {
+        match self.order {
+            Order::Same => values.to_vec(),
+            Order::Convolution(sizes) => weights::oihw_to_hwio(values, sizes),
+            Order::Linear(image, outputs) => weights::linear_from_chw(values, outputs, image),
+        }
+    }
+
     /// Reads the tensor in PyTorch's order.
     ///
     /// # Errors
@@ -102,11 +120,7 @@ impl Entry {
         let span = self.span(layout)?;
         let mut values = vec![0.0; span.length];
         backend.read(&mut values, span)?;
-        Ok(match self.order {
-            Order::Same => values,
-            Order::Convolution(sizes) => weights::hwio_to_oihw(&values, sizes),
-            Order::Linear(image, outputs) => weights::linear_to_chw(&values, outputs, image),
-        })
+        Ok(self.outward(&values))
     }
 
     /// Writes the tensor, given in PyTorch's order.
@@ -122,12 +136,7 @@ impl Entry {
             let found = values.len();
             return Err(sse_sam_core::Error::Length { what: "a tensor", expected: span.length, found }.into());
         }
-        let values = match self.order {
-            Order::Same => values.to_vec(),
-            Order::Convolution(sizes) => weights::oihw_to_hwio(values, sizes),
-            Order::Linear(image, outputs) => weights::linear_from_chw(values, outputs, image),
-        };
-        Ok(backend.write(span, &values)?)
+        Ok(backend.write(span, &self.inward(values))?)
     }
 }
 
@@ -248,14 +257,16 @@ impl Weights {
     }
 }
 
-/// Checks that a `state_dict` has the network's names and shapes, and finite numbers.
+/// Checks that a `state_dict` has the network's names and shapes, and finite numbers. What a checkpoint holds beside
+/// it, under names with a slash, is passed over.
 ///
 /// # Errors
 /// [`Error::Weights`] when a tensor is missing, unknown, of another shape or type, or not finite.
 pub fn check(layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<(), Error> {
     let entries = entries(layout)?;
     let refuse = |message: String| Err(Error::weights(path, message));
-    for tensor in tensors.iter().filter(|tensor| !tensor.name.ends_with(".num_batches_tracked")) {
+    let beside = |name: &str| name.ends_with(".num_batches_tracked") || name.contains('/');
+    for tensor in tensors.iter().filter(|tensor| !beside(&tensor.name)) {
         if !entries.iter().any(|entry| entry.name == tensor.name) {
             return refuse(format!("the model has no tensor {}", tensor.name));
         }
@@ -294,24 +305,4 @@ where
         }
     }
     Ok(())
-}
-
-/// Reads a network's state with PyTorch's names; `updates` is what batch norms call `num_batches_tracked`.
-///
-/// # Errors
-/// What the device reports.
-pub fn tensors<B: Backend>(backend: &mut B, layout: &Layout, updates: u64) -> Result<Vec<Tensor>, Error>
-where
-    Error: From<B::Error>,
-{
-    let mut tensors = Vec::new();
-    for entry in entries(layout)? {
-        let data = Data::F32(entry.load(backend, layout)?);
-        let counter = entry.name.strip_suffix("running_var").map(|stem| format!("{stem}num_batches_tracked"));
-        tensors.push(Tensor { name: entry.name, shape: entry.shape, data });
-        if let Some(name) = counter {
-            tensors.push(Tensor { name, shape: Vec::new(), data: Data::I64(vec![updates as i64]) });
-        }
-    }
-    Ok(tensors)
 }

@@ -141,7 +141,9 @@ pub fn write_whole(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Resu
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.partial", std::process::id()));
     let partial = path.with_file_name(name);
-    let result = write_synchronised(&partial, content).and_then(|()| fs::rename(&partial, path));
+    let result = write_synchronised(&partial, content)
+        .and_then(|()| fs::rename(&partial, path))
+        .and_then(|()| synchronise_folder(path.parent()));
     result.map_err(|source| {
         // The first error is the one to report.
         let _ = fs::remove_file(&partial);
@@ -153,6 +155,15 @@ fn write_synchronised(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::R
     let mut file = BufWriter::new(File::create(path)?);
     content(&mut file)?;
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// Makes a new name in a folder last through a loss of power, where the system can.
+fn synchronise_folder(folder: Option<&Path>) -> io::Result<()> {
+    let folder = folder.filter(|folder| cfg!(unix) && !folder.as_os_str().is_empty());
+    match folder.map_or(Ok(()), |folder| File::open(folder)?.sync_all()) {
+        Err(error) if [io::ErrorKind::InvalidInput, io::ErrorKind::Unsupported].contains(&error.kind()) => Ok(()),
+        other => other,
+    }
 }
 
 /// Reads every tensor, in the order of the file's data, and the metadata. `F64` is rounded to `f32`.

@@ -87,6 +87,14 @@ impl Dataset {
         self.train = kept;
     }
 
+    /// CRC-32 of images and labels of both splits, as stored: data that differ have another one.
+    pub fn fingerprint(&self) -> String {
+        let parts = [&self.train.images, &self.train.labels, &self.test.images, &self.test.labels];
+        let sums = parts.map(|part| format!("{:08x}", crc32fast::hash(part)));
+        let Shape { height, width, channels } = self.image;
+        format!("{height}x{width}x{channels}-{}-{}", self.classes, sums.join("-"))
+    }
+
     /// The classes without a training sample: allowed, and worth a warning.
     pub fn empty_classes(&self) -> Vec<usize> {
         self.counts().into_iter().enumerate().filter(|&(_, count)| count == 0).map(|(class, _)| class).collect()

@@ -128,6 +128,11 @@ impl OpenCl {
         &self.built.info
     }
 
+    /// The sizes that its kernels were built with.
+    pub fn kernel_table(&self) -> String {
+        format!("{:?} {:?}", self.convolution, self.built.tiles)
+    }
+
     /// Kernels launched so far.
     pub fn launches(&self) -> u64 {
         self.launches

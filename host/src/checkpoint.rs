@@ -1,0 +1,193 @@
+//! Everything that a run needs to go on, in one file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::layout::Layout;
+use crate::metrics::Accuracy;
+use crate::snapshot::Snapshot;
+use crate::weights::{self, Data, Tensor};
+
+/// Prefix of the best weights' tensors.
+const BEST: &str = "best/";
+
+/// The version that reads the checkpoints it wrote, and no other.
+const PROGRAM: &str = concat!("sse-sam ", env!("CARGO_PKG_VERSION"));
+
+/// Sums over the steps of an epoch, in the order of the steps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Totals {
+    /// Samples.
+    pub rows: f64,
+    /// Losses at the parameters times samples, by group.
+    pub losses: [f64; 2],
+    /// Losses at the perturbed points times samples, by group.
+    pub perturbed: [f64; 2],
+    /// Norms of the update's gradient.
+    pub norm: f64,
+    /// Steps.
+    pub steps: f64,
+}
+
+/// The best epoch so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// The epoch, from 0.
+    pub epoch: u32,
+    /// Updates up to its end.
+    pub updates: u64,
+    /// What was measured at its end.
+    pub accuracy: Accuracy,
+}
+
+/// Where in a run one is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// The epoch, from 0.
+    pub epoch: u32,
+    /// Steps of the epoch that are done.
+    pub step: u32,
+    /// Updates since the run began.
+    pub updates: u64,
+    /// The epoch's sums so far.
+    pub totals: Totals,
+    /// The best epoch so far.
+    pub best: Option<Best>,
+    /// Bytes of `metrics.jsonl`.
+    pub metrics: u64,
+    /// How often the run went back; each time halves the learning rate.
+    pub rollbacks: u32,
+}
+
+/// What a run's numbers are a function of, beside the position.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Origin {
+    /// Program and version.
+    pub program: String,
+    /// The device.
+    pub device: String,
+    /// Its driver.
+    pub driver: String,
+    /// The sizes that its kernels were built with.
+    pub kernels: String,
+    /// The data's fingerprint.
+    pub fingerprint: String,
+}
+
+impl Origin {
+    /// Whether this program wrote it.
+    pub fn is_ours(&self) -> bool {
+        self.program == PROGRAM
+    }
+
+    /// What this program makes of these data on this device.
+    pub fn new(identity: crate::device::Identity, fingerprint: &str) -> Self {
+        let crate::device::Identity { name, driver, kernels, .. } = identity;
+        Self { program: PROGRAM.into(), device: name, driver, kernels, fingerprint: fingerprint.into() }
+    }
+}
+
+/// A run at one instant.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Where.
+    pub position: Position,
+    /// Parameters, velocity, running statistics.
+    pub snapshot: Arc<Snapshot>,
+    /// The same at the end of the best epoch so far.
+    pub best: Option<Arc<Snapshot>>,
+}
+
+/// What stands beside the tensors in a checkpoint's file.
+#[derive(Clone, Debug)]
+pub struct Label {
+    /// The run's settings, as in `config.toml`.
+    pub settings: toml::Table,
+    /// What the numbers come from.
+    pub origin: Origin,
+}
+
+impl Checkpoint {
+    /// The file's name: names sort as the checkpoints follow each other.
+    pub fn name(&self) -> String {
+        format!("epoch-{:06}-step-{:07}.safetensors", self.position.epoch, self.position.step)
+    }
+
+    /// Writes the file: whole or not at all, the same bytes for the same state.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file system refuses.
+    pub fn write(
+        &self,
+        path: &Path,
+        layout: &Layout,
+        label: &Label,
+        mut metadata: BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        let mut tensors = self.snapshot.tensors(layout)?;
+        tensors.extend(self.snapshot.velocities(layout)?);
+        if let Some(best) = &self.best {
+            let named = |tensor: Tensor| Tensor { name: format!("{BEST}{}", tensor.name), ..tensor };
+            tensors.extend(best.tensors(layout)?.into_iter().map(named));
+        }
+        let json = |result: serde_json::Result<String>| result.map_err(|error| Error::io(path, error.into()));
+        metadata.insert("position".into(), json(serde_json::to_string(&self.position))?);
+        metadata.insert("settings".into(), label.settings.to_string());
+        metadata.insert("origin".into(), json(serde_json::to_string(&label.origin))?);
+        metadata.insert("checksum".into(), checksum(&tensors, &metadata));
+        weights::write(path, &tensors, &metadata)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when it is damaged, no checkpoint, or of another network.
+    pub fn read(path: &Path, layout: &Layout) -> Result<(Self, Label), Error> {
+        let (tensors, mut metadata) = weights::read(path)?;
+        let found = metadata.remove("checksum").ok_or_else(|| Error::weights(path, "is no checkpoint"))?;
+        if found != checksum(&tensors, &metadata) {
+            return Err(Error::weights(path, "is damaged: its checksum does not fit its content"));
+        }
+        let text = |key: &str| metadata.get(key).ok_or_else(|| Error::weights(path, format!("has no {key}")));
+        let wrong = |key: &str, error: String| Error::weights(path, format!("its {key} cannot be read: {error}"));
+        let settings = text("settings")?.parse().map_err(|error: toml::de::Error| wrong("settings", error.to_string()));
+        let origin = serde_json::from_str(text("origin")?).map_err(|error| wrong("origin", error.to_string()));
+        let label = Label { settings: settings?, origin: origin? };
+        let position = serde_json::from_str(text("position")?).map_err(|error| wrong("position", error.to_string()));
+        let position: Position = position?;
+        let snapshot = Snapshot::from_tensors(layout, path, &tensors, "", position.updates)?;
+        let best = position
+            .best
+            .as_ref()
+            .map(|best| Snapshot::from_tensors(layout, path, &tensors, BEST, best.updates).map(Arc::new));
+        Ok((Self { snapshot: Arc::new(snapshot), best: best.transpose()?, position }, label))
+    }
+}
+
+/// CRC-32 of names, shapes, numbers and metadata, in an order that does not depend on the file's.
+fn checksum(tensors: &[Tensor], metadata: &BTreeMap<String, String>) -> String {
+    let mut hasher = crc32fast::Hasher::new();
+    let mut sorted: Vec<&Tensor> = tensors.iter().collect();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    for Tensor { name, shape, data } in sorted {
+        hasher.update(format!("{name:?}{shape:?}").as_bytes());
+        match data {
+            Data::F32(values) => {
+                hasher.update(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
+            }
+            Data::I64(values) => {
+                hasher.update(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
+            }
+        }
+    }
+    hasher.update(format!("{metadata:?}").as_bytes());
+    format!("{:08x}", hasher.finalize())
+}

@@ -1,0 +1,270 @@
+//! `config.toml`: the options of `train` under their own names.
+//!
+//! A file is read by handing its entries to the parser of the command line, ahead of what was typed: one set of names,
+//! types and messages for both.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::Path;
+
+use clap::parser::ValueSource;
+use clap::{CommandFactory, Parser, ValueEnum};
+use sse_sam_core::classes::Profile;
+use sse_sam_core::{Loss, Method};
+use toml::{Table, Value};
+
+use crate::args::{Cli, Command, LongTail, LossName, MethodName, TrainArgs};
+use crate::checkpoint::Origin;
+use crate::config::Config;
+use crate::error::Error;
+
+/// Options that are about a call, not about a run.
+const NOT_SETTINGS: [&str; 4] = ["config", "out", "quiet", "help"];
+
+/// The table that says where a run's numbers come from.
+const ORIGIN: &str = "run";
+
+/// Settings that may change between a run and its continuation: none changes what a step computes, but for `epochs`,
+/// which may grow, and the device, of which resuming warns.
+const FREE: [&str; 8] =
+    ["epochs", "device", "device-memory", "data", "dataset", "keep", "checkpoint-every", "checkpoint-minutes"];
+
+/// The options of the file, with what was typed on top.
+///
+/// # Errors
+/// [`Error::Io`] and [`Error::File`] for the file, [`Error::Usage`] for a value that an option does not take.
+pub fn join(file: &Path, words: impl IntoIterator<Item = OsString>) -> Result<Box<TrainArgs>, Error> {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let matches = Cli::command().get_matches_from(&words);
+    let typed = |key: &str| {
+        let train = matches.subcommand_matches("train");
+        train.is_some_and(|train| train.value_source(&key.replace('-', "_")) == Some(ValueSource::CommandLine))
+    };
+    let (mut table, origin) = read(file)?;
+    table.retain(|key, _| !typed(key));
+    let mut args = parse(file, &table, words.iter().skip(2).map(OsString::as_os_str))?;
+    args.fingerprint = origin.filter(|_| !typed("data") && !typed("dataset")).map(|origin| origin.fingerprint);
+    Ok(args)
+}
+
+/// The options of a run from its `config.toml`.
+///
+/// # Errors
+/// As [`join`].
+pub fn load(file: &Path) -> Result<Box<TrainArgs>, Error> {
+    let (table, origin) = read(file)?;
+    let mut args = parse(file, &table, [].into_iter())?;
+    args.fingerprint = origin.map(|origin| origin.fingerprint);
+    Ok(args)
+}
+
+fn parse<'a>(file: &Path, table: &Table, typed: impl Iterator<Item = &'a OsStr>) -> Result<Box<TrainArgs>, Error> {
+    let mut words: Vec<OsString> = vec!["sse-sam".into(), "train".into()];
+    for (key, value) in table {
+        words.extend(word(key, value).map(OsString::from));
+    }
+    words.extend(typed.map(OsString::from));
+    match Cli::try_parse_from(words) {
+        Ok(Cli { command: Command::Train(args) }) => Ok(args),
+        Ok(_) => Err(Error::file(file, "is no configuration")),
+        Err(error) => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            Err(Error::Usage(format!("{}: {first}", file.display())))
+        }
+    }
+}
+
+/// An entry as it would be typed; a switch that is off is not typed at all.
+fn word(key: &str, value: &Value) -> Option<String> {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Float(number) => format!("{number:?}"),
+        other => other.to_string(),
+    };
+    Some(match value {
+        Value::Boolean(false) => return None,
+        Value::Boolean(true) => format!("--{key}"),
+        Value::Array(values) if values.is_empty() => return None,
+        Value::Array(values) => format!("--{key}={}", values.iter().map(text).collect::<Vec<_>>().join(",")),
+        other => format!("--{key}={}", text(other)),
+    })
+}
+
+/// The settings of a file, and where its numbers came from when it belongs to a run.
+fn read(file: &Path) -> Result<(Table, Option<Origin>), Error> {
+    let text = fs::read_to_string(file).map_err(|source| Error::io(file, source))?;
+    let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+        Error::file(file, format!("line {line}: {}", error.message().lines().next().unwrap_or_default()))
+    })?;
+    let origin = table.remove(ORIGIN).map(Value::try_into).transpose();
+    let origin =
+        origin.map_err(|error: toml::de::Error| Error::file(file, format!("[{ORIGIN}]: {}", error.message())))?;
+    let known = known();
+    for key in table.keys() {
+        if !known.contains(key) {
+            let nearest = known.iter().min_by_key(|name| distance(name, key));
+            let error = Error::file(file, format!("there is no setting {key}"));
+            return Err(error.with_hint(format!("the nearest name is {}", nearest.map_or("none", String::as_str))));
+        }
+    }
+    Ok((table, origin))
+}
+
+/// Names of all settings.
+fn known() -> Vec<String> {
+    let command = Cli::command();
+    let train = command.find_subcommand("train");
+    let options = train.into_iter().flat_map(clap::Command::get_arguments).filter_map(|option| option.get_long());
+    options.filter(|name| !NOT_SETTINGS.contains(name)).map(String::from).collect()
+}
+
+/// Letters to insert, remove or replace to make one word of the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (number, letter) in a.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = number + 1;
+        for (column, &other) in b.iter().enumerate() {
+            let above = row[column + 1];
+            let replaced = corner + usize::from(letter != other);
+            row[column + 1] = replaced.min(above + 1).min(row[column] + 1);
+            corner = above;
+        }
+    }
+    row[b.len()]
+}
+
+/// The text of a run's `config.toml`.
+///
+/// # Errors
+/// [`Error::File`] when it cannot be written as TOML.
+pub fn text(settings: &Table, origin: &Origin) -> Result<String, Error> {
+    let mut table = settings.clone();
+    let origin = Table::try_from(origin).map_err(|error| Error::file("config.toml", error.to_string()))?;
+    table.insert(ORIGIN.into(), Value::Table(origin));
+    Ok(format!("# The whole configuration of a run: sse-sam train --config FILE repeats it.\n{table}"))
+}
+
+/// What differs between the settings of a checkpoint and those of the run that is to go on from it.
+pub fn differences(before: &Table, now: &Table) -> Vec<String> {
+    let shown = |value: Option<&Value>| value.map_or_else(|| "not set".into(), Value::to_string);
+    let mut keys: Vec<&String> = before.keys().chain(now.keys()).filter(|key| !FREE.contains(&key.as_str())).collect();
+    keys.sort();
+    keys.dedup();
+    let changed = keys.into_iter().filter(|&key| before.get(key) != now.get(key));
+    changed.map(|key| format!("{key} was {}, is {}", shown(before.get(key)), shown(now.get(key)))).collect()
+}
+
+/// Every setting of a run, defaults included; what the method or the loss does not use is left out.
+pub fn table(args: &TrainArgs, config: &Config, device: &str) -> Table {
+    let mut table = Table::new();
+    let mut put = |key: &str, value: Value| table.insert(key.into(), value);
+    put("data", config.data.clone().into());
+    put("dataset", config.format.word().into());
+    put(
+        "long-tail",
+        name(&match config.profile {
+            Profile::Exponential => LongTail::Exp,
+            Profile::Step => LongTail::Step,
+        }),
+    );
+    put("subset", name(&config.rule));
+    put("augment", name(&config.augment));
+    put("normalize", args.normalize.clone().into());
+    put("many", config.shots.many.into());
+    put("few", config.shots.few.into());
+    put("model", config.model.to_string().into());
+    put("tail-weight", config.tail_weight.into());
+    put("eta", config.eta.into());
+    put("epochs", config.epochs.into());
+    put("batch", (config.batch as i64).into());
+    put("lr", config.rates.base.into());
+    put("momentum", config.momentum.into());
+    put("nesterov", config.nesterov.into());
+    put("weight-decay", config.weight_decay.into());
+    put("schedule", name(&config.rates.name));
+    put("milestones", config.rates.milestones.clone().into());
+    put("warmup", config.rates.warmup.into());
+    put("seed", i64::try_from(config.seed).map_or_else(|_| config.seed.to_string().into(), Value::from));
+    put("flip", config.flip.into());
+    put("device", device.into());
+    put("conv", name(&args.device.conv.unwrap_or_default()));
+    put("checkpoint-every", args.checkpoint_every.into());
+    put("keep", (args.keep as i64).into());
+    put("on-nan", name(&args.on_nan));
+    put("rollbacks", args.rollbacks.into());
+    let choices = method(&config.method).into_iter().chain(loss(&config.loss)).chain([
+        ("imbalance", config.imbalance.map(Value::from)),
+        ("drw-epoch", config.drw_epoch.map(Value::from)),
+        ("init", config.init.as_ref().map(|path| path.display().to_string().into())),
+        ("device-memory", args.device.device_memory.map(Value::from)),
+        ("checkpoint-minutes", args.checkpoint_minutes.map(Value::from)),
+    ]);
+    choices.for_each(|(key, value)| {
+        value.map(|value| put(key, value));
+    });
+    table
+}
+
+/// The word of the command line.
+fn name(value: &impl ValueEnum) -> Value {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().into()).into()
+}
+
+type Choice = (&'static str, Option<Value>);
+
+fn method(method: &Method) -> Vec<Choice> {
+    let (word, radii) = match *method {
+        Method::Sgd => (MethodName::Sgd, vec![]),
+        Method::Sam { rho } => (MethodName::Sam, vec![("rho", rho)]),
+        Method::ImbSam { rho } => (MethodName::Imbsam, vec![("rho", rho)]),
+        Method::SseSam { head_rho, tail_rho, gamma } => {
+            (MethodName::SseSam, vec![("head-rho", head_rho), ("tail-rho", tail_rho), ("gamma", gamma)])
+        }
+    };
+    choices("method", &word, radii)
+}
+
+fn loss(loss: &Loss) -> Vec<Choice> {
+    let (word, numbers) = match *loss {
+        Loss::CrossEntropy => (LossName::Ce, vec![]),
+        Loss::Ldam { max_m, scale } => (LossName::Ldam, vec![("ldam-margin", max_m), ("ldam-scale", scale)]),
+        Loss::LogitAdjustment { tau } => (LossName::La, vec![("tau", tau)]),
+        Loss::VectorScaling { gamma, tau } => (LossName::Vs, vec![("vs-gamma", gamma), ("tau", tau)]),
+        Loss::BalancedSoftmax => (LossName::BalancedSoftmax, vec![]),
+        Loss::Focal { gamma } => (LossName::Focal, vec![("focal-gamma", gamma)]),
+    };
+    choices("loss", &word, numbers)
+}
+
+fn choices(key: &'static str, word: &impl ValueEnum, numbers: Vec<(&'static str, f64)>) -> Vec<Choice> {
+    let numbers = numbers.into_iter().map(|(key, number)| (key, Some(number.into())));
+    [(key, Some(name(word)))].into_iter().chain(numbers).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_word_is_near_the_right_one() {
+        assert_eq!(distance("gamma", "gamma"), 0);
+        assert_eq!(distance("gama", "gamma"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn numbers_survive_the_way_through_a_file() {
+        for number in [0.1, 1e-300, 5.0, 1.0 / 3.0, f64::MAX] {
+            let mut table = Table::new();
+            table.insert("lr".into(), number.into());
+            let back: Table = table.to_string().parse().unwrap();
+            let word = word("lr", &back["lr"]).unwrap();
+            assert_eq!(word.strip_prefix("--lr=").unwrap().parse(), Ok(number));
+        }
+    }
+}

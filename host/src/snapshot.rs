@@ -1,0 +1,141 @@
+//! Everything that a step changes, copied at one instant.
+
+use std::path::Path;
+
+use sse_sam_core::Backend;
+
+use crate::error::Error;
+use crate::layout::Layout;
+use crate::state::{self, Kind};
+use crate::weights::{Data, Tensor};
+
+/// Prefix of the velocity's tensors in a checkpoint.
+const VELOCITY: &str = "velocity/";
+
+/// Parameters, velocity and running statistics, in the device's order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    updates: u64,
+    params: Vec<f32>,
+    velocity: Vec<f32>,
+    running: Vec<f32>,
+}
+
+impl Snapshot {
+    /// Copies the state after so many updates.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn read<B: Backend>(backend: &mut B, layout: &Layout, updates: u64) -> Result<Self, Error>
+    where
+        Error: From<B::Error>,
+    {
+        let mut params = vec![0.0; layout.vectors.params.length];
+        backend.read(&mut params, layout.vectors.params)?;
+        let mut velocity = vec![0.0; layout.vectors.velocity.length];
+        backend.read(&mut velocity, layout.vectors.velocity)?;
+        let mut running = Vec::new();
+        for span in layout.plan.slots().iter().filter_map(|slot| slot.running) {
+            let first = running.len();
+            running.resize(first + span.length, 0.0);
+            backend.read(&mut running[first..], span)?;
+        }
+        Ok(Self { updates, params, velocity, running })
+    }
+
+    /// Makes it the state of the device again.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn write<B: Backend>(&self, backend: &mut B, layout: &Layout) -> Result<(), Error>
+    where
+        Error: From<B::Error>,
+    {
+        backend.write(layout.vectors.params, &self.params)?;
+        backend.write(layout.vectors.velocity, &self.velocity)?;
+        let mut rest = self.running.as_slice();
+        for span in layout.plan.slots().iter().filter_map(|slot| slot.running) {
+            let (values, after) = rest.split_at(span.length.min(rest.len()));
+            backend.write(span, values)?;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Whether every number is finite.
+    pub fn is_finite(&self) -> bool {
+        [&self.params, &self.velocity, &self.running].into_iter().flatten().all(|value| value.is_finite())
+    }
+
+    /// The network's state with PyTorch's names and orders.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when it belongs to another layout.
+    pub fn tensors(&self, layout: &Layout) -> Result<Vec<Tensor>, Error> {
+        let (mut tensors, mut rest) = (Vec::new(), self.running.as_slice());
+        for entry in state::entries(layout)? {
+            let values = match entry.kind {
+                Kind::Parameter(place) => &self.params[place.offset..][..place.length],
+                Kind::Running(span) => {
+                    let (values, after) = rest.split_at(span.length);
+                    rest = after;
+                    values
+                }
+            };
+            let data = Data::F32(entry.outward(values));
+            let counter = entry.name.strip_suffix("running_var").map(|stem| format!("{stem}num_batches_tracked"));
+            tensors.push(Tensor { name: entry.name, shape: entry.shape, data });
+            tensors.extend(counter.map(|name| Tensor::i64(name, self.updates as i64)));
+        }
+        Ok(tensors)
+    }
+
+    /// The velocity of every parameter, in PyTorch's order.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when it belongs to another layout.
+    pub fn velocities(&self, layout: &Layout) -> Result<Vec<Tensor>, Error> {
+        let tensor = |entry: state::Entry| match entry.kind {
+            Kind::Parameter(place) => {
+                let values = entry.outward(&self.velocity[place.offset..][..place.length]);
+                Some(Tensor { name: format!("{VELOCITY}{}", entry.name), shape: entry.shape, data: Data::F32(values) })
+            }
+            Kind::Running(_) => None,
+        };
+        Ok(state::entries(layout)?.into_iter().filter_map(tensor).collect())
+    }
+
+    /// The snapshot that a file's tensors tell of; their names begin with `prefix`. A velocity that is not there is 0.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when a tensor is missing or does not fit.
+    pub fn from_tensors(
+        layout: &Layout,
+        path: &Path,
+        tensors: &[Tensor],
+        prefix: &str,
+        updates: u64,
+    ) -> Result<Self, Error> {
+        let find = |name: String, shape: &[usize]| {
+            let tensor = tensors.iter().find(|tensor| tensor.name == name && tensor.shape == shape);
+            tensor.and_then(|tensor| if let Data::F32(values) = &tensor.data { Some(values) } else { None })
+        };
+        let zeros = vec![0.0; layout.vectors.params.length];
+        let mut snapshot = Self { updates, params: zeros.clone(), velocity: zeros, running: Vec::new() };
+        for entry in state::entries(layout)? {
+            let Some(values) = find(format!("{prefix}{}", entry.name), &entry.shape) else {
+                return Err(Error::weights(path, format!("has no fitting tensor {prefix}{}", entry.name)));
+            };
+            match entry.kind {
+                Kind::Running(_) => snapshot.running.extend_from_slice(values),
+                Kind::Parameter(place) => {
+                    snapshot.params[place.offset..][..place.length].copy_from_slice(&entry.inward(values));
+                    if let Some(values) = find(format!("{VELOCITY}{prefix}{}", entry.name), &entry.shape) {
+                        snapshot.velocity[place.offset..][..place.length].copy_from_slice(&entry.inward(values));
+                    }
+                }
+            }
+        }
+        Ok(snapshot)
+    }
+}

@@ -1,0 +1,525 @@
+//! A training run on its device, from wherever it stands to its end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sse_sam_core::model::MAX_LAYERS;
+use sse_sam_core::step::Present;
+use sse_sam_core::{Backend, Network, Row, Sgd, step};
+
+use crate::args::{Augment, OnNan, TrainArgs};
+use crate::checkpoint::{Best, Checkpoint, Label, Origin, Position, Totals};
+use crate::config::Config;
+use crate::device::{Job, Machine};
+use crate::error::Error;
+use crate::evaluate::{TestSet, evaluate};
+use crate::feed::Feed;
+use crate::layout::{Layout, RECORD, WINDOW};
+use crate::metrics::{Accuracy, table};
+use crate::order;
+use crate::progress::{self, Line, Progress, say};
+use crate::resume::Resumed;
+use crate::run::RunFolder;
+use crate::settings;
+use crate::signals::Signals;
+use crate::snapshot::Snapshot;
+use crate::state::{self, Description};
+use crate::train::{Weighing, initialize, write_terms};
+use crate::weights::{self, Tensor};
+use crate::writer::{Desk, Task, Writer};
+
+/// A run that is ready to begin or to go on.
+#[derive(Debug)]
+pub struct Training<'a> {
+    /// The options.
+    pub args: &'a TrainArgs,
+    /// What they mean for these data.
+    pub config: &'a Config,
+    /// Where numbers lie.
+    pub layout: &'a Layout,
+    /// What weights files say about themselves.
+    pub description: &'a Description,
+    /// Given initial weights.
+    pub init: Option<(&'a Path, Vec<Tensor>)>,
+    /// The training set.
+    pub train: Feed<'a>,
+    /// The test set.
+    pub test: TestSet<'a>,
+    /// The run's folder.
+    pub folder: RunFolder,
+    /// The data's fingerprint.
+    pub fingerprint: String,
+    /// Where the run goes on.
+    pub resumed: Option<Resumed>,
+}
+
+/// A planned step of an epoch.
+struct Batch {
+    first_row: usize,
+    rows: usize,
+    present: Present,
+}
+
+/// What surrounds the steps.
+struct Desktop<'a> {
+    writer: Writer<'a>,
+    signals: Signals,
+    progress: Progress,
+    /// When the last checkpoint was handed over.
+    saved: Instant,
+    /// How long steps have waited for checkpoints.
+    waited: Duration,
+}
+
+impl Job for Training<'_> {
+    type Output = ();
+
+    fn run<B: Machine>(self, backend: &mut B) -> Result<(), Error>
+    where
+        Error: From<B::Error>,
+    {
+        let signals = Signals::listen()?;
+        let label = self.begin(backend)?;
+        self.prepare(backend)?;
+        let (desk, started) = (Desk::default(), Instant::now());
+        let progress = Progress::new(self.config, self.train.split.len(), self.args.quiet);
+        let (training, label) = (&self, &label);
+        let result = thread::scope(|scope| {
+            let writer = Writer::new(&desk);
+            scope.spawn(|| desk.work(|task| training.file(label, task)));
+            let mut desktop = Desktop { writer, signals, progress, saved: started, waited: Duration::ZERO };
+            let result = training.train(backend, &mut desktop);
+            let (waited, all) = (desktop.waited.as_secs_f64(), started.elapsed().as_secs_f64());
+            self.folder.note(&format!("waited {waited:.4} s of {all:.3} s for checkpoints"));
+            result.and_then(|()| desktop.writer.flush())
+        });
+        self.folder.note(&match &result {
+            Ok(()) => "finished".into(),
+            Err(Error::Interrupted { signal, .. }) => format!("interrupted by signal {signal}"),
+            Err(error) => format!("failed: {error}"),
+        });
+        result
+    }
+}
+
+impl Training<'_> {
+    /// Writes down what the run is, and brings its folder to where it goes on.
+    fn begin<B: Machine>(&self, backend: &B) -> Result<Label, Error> {
+        let identity = backend.identity();
+        let settings = settings::table(self.args, self.config, &identity.selector);
+        let origin = Origin::new(identity, &self.fingerprint);
+        if let Some(Resumed { before, .. }) = &self.resumed {
+            let device = |origin: &Origin| (origin.device.clone(), origin.driver.clone(), origin.kernels.clone());
+            if device(before) != device(&origin) {
+                let (before, now) = (&before.device, &origin.device);
+                progress::warn(&format!(
+                    "warning: this run was on {before} and goes on on {now}; bits may differ from here"
+                ));
+            }
+        }
+        let position = self.resumed.as_ref().map(|resumed| &resumed.checkpoint.position);
+        self.folder.rewind(position.map_or(0, |position| position.metrics))?;
+        self.folder.configure(&settings::text(&settings, &origin)?)?;
+        let (epoch, step) = position.map_or((0, 0), |position| (position.epoch, position.step));
+        self.folder.note(&format!("training from epoch {epoch}, step {step} on {}", origin.device));
+        Ok(Label { settings, origin })
+    }
+
+    /// Weights, running statistics and tables as they are before the first step.
+    fn prepare<B: Backend>(&self, backend: &mut B) -> Result<(), Error>
+    where
+        Error: From<B::Error>,
+    {
+        let (config, layout) = (self.config, self.layout);
+        initialize(backend, layout, config.seed)?;
+        if let Some((path, tensors)) = &self.init {
+            state::load(backend, layout, path, tensors)?;
+        }
+        backend.write(layout.plan.normalization, &self.description.normalization)?;
+        write_terms(backend, &layout.plan, &config.loss, &self.description.counts)
+    }
+
+    /// Writes a file; the second thread's part.
+    fn file(&self, label: &Label, task: Task) -> Result<(), Error> {
+        match task {
+            Task::Best(snapshot) => self.save(&self.folder.best(), &snapshot),
+            Task::Checkpoint(checkpoint) => {
+                self.folder.synchronise()?;
+                let path = self.folder.checkpoint(&checkpoint.name());
+                checkpoint.write(&path, self.layout, label, self.description.metadata())?;
+                self.folder.prune(self.args.keep)
+            }
+        }
+    }
+
+    fn save(&self, path: &Path, snapshot: &Snapshot) -> Result<(), Error> {
+        weights::write(path, &snapshot.tensors(self.layout)?, &self.description.metadata())
+    }
+
+    fn train<B: Machine>(&self, backend: &mut B, desktop: &mut Desktop<'_>) -> Result<(), Error>
+    where
+        Error: From<B::Error>,
+    {
+        let snapshot = Arc::new(Snapshot::read(backend, self.layout, 0)?);
+        let mut target = Checkpoint { position: Position::default(), snapshot, best: None };
+        let mut now = target.clone();
+        if let Some(resumed) = &self.resumed {
+            now = resumed.checkpoint.clone();
+            target = resumed.target.clone().unwrap_or(target);
+            now.snapshot.write(backend, self.layout)?;
+            now.best.iter().try_for_each(|best| desktop.writer.put(Task::Best(Arc::clone(best))))?;
+        }
+        let mut accuracy = None;
+        while now.position.epoch < self.config.epochs {
+            let result = match desktop.signals.received() {
+                Some(signal) => Err(self.interrupted(signal, &now.position)),
+                None => self.epoch(backend, &mut now, desktop),
+            };
+            match result {
+                Ok(measured) => accuracy = Some(measured),
+                Err(Error::NotFinite { epoch, step, .. }) => {
+                    if self.args.on_nan == OnNan::Stop || now.position.rollbacks == self.args.rollbacks {
+                        return Err(self.stop(&now.snapshot, epoch, step));
+                    }
+                    now = self.roll_back(backend, &target, now.position.rollbacks + 1, epoch, step)?;
+                    now.best.iter().try_for_each(|best| desktop.writer.put(Task::Best(Arc::clone(best))))?;
+                    continue;
+                }
+                Err(error @ Error::Interrupted { .. }) => return Err(self.suspend(backend, now, desktop, error)?),
+                Err(error) => return Err(error),
+            }
+            if now.position.epoch == self.config.epochs {
+                // The last checkpoint says that everything else is in place.
+                desktop.writer.flush()?;
+                self.save(&self.folder.last(), &now.snapshot)?;
+            } else if !now.position.epoch.is_multiple_of(self.args.checkpoint_every) {
+                continue;
+            }
+            target = now.clone();
+            self.hand_over(&now, desktop)?;
+        }
+        desktop.writer.flush()?;
+        desktop.progress.finish();
+        self.summarize(accuracy.as_ref(), now.position.best.as_ref())
+    }
+
+    /// The rest of an epoch, its evaluation and its line in `metrics.jsonl`.
+    fn epoch<B: Machine>(
+        &self,
+        backend: &mut B,
+        now: &mut Checkpoint,
+        desktop: &mut Desktop<'_>,
+    ) -> Result<Accuracy, Error>
+    where
+        Error: From<B::Error>,
+    {
+        let (started, before) = (Instant::now(), now.position.totals.rows);
+        self.steps(backend, now, desktop)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let position = &mut now.position;
+        let snapshot = desktop.timed(|| Snapshot::read(backend, self.layout, position.updates))?;
+        if !snapshot.is_finite() {
+            return Err(Error::NotFinite { epoch: position.epoch, step: position.step.saturating_sub(1), saved: None });
+        }
+        now.snapshot = Arc::new(snapshot);
+        let accuracy = self.evaluate(backend)?;
+        position.metrics = self.folder.measure(&self.line(position, &accuracy)?)?;
+        desktop.progress.evaluated(position.epoch, &accuracy);
+        let rate = (position.totals.rows - before) / seconds;
+        self.folder.note(&format!("epoch {}: trained {seconds:.3} s, {rate:.0} images/s", position.epoch));
+        if position.best.as_ref().is_none_or(|best| accuracy.balanced > best.accuracy.balanced) {
+            let (epoch, updates, accuracy) = (position.epoch, position.updates, accuracy.clone());
+            position.best = Some(Best { epoch, updates, accuracy });
+            now.best = Some(Arc::clone(&now.snapshot));
+            desktop.writer.put(Task::Best(Arc::clone(&now.snapshot)))?;
+        }
+        position.epoch += 1;
+        position.step = 0;
+        position.totals = Totals::default();
+        Ok(accuracy)
+    }
+
+    /// The steps of an epoch that are not done yet.
+    fn steps<B: Machine>(&self, backend: &mut B, now: &mut Checkpoint, desktop: &mut Desktop<'_>) -> Result<(), Error>
+    where
+        Error: From<B::Error>,
+    {
+        let (config, layout, epoch) = (self.config, self.layout, now.position.epoch);
+        let sgd = self.sgd(&now.position)?;
+        let order = order::permutation(config.seed, epoch, self.train.split.len() as u32);
+        let indices: Vec<&[u32]> = order.chunks(layout.plan.max_batch()).collect();
+        let (words, batches) = self.table(epoch, &indices)?;
+        backend.write(layout.table.part(0, words.len())?, &words)?;
+        let mut network = layout.network(config.loss.focal())?;
+        let first = now.position.step as usize;
+        let mut window = Window { first, ..Window::default() };
+        self.announce(epoch, &desktop.progress);
+        self.train.each(backend, &indices, first, |backend, number| {
+            let (batch, slot) = (&batches[number], number - window.first);
+            if slot == 0 {
+                backend.fill(layout.records, 0.0)?;
+                backend.fill(layout.failure, 0.0)?;
+            }
+            let table = layout.table.part(batch.first_row * Row::WORDS, batch.rows * Row::WORDS)?;
+            network.gather(backend, table, &self.train.samples, layout.losses(slot)?)?;
+            step(backend, &mut network, &layout.vectors, &batch.present, &sgd, &layout.outcome(slot)?)?;
+            let signal = desktop.signals.received();
+            if slot + 1 == window.steps || number + 1 == batches.len() || signal.is_some() {
+                self.collect(backend, &batches[window.first..=number], &mut now.position)?;
+                let totals = &now.position.totals;
+                desktop.progress.advance(epoch, totals.rows as usize, totals.losses.iter().sum::<f64>() / totals.rows);
+                window = window.next(number + 1);
+                if let Some(signal) = signal {
+                    return Err(self.interrupted(signal, &now.position));
+                }
+                self.save_in_time(backend, now, desktop)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn sgd(&self, position: &Position) -> Result<Sgd, Error> {
+        let config = self.config;
+        Ok(Sgd {
+            learning_rate: self.learning_rate(position)? as f32,
+            momentum: config.momentum as f32,
+            weight_decay: config.weight_decay as f32,
+            nesterov: config.nesterov,
+        })
+    }
+
+    /// The schedule's rate, halved each time the run went back.
+    fn learning_rate(&self, position: &Position) -> Result<f64, Error> {
+        Ok(self.config.rates.at(position.epoch)? * 0.5_f64.powi(position.rollbacks as i32))
+    }
+
+    fn announce(&self, epoch: u32, progress: &Progress) {
+        let stage = |epoch: u32| self.config.method.stage(epoch, self.config.epochs);
+        progress.start(epoch, stage(epoch));
+        if epoch > 0 && stage(epoch) != stage(epoch - 1) {
+            let text = format!("stage {} begins with epoch {epoch}: only the tail is perturbed", stage(epoch));
+            progress.note(&text);
+            self.folder.note(&text);
+        }
+    }
+
+    /// The epoch's rows in order, and its batches.
+    fn table(&self, epoch: u32, order: &[&[u32]]) -> Result<(Vec<f32>, Vec<Batch>), Error> {
+        let config = self.config;
+        let groups = config.method.groups(epoch, config.epochs)?;
+        let deferred = config.drw_epoch.is_some_and(|first| epoch >= first);
+        let tail_weight = if config.method.splits() { config.tail_weight } else { 1.0 };
+        let weighing = Weighing::new(&self.description.counts, config.eta, tail_weight, deferred, groups)?;
+        let (mut words, mut batches) = (Vec::new(), Vec::new());
+        for (number, indices) in order.iter().enumerate() {
+            let first_row = words.len() / Row::WORDS;
+            let labels: Vec<u8> = indices.iter().map(|&index| self.train.split.labels[index as usize]).collect();
+            for (row, (&index, &label)) in indices.iter().zip(&labels).enumerate() {
+                let (top, left, flip) = match config.augment {
+                    Augment::None => (0, 0, false),
+                    Augment::CropFlip => order::augmentation(config.seed, epoch, index),
+                };
+                let weights = weighing.weights(label, labels.len());
+                let index = self.train.index(number, row, index);
+                words.extend(Row { index, top, left, flip, weights }.encode());
+            }
+            let present = groups.present(weighing.columns(&labels));
+            batches.push(Batch { first_row, rows: labels.len(), present });
+        }
+        Ok((words, batches))
+    }
+
+    /// Reads what the steps of a window left behind.
+    fn collect<B: Backend>(&self, backend: &mut B, steps: &[Batch], position: &mut Position) -> Result<(), Error>
+    where
+        Error: From<B::Error>,
+    {
+        let mut records = vec![0.0; steps.len() * RECORD];
+        backend.read(&mut records, self.layout.records.part(0, steps.len() * RECORD)?)?;
+        let mut failure = [0.0];
+        backend.read(&mut failure, self.layout.failure)?;
+        let Position { epoch, step: done, totals, updates, .. } = position;
+        for (number, (batch, record)) in steps.iter().zip(records.chunks_exact(RECORD)).enumerate() {
+            if !record.iter().all(|value| value.is_finite()) || failure[0] == number as f32 + 1.0 {
+                return Err(Error::NotFinite { epoch: *epoch, step: *done, saved: None });
+            }
+            let rows = batch.rows as f64;
+            let add = |to: &mut [f64; 2], from: &[f32]| {
+                to.iter_mut().zip(from).for_each(|(to, &from)| *to += f64::from(from) * rows);
+            };
+            add(&mut totals.losses, &record[0..2]);
+            add(&mut totals.perturbed, &record[2..4]);
+            totals.norm += f64::from(record[4]).sqrt();
+            totals.rows += rows;
+            totals.steps += 1.0;
+            *done += 1;
+            *updates += 1;
+        }
+        Ok(())
+    }
+
+    fn interrupted(&self, signal: i32, position: &Position) -> Error {
+        let (epoch, step, run) = (position.epoch, position.step, self.folder.path().to_owned());
+        Error::Interrupted { signal, epoch, step, run }
+    }
+
+    /// Saves where the run stands before it ends by a signal.
+    fn suspend<B: Backend>(
+        &self,
+        backend: &mut B,
+        mut now: Checkpoint,
+        desktop: &mut Desktop<'_>,
+        error: Error,
+    ) -> Result<Error, Error>
+    where
+        Error: From<B::Error>,
+    {
+        desktop.writer.flush()?;
+        let snapshot = Snapshot::read(backend, self.layout, now.position.updates)?;
+        if snapshot.is_finite() {
+            now.snapshot = Arc::new(snapshot);
+            self.hand_over(&now, desktop)?;
+        }
+        desktop.writer.flush()?;
+        Ok(error)
+    }
+
+    /// Saves where the run stands in mid-epoch, when it is time and the second thread has nothing else to do.
+    fn save_in_time<B: Backend>(
+        &self,
+        backend: &mut B,
+        now: &Checkpoint,
+        desktop: &mut Desktop<'_>,
+    ) -> Result<(), Error>
+    where
+        Error: From<B::Error>,
+    {
+        let due =
+            self.args.checkpoint_minutes.is_some_and(|minutes| desktop.saved.elapsed().as_secs_f64() > 60.0 * minutes);
+        if !due || !desktop.writer.is_idle() {
+            return Ok(());
+        }
+        let snapshot = desktop.timed(|| Snapshot::read(backend, self.layout, now.position.updates))?;
+        if !snapshot.is_finite() {
+            return Ok(());
+        }
+        self.hand_over(&Checkpoint { snapshot: Arc::new(snapshot), ..now.clone() }, desktop)
+    }
+
+    fn hand_over(&self, checkpoint: &Checkpoint, desktop: &mut Desktop<'_>) -> Result<(), Error> {
+        desktop.saved = Instant::now();
+        desktop.writer.put(Task::Checkpoint(Box::new(checkpoint.clone())))
+    }
+
+    /// Goes back to the last checkpoint at an epoch's end, with half the rate.
+    fn roll_back<B: Backend>(
+        &self,
+        backend: &mut B,
+        target: &Checkpoint,
+        rollbacks: u32,
+        epoch: u32,
+        step: u32,
+    ) -> Result<Checkpoint, Error>
+    where
+        Error: From<B::Error>,
+    {
+        let mut now = target.clone();
+        now.position.rollbacks = rollbacks;
+        now.snapshot.write(backend, self.layout)?;
+        self.folder.rewind(now.position.metrics)?;
+        let back = now.position.epoch;
+        let text = format!(
+            "no longer finite in epoch {epoch}, step {step}; back to the start of epoch {back} with the learning rate \
+             times {} (rollback {rollbacks} of {})",
+            0.5_f64.powi(rollbacks as i32),
+            self.args.rollbacks
+        );
+        self.folder.note(&text);
+        progress::warn(&text);
+        Ok(now)
+    }
+
+    /// The end of a run that left the finite numbers, with the last good weights in place.
+    fn stop(&self, good: &Snapshot, epoch: u32, step: u32) -> Error {
+        let last = self.folder.last();
+        match self.save(&last, good) {
+            Ok(()) => Error::NotFinite { epoch, step, saved: Some(last) },
+            Err(error) => error,
+        }
+    }
+
+    fn evaluate<B: Machine>(&self, backend: &mut B) -> Result<Accuracy, Error>
+    where
+        Error: From<B::Error>,
+    {
+        let mut network: Network<'_, MAX_LAYERS> = self.layout.network(0.0)?;
+        let confusion = evaluate(backend, self.layout, &mut network, &self.test)?;
+        Ok(confusion.accuracy(&self.description.counts, self.config.shots))
+    }
+
+    fn line<'b>(&self, position: &Position, accuracy: &'b Accuracy) -> Result<Line<'b>, Error> {
+        let (config, totals, epoch) = (self.config, &position.totals, position.epoch);
+        let [head, tail] = totals.losses.map(|loss| loss / totals.rows);
+        let [head_point, tail_point] = totals.perturbed.map(|loss| loss / totals.rows);
+        let split = config.method.groups(epoch, config.epochs)?.column(true) == 1;
+        Ok(Line {
+            epoch,
+            stage: config.method.stage(epoch, config.epochs),
+            learning_rate: self.learning_rate(position)?,
+            loss: head + tail,
+            loss_head: split.then_some(head),
+            loss_tail: split.then_some(tail),
+            perturbed_loss_head: (split && head_point != 0.0).then_some(head_point),
+            perturbed_loss_tail: (split && tail_point != 0.0).then_some(tail_point),
+            gradient_norm: totals.norm / totals.steps,
+            accuracy,
+        })
+    }
+
+    fn summarize(&self, last: Option<&Accuracy>, best: Option<&Best>) -> Result<(), Error> {
+        let (Some(last), Some(best), false) = (last, best, self.args.quiet) else { return Ok(()) };
+        let (last_epoch, best_epoch) = (self.config.epochs - 1, best.epoch);
+        let rows =
+            [(format!("last (epoch {last_epoch})"), last), (format!("best (epoch {best_epoch})"), &best.accuracy)];
+        say(&format!(
+            "{}\naccuracy in % on {} test images; best by balanced accuracy\n\
+             files in {}: metrics.jsonl, last.safetensors, best.safetensors",
+            table(&rows),
+            self.test.feed.split.len(),
+            self.folder.path().display()
+        ))
+    }
+}
+
+impl Desktop<'_> {
+    /// Does something that the steps wait for.
+    fn timed<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let result = work();
+        self.waited += started.elapsed();
+        result
+    }
+}
+
+/// Steps between two looks at the device: about half a second's worth.
+struct Window {
+    first: usize,
+    steps: usize,
+    started: Instant,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { first: 0, steps: 1, started: Instant::now() }
+    }
+}
+
+impl Window {
+    fn next(&self, first: usize) -> Self {
+        let quick = self.started.elapsed() < Duration::from_millis(250);
+        let steps = if quick { (self.steps * 2).min(WINDOW) } else { (self.steps / 2).max(1) };
+        Self { first, steps, started: Instant::now() }
+    }
+}
