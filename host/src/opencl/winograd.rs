@@ -11,13 +11,13 @@ use super::tiles::Tiles;
 /// How 3 x 3 convolutions of stride 1 are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Convolution {
+    /// What is faster for a shape, as far as it is known.
+    #[default]
+    Auto,
     /// As the formula says.
     Direct,
     /// In tiles of 4 x 4 pixels wherever there are such kernels: fewer products, a few more rounding errors.
     Winograd,
-    /// What is faster for a shape, as far as it is known.
-    #[default]
-    Auto,
 }
 
 /// `FREQUENCIES`, `CELL` and `APART` of winograd.cl.
