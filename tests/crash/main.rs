@@ -500,3 +500,23 @@ fn a_rollback_halves_the_rate_and_gives_up_after_so_many() {
     let listed = succeed(folder.path(), &["runs", "."]);
     assert!(String::from_utf8_lossy(&listed.stdout).lines().any(|line| line.contains("failed")));
 }
+
+#[test]
+fn tensorboards_file_holds_each_epoch_once_after_a_resumption() {
+    let folder = tempdir().unwrap();
+    let path = unfinished(folder.path(), &["--tensorboard"]);
+    succeed(folder.path(), &["resume", "run", "--quiet"]);
+    let bytes = fs::read(path.join("events.out.tfevents.sse-sam")).unwrap();
+    let (mut rest, mut steps) = (&bytes[..], Vec::new());
+    while let Some((length, _)) = rest.split_first_chunk() {
+        let end = 12 + u64::from_le_bytes(*length) as usize;
+        let data = &rest[12..end];
+        assert_eq!(data[0], 1 << 3 | 1, "a wall time comes first");
+        // Field 2 is a step below 128, field 3 the version of the first record.
+        steps.extend((data[9] == 2 << 3).then_some(data[10]));
+        rest = &rest[end + 4..];
+    }
+    assert_eq!(steps, [0, 1, 2, 3, 4, 5]);
+    let tag = |name: &str| bytes.windows(name.len()).filter(|window| *window == name.as_bytes()).count();
+    assert_eq!((tag("accuracy/balanced"), tag("radius_head"), tag("radius_tail")), (6, 3, 6));
+}
