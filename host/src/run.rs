@@ -164,17 +164,18 @@ impl RunFolder {
         append().map_err(|source| Error::io(self.path.join("metrics.jsonl"), source))
     }
 
-    /// Begins TensorBoard's file anew, with the lines that `metrics.jsonl` has.
+    /// Begins TensorBoard's file anew, with the lines that `metrics.jsonl` has and what else is known of an epoch.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written.
-    pub fn begin_events(&self) -> Result<(), Error> {
+    /// [`Error::Io`] when it cannot be written, and what `more` reports.
+    pub fn begin_events(&self, more: impl Fn(u32) -> Result<Vec<(String, f64)>, Error>) -> Result<(), Error> {
         let path = self.path.join("metrics.jsonl");
         let text = fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
         let mut records = events::header(seconds());
-        for (epoch, line) in text.lines().enumerate() {
+        for (epoch, line) in (0..).zip(text.lines()) {
             let line = serde_json::from_str(line).unwrap_or_default();
-            records.extend(events::scalars(seconds(), epoch as u64, &events::flatten(&line)));
+            let values = [events::flatten(&line), more(epoch)?].concat();
+            records.extend(events::scalars(seconds(), epoch.into(), &values));
         }
         write_whole(&self.path.join(EVENTS), |file| file.write_all(&records))
     }

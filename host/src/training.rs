@@ -122,7 +122,7 @@ impl Training<'_> {
         let position = self.resumed.as_ref().map(|resumed| &resumed.checkpoint.position);
         self.folder.rewind(position.map_or(0, |position| position.metrics))?;
         if self.args.tensorboard {
-            self.folder.begin_events()?;
+            self.folder.begin_events(|epoch| self.radii(epoch))?;
         }
         self.folder.configure(&settings::text(&settings, &origin)?)?;
         let (epoch, step) = position.map_or((0, 0), |position| (position.epoch, position.step));
@@ -241,10 +241,7 @@ impl Training<'_> {
         desktop.progress.evaluated(position.epoch, &accuracy);
         let rate = (position.totals.rows - before) / seconds;
         if self.args.tensorboard {
-            let groups = self.config.method.groups(position.epoch, self.config.epochs)?.all();
-            let names = if self.config.method.splits() { ["radius_head", "radius_tail"] } else { ["radius"; 2] };
-            let radius = |group: Group| (names[group.column].into(), f64::from(group.radius));
-            let more: Vec<_> = groups.perturbed().map(radius).chain([("images_per_s".into(), rate)]).collect();
+            let more = [self.radii(position.epoch)?, vec![("images_per_s".into(), rate)]].concat();
             self.folder.event(position.epoch, &line, &more)?;
         }
         self.folder.note(&format!("epoch {}: trained {seconds:.3} s, {rate:.0} images/s", position.epoch));
@@ -297,6 +294,13 @@ impl Training<'_> {
             }
             Ok(())
         })
+    }
+
+    /// How far each group is perturbed in an epoch, for TensorBoard.
+    fn radii(&self, epoch: u32) -> Result<Vec<(String, f64)>, Error> {
+        let names = if self.config.method.splits() { ["radius_head", "radius_tail"] } else { ["radius"; 2] };
+        let radius = |group: Group| (names[group.column].into(), f64::from(group.radius));
+        Ok(self.config.method.groups(epoch, self.config.epochs)?.all().perturbed().map(radius).collect())
     }
 
     fn sgd(&self, position: &Position) -> Result<Sgd, Error> {
@@ -449,7 +453,7 @@ impl Training<'_> {
         now.snapshot.write(backend, self.layout)?;
         self.folder.rewind(now.position.metrics)?;
         if self.args.tensorboard {
-            self.folder.begin_events()?;
+            self.folder.begin_events(|epoch| self.radii(epoch))?;
         }
         let back = now.position.epoch;
         let text = format!(

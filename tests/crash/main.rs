@@ -125,7 +125,7 @@ fn a_run_killed_at_random_instants_ends_as_if_it_had_not_been() {
     let started = Instant::now();
     succeed(folder.path(), &training("whole", &[]));
     let span = started.elapsed().as_micros() as u32;
-    let wanted: u32 = std::env::var("SSE_SAM_KILLS").map_or(30, |kills| kills.parse().unwrap());
+    let wanted: u32 = std::env::var("SSE_SAM_KILLS").map_or(20, |kills| kills.parse().unwrap());
     let (mut random, mut kills, mut runs) = (random(1), 0, 0);
     while kills < wanted {
         let path = folder.path().join("killed");
