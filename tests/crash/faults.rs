@@ -106,3 +106,15 @@ fn whichever_system_call_fails_the_checkpoints_stay_whole() {
 
 /// The last checkpoint of two epochs.
 const LAST_OF_TWO: &str = "epoch-000002-step-0000000.safetensors";
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_ends_the_run_by_name() {
+    let folder = tempdir().unwrap();
+    let path = unfinished(folder.path(), &[]);
+    // A folder stands where the last checkpoint belongs.
+    let taken = path.join("checkpoints/epoch-000006-step-0000000.safetensors");
+    fs::create_dir(&taken).unwrap();
+    refused(folder.path(), &["resume", "run", "--quiet"], 1, "run/checkpoints/epoch-000006-step-0000000.safetensors: ");
+    fs::remove_dir(&taken).unwrap();
+    succeed(folder.path(), &["resume", "run", "--quiet"]);
+}

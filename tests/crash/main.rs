@@ -153,6 +153,8 @@ fn a_run_killed_at_random_instants_ends_as_if_it_had_not_been() {
         }
         runs += 1;
         same(&folder.path().join("whole"), &path, &format!("run {runs} after {kills} kills"));
+        let mut names = fs::read_dir(path.join("checkpoints")).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names.all(|name| !name.to_string_lossy().ends_with("damaged")), "a kill left half a checkpoint");
     }
     println!("{kills} kills in {runs} runs");
 }
