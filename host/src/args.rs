@@ -248,6 +248,9 @@ pub struct TrainArgs {
     /// Go back at most so many times
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Run")]
     pub rollbacks: u32,
+    /// Write a TensorBoard event file into the run's folder too
+    #[arg(long, help_heading = "Run")]
+    pub tensorboard: bool,
     /// Print warnings and errors only
     #[arg(long, help_heading = "Run")]
     pub quiet: bool,

@@ -10,6 +10,7 @@ pub mod data;
 pub mod device;
 mod error;
 pub mod evaluate;
+pub mod events;
 pub mod feed;
 pub mod layout;
 pub mod metrics;

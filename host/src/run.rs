@@ -9,7 +9,11 @@ use fs4::{FileExt, TryLockError};
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::events;
 use crate::weights::write_whole;
+
+/// TensorBoard finds its files by a part of their names.
+const EVENTS: &str = "events.out.tfevents.sse-sam";
 
 /// A run's folder, locked against other processes: `config.toml`, `metrics.jsonl`, `log.txt`, `checkpoints/`,
 /// `best.safetensors`, `last.safetensors`.
@@ -160,6 +164,35 @@ impl RunFolder {
         append().map_err(|source| Error::io(self.path.join("metrics.jsonl"), source))
     }
 
+    /// Begins TensorBoard's file anew, with the lines that `metrics.jsonl` has and what else is known of an epoch.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written, and what `more` reports.
+    pub fn begin_events(&self, more: impl Fn(u32) -> Result<Vec<(String, f64)>, Error>) -> Result<(), Error> {
+        let path = self.path.join("metrics.jsonl");
+        let text = fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
+        let mut records = events::header(seconds());
+        for (epoch, line) in (0..).zip(text.lines()) {
+            let line = serde_json::from_str(line).unwrap_or_default();
+            let values = [events::flatten(&line), more(epoch)?].concat();
+            records.extend(events::scalars(seconds(), epoch.into(), &values));
+        }
+        write_whole(&self.path.join(EVENTS), |file| file.write_all(&records))
+    }
+
+    /// Appends an epoch to TensorBoard's file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn event(&self, epoch: u32, line: &impl Serialize, more: &[(String, f64)]) -> Result<(), Error> {
+        let line = serde_json::to_value(line).unwrap_or_default();
+        let values = [&events::flatten(&line)[..], more].concat();
+        let path = self.path.join(EVENTS);
+        let file = File::options().append(true).open(&path);
+        let written = file.and_then(|mut file| file.write_all(&events::scalars(seconds(), epoch.into(), &values)));
+        written.map_err(|source| Error::io(&path, source))
+    }
+
     /// Makes the lines of `metrics.jsonl` last through a loss of power.
     ///
     /// # Errors
@@ -184,8 +217,7 @@ impl RunFolder {
 
     /// Appends a line to `log.txt`: what happened when. Nothing reads it but `runs`, so a failure is no reason to stop.
     pub fn note(&self, text: &str) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-        let _ = (&self.log).write_all(format!("{} {text}\n", utc(now)).as_bytes());
+        let _ = (&self.log).write_all(format!("{} {text}\n", utc(seconds() as u64)).as_bytes());
     }
 }
 
@@ -198,6 +230,11 @@ pub fn is_locked(path: &Path) -> bool {
 /// Whether a checkpoint is one at the end of an epoch.
 pub fn ends_epoch(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().ends_with("-step-0000000.safetensors"))
+}
+
+/// Seconds since 1970.
+fn seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }
 
 /// Seconds since 1970 as year-month-dayThour:minute:secondZ.

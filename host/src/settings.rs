@@ -26,8 +26,17 @@ const ORIGIN: &str = "run";
 
 /// Settings that may change between a run and its continuation: none changes what a step computes, but for `epochs`,
 /// which may grow, and the device, of which resuming warns.
-const FREE: [&str; 8] =
-    ["epochs", "device", "device-memory", "data", "dataset", "keep", "checkpoint-every", "checkpoint-minutes"];
+const FREE: [&str; 9] = [
+    "tensorboard",
+    "epochs",
+    "device",
+    "device-memory",
+    "data",
+    "dataset",
+    "keep",
+    "checkpoint-every",
+    "checkpoint-minutes",
+];
 
 /// The options of the file, with what was typed on top.
 ///
@@ -195,6 +204,7 @@ pub fn table(args: &TrainArgs, config: &Config, device: &str) -> Table {
     put("checkpoint-every", args.checkpoint_every.into());
     put("keep", (args.keep as i64).into());
     put("on-nan", name(&args.on_nan));
+    put("tensorboard", args.tensorboard.into());
     put("rollbacks", args.rollbacks.into());
     let choices = method(&config.method).into_iter().chain(loss(&config.loss)).chain([
         ("imbalance", config.imbalance.map(Value::from)),

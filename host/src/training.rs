@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sse_sam_core::model::MAX_LAYERS;
-use sse_sam_core::step::Present;
+use sse_sam_core::step::{Group, Present};
 use sse_sam_core::{Backend, Network, Row, Sgd, step};
 
 use crate::args::{Augment, OnNan, TrainArgs};
@@ -121,6 +121,9 @@ impl Training<'_> {
         }
         let position = self.resumed.as_ref().map(|resumed| &resumed.checkpoint.position);
         self.folder.rewind(position.map_or(0, |position| position.metrics))?;
+        if self.args.tensorboard {
+            self.folder.begin_events(|epoch| self.radii(epoch))?;
+        }
         self.folder.configure(&settings::text(&settings, &origin)?)?;
         let (epoch, step) = position.map_or((0, 0), |position| (position.epoch, position.step));
         self.folder.note(&format!("training from epoch {epoch}, step {step} on {}", origin.device));
@@ -225,9 +228,14 @@ impl Training<'_> {
         }
         now.snapshot = Arc::new(snapshot);
         let accuracy = self.evaluate(backend)?;
-        position.metrics = self.folder.measure(&self.line(position, &accuracy)?)?;
+        let line = self.line(position, &accuracy)?;
+        position.metrics = self.folder.measure(&line)?;
         desktop.progress.evaluated(position.epoch, &accuracy);
         let rate = (position.totals.rows - before) / seconds;
+        if self.args.tensorboard {
+            let more = [self.radii(position.epoch)?, vec![("images_per_s".into(), rate)]].concat();
+            self.folder.event(position.epoch, &line, &more)?;
+        }
         self.folder.note(&format!("epoch {}: trained {seconds:.3} s, {rate:.0} images/s", position.epoch));
         if position.best.as_ref().is_none_or(|best| accuracy.balanced > best.accuracy.balanced) {
             let (epoch, updates, accuracy) = (position.epoch, position.updates, accuracy.clone());
@@ -278,6 +286,13 @@ impl Training<'_> {
             }
             Ok(())
         })
+    }
+
+    /// How far each group is perturbed in an epoch, for TensorBoard.
+    fn radii(&self, epoch: u32) -> Result<Vec<(String, f64)>, Error> {
+        let names = if self.config.method.splits() { ["radius_head", "radius_tail"] } else { ["radius"; 2] };
+        let radius = |group: Group| (names[group.column].into(), f64::from(group.radius));
+        Ok(self.config.method.groups(epoch, self.config.epochs)?.all().perturbed().map(radius).collect())
     }
 
     fn sgd(&self, position: &Position) -> Result<Sgd, Error> {
@@ -429,6 +444,9 @@ impl Training<'_> {
         now.position.rollbacks = rollbacks;
         now.snapshot.write(backend, self.layout)?;
         self.folder.rewind(now.position.metrics)?;
+        if self.args.tensorboard {
+            self.folder.begin_events(|epoch| self.radii(epoch))?;
+        }
         let back = now.position.epoch;
         let text = format!(
             "no longer finite in epoch {epoch}, step {step}; back to the start of epoch {back} with the learning rate \

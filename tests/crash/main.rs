@@ -125,7 +125,7 @@ fn a_run_killed_at_random_instants_ends_as_if_it_had_not_been() {
     let started = Instant::now();
     succeed(folder.path(), &training("whole", &[]));
     let span = started.elapsed().as_micros() as u32;
-    let wanted: u32 = std::env::var("SSE_SAM_KILLS").map_or(30, |kills| kills.parse().unwrap());
+    let wanted: u32 = std::env::var("SSE_SAM_KILLS").map_or(20, |kills| kills.parse().unwrap());
     let (mut random, mut kills, mut runs) = (random(1), 0, 0);
     while kills < wanted {
         let path = folder.path().join("killed");
@@ -153,6 +153,8 @@ fn a_run_killed_at_random_instants_ends_as_if_it_had_not_been() {
         }
         runs += 1;
         same(&folder.path().join("whole"), &path, &format!("run {runs} after {kills} kills"));
+        let mut names = fs::read_dir(path.join("checkpoints")).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names.all(|name| !name.to_string_lossy().ends_with("damaged")), "a kill left half a checkpoint");
     }
     println!("{kills} kills in {runs} runs");
 }
@@ -499,4 +501,24 @@ fn a_rollback_halves_the_rate_and_gives_up_after_so_many() {
     assert_eq!(stderr(&output).matches("; back to the start of epoch 0").count(), 2);
     let listed = succeed(folder.path(), &["runs", "."]);
     assert!(String::from_utf8_lossy(&listed.stdout).lines().any(|line| line.contains("failed")));
+}
+
+#[test]
+fn tensorboards_file_holds_each_epoch_once_after_a_resumption() {
+    let folder = tempdir().unwrap();
+    let path = unfinished(folder.path(), &["--tensorboard"]);
+    succeed(folder.path(), &["resume", "run", "--quiet"]);
+    let bytes = fs::read(path.join("events.out.tfevents.sse-sam")).unwrap();
+    let (mut rest, mut steps) = (&bytes[..], Vec::new());
+    while let Some((length, _)) = rest.split_first_chunk() {
+        let end = 12 + u64::from_le_bytes(*length) as usize;
+        let data = &rest[12..end];
+        assert_eq!(data[0], 1 << 3 | 1, "a wall time comes first");
+        // Field 2 is a step below 128, field 3 the version of the first record.
+        steps.extend((data[9] == 2 << 3).then_some(data[10]));
+        rest = &rest[end + 4..];
+    }
+    assert_eq!(steps, [0, 1, 2, 3, 4, 5]);
+    let tag = |name: &str| bytes.windows(name.len()).filter(|window| *window == name.as_bytes()).count();
+    assert_eq!((tag("accuracy/balanced"), tag("radius_head"), tag("radius_tail")), (6, 3, 6));
 }
