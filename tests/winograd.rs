@@ -178,8 +178,11 @@ fn winograds_form_keeps_the_digits() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
 fn winograds_form_keeps_the_digits_of_whole_batches() {
+    if std::env::var_os("SSE_SAM_SLOW_TESTS").is_none() {
+        println!("skipped: takes minutes; SSE_SAM_SLOW_TESTS=1 runs it");
+        return;
+    }
     keeps_the_digits(&[
         [128, 32, 32, 16, 16],
         [128, 16, 16, 32, 32],

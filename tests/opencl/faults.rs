@@ -1,0 +1,187 @@
+//! Missing libraries and drivers, failing calls, leaks, and memory of several buffers or too little of it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use sse_sam::opencl::{self, Error, OpenCl, devices};
+use sse_sam_core::{Backend, Conv2d, Outcome, Sgd, Shape, Span};
+
+use super::{each_device, numbers};
+
+/// Whether this process was started by [`child`]: a test named `child_...` does nothing in any other.
+fn is_child() -> bool {
+    std::env::var_os("SSE_SAM_TEST_CHILD").is_some()
+}
+
+/// Runs a test of this file named `child_...` in a process of its own, which the environment can be changed for.
+fn child(test: &str, variables: &[(&str, &Path)]) -> (Output, Duration) {
+    let start = Instant::now();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--nocapture", "--test-threads", "1"]).env("SSE_SAM_TEST_CHILD", "1");
+    let output = command.envs(variables.iter().copied()).output().unwrap();
+    (output, start.elapsed())
+}
+
+#[track_caller]
+fn assert_passed((output, _): &(Output, Duration)) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
+fn child_finds_no_device() {
+    if !is_child() {
+        return;
+    }
+    let start = Instant::now();
+    assert_eq!(devices().unwrap().len(), 0);
+    let refused = opencl::select(&[], "opencl").unwrap_err();
+    assert!(matches!(refused, Error::Library { .. } | Error::Device { .. }), "{refused}");
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+}
+
+#[test]
+fn without_a_library_there_is_no_device_and_no_waiting() {
+    assert_passed(&child(
+        "faults::child_finds_no_device",
+        &[("SSE_SAM_OPENCL_LIBRARY", Path::new("/nowhere/libOpenCL.so"))],
+    ));
+}
+
+#[test]
+fn a_loader_without_drivers_or_with_a_broken_one_finds_no_device() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_passed(&child("faults::child_finds_no_device", &[("OCL_ICD_VENDORS", folder.path())]));
+    std::fs::write(folder.path().join("broken.icd"), "/nowhere/libdriver.so\n").unwrap();
+    assert_passed(&child("faults::child_finds_no_device", &[("OCL_ICD_VENDORS", folder.path())]));
+}
+
+/// Everything a run asks of a device, in small.
+fn little_run() -> Result<(), Error> {
+    for device in devices()? {
+        let mut machine = OpenCl::new(&device, 4096, &[1.0; 8], &[7; 64])?;
+        let conv = Conv2d::new(Shape::new(4, 4, 2), 3, 3, 1, 1)?;
+        machine.reserve_convolution(&conv, 2)?;
+        let [x, y, weight, dweight] =
+            [(0, 64), (128, 96), (256, 54), (320, 54)].map(|(at, length)| Span::work(at, length));
+        machine.write(x, &[0.5; 64])?;
+        machine.stage(3, vec![9; 5])?;
+        machine.fill(weight, 0.25)?;
+        machine.conv2d_forward(y, x, weight, &conv)?;
+        machine.conv2d_backward_weight(&[dweight], x, &[y], &conv)?;
+        machine.ascend(dweight, weight, 0.1)?;
+        let mut values = [0.0; 54];
+        machine.read(&mut values, dweight)?;
+        machine.finish()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn child_names_the_call_that_fails() {
+    if !is_child() {
+        return;
+    }
+    // A driver's own code too, which the crates below do not know.
+    for (code, name) in [(-5, "CL_OUT_OF_RESOURCES"), (-9999, "the driver's own")] {
+        for after in 1.. {
+            opencl::fail_after(after, code);
+            match little_run() {
+                Ok(()) => break,
+                Err(error) => {
+                    let text = error.to_string();
+                    assert!(text.starts_with("cl") && text.contains(name), "call {after}: {text}");
+                    let Error::Call { call, device, .. } = &error else { panic!("call {after}: {error:?}") };
+                    let before_a_device = call.starts_with("clGetPlatform") || call.starts_with("clGetDevice");
+                    assert!(before_a_device || !device.is_empty(), "call {after}: {text}");
+                }
+            }
+            assert!(opencl::calls() < 10_000_000, "no run was free of failures");
+        }
+    }
+    opencl::fail_after(0, 0);
+    little_run().unwrap();
+}
+
+#[test]
+fn every_call_that_fails_is_named() {
+    each_device(|_| ());
+    assert_passed(&child("faults::child_names_the_call_that_fails", &[]));
+}
+
+#[test]
+fn child_keeps_objects_and_memory_flat() {
+    if !is_child() {
+        return;
+    }
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        status.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+    };
+    each_device(|device| {
+        let mut machine = OpenCl::new(device, 4096, &[], &[]).unwrap();
+        let [w, v, g, norm, failure] =
+            [(0, 500), (512, 500), (1024, 500), (1536, 1), (1568, 1)].map(|(at, length)| Span::work(at, length));
+        let outcome = Outcome { squared_norm: norm, failure, number: 1.0 };
+        let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0, nesterov: false };
+        let mut steps = |count: usize| {
+            for step in 0..count {
+                machine.write(g, &[1e-3; 500]).unwrap();
+                machine.ascend(v, g, 0.1).unwrap();
+                machine.sgd(w, v, &outcome, g, &sgd).unwrap();
+                if step % 50 == 0 {
+                    machine.read(&mut [0.0], norm).unwrap();
+                }
+            }
+            machine.read(&mut [0.0], norm).unwrap();
+        };
+        steps(2_000);
+        let before = (opencl::live_objects(), opencl::live_buffers(), resident());
+        steps(20_000);
+        let after = (opencl::live_objects(), opencl::live_buffers(), resident());
+        eprintln!("objects, buffers, bytes: {before:?}, then {after:?}");
+        assert_eq!((before.0, before.1), (after.0, after.1));
+        assert!(after.2 < before.2 + (8 << 20), "{} bytes, then {}", before.2, after.2);
+    });
+}
+
+#[test]
+fn objects_and_memory_stay_flat() {
+    assert_passed(&child("faults::child_keeps_objects_and_memory_flat", &[]));
+}
+
+#[test]
+fn work_memory_of_several_buffers_is_one_memory() {
+    each_device(|device| {
+        let values = numbers(1, 300);
+        let mut machine = OpenCl::with_segment(device, 300, &[], &[], 128).unwrap();
+        for (at, length) in [(0, 128), (128, 100), (256, 44)] {
+            machine.write(Span::work(at, length), &values[at..at + length]).unwrap();
+        }
+        machine.axpy(Span::work(256, 44), 1.0, Span::work(130, 44)).unwrap();
+        let mut found = [0.0; 44];
+        machine.read(&mut found, Span::work(256, 44)).unwrap();
+        assert!(found.iter().zip(&values[256..]).zip(&values[130..]).all(|((found, a), b)| *found == a + b));
+        let straddling = machine.fill(Span::work(100, 60), 0.0);
+        assert!(matches!(straddling, Err(Error::Core(sse_sam_core::Error::Segment { .. }))), "{straddling:?}");
+    });
+}
+
+#[test]
+fn too_little_memory_is_said_before_any_is_taken() {
+    each_device(|device| {
+        let words = usize::try_from(device.global_memory / 4 + 1).unwrap();
+        let refused = OpenCl::new(device, words, &[], &[]).err();
+        assert!(matches!(refused, Some(Error::Memory { .. })), "{refused:?}");
+        let conv = Conv2d::new(Shape::new(8, 8, 512), 512, 3, 1, 1).unwrap();
+        let mut machine = OpenCl::new(device, 3_000_000, &[], &[]).unwrap();
+        let [x, y, weight] = [(0, 32_768), (32_768, 32_768), (65_536, conv.weights())].map(|(at, n)| Span::work(at, n));
+        let needed = machine.conv2d_backward_input(&[x], &[y], weight, &conv, false);
+        if let Err(error) = &needed {
+            assert!(matches!(error, Error::Scratch { .. }), "{error}");
+            machine.reserve_convolution(&conv, 1).unwrap();
+            machine.conv2d_backward_input(&[x], &[y], weight, &conv, false).unwrap();
+        }
+    });
+}
