@@ -5,7 +5,10 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use sse_sam::opencl::{self, Error, OpenCl, devices};
-use sse_sam_core::{Backend, Conv2d, Outcome, Sgd, Shape, Span};
+use sse_sam_core::{
+    Arena, Backend, Conv2d, Graph, Losses, Method, Model, Network, Outcome, Plan, Row, Samples, Sgd, Shape, Span,
+    Vectors, step,
+};
 
 use super::{each_device, numbers};
 
@@ -120,21 +123,38 @@ fn child_keeps_objects_and_memory_flat() {
         status.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
     };
     each_device(|device| {
-        let mut machine = OpenCl::new(device, 4096, &[], &[]).unwrap();
-        let [w, v, g, norm, failure] =
-            [(0, 500), (512, 500), (1024, 500), (1536, 1), (1568, 1)].map(|(at, length)| Span::work(at, length));
-        let outcome = Outcome { squared_norm: norm, failure, number: 1.0 };
-        let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0, nesterov: false };
+        let mut graph = Graph::<8>::new();
+        "mlp:6-5-3".parse::<Model>().unwrap().build(&mut graph, Shape::new(1, 2, 3), 3).unwrap();
+        let mut arena = Arena::new(OpenCl::alignment());
+        let plan = Plan::new(&graph, 8, 2, &mut arena).unwrap();
+        let vectors = Vectors::new(&mut arena, plan.parameters(), 2).unwrap();
+        let [table, record] = [8 * Row::WORDS, 6].map(|length| arena.allocate(length).unwrap());
+        let slot = |index| record.part(index, 1).unwrap();
+        let losses = Losses { plain: [slot(0), slot(1)], perturbed: [slot(2), slot(3)] };
+        let outcome = Outcome { squared_norm: slot(4), failure: slot(5), number: 1.0 };
+        let bytes: Vec<u8> = (0..56).map(|index| if index < 48 { index * 5 } else { index % 3 }).collect();
+        let mut machine = OpenCl::new(device, arena.len(), &[], &bytes).unwrap();
+        let rows = (0..8).map(|index| Row { index, top: 0, left: 0, flip: false, weights: [0.1, 0.1] }.encode());
+        machine.write(table, &rows.flatten().collect::<Vec<f32>>()).unwrap();
+        machine.write(plan.normalization, &[100.0, 100.0, 100.0, 0.01, 0.01, 0.01]).unwrap();
+        machine.fill(plan.terms[0], 1.0).unwrap();
+        let mut network = Network::new(&graph, &plan, 0.0, losses);
+        network.initialize(&mut machine, vectors.params, |layer| (layer as u32 + 1).wrapping_mul(0x9e37_79b9)).unwrap();
+        let (images, labels) = (Span::samples(0, 48), Span::samples(48, 8));
+        let samples = Samples { images, labels, image: Shape::new(1, 2, 3), normalization: plan.normalization };
+        let groups = Method::SseSam { head_rho: 0.05, tail_rho: 0.1, gamma: 1.0 }.groups(0, 1).unwrap().all();
+        let sgd = Sgd { learning_rate: 0.01, momentum: 0.9, weight_decay: 0.0, nesterov: false };
         let mut steps = |count: usize| {
-            for step in 0..count {
-                machine.write(g, &[1e-3; 500]).unwrap();
-                machine.ascend(v, g, 0.1).unwrap();
-                machine.sgd(w, v, &outcome, g, &sgd).unwrap();
-                if step % 50 == 0 {
-                    machine.read(&mut [0.0], norm).unwrap();
+            for number in 0..count {
+                network.gather(&mut machine, table, &samples, losses).unwrap();
+                step(&mut machine, &mut network, &vectors, &groups, &sgd, &outcome).unwrap();
+                if number % 50 == 0 {
+                    machine.read(&mut [0.0; 6], record).unwrap();
                 }
             }
-            machine.read(&mut [0.0], norm).unwrap();
+            let mut left = [0.0; 6];
+            machine.read(&mut left, record).unwrap();
+            assert!(left[4] > 0.0 && left[5] == 0.0, "{left:?}");
         };
         steps(2_000);
         let before = (opencl::live_objects(), opencl::live_buffers(), resident());
