@@ -271,6 +271,11 @@ conv2d_forward_winograd(SIZES, const uint groups, const uint splits, const uint 
   for (uint unit = (uint)((ulong)units * group / groups); unit < last; unit++) {
     const uint first = unit / splits * BLOCK, count = min((uint)BLOCK, tiles - first);
     transform_windows(v, SLICE, CELL, 16, x + x_at, zeros, first, count, height, width, channels);
+    // Rows of `multiply` behind the last tile: nobody reads what becomes of them.
+    for (uint t = count; t % ROWS > 0; t++)
+      for (uint slice = 0; slice < slices; slice++)
+        for (uint f = 0; f < FREQUENCIES; f++)
+          STORE(v + slice * SLICE + t * CELL + f * 16, ZERO);
     uint from, blocks, apart;
     share(filters / 16, unit % splits, splits, &from, &blocks, &apart);
     for (uint k = 0; k < blocks; k++) {
@@ -334,8 +339,8 @@ static inline void transform_gradients(__global float *to, const uint slice_step
 
 // sums[channel] = sum over tiles of v[tile][channel] * d[tile], added if `add`, for 16 channels, 16 filters and one
 // frequency; tiles are `tile_step` numbers apart.
-static inline __attribute__((always_inline)) void correlate(__global float *restrict sums, __global const float *restrict v,
-                             __global const float *restrict d, const uint tile_step, const uint count,
+static inline __attribute__((always_inline)) void correlate(__global float *sums, __global const float *v,
+                             __global const float *d, const uint tile_step, const uint count,
                              const bool add) {
   vec sum[ROWS];
 #pragma unroll
