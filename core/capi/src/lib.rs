@@ -23,10 +23,10 @@ use core::ffi::{c_char, c_void};
 use core::ops::Range;
 
 use sse_sam_core::model::{cifar_resnet, mlp, projected_resnet};
-use sse_sam_core::{Error, Graph, Loss, Node};
+use sse_sam_core::{Error, Graph, Loss, Node, Plan};
 
 use memory::{addresses, apart, input, output, put};
-use training::{LAYERS, Pixels, Training, USUAL_LAYERS, size, streams};
+use training::{LAYERS, Layout, Pixels, Training, USUAL_LAYERS, place, size, streams};
 
 pub use status::Status;
 
@@ -53,7 +53,8 @@ const TAG: u32 = 0x5353_4d31;
 pub struct Network {
     tag: u32,
     graph: Graph<LAYERS>,
-    training: Option<Training>,
+    plan: Option<Plan<LAYERS>>,
+    layout: Option<Layout>,
     arena: *mut f32,
 }
 
@@ -78,8 +79,10 @@ pub struct Image {
 pub struct Sizes {
     /// Floats of the arena.
     pub floats: usize,
-    /// Floats that `sse_sam_load` and `sse_sam_save` take.
+    /// Floats that `sse_sam_load` and `sse_sam_save` take: parameters, then running statistics.
     pub weights: usize,
+    /// How many of them are parameters.
+    pub parameters: usize,
     /// Number of classes.
     pub classes: usize,
 }
@@ -140,23 +143,22 @@ unsafe fn open<'a>(network: *mut Network) -> Result<(&'a mut Network, [Range<usi
     }
     // SAFETY: made by `make`, which wrote every field.
     let network = unsafe { &mut *network };
-    let floats = network.training.as_ref().map_or(0, |training| training.sizes().floats);
+    let floats = network.layout.as_ref().map_or(0, |layout| layout.floats);
     let arena = if network.arena.is_null() { 0..0 } else { addresses(network.arena, floats)? };
     Ok((network, [own, arena]))
 }
 
-/// A handle with a plan and an arena, taken apart.
-type Ready<'a> = (&'a Graph<LAYERS>, &'a mut Training, &'a mut [f32], [Range<usize>; 2]);
-
+/// A network that is ready to work, and the addresses that nothing else may overlap.
+///
 /// # Safety
 /// As [`open`]; and the arena is still lent.
-unsafe fn ready<'a>(network: *mut Network) -> Result<Ready<'a>, Status> {
+unsafe fn ready<'a>(network: *mut Network) -> Result<(Training<'a>, [Range<usize>; 2]), Status> {
     // SAFETY: the caller's promise.
-    let (Network { graph, training, arena, .. }, taken) = unsafe { open(network)? };
-    let training = training.as_mut().filter(|_| !arena.is_null()).ok_or(Status::Order)?;
+    let (Network { graph, plan, layout, arena, .. }, taken) = unsafe { open(network)? };
+    let (Some(plan), Some(layout), false) = (plan, layout, arena.is_null()) else { return Err(Status::Order) };
     // SAFETY: `sse_sam_lend` checked pointer and length and filled it; it is lent until the next plan.
-    let arena = unsafe { core::slice::from_raw_parts_mut(*arena, training.sizes().floats) };
-    Ok((graph, training, arena, taken))
+    let arena = unsafe { core::slice::from_raw_parts_mut(*arena, layout.floats) };
+    Ok((Training { graph, plan, layout, arena }, taken))
 }
 
 /// Makes a handle of `bytes` of memory and fills its graph.
@@ -172,10 +174,14 @@ unsafe fn make(
     if bytes < size_of::<Network>() {
         return Err(Status::ShortHandle);
     }
-    let empty = Network { tag: 0, graph: Graph::new(), training: None, arena: core::ptr::null_mut() };
-    // SAFETY: long enough, aligned, and the caller's to give; there is nothing in it to drop.
+    // SAFETY: long enough, aligned, and the caller's to give; there is nothing in it to drop. Field by field, as a whole
+    // network is large for a chip's stack.
     let network = unsafe {
-        memory.write(empty);
+        (&raw mut (*memory).tag).write(0);
+        (&raw mut (*memory).graph).write(Graph::new());
+        (&raw mut (*memory).plan).write(None);
+        (&raw mut (*memory).layout).write(None);
+        (&raw mut (*memory).arena).write(core::ptr::null_mut());
         &mut *memory
     };
     build(&mut network.graph)?;
@@ -268,13 +274,14 @@ pub unsafe extern "C" fn sse_sam_plan(
         // SAFETY: the caller's promise.
         let (network, _) = unsafe { open(network)? };
         network.arena = core::ptr::null_mut();
-        network.training = None;
+        (network.plan, network.layout) = (None, None);
         let own = addresses(network, 1)?;
         // SAFETY: the caller's promise.
         let (largest, to) = unsafe { (input(largest, 1, &[])?, output(sizes, 1, &[own])?) };
         let largest = largest.first().ok_or(Status::Internal)?;
-        let training = network.training.insert(Training::new(&network.graph, batch, largest)?);
-        put(to, &[training.sizes()])
+        let layout = network.layout.insert(place(&mut network.plan, &network.graph, batch, largest)?);
+        let plan = network.plan.as_ref().ok_or(Status::Internal)?;
+        put(to, &[training::sizes(plan, layout)])
     };
     planned().into()
 }
@@ -286,17 +293,19 @@ pub unsafe extern "C" fn sse_sam_lend(network: *mut Network, arena: *mut f32, fl
     let lent = || {
         // SAFETY: the caller's promise.
         let (opened, _) = unsafe { open(network)? };
-        let training = opened.training.as_ref().ok_or(Status::Order)?;
+        let Network { graph, plan: Some(plan), layout: Some(layout), .. } = &mut *opened else {
+            return Err(Status::Order);
+        };
         apart(&addresses(arena, floats)?, &[addresses(network, 1)?])?;
-        if floats < training.sizes().floats {
+        if floats < layout.floats {
             return Err(Status::ShortArena);
         }
         // SAFETY: checked above; zeros are numbers.
         let values = unsafe {
-            arena.write_bytes(0, training.sizes().floats);
-            core::slice::from_raw_parts_mut(arena, training.sizes().floats)
+            arena.write_bytes(0, layout.floats);
+            core::slice::from_raw_parts_mut(arena, layout.floats)
         };
-        training.clear(values)?;
+        Training { graph, plan, layout, arena: values }.clear()?;
         opened.arena = arena;
         Ok(())
     };
@@ -317,7 +326,7 @@ pub unsafe extern "C" fn sse_sam_set_loss(
 ) -> Status {
     let set = || {
         // SAFETY: the caller's promise.
-        let (_, training, arena, taken) = unsafe { ready(network)? };
+        let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
         let counts = unsafe { input(counts, classes, &taken)? };
         let loss = match loss {
@@ -329,7 +338,7 @@ pub unsafe extern "C" fn sse_sam_set_loss(
             SSE_SAM_LOSS_FOCAL => Loss::Focal { gamma: a },
             _ => return Err(Status::Range),
         };
-        training.set_loss(arena, counts, eta, loss)
+        training.set_loss(counts, eta, loss)
     };
     set().into()
 }
@@ -340,9 +349,9 @@ pub unsafe extern "C" fn sse_sam_set_loss(
 pub unsafe extern "C" fn sse_sam_set_normalization(network: *mut Network, table: *const f32, floats: usize) -> Status {
     let set = || {
         // SAFETY: the caller's promise.
-        let (_, training, arena, taken) = unsafe { ready(network)? };
+        let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
-        training.normalize(arena, unsafe { input(table, floats, &taken)? })
+        training.normalize(unsafe { input(table, floats, &taken)? })
     };
     set().into()
 }
@@ -358,11 +367,11 @@ pub unsafe extern "C" fn sse_sam_initialize(
 ) -> Status {
     let initialized = || {
         // SAFETY: the caller's promise.
-        let (graph, training, arena, _) = unsafe { ready(network)? };
+        let (training, _) = unsafe { ready(network)? };
         match draw {
             // SAFETY: the caller's function with the caller's context.
-            Some(draw) => training.initialize(graph, arena, |layer| unsafe { draw(context, layer as u32) }),
-            None => training.initialize(graph, arena, streams(seed)),
+            Some(draw) => training.initialize(|layer| unsafe { draw(context, layer as u32) }),
+            None => training.initialize(streams(seed)),
         }
     };
     initialized().into()
@@ -374,9 +383,9 @@ pub unsafe extern "C" fn sse_sam_initialize(
 pub unsafe extern "C" fn sse_sam_load(network: *mut Network, weights: *const f32, floats: usize) -> Status {
     let loaded = || {
         // SAFETY: the caller's promise.
-        let (_, training, arena, taken) = unsafe { ready(network)? };
+        let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
-        training.load(arena, unsafe { input(weights, floats, &taken)? })
+        training.load(unsafe { input(weights, floats, &taken)? })
     };
     loaded().into()
 }
@@ -387,9 +396,9 @@ pub unsafe extern "C" fn sse_sam_load(network: *mut Network, weights: *const f32
 pub unsafe extern "C" fn sse_sam_save(network: *mut Network, weights: *mut f32, floats: usize) -> Status {
     let saved = || {
         // SAFETY: the caller's promise.
-        let (_, training, arena, taken) = unsafe { ready(network)? };
+        let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
-        training.save(arena, unsafe { output(weights, floats, &taken)? })
+        training.save(unsafe { output(weights, floats, &taken)? })
     };
     saved().into()
 }
@@ -406,10 +415,10 @@ pub unsafe extern "C" fn sse_sam_put_bytes(
 ) -> Status {
     let done = || {
         // SAFETY: the caller's promise.
-        let (graph, training, arena, taken) = unsafe { ready(network)? };
+        let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
         let pixels = Pixels::Bytes(unsafe { input(pixels, length, &taken)? });
-        training.put(graph, arena, row, pixels, label)
+        training.put(row, pixels, label)
     };
     done().into()
 }
@@ -426,10 +435,10 @@ pub unsafe extern "C" fn sse_sam_put_floats(
 ) -> Status {
     let done = || {
         // SAFETY: the caller's promise.
-        let (graph, training, arena, taken) = unsafe { ready(network)? };
+        let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
         let pixels = Pixels::Floats(unsafe { input(pixels, length, &taken)? });
-        training.put(graph, arena, row, pixels, label)
+        training.put(row, pixels, label)
     };
     done().into()
 }
@@ -445,12 +454,12 @@ pub unsafe extern "C" fn sse_sam_step(
 ) -> Status {
     let done = || {
         // SAFETY: the caller's promise.
-        let (graph, training, arena, taken) = unsafe { ready(network)? };
+        let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
         let update = unsafe { input(update, 1, &taken)? }.first().ok_or(Status::Internal)?;
         // SAFETY: the caller's promise.
         let to = if report.is_null() { &mut [] } else { unsafe { output(report, 1, &taken)? } };
-        let found = training.step(graph, arena, rows, update)?;
+        let found = training.step(rows, update)?;
         to.iter_mut().for_each(|to| {
             to.write(found);
         });
@@ -471,14 +480,14 @@ pub unsafe extern "C" fn sse_sam_predict(
 ) -> Status {
     let done = || {
         // SAFETY: the caller's promise.
-        let (graph, training, arena, taken) = unsafe { ready(network)? };
+        let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
         let found = unsafe { output(classes, rows, &taken)? };
         let [handle, lent] = taken;
         let taken = [handle, lent, addresses(classes, rows)?];
         // SAFETY: the caller's promise.
         let logits = if logits.is_null() { None } else { Some(unsafe { output(logits, floats, &taken)? }) };
-        training.predict(graph, arena, found, logits)
+        training.predict(found, logits)
     };
     done().into()
 }

@@ -3,8 +3,8 @@
 use core::mem::MaybeUninit;
 
 use sse_sam_core::{
-    Arena, Backend, Cpu, Error, Graph, Loss, Losses, Method, Network, Outcome, Plan, Problem, Row, Sgd, Shape, Span,
-    Statistics, Vectors, classes, ops, step,
+    Arena, Backend, Batch, Cpu, Error, Graph, Loss, Losses, Method, Network, Outcome, Plan, Problem, Row, Sgd, Shape,
+    Span, Statistics, Vectors, classes, ops, step,
 };
 
 use crate::chacha::Stream;
@@ -58,9 +58,8 @@ impl Update {
     }
 }
 
-/// A planned network: where its numbers lie in the arena.
-pub(crate) struct Training {
-    plan: Plan<LAYERS>,
+/// Where what a training needs beside its network's plan lies, and what it was planned for.
+pub(crate) struct Layout {
     vectors: Vectors,
     /// `[classes]`: 1 for a class of the tail, else 0.
     tail: Span,
@@ -69,34 +68,47 @@ pub(crate) struct Training {
     focal: f32,
     points: usize,
     groups: u32,
-    floats: usize,
+    pub(crate) floats: usize,
 }
 
-impl Training {
-    pub(crate) fn new(graph: &Graph<LAYERS>, batch: usize, largest: &Update) -> Result<Self, Status> {
-        let points = largest.method()?.points(1)?;
-        let mut arena = Arena::new(1);
-        let plan = Plan::new(graph, batch, largest.groups as usize, &mut arena)?;
-        let vectors = Vectors::new(&mut arena, plan.parameters(), points)?;
-        let tail = arena.allocate(plan.terms(0.0).scale.length)?;
-        let slots = arena.allocate(6)?;
-        // Lengths in bytes must be addressable too.
-        let floats = arena.len();
-        if isize::try_from(floats.saturating_mul(size_of::<f32>())).is_err() {
-            return Err(Status::TooLarge);
-        }
-        Ok(Self { plan, vectors, tail, slots, focal: 0.0, points, groups: largest.groups, floats })
+/// Plans `plan` in place: a plan is large for a chip's stack.
+///
+/// # Errors
+/// What the core reports; `plan` is then empty.
+#[inline(never)]
+pub(crate) fn place(
+    plan: &mut Option<Plan<LAYERS>>,
+    graph: &Graph<LAYERS>,
+    batch: usize,
+    largest: &Update,
+) -> Result<Layout, Status> {
+    let points = largest.method()?.points(1)?;
+    let mut arena = Arena::new(1);
+    *plan = Some(Plan::new(graph, batch, largest.groups as usize, &mut arena)?);
+    let plan = plan.as_ref().ok_or(Status::Internal)?;
+    let vectors = Vectors::new(&mut arena, plan.parameters(), points)?;
+    let tail = arena.allocate(plan.terms(0.0).scale.length)?;
+    let slots = arena.allocate(6)?;
+    let floats = arena.len();
+    // Lengths in bytes must be addressable too.
+    if floats.checked_mul(size_of::<f32>()).is_none_or(|bytes| isize::try_from(bytes).is_err()) {
+        return Err(Status::TooLarge);
     }
+    Ok(Layout { vectors, tail, slots, focal: 0.0, points, groups: largest.groups, floats })
+}
 
-    pub(crate) fn sizes(&self) -> Sizes {
-        let weights = self.running().map(|span| span.length).sum::<usize>().saturating_add(self.plan.parameters());
-        Sizes { floats: self.floats, weights, classes: self.tail.length }
-    }
+/// The sizes of a plan.
+pub(crate) fn sizes(plan: &Plan<LAYERS>, layout: &Layout) -> Sizes {
+    let parameters = plan.parameters();
+    let weights = running(plan).map(|span| span.length).sum::<usize>().saturating_add(parameters);
+    Sizes { floats: layout.floats, weights, parameters, classes: layout.tail.length }
+}
 
-    fn running(&self) -> impl Iterator<Item = Span> {
-        self.plan.slots().iter().filter_map(|slot| slot.running)
-    }
+fn running(plan: &Plan<LAYERS>) -> impl Iterator<Item = Span> {
+    plan.slots().iter().filter_map(|slot| slot.running)
+}
 
+impl Layout {
     fn slot(&self, at: usize) -> Result<Span, Error> {
         self.slots.part(at, 1)
     }
@@ -104,28 +116,49 @@ impl Training {
     fn losses(&self) -> Result<Losses, Error> {
         Ok(Losses { plain: [self.slot(0)?, self.slot(1)?], perturbed: [self.slot(2)?, self.slot(3)?] })
     }
+}
 
-    fn network<'a>(&'a self, graph: &'a Graph<LAYERS>) -> Result<Network<'a, LAYERS>, Error> {
-        Ok(Network::new(graph, &self.plan, self.focal, self.losses()?))
+/// Parameters, then running statistics, layer by layer.
+fn weights(plan: &Plan<LAYERS>, layout: &Layout) -> impl Iterator<Item = Span> {
+    core::iter::once(layout.vectors.params).chain(running(plan))
+}
+
+/// A planned network and its arena, for one call.
+pub(crate) struct Training<'a> {
+    pub(crate) graph: &'a Graph<LAYERS>,
+    pub(crate) plan: &'a Plan<LAYERS>,
+    pub(crate) layout: &'a mut Layout,
+    pub(crate) arena: &'a mut [f32],
+}
+
+impl<'a> Training<'a> {
+    /// The machine, the network on it, and its layout.
+    fn begin(self) -> Result<(Cpu<'a>, Network<'a, LAYERS>, &'a Layout), Error> {
+        let Self { graph, plan, layout, arena } = self;
+        let network = Network::new(graph, plan, layout.focal, layout.losses()?);
+        Ok((Cpu::new(arena, &[], &[]), network, layout))
     }
 
     /// Plain cross-entropy, no tail, bytes from 0 to 1, and zeros.
-    pub(crate) fn clear(&self, arena: &mut [f32]) -> Result<(), Status> {
+    pub(crate) fn clear(self) -> Result<(), Status> {
+        let Self { plan, layout, arena, .. } = self;
         let mut cpu = Cpu::new(arena, &[], &[]);
-        cpu.fill(Span::work(0, self.floats), 0.0)?;
-        cpu.fill(self.plan.terms(0.0).scale, 1.0)?;
-        let channels = self.plan.normalization.length / 2;
-        Ok(cpu.fill(self.plan.normalization.part(channels, channels)?, 1.0 / 255.0)?)
+        cpu.fill(Span::work(0, layout.floats), 0.0)?;
+        cpu.fill(plan.terms(0.0).scale, 1.0)?;
+        let channels = plan.normalization.length / 2;
+        Ok(cpu.fill(plan.normalization.part(channels, channels)?, 1.0 / 255.0)?)
     }
 
-    pub(crate) fn normalize(&self, arena: &mut [f32], table: &[f32]) -> Result<(), Status> {
-        Ok(Cpu::new(arena, &[], &[]).write(self.plan.normalization, table)?)
+    /// Sets mean and factor of each channel's bytes.
+    pub(crate) fn normalize(self, table: &[f32]) -> Result<(), Status> {
+        Ok(Cpu::new(self.arena, &[], &[]).write(self.plan.normalization, table)?)
     }
 
-    pub(crate) fn set_loss(&mut self, arena: &mut [f32], counts: &[u32], eta: u32, loss: Loss) -> Result<(), Status> {
+    /// Sets the loss's tables, and which classes are tail.
+    pub(crate) fn set_loss(self, counts: &[u32], eta: u32, loss: Loss) -> Result<(), Status> {
         let terms = self.plan.terms(loss.focal());
-        let spans = [terms.scale, terms.shift, terms.margin, self.tail];
-        let mut cpu = Cpu::new(arena, &[], &[]);
+        let spans = [terms.scale, terms.shift, terms.margin, self.layout.tail];
+        let mut cpu = Cpu::new(self.arena, &[], &[]);
         let [scales, shifts, margins, tails] = cpu.slices_mut(spans)?;
         if counts.len() != tails.len() {
             return Err(Status::Length);
@@ -138,50 +171,45 @@ impl Training {
             (*scale, *shift, *margin) = (terms.scale, terms.shift, terms.margin);
             *tail = f32::from(u8::from(classes::is_tail(*count, eta)));
         }
-        self.focal = loss.focal();
+        self.layout.focal = loss.focal();
         Ok(())
     }
 
-    pub(crate) fn initialize(
-        &self,
-        graph: &Graph<LAYERS>,
-        arena: &mut [f32],
-        draw: impl FnMut(usize) -> u32,
-    ) -> Result<(), Status> {
-        let mut cpu = Cpu::new(arena, &[], &[]);
-        cpu.fill(self.vectors.velocity, 0.0)?;
-        Ok(self.network(graph)?.initialize(&mut cpu, self.vectors.params, draw)?)
+    /// Draws initial weights; no velocity.
+    pub(crate) fn initialize(self, draw: impl FnMut(usize) -> u32) -> Result<(), Status> {
+        let (mut cpu, network, layout) = self.begin()?;
+        cpu.fill(layout.vectors.velocity, 0.0)?;
+        Ok(network.initialize(&mut cpu, layout.vectors.params, draw)?)
     }
 
-    /// Parameters, then running statistics, layer by layer.
-    fn weights(&self) -> impl Iterator<Item = Span> {
-        core::iter::once(self.vectors.params).chain(self.running())
-    }
-
-    pub(crate) fn load(&self, arena: &mut [f32], weights: &[f32]) -> Result<(), Status> {
-        if weights.len() != self.sizes().weights {
+    /// Takes parameters and running statistics; no velocity.
+    pub(crate) fn load(self, values: &[f32]) -> Result<(), Status> {
+        let Self { plan, layout, arena, .. } = self;
+        if values.len() != sizes(plan, layout).weights {
             return Err(Status::Length);
         }
-        if weights.iter().any(|weight| !weight.is_finite()) {
+        if values.iter().any(|weight| !weight.is_finite()) {
             return Err(Status::Range);
         }
         let mut cpu = Cpu::new(arena, &[], &[]);
-        let mut rest = weights;
-        for span in self.weights() {
+        let mut rest = values;
+        for span in weights(plan, layout) {
             let (values, after) = rest.split_at_checked(span.length).ok_or(Status::Internal)?;
             cpu.write(span, values)?;
             rest = after;
         }
-        Ok(cpu.fill(self.vectors.velocity, 0.0)?)
+        Ok(cpu.fill(layout.vectors.velocity, 0.0)?)
     }
 
-    pub(crate) fn save(&self, arena: &mut [f32], weights: &mut [MaybeUninit<f32>]) -> Result<(), Status> {
-        if weights.len() != self.sizes().weights {
+    /// Gives parameters and running statistics.
+    pub(crate) fn save(self, values: &mut [MaybeUninit<f32>]) -> Result<(), Status> {
+        let Self { plan, layout, arena, .. } = self;
+        if values.len() != sizes(plan, layout).weights {
             return Err(Status::Length);
         }
         let mut cpu = Cpu::new(arena, &[], &[]);
-        let mut rest = weights;
-        for span in self.weights() {
+        let mut rest = values;
+        for span in weights(plan, layout) {
             let (values, after) = rest.split_at_mut_checked(span.length).ok_or(Status::Internal)?;
             let [numbers] = cpu.slices_mut([span])?;
             put(values, numbers)?;
@@ -191,27 +219,21 @@ impl Training {
     }
 
     /// Makes `pixels` row `row` of the batch.
-    pub(crate) fn put(
-        &self,
-        graph: &Graph<LAYERS>,
-        arena: &mut [f32],
-        row: usize,
-        pixels: Pixels<'_>,
-        label: u32,
-    ) -> Result<(), Status> {
-        if row >= self.plan.max_batch() {
+    pub(crate) fn put(self, row: usize, pixels: Pixels<'_>, label: u32) -> Result<(), Status> {
+        let Self { graph, plan, layout, arena } = self;
+        if row >= plan.max_batch() {
             return Err(Status::Batch);
         }
-        if label as usize >= self.tail.length {
+        if label as usize >= layout.tail.length {
             return Err(Status::Label);
         }
-        let (first, slot) = (graph.layers().first(), self.plan.slots().first());
-        let (Some(input), Some(slot)) = (first, slot) else { return Err(Status::Internal) };
+        let (Some(input), Some(slot)) = (graph.layers().first(), plan.slots().first()) else {
+            return Err(Status::Internal);
+        };
         let length = input.output.len();
         let image = slot.activation.part(row.saturating_mul(length), length)?;
-        let spans = [image, self.plan.labels.part(row, 1)?, self.plan.normalization];
         let mut cpu = Cpu::new(arena, &[], &[]);
-        let [image, class, normalization] = cpu.slices_mut(spans)?;
+        let [image, class, normalization] = cpu.slices_mut([image, plan.labels.part(row, 1)?, plan.normalization])?;
         match pixels {
             Pixels::Bytes(bytes) => {
                 let row = Row { index: 0, top: 0, left: 0, flip: false, weights: [0.0; 2] };
@@ -227,27 +249,20 @@ impl Training {
     }
 
     /// One step on the first `rows` rows.
-    pub(crate) fn step(
-        &self,
-        graph: &Graph<LAYERS>,
-        arena: &mut [f32],
-        rows: usize,
-        update: &Update,
-    ) -> Result<Report, Status> {
+    pub(crate) fn step(self, rows: usize, update: &Update) -> Result<Report, Status> {
         let (method, sgd) = (update.method()?, update.sgd()?);
-        if update.groups > self.groups || method.points(1)? > self.points {
+        let groups = method.groups(0, 1)?;
+        if update.groups > self.layout.groups || method.points(1)? > self.layout.points {
             return Err(Status::Points);
         }
-        let groups = method.groups(0, 1)?;
-        let mut cpu = Cpu::new(arena, &[], &[]);
-        let mut network = self.network(graph)?;
-        network.set_batch(rows, self.losses()?)?;
-        let columns = self.weigh(&mut cpu, &network, |tail| groups.column(tail))?;
-        let outcome = Outcome { squared_norm: self.slot(4)?, failure: self.slot(5)?, number: 1.0 };
-        cpu.fill(self.slots, 0.0)?;
-        step(&mut cpu, &mut network, &self.vectors, &groups.present(columns), &sgd, &outcome)?;
+        let (mut cpu, mut network, layout) = self.begin()?;
+        network.set_batch(rows, layout.losses()?)?;
+        let columns = weigh(&mut cpu, &network.batch()?, layout.tail, |tail| groups.column(tail))?;
+        let outcome = Outcome { squared_norm: layout.slot(4)?, failure: layout.slot(5)?, number: 1.0 };
+        cpu.fill(layout.slots, 0.0)?;
+        step(&mut cpu, &mut network, &layout.vectors, &groups.present(columns), &sgd, &outcome)?;
         let mut slots = [0.0; 6];
-        cpu.read(&mut slots, self.slots)?;
+        cpu.read(&mut slots, layout.slots)?;
         let [head, tail, perturbed_head, perturbed_tail, squared_norm, failure] = slots;
         if failure != 0.0 {
             return Err(Status::NotFinite);
@@ -255,48 +270,45 @@ impl Training {
         Ok(Report { head, tail, perturbed_head, perturbed_tail, squared_norm })
     }
 
-    /// Gives every sample its factor in its group; says which groups there are.
-    fn weigh(
-        &self,
-        cpu: &mut Cpu<'_>,
-        network: &Network<'_, LAYERS>,
-        column: impl Fn(bool) -> usize,
-    ) -> Result<[bool; 2], Status> {
-        let batch = network.batch()?;
-        let [head, tail] = batch.weights;
-        let [labels, heads, tails, table] = cpu.slices_mut([batch.labels, head, tail, self.tail])?;
-        let factor = 1.0 / labels.len() as f32;
-        let mut columns = [false; 2];
-        for ((label, head), tail) in labels.iter().zip(heads).zip(tails) {
-            let is_tail = table.get(*label as usize).is_some_and(|flag| *flag != 0.0);
-            let second = column(is_tail) == 1;
-            (*head, *tail) = if second { (0.0, factor) } else { (factor, 0.0) };
-            let [first, other] = &mut columns;
-            *(if second { other } else { first }) = true;
-        }
-        Ok(columns)
-    }
-
-    /// Classifies the first `rows` rows with the running statistics.
+    /// Classifies the first rows, as many as `classes`, with the running statistics.
     pub(crate) fn predict(
-        &self,
-        graph: &Graph<LAYERS>,
-        arena: &mut [f32],
+        self,
         classes: &mut [MaybeUninit<u32>],
         logits: Option<&mut [MaybeUninit<f32>]>,
     ) -> Result<(), Status> {
-        let mut cpu = Cpu::new(arena, &[], &[]);
-        let mut network = self.network(graph)?;
-        network.set_batch(classes.len(), self.losses()?)?;
-        network.forward(&mut cpu, self.vectors.params, Statistics::Running)?;
-        let [scores] = cpu.slices_mut([network.logits()?])?;
+        let (mut cpu, mut network, layout) = self.begin()?;
+        network.set_batch(classes.len(), layout.losses()?)?;
+        let span = network.logits()?;
+        if logits.as_ref().is_some_and(|logits| logits.len() != span.length) {
+            return Err(Status::Length);
+        }
+        network.forward(&mut cpu, layout.vectors.params, Statistics::Running)?;
+        let [scores] = cpu.slices_mut([span])?;
         for (row, class) in classes.iter_mut().enumerate() {
-            let first = row.saturating_mul(self.tail.length);
-            let own = scores.get(first..first.saturating_add(self.tail.length));
+            let first = row.saturating_mul(layout.tail.length);
+            let own = scores.get(first..first.saturating_add(layout.tail.length));
             class.write(largest(own.ok_or(Status::Internal)?));
         }
         logits.map_or(Ok(()), |logits| put(logits, scores))
     }
+}
+
+/// Gives every sample its factor in its group, by `tail`, a flag for each class; says which groups there are.
+fn weigh(cpu: &mut Cpu<'_>, batch: &Batch, tail: Span, column: impl Fn(bool) -> usize) -> Result<[bool; 2], Error> {
+    let [first, second] = batch.weights;
+    let [labels, firsts, seconds, flags] = cpu.slices_mut([batch.labels, first, second, tail])?;
+    let factor = 1.0 / labels.len() as f32;
+    let mut columns = [false; 2];
+    for ((label, first), second) in labels.iter().zip(firsts).zip(seconds) {
+        let is_tail = flags.get(*label as usize).is_some_and(|flag| *flag != 0.0);
+        let [heads, tails] = &mut columns;
+        if column(is_tail) == 0 {
+            (*first, *second, *heads) = (factor, 0.0, true);
+        } else {
+            (*first, *second, *tails) = (0.0, factor, true);
+        }
+    }
+    Ok(columns)
 }
 
 /// The place of the largest number, the first one of equals.

@@ -1,0 +1,17 @@
+/* The trial `residual`: resnet8:4, batch 8, vector-scaling loss, crops and mirrors, SSE-SAM through both stages. */
+#include "trials.h"
+
+enum { FLOATS = 57958, WEIGHTS = 5054, PARAMETERS = 4934 };
+static size_t memory[SSE_SAM_HANDLE_WORDS];
+static float arena[FLOATS], weights[WEIGHTS];
+
+int main(void) {
+  static const recipe recipe = {
+      (sse_sam_network *)memory, {FLOATS, WEIGHTS, PARAMETERS, CLASSES}, arena, weights, digits_normalization,
+      digits_counts, DIGITS_ETA, 1, 2, 4, 8, FIRST_STAGE, SECOND_STAGE};
+  const sse_sam_image image = {8, 8, 1};
+  uint32_t counter = 0;
+  return failed("sse_sam_resnet", sse_sam_resnet(recipe.network, sizeof memory, image, 8, 4, CLASSES)) ||
+         prepare(&recipe, SSE_SAM_LOSS_VS, 0.05, 0.75) ||
+         failed("sse_sam_initialize", sse_sam_initialize(recipe.network, 0, draw, &counter)) || train(&recipe);
+}
