@@ -171,7 +171,7 @@ size_t sse_sam_handle_bytes(void);
 // A sentence for what a function returned; static, never NULL.
 const char *sse_sam_message(int32_t status);
 
-// Makes a multi-layer perceptron in `bytes` of memory at `network`: linear layers of `count` sizes (2 to 12) with ReLU
+// Makes a multi-layer perceptron in `bytes` of memory at `network`: linear layers of `count` sizes (2 to 13) with ReLU
 // between. The first size is `height * width * channels`, the last one the number of classes.
 sse_sam_status sse_sam_mlp(struct sse_sam_network *network,
                            size_t bytes,

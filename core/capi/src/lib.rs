@@ -201,7 +201,7 @@ pub extern "C" fn sse_sam_message(status: i32) -> *const c_char {
     Status::message(status).as_ptr()
 }
 
-/// Makes a multi-layer perceptron in `bytes` of memory at `network`: linear layers of `count` sizes (2 to 12) with ReLU
+/// Makes a multi-layer perceptron in `bytes` of memory at `network`: linear layers of `count` sizes (2 to 13) with ReLU
 /// between. The first size is `height * width * channels`, the last one the number of classes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sse_sam_mlp(
@@ -215,9 +215,9 @@ pub unsafe extern "C" fn sse_sam_mlp(
         let own = addresses(network, 1)?.start..addresses(network.cast::<u8>(), bytes)?.end;
         // SAFETY: the caller's promise.
         let widths = unsafe { input(layer_sizes, count, &[own])? };
-        let classes = size(widths.last().copied().unwrap_or_default())?;
+        let &[_, .., classes] = widths else { return Err(Status::Model) };
         widths.iter().try_for_each(|width| size(*width).map(|_| ()))?;
-        let image = image.shape()?;
+        let (image, classes) = (image.shape()?, size(classes)?);
         // SAFETY: the caller's promise.
         unsafe { make(network, bytes, |graph| mlp(graph, image, classes, widths)) }
     };

@@ -12,7 +12,7 @@ use crate::memory::put;
 use crate::status::Status;
 use crate::{Image, Report, Sizes, Update};
 
-/// Layers of the largest network: perceptrons of 12 sizes and ResNet-8 have fewer than 24. For deeper ones the library is
+/// Layers of the largest network: perceptrons of 13 sizes and ResNet-8 have fewer than 24. For deeper ones the library is
 /// built with the environment variable `SSE_SAM_LAYERS` (ResNet-18 and ResNet-20: 43); handles grow with it.
 pub(crate) const LAYERS: usize = match option_env!("SSE_SAM_LAYERS") {
     None => USUAL_LAYERS,
