@@ -3,6 +3,8 @@
 #![no_std]
 #![no_main]
 
+mod interface;
+
 use core::hint::black_box;
 use core::panic::PanicInfo;
 
@@ -194,6 +196,7 @@ pub extern "C" fn _start() -> ! {
         let _ = black_box(part(&mut backend));
     }
     let _ = black_box(values());
+    interface::all();
     loop {
         core::hint::spin_loop();
     }
