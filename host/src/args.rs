@@ -36,6 +36,10 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Measure what a training step costs on a device, beside what the device can do.
     Bench(BenchArgs),
+    /// Write trained weights and their network as constants for firmware
+    Export(ExportArgs),
+    /// Read weights back that firmware printed
+    Import(ImportArgs),
 }
 
 /// A loss by name.
@@ -363,6 +367,54 @@ pub struct BenchArgs {
     /// Where to compute
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+/// The language of constants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// A header for sse_sam.h
+    C,
+    /// A module for sse-sam-core
+    Rust,
+}
+
+/// Options of `export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Weights written by `train`
+    pub weights: PathBuf,
+    /// Language of the constants
+    #[arg(long, value_enum)]
+    pub format: Language,
+    /// File to write [standard output]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// What the names of C constants begin with
+    #[arg(long, default_value = "network", value_parser = identifier)]
+    pub name: String,
+}
+
+/// Options of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// What the firmware printed: lines of `weights` and numbers' bits, eight hexadecimal digits each; other lines are
+    /// passed over
+    pub dump: PathBuf,
+    /// Weights of the same network, such as were exported: what they say about their data is kept
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub like: PathBuf,
+    /// File to write
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub out: PathBuf,
+}
+
+/// A name in C: letters, digits and underscores, no digit first.
+fn identifier(text: &str) -> Result<String, String> {
+    let fits = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if fits && text.starts_with(|first: char| !first.is_ascii_digit()) {
+        return Ok(text.to_owned());
+    }
+    Err("a name has letters, digits and underscores, and no digit first".into())
 }
 
 /// An image's size, written `HEIGHTxWIDTHxCHANNELS`.
