@@ -43,7 +43,9 @@ fn parse(path: &Path, text: &str) -> Result<Vec<f32>, Error> {
             continue;
         }
         for word in words {
-            let bits = Some(word).filter(|word| word.len() == 8).and_then(|word| u32::from_str_radix(word, 16).ok());
+            // A sign would be read too.
+            let digits = word.len() == 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let bits = u32::from_str_radix(word, 16).ok().filter(|_| digits);
             let refuse = |what: &str| Err(Error::file(path, format!("line {number}: {word} {what}")));
             match bits.map(f32::from_bits) {
                 Some(value) if value.is_finite() => values.push(value),

@@ -1,0 +1,177 @@
+//! From desk to chip and back: `export` and `import`, and what compilers make of the constants.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use sse_sam::weights::{self, Data, Tensor};
+use tempfile::{TempDir, tempdir};
+
+/// Runs a command in `folder`; what it printed, and whether it succeeded.
+fn run(folder: &Path, program: &str, args: &[&str]) -> (bool, String, String) {
+    let output = Command::new(program).args(args).current_dir(folder).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+/// Runs the program; what it printed.
+#[track_caller]
+fn program(folder: &Path, args: &[&str]) -> String {
+    let (success, stdout, stderr) = run(folder, env!("CARGO_BIN_EXE_sse-sam"), args);
+    assert!(success, "{args:?}\n{stderr}");
+    stdout
+}
+
+/// Asserts that a command fails with all of `parts` on standard error and writes no `new.safetensors`.
+#[track_caller]
+fn refused(folder: &Path, args: &[&str], parts: &[&str]) {
+    let (success, stdout, stderr) = run(folder, env!("CARGO_BIN_EXE_sse-sam"), args);
+    assert!(!success && stdout.is_empty() && !stderr.contains("panicked"), "{args:?}\n{stdout}{stderr}");
+    for part in parts {
+        assert!(stderr.contains(part), "{args:?}: {part:?} is not in\n{stderr}");
+    }
+    assert!(!folder.join("new.safetensors").exists());
+}
+
+/// A folder with `run/last.safetensors`, a network trained for one epoch.
+fn trained(model: &str) -> TempDir {
+    let folder = tempdir().unwrap();
+    let options = ["--epochs", "1", "--batch", "128", "--quiet", "--device", "cpu", "--out", "run"];
+    program(folder.path(), &[&["train", "--model", model][..], &options].concat());
+    folder
+}
+
+/// The numbers of a weights file, by name, without PyTorch's counters.
+fn numbers(path: &Path) -> Vec<(String, Vec<u32>)> {
+    let bits = |tensor: Tensor| match tensor.data {
+        Data::F32(values) => Some((tensor.name, values.into_iter().map(f32::to_bits).collect())),
+        Data::I64(_) => None,
+    };
+    let mut numbers: Vec<_> = weights::read(path).unwrap().0.into_iter().filter_map(bits).collect();
+    numbers.sort();
+    numbers
+}
+
+/// What `printer`, compiled by a compiler that takes no warnings, prints of the exported constants comes back as the same
+/// bits, and evaluates alike.
+#[track_caller]
+fn comes_back(folder: &Path, constants: (&str, &str), printer: (&str, &str), compiler: &str, options: &[&str]) {
+    let ((format, file), (source, text)) = (constants, printer);
+    program(folder, &["export", "run/last.safetensors", "--format", format, "--out", file]);
+    fs::write(folder.join(source), text).unwrap();
+    let (success, _, stderr) = run(folder, compiler, &[options, &[source, "-o", "printer"]].concat());
+    assert!(success && stderr.is_empty(), "{stderr}");
+    let (success, printed, _) = run(folder, folder.join("printer").to_str().unwrap(), &[]);
+    assert!(success);
+    fs::write(folder.join("console.log"), format!("booting\r\n{printed}\r\ndone\n")).unwrap();
+    let out = format!("{format}.safetensors");
+    program(folder, &["import", "console.log", "--like", "run/last.safetensors", "--out", &out]);
+    assert_eq!(numbers(&folder.join(&out)), numbers(&folder.join("run/last.safetensors")));
+    let metadata = |path: &str| weights::read(&folder.join(path)).unwrap().1;
+    assert_eq!(metadata(&out), metadata("run/last.safetensors"));
+    let accuracy = |path: &str| program(folder, &["eval", path, "--device", "cpu"]);
+    assert_eq!(accuracy(&out), accuracy("run/last.safetensors"));
+}
+
+const RUST_PRINTER: &str = "mod network;
+fn main() {
+    assert_eq!(network::IMAGE.iter().product::<usize>(), 64);
+    assert!(network::CLASS_COUNTS.len() == network::CLASSES && network::PARAMETERS <= network::WEIGHTS.len());
+    for row in network::WEIGHTS.chunks(8) {
+        print!(\"weights\");
+        row.iter().for_each(|value| print!(\" {:08x}\", value.to_bits()));
+        println!();
+    }
+}
+";
+
+const C_PRINTER: &str = "#include <stdio.h>
+#include <string.h>
+#include \"digits.h\"
+int main(void) {
+  for (int at = 0; at < NETWORK_WEIGHTS; at += 1) {
+    uint32_t bits;
+    memcpy(&bits, &network_weights[at], 4);
+    printf(\"weights %08x\\n\", (unsigned)bits);
+  }
+  return NETWORK_HEIGHT * NETWORK_WIDTH * NETWORK_CHANNELS == 64 && NETWORK_CLASSES == 10 ? 0 : 1;
+}
+";
+
+#[test]
+fn constants_in_rust_compile_without_a_warning_and_come_back_bit_for_bit() {
+    let compiler = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    for model in ["mlp:64-16-10", "resnet8:4", "resnet18:2"] {
+        let folder = trained(model);
+        let options = ["--edition", "2024", "-D", "warnings"];
+        comes_back(folder.path(), ("rust", "network.rs"), ("printer.rs", RUST_PRINTER), &compiler, &options);
+    }
+}
+
+#[test]
+fn constants_in_c_compile_without_a_warning_and_come_back_bit_for_bit() {
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+    if !Command::new(&compiler).arg("--version").output().is_ok_and(|output| output.status.success()) {
+        // Past the test harness, which shows what a passing test prints to no one.
+        let _ = writeln!(std::io::stderr(), "skipped: there is no C compiler");
+        return;
+    }
+    for model in ["mlp:64-16-10", "resnet8:4"] {
+        let folder = trained(model);
+        let options = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+        comes_back(folder.path(), ("c", "digits.h"), ("printer.c", C_PRINTER), &compiler, &options);
+    }
+}
+
+#[test]
+fn constants_say_what_a_network_is() {
+    let folder = trained("resnet8:4");
+    let export = |more: &[&str]| program(folder.path(), &[&["export", "run/last.safetensors"][..], more].concat());
+    let header = export(&["--format", "c", "--name", "Gate_2"]);
+    for line in
+        ["#define GATE_2_DEPTH 8", "#define GATE_2_FILTERS 4", "#define GATE_2_ETA 60", "#define GATE_2_CLASSES 10"]
+    {
+        assert!(header.contains(line), "{line}\n{header}");
+    }
+    assert!(header.contains("static const uint32_t gate_2_class_counts[GATE_2_CLASSES] = {376, 243, 157,"));
+    let module = export(&["--format", "rust"]);
+    assert!(module.contains("pub const MODEL: &str = \"resnet8:4\";") && module.contains("pub const DEPTH: u32 = 8;"));
+    assert!(header.lines().chain(module.lines()).all(|line| line.len() <= 120));
+}
+
+#[test]
+fn exports_refuse_files_that_are_no_trained_network() {
+    let folder = trained("mlp:64-16-10");
+    let path = folder.path();
+    let (tensors, mut metadata) = weights::read(&path.join("run/last.safetensors")).unwrap();
+    weights::write(&path.join("bare.safetensors"), &tensors, &Default::default()).unwrap();
+    refused(path, &["export", "bare.safetensors", "--format", "c"], &["bare.safetensors: its metadata has no"]);
+    metadata.insert("model".into(), "mlp:64-17-10".into());
+    weights::write(&path.join("other.safetensors"), &tensors, &metadata).unwrap();
+    refused(path, &["export", "other.safetensors", "--format", "c"], &["fc1.weight must have shape [17, 64]"]);
+    refused(path, &["export", "run/last.safetensors", "--format", "c", "--name", "2nd"], &["no digit first"]);
+    refused(path, &["export", "none.safetensors", "--format", "rust"], &["no such file or folder"]);
+}
+
+#[test]
+fn imports_refuse_damaged_dumps_and_other_networks() {
+    let folder = trained("mlp:64-16-10");
+    let path = folder.path();
+    let import = ["import", "dump", "--like", "run/last.safetensors", "--out", "new.safetensors"];
+    refused(path, &import, &["dump: no such file or folder"]);
+    let cases = [
+        ("", "dump: holds 0 numbers; mlp:64-16-10 takes 1210"),
+        ("weights 3f800000\nweights 3f80000", "dump: line 2: 3f80000 is not eight hexadecimal digits"),
+        ("\n\nweights 3f8000x0", "dump: line 3: 3f8000x0 is not eight hexadecimal digits"),
+        ("weights +f800000", "dump: line 1: +f800000 is not eight hexadecimal digits"),
+        ("weights 7fc00000", "dump: line 1: 7fc00000 are the bits of a number that is not finite"),
+        ("weights 3f800000 3f800000", "dump: holds 2 numbers; mlp:64-16-10 takes 1210"),
+    ];
+    for (text, message) in cases {
+        fs::write(path.join("dump"), text).unwrap();
+        refused(path, &import, &[message]);
+    }
+    fs::write(path.join("dump"), "weights 3f800000\n".repeat(1211)).unwrap();
+    refused(path, &import, &["holds 1211 numbers", "hint: a line of numbers is the word weights"]);
+}
