@@ -35,3 +35,8 @@ pub use plan::{Arena, Plan};
 pub use run::{Losses, Network};
 pub use schedule::Schedule;
 pub use step::{Method, Problem, Statistics, Vectors, step};
+
+/// The examples of the porting guide, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct PortingGuide;
