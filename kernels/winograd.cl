@@ -234,7 +234,7 @@ static inline void output_rows(vec *y, const vec m0, const vec m1, const vec m2,
 
 // y(rows x columns pixels of the tile) = A^T m A for 16 filters; frequencies of m are `step` numbers apart.
 static inline void transform_output(__global float *y, __global const float *m, const uint step, const uint accumulate,
-                                    const uint rows, const uint columns, const uint row_step, const uint column_step) {
+                                    const uint stream, const uint rows, const uint columns, const uint row_step, const uint column_step) {
 #define M(r, c) LOAD(m + ((r)*6 + (c)) * step)
   vec down[6][4];
 #pragma unroll
@@ -248,7 +248,12 @@ static inline void transform_output(__global float *y, __global const float *m, 
     for (int c = 0; c < 4; c++)
       if (r < rows && c < columns) {
         __global float *to = y + r * row_step + c * column_step;
-        STORE(to, accumulate ? LOAD(to) + across[c] : across[c]);
+        if (accumulate)
+          STORE(to, LOAD(to) + across[c]);
+        else if (stream)
+          STREAM(to, across[c]);
+        else
+          STORE(to, across[c]);
       }
   }
 #undef M
@@ -257,7 +262,7 @@ static inline void transform_output(__global float *y, __global const float *m, 
 // y = convolution of x, added to what is there if `accumulate`; `u` comes from conv2d_forward_winograd_weights. A unit
 // of work is a block of tiles and one of `splits` shares of the filters.
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-conv2d_forward_winograd(SIZES, const uint groups, const uint splits, const uint accumulate, __global float *restrict y,
+conv2d_forward_winograd(SIZES, const uint groups, const uint splits, const uint accumulate, const uint stream, __global float *restrict y,
                         const uint y_at, __global float *restrict scratch, const uint scratch_at,
                         __global const float *restrict x, const uint x_at, __global const float *restrict u,
                         const uint u_at) {
@@ -287,7 +292,7 @@ conv2d_forward_winograd(SIZES, const uint groups, const uint splits, const uint 
       for (uint t = 0; t < count; t++) {
         const Tile tile = tile_at(first + t, height, width);
         const uint pixel = (tile.picture * height + tile.row) * width + tile.column;
-        transform_output(y + y_at + pixel * filters + block * 16, m + t * 16, step, accumulate, height - tile.row,
+        transform_output(y + y_at + pixel * filters + block * 16, m + t * 16, step, accumulate, stream, height - tile.row,
                          width - tile.column, width * filters, filters);
       }
     }

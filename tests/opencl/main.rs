@@ -291,6 +291,7 @@ fn batch_norm_equals_the_cpu_core() {
                     .batch_norm_inference(y, x, weight, bias, running, added, relu));
                 for accumulate in [false, true] {
                     both!(pair, "batch_norm_backward", &layout, |machine| {
+                        machine.batch_norm_forward(y, saved, moved, x, weight, bias, added, relu)?;
                         machine.batch_norm_backward(
                             &[dx],
                             &[dweight],
@@ -299,6 +300,7 @@ fn batch_norm_equals_the_cpu_core() {
                             y,
                             x,
                             weight,
+                            bias,
                             saved,
                             relu,
                             added.is_some(),
@@ -465,7 +467,7 @@ fn small_layers(device: &DeviceInfo) {
     both!(pair, "layers", &layout, |machine| {
         machine.gather(&batch, table, &samples)?;
         machine.batch_norm_forward(y, saved, Some(running), x, weight, bias, Some(residual), true)?;
-        machine.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, saved, true, true, true)?;
+        machine.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, bias, saved, true, true, true)?;
         machine.batch_norm_inference(dx, x, weight, bias, running, None, false)?;
         machine.linear_forward(y, x, matrix, bias)?;
         machine.linear_backward_input(&[dx], &[y], matrix, channels, true)?;

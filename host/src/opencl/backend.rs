@@ -170,7 +170,7 @@ impl OpenCl {
     /// # Errors
     /// [`Error::Memory`] when the device has no room.
     pub fn reserve(&mut self, channels: usize, rows: usize) -> Result<(), Error> {
-        let needed = (2 * channels * (self.tiles().row_parts + 1)).max(rows);
+        let needed = (3 * channels * (self.tiles().row_parts + 1)).max(rows);
         self.memory.finish(&self.queue)?;
         self.memory.reserve(&self.built, needed)
     }
@@ -443,12 +443,13 @@ impl Backend for OpenCl {
         y: Span,
         x: Span,
         weight: Span,
+        bias: Span,
         saved: Span,
         relu: bool,
         residual: bool,
         accumulate: bool,
     ) -> Result<(), Error> {
-        batch_norm::backward(self, [dx, dweight, dbias, dy], y, x, weight, saved, [relu, residual, accumulate])
+        batch_norm::backward(self, [dx, dweight, dbias, dy], [y, x, weight, bias, saved], [relu, residual, accumulate])
     }
 
     fn relu_forward(&mut self, y: Span, x: Span) -> Result<(), Error> {

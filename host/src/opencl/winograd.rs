@@ -170,10 +170,11 @@ impl<'a> Pass<'a> {
         let Shape { height, width, .. } = image;
         let forward = Forward::of(launch.tiles, units, image, outputs, images);
         let tiles = memory.scratch(transformed(inputs, outputs), forward.scratch(launch.tiles, inputs))?;
+        let stream = launch.tiles.streams(y, outputs);
         let (y, x) = (memory.written(y)?, memory.read(x)?);
         let Forward { groups, splits } = forward;
         let arguments =
-            arguments![images, height, width, inputs, outputs, groups, splits, accumulate, y, tiles, x, weights];
+            arguments![images, height, width, inputs, outputs, groups, splits, accumulate, stream, y, tiles, x, weights];
         launch.looped(Name::Conv2dForwardWinograd, groups, arguments)
     }
 }
