@@ -317,8 +317,8 @@ __kernel void batch_norm_backward_merge(const uint channels, const uint parts, _
 // dx = weight * inv_std * (masked - sum masked / rows - xhat * sum(masked * xhat) / rows), added if `accumulate`
 static INLINE void input_gradient(const int n, const uint count, const uint stride, const uint rows,
                                   const uint channels, const uint valid, const uint relu, const uint accumulate,
-                                  const uint stream, __global float *dx, __global const float *dy,
-                                  __global const float *x, __global const float *weight, __global const float *bias,
+                                  __global float *dx, __global const float *dy, __global const float *x,
+                                  __global const float *weight, __global const float *bias,
                                   __global const float *saved, __global const float *sums) {
   vec mean[4], factor[4], shift[4], average[4], slope[4];
   COLUMN(n) {
@@ -334,12 +334,7 @@ static INLINE void input_gradient(const int n, const uint count, const uint stri
       const vec centred = load_column(n, c, x, valid) - mean[c];
       const vec d = mask(load_column(n, c, dy, valid), relu, 0, ZERO, centred, factor[c], shift[c]);
       const vec own = factor[c] * (d - average[c] - centred * slope[c]);
-      if (accumulate)
-        store_column(n, c, dx, load_column(n, c, dx, valid) + own, valid);
-      else if (stream)
-        STREAM(dx + c * WIDTH, own);
-      else
-        store_column(n, c, dx, own, valid);
+      store_column(n, c, dx, accumulate ? load_column(n, c, dx, valid) + own : own, valid);
     }
     dx += stride;
     dy += stride;
@@ -349,8 +344,8 @@ static INLINE void input_gradient(const int n, const uint count, const uint stri
 
 // dx from the sums; if `relu`, dy still has to be masked
 __kernel void batch_norm_backward(const uint rows, const uint channels, const uint parts, const uint relu,
-                                  const uint accumulate, const uint stream, __global float *restrict dx,
-                                  const uint dx_at, __global const float *restrict dy, const uint dy_at,
+                                  const uint accumulate, __global float *restrict dx, const uint dx_at,
+                                  __global const float *restrict dy, const uint dy_at,
                                   __global const float *restrict x, const uint x_at,
                                   __global const float *restrict weight, const uint weight_at,
                                   __global const float *restrict bias, const uint bias_at,
@@ -363,7 +358,7 @@ __kernel void batch_norm_backward(const uint rows, const uint channels, const ui
   share(rows, reversed(part, parts), parts, &first, &count, &step);
   const uint start = first * channels;
 #define INPUT_GRADIENT(n, at, valid)                                                                              \
-  input_gradient(n, count, step *channels, rows, channels, valid, relu, accumulate, stream, dx + dx_at + start + at, \
+  input_gradient(n, count, step *channels, rows, channels, valid, relu, accumulate, dx + dx_at + start + at,         \
                  dy + dy_at + start + at, x + x_at + start + at, weight + weight_at + at, bias + bias_at + at,    \
                  saved + saved_at + at, sums + sums_at + at)
   IN_COLUMNS(INPUT_GRADIENT)

@@ -42,6 +42,16 @@ typedef float4 vec;
 #define STREAM(p, v) STORE(p, v)
 #endif
 
+// Fetches a line of memory ahead of its use, where a compiler for CPUs knows how.
+#if WIDTH == 16 && defined(__has_builtin)
+#if __has_builtin(__builtin_prefetch)
+#define AHEAD(p) __builtin_prefetch((const void *)(size_t)(p), 0, 3)
+#endif
+#endif
+#ifndef AHEAD
+#define AHEAD(p)
+#endif
+
 #define ZERO ((vec)(0.0f))
 #define INLINE inline __attribute__((always_inline))
 

@@ -50,17 +50,19 @@ fn statistics(cl: &mut OpenCl, saved: Span, running: Option<Span>, x: Span, weig
     expect("statistics", 2 * channels, saved.length)?;
     expect("running", 2 * channels, running.map_or(2 * channels, |running| running.length))?;
     cl.admit(&[&[saved, running.unwrap_or(Span::work(0, 0))]], &[&[x, weight]])?;
+    let left = cl.take_statistics(x);
     let (mut launch, memory) = cl.split();
-    let (parts, blocks) = (parts(launch.tiles, rows), channels.div_ceil(launch.tiles.width));
-    let partial = memory.scratch(0, parts * 3 * channels)?;
-    let (at, keep) = (memory.written(saved)?, running.is_some());
-    let running = memory.written(running.unwrap_or(saved))?;
-    launch.looped(
-        Name::BatchNormForwardTiles,
-        parts * chunks(launch.tiles, channels),
-        arguments![rows, channels, parts, partial, memory.read(x)?],
-    )?;
-    launch.looped(Name::BatchNormForwardMerge, blocks, arguments![rows, channels, parts, keep, at, running, partial])
+    let blocks = channels.div_ceil(launch.tiles.width);
+    let (at, parts) = left.map_or((0, parts(launch.tiles, rows)), |left| (left.at, left.parts));
+    let partial = memory.scratch(at, parts * 3 * channels)?;
+    let (saved, keep) = (memory.written(saved)?, running.is_some());
+    let running = running.map(|running| memory.written(running)).transpose()?.unwrap_or(saved);
+    if left.is_none() {
+        let arguments = arguments![rows, channels, parts, partial, memory.read(x)?];
+        launch.looped(Name::BatchNormForwardTiles, parts * chunks(launch.tiles, channels), arguments)?;
+    }
+    let arguments = arguments![rows, channels, parts, keep, saved, running, partial];
+    launch.looped(Name::BatchNormForwardMerge, blocks, arguments)
 }
 
 /// The normalisation itself, with the `statistics` that the kernel called `name` takes.
@@ -126,7 +128,6 @@ pub(super) fn backward(
         let (mut launch, memory) = cl.split();
         let (blocks, chunks) = (channels.div_ceil(launch.tiles.width), chunks(launch.tiles, channels));
         let parts = parts(launch.tiles, rows);
-        let stream = launch.tiles.streams(dx, channels);
         let partial = memory.scratch(0, parts * 2 * channels)?;
         let sums = memory.scratch(parts * 2 * channels, 2 * channels)?;
         let (dx, dy, dweight, dbias) =
@@ -148,9 +149,7 @@ pub(super) fn backward(
         launch.looped(
             Name::BatchNormBackward,
             parts * chunks,
-            arguments![
-                rows, channels, parts, relu, accumulate, stream, dx, dy, x, weight, bias, saved, sums
-            ],
+            arguments![rows, channels, parts, relu, accumulate, dx, dy, x, weight, bias, saved, sums],
         )?;
     }
     Ok(())

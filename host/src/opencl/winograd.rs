@@ -128,7 +128,8 @@ pub(super) fn scratch(tiles: &Tiles, units: usize, conv: &Conv2d, images: usize)
     let (channels, filters) = (conv.input.channels, conv.output.channels);
     let one_way = |inputs: usize, outputs: usize| {
         let forward = Forward::of(tiles, units, conv.output, outputs, images);
-        transformed(inputs, outputs) + forward.scratch(tiles, inputs)
+        let parts = pieces(conv.output, images).div_ceil(tiles.winograd_block);
+        transformed(inputs, outputs) + forward.scratch(tiles, inputs) + 3 * parts * outputs
     };
     let weight = match BackwardWeight::of(tiles, conv, images, 2) {
         BackwardWeight::Fused { groups, streams } => groups * streams * sums(conv) + fused_tiles(tiles, conv, groups),
@@ -138,6 +139,17 @@ pub(super) fn scratch(tiles: &Tiles, units: usize, conv: &Conv2d, images: usize)
         }
     };
     weight.max(one_way(channels, filters)).max(one_way(filters, channels))
+}
+
+/// What a convolution left in scratch memory about its output: statistics of `parts` of its pixels, `[parts][3][channels]`.
+#[derive(Clone, Copy)]
+pub(super) struct Statistics {
+    /// The output.
+    pub of: Span,
+    /// Where they lie.
+    pub at: usize,
+    /// How many there are.
+    pub parts: usize,
 }
 
 /// The forward form from `inputs` channels to `outputs`, both of the same height and width, with weights transformed.
@@ -165,17 +177,22 @@ impl<'a> Pass<'a> {
         Ok(Self { launch, memory, units, image: conv.output, inputs, outputs, weights })
     }
 
-    fn run(&mut self, y: Span, x: Span, images: usize, accumulate: bool) -> Result<(), Error> {
+    fn run(&mut self, y: Span, x: Span, images: usize, accumulate: bool) -> Result<Statistics, Error> {
+        let y_span = y;
         let Self { ref mut launch, memory, units, image, inputs, outputs, weights } = *self;
         let Shape { height, width, .. } = image;
         let forward = Forward::of(launch.tiles, units, image, outputs, images);
-        let tiles = memory.scratch(transformed(inputs, outputs), forward.scratch(launch.tiles, inputs))?;
+        let (before, own) = (transformed(inputs, outputs), forward.scratch(launch.tiles, inputs));
+        let tiles = memory.scratch(before, own)?;
+        let parts = pieces(image, images).div_ceil(launch.tiles.winograd_block);
+        let statistics = memory.scratch(before + own, 3 * parts * outputs)?;
         let stream = launch.tiles.streams(y, outputs);
         let (y, x) = (memory.written(y)?, memory.read(x)?);
         let Forward { groups, splits } = forward;
         let arguments =
-            arguments![images, height, width, inputs, outputs, groups, splits, accumulate, stream, y, tiles, x, weights];
-        launch.looped(Name::Conv2dForwardWinograd, groups, arguments)
+            arguments![images, height, width, inputs, outputs, groups, splits, accumulate, stream, y, tiles, statistics, x, weights];
+        launch.looped(Name::Conv2dForwardWinograd, groups, arguments)?;
+        Ok(Statistics { of: y_span, at: before + own, parts })
     }
 }
 
@@ -188,7 +205,11 @@ pub(super) fn forward(
     conv: &Conv2d,
     images: usize,
 ) -> Result<(), Error> {
-    if images == 0 { Ok(()) } else { Pass::new(cl, weight, conv, false)?.run(y, x, images, false) }
+    if images > 0 {
+        let statistics = Pass::new(cl, weight, conv, false)?.run(y, x, images, false)?;
+        cl.leave(statistics);
+    }
+    Ok(())
 }
 
 /// Each `dx` from its `dy`, all checked.
