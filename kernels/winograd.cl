@@ -283,22 +283,24 @@ static inline void transform_output(__global float *y, __global const float *m, 
 }
 
 // y = convolution of x, added to what is there if `accumulate`; `u` comes from conv2d_forward_winograd_weights. A unit
-// of work is a block of tiles and one of `splits` shares of the filters. partial[block of tiles] = mean, squared
+// of work is a block of `block_tiles` tiles, at most BLOCK, and one of `splits` shares of the filters. partial[block of tiles] = mean, squared
 // deviations and count of its pixels, [3][filters], for batch_norm_forward_merge.
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-conv2d_forward_winograd(SIZES, const uint groups, const uint splits, const uint accumulate, const uint stream, __global float *restrict y,
+conv2d_forward_winograd(SIZES, const uint block_tiles, const uint groups, const uint splits, const uint accumulate,
+                        const uint stream, __global float *restrict y,
                         const uint y_at, __global float *restrict scratch, const uint scratch_at,
                         __global float *restrict partial, const uint partial_at, __global const float *restrict x,
                         const uint x_at, __global const float *restrict u, const uint u_at) {
   const uint tiles = tiles_of(batch, height, width), group = get_global_id(0);
-  const uint units = (tiles + BLOCK - 1) / BLOCK * splits, slices = channels / 16, step = BLOCK * 16 + 16;
+  const uint units = (tiles + block_tiles - 1) / block_tiles * splits, slices = channels / 16;
+  const uint step = BLOCK * 16 + 16;
   scratch += scratch_at + group * (slices * SLICE + FREQUENCIES * step + channels);
   __global float *v = scratch, *m = v + slices * SLICE, *zeros = m + FREQUENCIES * step;
   for (uint c = 0; c < channels; c++)
     zeros[c] = 0.0f;
   const uint last = (uint)((ulong)units * (group + 1) / groups);
   for (uint unit = (uint)((ulong)units * group / groups); unit < last; unit++) {
-    const uint first = unit / splits * BLOCK, count = min((uint)BLOCK, tiles - first);
+    const uint first = unit / splits * block_tiles, count = min(block_tiles, tiles - first);
     transform_windows(v, SLICE, CELL, 16, x + x_at, zeros, first, count, height, width, channels);
     // Rows of `multiply` behind the last tile: nobody reads what becomes of them.
     for (uint t = count; t % ROWS > 0; t++)
