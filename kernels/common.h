@@ -42,8 +42,8 @@ typedef float4 vec;
 #define STREAM(p, v) STORE(p, v)
 #endif
 
-// Fetches a line of memory ahead of its use, where a compiler for CPUs knows how.
-#if WIDTH == 16 && defined(__has_builtin)
+// Fetches a line of memory ahead of its use, where a compiler for CPUs knows how (what runs unoptimised code may not).
+#if WIDTH == 16 && defined(__OPTIMIZE__) && defined(__has_builtin)
 #if __has_builtin(__builtin_prefetch)
 #define AHEAD(p) __builtin_prefetch((const void *)(size_t)(p), 0, 3)
 #endif

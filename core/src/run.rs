@@ -214,7 +214,9 @@ impl<'a, const N: usize> Network<'a, N> {
             Op::BatchNorm { residual, relu } => {
                 let saved = slot.saved.ok_or(Error::Model)?;
                 let keep = slot.residual != Residual::None;
-                backend.batch_norm_backward(&dx, &dweight, &dbias, &dy, y, x, weight, bias, saved, relu, keep, accumulate)?;
+                backend.batch_norm_backward(
+                    &dx, &dweight, &dbias, &dy, y, x, weight, bias, saved, relu, keep, accumulate,
+                )?;
                 if let (Some(node), Residual::Adds) = (residual, slot.residual) {
                     let sum = self.gradient(node.index(), targets.len())?;
                     for (&sum, &masked) in sum.iter().zip(&dy) {

@@ -204,7 +204,20 @@ fn backward_case(case: &mut Case<'_, impl Machine>, setting: Setting, streams: u
     let with_residual = setting.residual;
     case.run(|backend| {
         let (dx, dw, db, dy) = (&dx_spans, &dw_spans, &db_spans, &dy_spans);
-        backend.batch_norm_backward(dx, dw, db, dy, y_span, x_span, weight, bias, saved, relu, with_residual, accumulate)
+        backend.batch_norm_backward(
+            dx,
+            dw,
+            db,
+            dy,
+            y_span,
+            x_span,
+            weight,
+            bias,
+            saved,
+            relu,
+            with_residual,
+            accumulate,
+        )
     });
 
     for stream in 0..streams {

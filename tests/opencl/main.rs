@@ -274,7 +274,16 @@ fn convolutions_equal_the_cpu_core() {
 fn batch_norm_equals_the_cpu_core() {
     each_device(|device| {
         let pair = Pair::new(device, 2e-5);
-        for (gap, rows, channels) in [(1, 1, 1), (3, 2, 5), (32, 63, 16), (5, 129, 17), (1, 10_007, 32), (2, 700, 3), (32, 4_100, 64), (3, 90, 145)] {
+        for (gap, rows, channels) in [
+            (1, 1, 1),
+            (3, 2, 5),
+            (32, 63, 16),
+            (5, 129, 17),
+            (1, 10_007, 32),
+            (2, 700, 3),
+            (32, 4_100, 64),
+            (3, 90, 145),
+        ] {
             let mut layout = Layout::new(gap);
             let n = rows * channels;
             let (y, x, residual) = (layout.random(n), layout.random(n), layout.random(n));
