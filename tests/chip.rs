@@ -5,7 +5,12 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use sse_sam::numbers::Numbers;
+use sse_sam::state::Weights;
 use sse_sam::weights::{self, Data, Tensor};
+use sse_sam_capi::{
+    Image, Network, Sizes, Status, Update, sse_sam_initialize, sse_sam_lend, sse_sam_plan, sse_sam_resnet, sse_sam_save,
+};
 use tempfile::{TempDir, tempdir};
 
 /// Runs a command in `folder`; what it printed, and whether it succeeded.
@@ -174,4 +179,38 @@ fn imports_refuse_damaged_dumps_and_other_networks() {
     }
     fs::write(path.join("dump"), "weights 3f800000\n".repeat(1211)).unwrap();
     refused(path, &import, &["holds 1211 numbers", "hint: a line of numbers is the word weights"]);
+}
+
+/// What the C interface holds of a new `resnet8:4` on digits after a seed was given.
+fn initialized(seed: u64) -> Vec<f32> {
+    let mut handle = vec![0_usize; sse_sam_capi::SSE_SAM_HANDLE_WORDS];
+    let (network, bytes) = (handle.as_mut_ptr().cast::<Network>(), handle.len() * size_of::<usize>());
+    let (groups, radius, tail_radius) = (1, 0.0, 0.0);
+    let update =
+        Update { groups, radius, tail_radius, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0, nesterov: 0 };
+    let mut sizes = Sizes { floats: 0, weights: 0, parameters: 0, classes: 0 };
+    // SAFETY: pointers are as long as stated; the arena lives as long as it is used.
+    unsafe {
+        assert_eq!(sse_sam_resnet(network, bytes, Image { height: 8, width: 8, channels: 1 }, 8, 4, 10), Status::Ok);
+        assert_eq!(sse_sam_plan(network, 1, &update, &mut sizes), Status::Ok);
+        let (mut arena, mut numbers) = (vec![0.0; sizes.floats], vec![0.0; sizes.weights]);
+        assert_eq!(sse_sam_lend(network, arena.as_mut_ptr(), arena.len()), Status::Ok);
+        assert_eq!(sse_sam_initialize(network, seed, None, std::ptr::null_mut()), Status::Ok);
+        assert_eq!(sse_sam_save(network, numbers.as_mut_ptr(), numbers.len()), Status::Ok);
+        numbers.truncate(sizes.parameters);
+        numbers
+    }
+}
+
+#[test]
+fn a_seed_starts_a_chip_as_it_starts_the_desk() {
+    let folder = tempdir().unwrap();
+    let options = ["--epochs", "1", "--lr", "0", "--seed", "81985529216486895", "--quiet", "--device", "cpu"];
+    program(folder.path(), &[&["train", "--model", "resnet8:4", "--out", "run"][..], &options].concat());
+    let weights = Weights::read(&folder.path().join("run/last.safetensors")).unwrap();
+    let mut numbers = Numbers::new(&weights).unwrap();
+    let (parameters, values) = (numbers.parameters(), numbers.values().unwrap());
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&initialized(81_985_529_216_486_895)), bits(&values[..parameters]));
+    assert_ne!(bits(&initialized(81_985_529_216_486_894)), bits(&values[..parameters]));
 }
