@@ -28,6 +28,8 @@ pub struct Totals {
     pub losses: [f64; 2],
     /// Losses at the perturbed points times samples, by group.
     pub perturbed: [f64; 2],
+    /// Norms of the gradients at the parameters, by group.
+    pub group_norms: [f64; 2],
     /// Norms of the update's gradient.
     pub norm: f64,
     /// Steps.

@@ -1,6 +1,7 @@
 //! Runs that are killed, stopped, damaged or continued: nothing is lost, and bits stay the same.
 
 mod faults;
+mod log;
 
 use std::fs;
 use std::io::Write as _;

@@ -66,14 +66,14 @@ fn little_run() -> Result<(), Error> {
         let mut machine = OpenCl::new(&device, 4096, &[1.0; 8], &[7; 64])?;
         let conv = Conv2d::new(Shape::new(4, 4, 2), 3, 3, 1, 1)?;
         machine.reserve_convolution(&conv, 2)?;
-        let [x, y, weight, dweight] =
-            [(0, 64), (128, 96), (256, 54), (320, 54)].map(|(at, length)| Span::work(at, length));
+        let [x, y, weight, dweight, norm] =
+            [(0, 64), (128, 96), (256, 54), (320, 54), (384, 1)].map(|(at, length)| Span::work(at, length));
         machine.write(x, &[0.5; 64])?;
         machine.stage(3, vec![9; 5])?;
         machine.fill(weight, 0.25)?;
         machine.conv2d_forward(y, x, weight, &conv)?;
         machine.conv2d_backward_weight(&[dweight], x, &[y], &conv)?;
-        machine.ascend(dweight, weight, 0.1)?;
+        machine.ascend(dweight, norm, weight, 0.1)?;
         let mut values = [0.0; 54];
         machine.read(&mut values, dweight)?;
         machine.finish()?;
@@ -128,10 +128,11 @@ fn child_keeps_objects_and_memory_flat() {
         let mut arena = Arena::new(OpenCl::alignment());
         let plan = Plan::new(&graph, 8, 2, &mut arena).unwrap();
         let vectors = Vectors::new(&mut arena, plan.parameters(), 2).unwrap();
-        let [table, record] = [8 * Row::WORDS, 6].map(|length| arena.allocate(length).unwrap());
+        let [table, record] = [8 * Row::WORDS, 8].map(|length| arena.allocate(length).unwrap());
         let slot = |index| record.part(index, 1).unwrap();
         let losses = Losses { plain: [slot(0), slot(1)], perturbed: [slot(2), slot(3)] };
-        let outcome = Outcome { squared_norm: slot(4), failure: slot(5), number: 1.0 };
+        let group_squared_norms = [slot(6), slot(7)];
+        let outcome = Outcome { squared_norm: slot(4), group_squared_norms, failure: slot(5), number: 1.0 };
         let bytes: Vec<u8> = (0..56).map(|index| if index < 48 { index * 5 } else { index % 3 }).collect();
         let mut machine = OpenCl::new(device, arena.len(), &[], &bytes).unwrap();
         let rows = (0..8).map(|index| Row { index, top: 0, left: 0, flip: false, weights: [0.1, 0.1] }.encode());
@@ -149,10 +150,10 @@ fn child_keeps_objects_and_memory_flat() {
                 network.gather(&mut machine, table, &samples, losses).unwrap();
                 step(&mut machine, &mut network, &vectors, &groups, &sgd, &outcome).unwrap();
                 if number % 50 == 0 {
-                    machine.read(&mut [0.0; 6], record).unwrap();
+                    machine.read(&mut [0.0; 8], record).unwrap();
                 }
             }
-            let mut left = [0.0; 6];
+            let mut left = [0.0; 8];
             machine.read(&mut left, record).unwrap();
             assert!(left[4] > 0.0 && left[5] == 0.0, "{left:?}");
         };
