@@ -62,7 +62,7 @@ fn a_read_only_folder_is_named() {
 }
 
 /// How many system calls of each kind are made to fail, one a run.
-fn failing_calls() -> u32 {
+pub fn failing_calls() -> u32 {
     std::env::var("SSE_SAM_FAILING_CALLS").map_or(3, |calls| calls.parse().unwrap())
 }
 
@@ -102,6 +102,36 @@ fn whichever_system_call_fails_the_checkpoints_stay_whole() {
     }
     assert!(failures > 0, "no call failed");
     println!("{failures} failures");
+}
+
+#[test]
+fn a_write_that_is_cut_short_leaves_the_checkpoints_whole() {
+    if Command::new("prlimit").arg("--version").output().is_err() {
+        return skip("there is no prlimit to cut writes short");
+    }
+    let whole = tempdir().unwrap();
+    succeed(whole.path(), &training("run", &["--epochs", "2"]));
+    let layout = layout("resnet8:1");
+    let largest = checkpoints(&whole.path().join("run")).iter().map(|path| fs::metadata(path).unwrap().len()).max();
+    for number in 0..u64::from(failing_calls()) {
+        // No file may grow beyond this: the system writes the bytes before it, and refuses the next call.
+        let limit = 1 + number * largest.unwrap() / u64::from(failing_calls());
+        let folder = tempdir().unwrap();
+        let limited = "trap '' XFSZ; limit=$1; shift; exec prlimit --fsize=$limit \"$@\"";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", limited, "sh", &limit.to_string(), env!("CARGO_BIN_EXE_sse-sam")]);
+        let output = shell.args(training("run", &["--epochs", "2"])).current_dir(folder.path()).output().unwrap();
+        let (what, text, run) = (format!("at {limit} bytes"), stderr(&output), folder.path().join("run"));
+        assert!(text.contains("sse-sam: run/") && text.contains("file too large"), "{what}: {text}");
+        assert!(!text.contains("panicked") && output.status.code() == Some(1), "{what}: {text}");
+        for path in checkpoints(&run) {
+            Checkpoint::read(&path, &layout).unwrap_or_else(|error| panic!("{what}: {error}"));
+        }
+        if run.join("config.toml").exists() {
+            succeed(folder.path(), &["resume", "run", "--quiet"]);
+            same(&whole.path().join("run"), &run, &what);
+        }
+    }
 }
 
 /// The last checkpoint of two epochs.

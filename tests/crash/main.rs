@@ -1,5 +1,6 @@
 //! Runs that are killed, stopped, damaged or continued: nothing is lost, and bits stay the same.
 
+mod device;
 mod faults;
 mod log;
 
