@@ -62,7 +62,7 @@ pub(super) fn read(path: &Path, reader: &mut impl Read, length: u64) -> Result<H
     let Some(data) = length.checked_sub(8 + size) else {
         return Err(cut(format!("ends at byte {length}, but its header needs {size} after byte 8")));
     };
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(size as usize);
     reader.take(size).read_to_end(&mut text).map_err(|source| Error::io(path, source))?;
     let Raw { tensors, metadata } = serde_json::from_slice(&text).map_err(|error| match error.classify() {
         Category::Data => Error::weights(path, format!("its header is wrong: {error}")),
