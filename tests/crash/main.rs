@@ -489,4 +489,5 @@ fn tensorboards_file_holds_each_epoch_once_after_a_resumption() {
     assert_eq!(steps, [0, 1, 2, 3, 4, 5]);
     let tag = |name: &str| bytes.windows(name.len()).filter(|window| *window == name.as_bytes()).count();
     assert_eq!((tag("accuracy/balanced"), tag("radius_head"), tag("radius_tail")), (6, 3, 6));
+    assert_eq!((tag("gradient_norm_head"), tag("gradient_norm_tail"), tag("gradient_norm")), (3, 6, 15));
 }

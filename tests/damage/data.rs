@@ -156,7 +156,7 @@ fn damaged_cifar_files_are_refused() {
         for _ in 0..20 {
             let end = loop {
                 let end = random(whole.len() as u32) as usize;
-                if end % RECORD != 0 || end == 0 {
+                if end == 0 || !end.is_multiple_of(RECORD) {
                     break end;
                 }
             };
