@@ -148,17 +148,22 @@ pub fn tell(event: &Event<'_>) {
     if JSON.load(Ordering::Relaxed)
         && let Ok(line) = serde_json::to_string(event)
     {
-        // One call, so that lines of two threads do not mix. When nobody can hear it, that is no reason to stop.
-        let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+        write(&format!("{line}\n"));
     }
 }
 
-/// Says something on standard error; when nobody can hear it, that is no reason to stop.
+/// Writes to standard error in one call, so that lines of two threads do not mix.
+fn write(text: &str) {
+    // When nobody can hear it, that is no reason to stop.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Says something on standard error.
 pub fn warn(text: &str) {
     if JSON.load(Ordering::Relaxed) {
         return tell(&Event::Warning { message: text.trim_start_matches("warning: ") });
     }
-    let _ = writeln!(io::stderr(), "sse-sam: {text}");
+    write(&format!("sse-sam: {text}\n"));
 }
 
 /// The program ends, with this error or with none.
