@@ -72,15 +72,15 @@ fn whichever_system_call_fails_the_checkpoints_stay_whole() {
         return skip("there is no strace to make system calls fail");
     }
     let whole = tempdir().unwrap();
-    succeed(whole.path(), &training("run", &["--epochs", "2"]));
-    let layout = layout("resnet8:1");
+    succeed(whole.path(), &training("run", &QUICK));
+    let layout = layout(QUICK[1]);
     let mut failures = 0;
     for (call, error) in [("write", "ENOSPC"), ("fsync", "EIO"), ("write", "EIO"), ("/^rename", "EIO")] {
         for number in 1..=failing_calls() {
             let what = format!("{error} at {call} {number}");
             let folder = tempdir().unwrap();
             let inject = format!("inject={call}:error={error}:when={number}");
-            let args = training("run", &["--epochs", "2"]);
+            let args = training("run", &QUICK);
             let mut strace = Command::new("strace");
             strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
             let output =
@@ -98,7 +98,7 @@ fn whichever_system_call_fails_the_checkpoints_stay_whole() {
                 let read = |path: &PathBuf| Checkpoint::read(path, &layout).unwrap_or_else(|e| panic!("{what}: {e}"));
                 checkpoints(&run).iter().for_each(|path| drop(read(path)));
             }
-            if run.join("config.toml").exists() && !checkpoints(&run).iter().any(|path| path.ends_with(LAST_OF_TWO)) {
+            if run.join("config.toml").exists() && !checkpoints(&run).iter().any(|path| path.ends_with(LAST_OF_QUICK)) {
                 succeed(folder.path(), &["resume", "run", "--quiet"]);
                 same(&whole.path().join("run"), &run, &what);
             }
@@ -138,8 +138,11 @@ fn a_write_that_is_cut_short_leaves_the_checkpoints_whole() {
     }
 }
 
-/// The last checkpoint of two epochs.
-const LAST_OF_TWO: &str = "epoch-000002-step-0000000.safetensors";
+/// A run of a hundred calls of each kind.
+const QUICK: [&str; 4] = ["--model", "mlp:64-3-10", "--epochs", "60"];
+
+/// Its last checkpoint.
+const LAST_OF_QUICK: &str = "epoch-000060-step-0000000.safetensors";
 
 #[test]
 fn a_checkpoint_that_cannot_be_written_ends_the_run_by_name() {

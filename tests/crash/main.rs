@@ -433,6 +433,21 @@ fn changed_data_are_refused_and_moved_data_are_not() {
 }
 
 #[test]
+fn data_that_change_while_a_run_goes_on_are_not_read_again() {
+    let folder = tempdir().unwrap();
+    write_data(&folder.path().join("data"));
+    let options = ["--data", "data", "--eta", "15", "--epochs", "200"];
+    succeed(folder.path(), &training("whole", &options));
+    let child = begin(folder.path(), &training("run", &options));
+    wait_for_steps(&folder.path().join("run"));
+    fs::write(folder.path().join("data/train-images-idx3-ubyte"), "x").unwrap();
+    fs::remove_file(folder.path().join("data/t10k-images-idx3-ubyte")).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    same(&folder.path().join("whole"), &folder.path().join("run"), "changed data");
+}
+
+#[test]
 fn another_device_is_allowed_with_a_warning() {
     if !has_opencl() {
         return;
