@@ -1,5 +1,5 @@
 #!/bin/sh
-# The tests of lost, damaged and hostile files at full length; `cargo test` runs them shortened. Takes hours.
+# The tests of lost, damaged and hostile files at full length; `cargo test` runs them shortened. Takes an hour or more.
 #
 #   full.sh [PART...]     kills, calls, damage, fuzz, soak; all of them when none is named
 #
