@@ -69,14 +69,16 @@ __kernel void ascend_norm(const uint n, const uint parts, __global float *partia
   squares(n, parts, partial + partial_at, point + point_at);
 }
 
-// scale[0] = radius / (sqrt(sum partial) + 1e-16)
+// squared_norm[0] = sum partial; scale[0] = radius / (sqrt(sum partial) + 1e-16)
 __kernel __attribute__((reqd_work_group_size(MERGE, 1, 1))) void
-ascend_merge(const uint parts, __global float *scale, const uint scale_at, __global const float *partial,
-             const uint partial_at, const float radius) {
+ascend_merge(const uint parts, __global float *scale, const uint scale_at, __global float *squared_norm,
+             const uint squared_norm_at, __global const float *partial, const uint partial_at, const float radius) {
   __local float lanes[MERGE];
   const float sum = merge(parts, partial + partial_at, lanes);
-  if (get_local_id(0) == 0)
-    scale[scale_at] = radius / (sqrt(sum) + 1e-16f);
+  if (get_local_id(0) != 0)
+    return;
+  squared_norm[squared_norm_at] = sum;
+  scale[scale_at] = radius / (sqrt(sum) + 1e-16f);
 }
 
 // point[i] = params[i] + scale[0] * point[i]

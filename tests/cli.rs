@@ -140,6 +140,8 @@ fn metrics_hold_a_line_an_epoch_with_the_documented_fields() {
         "perturbed_loss_head",
         "perturbed_loss_tail",
         "gradient_norm",
+        "gradient_norm_head",
+        "gradient_norm_tail",
         "accuracy",
     ];
     for (epoch, line) in lines.iter().enumerate() {
@@ -152,6 +154,9 @@ fn metrics_hold_a_line_an_epoch_with_the_documented_fields() {
         assert_eq!(line["stage"], if epoch < 2 { 1 } else { 2 });
         // The head has a perturbed point in the first stage only, the tail throughout.
         assert_eq!(line["perturbed_loss_head"].is_null(), epoch >= 2, "{line}");
+        assert_eq!(line["gradient_norm_head"].is_null(), epoch >= 2, "{line}");
+        assert!(line["gradient_norm_head"].as_f64().is_none_or(|norm| norm > 0.0), "{line}");
+        assert!(line["gradient_norm_tail"].as_f64().is_some_and(|norm| norm > 0.0), "{line}");
         assert!(line["perturbed_loss_tail"].as_f64().unwrap() > line["loss_tail"].as_f64().unwrap(), "{line}");
         let parts = line["loss_head"].as_f64().unwrap() + line["loss_tail"].as_f64().unwrap();
         assert!((parts - line["loss"].as_f64().unwrap()).abs() < 1e-9);

@@ -65,7 +65,8 @@ impl Rig {
         let vectors = Vectors::new(&mut arena, plan.parameters(), 2).unwrap();
         let mut one = || arena.allocate(1).unwrap();
         let losses = Losses { plain: [one(), one()], perturbed: [one(), one()] };
-        let outcome = Outcome { squared_norm: one(), failure: one(), number: 3.0 };
+        let group_squared_norms = [one(), one()];
+        let outcome = Outcome { squared_norm: one(), group_squared_norms, failure: one(), number: 3.0 };
         let table = arena.allocate(LARGEST * Row::WORDS).unwrap();
         Self { graph, plan, vectors, table, losses, outcome, image, words: arena.len() }
     }
@@ -551,8 +552,8 @@ fn a_function_of_ones_own_is_stepped_by_the_closed_formula() {
         };
         let mut arena = Arena::new(1);
         let vectors = Vectors::new(&mut arena, LENGTH, 2).unwrap();
-        let (squared_norm, failure) = (arena.allocate(1).unwrap(), arena.allocate(1).unwrap());
-        let outcome = Outcome { squared_norm, failure, number: 1.0 };
+        let [squared_norm, failure, head, tail] = [(); 4].map(|()| arena.allocate(1).unwrap());
+        let outcome = Outcome { squared_norm, group_squared_norms: [head, tail], failure, number: 1.0 };
         let mut memory = vec![0.0; arena.len()];
         let mut backend = Cpu::new(&mut memory, &[], &[]);
         let start = numbers.list(LENGTH);
@@ -563,12 +564,20 @@ fn a_function_of_ones_own_is_stepped_by_the_closed_formula() {
             problem.passes.clear();
             step(&mut backend, &mut problem, &vectors, &groups, &SGD, &outcome).unwrap();
             assert_eq!(problem.passes, statistics);
+            let squares = [0, 1].map(|group| problem.slope(group, &w).iter().map(|g| g * g).sum::<f64>());
             let points = [0, 1].map(|group| climbed(&w, &problem.slope(group, &w), radii[group]));
             let slopes = [0, 1].map(|group| problem.slope(group, &points[group]));
             let sum: Vec<f64> = slopes[0].iter().zip(&slopes[1]).map(|(head, tail)| head + tail).collect();
             for ((w, v), g) in w.iter_mut().zip(&mut v).zip(&sum) {
                 *v = 0.9 * *v + g + 5e-4 * *w;
                 *w -= 0.1 * *v;
+            }
+            let mut norms = [[f32::NAN]; 2];
+            norms.iter_mut().zip([head, tail]).for_each(|(norm, span)| backend.read(norm, span).unwrap());
+            for group in 0..2 {
+                // A group of radius 0 leaves its slot as it is.
+                let expected = if radii[group] > 0.0 { squares[group] } else { 0.0 };
+                assert!((f64::from(norms[group][0]) - expected).abs() <= 1e-6 * expected, "{norms:?}, {squares:?}");
             }
             let mut found = vec![0.0; LENGTH];
             backend.read(&mut found, vectors.params).unwrap();

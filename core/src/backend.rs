@@ -220,11 +220,13 @@ pub struct Sgd {
     pub nesterov: bool,
 }
 
-/// Where [`Backend::sgd`] leaves what became of an update.
+/// Where a step leaves what became of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
-    /// `[1]`: the squared norm of the gradient.
+    /// `[1]`: the squared norm of the update's gradient.
     pub squared_norm: Span,
+    /// `[1]` for each column: the squared norm of that group's gradient at the parameters, where the group is perturbed.
+    pub group_squared_norms: [Span; 2],
     /// `[1]`: zero, or the `number` of the first step whose gradient was not finite.
     pub failure: Span,
     /// This step's number, from 1.
@@ -264,9 +266,10 @@ pub trait Backend {
     fn axpy(&mut self, y: Span, alpha: f32, x: Span) -> Result<(), Self::Error>;
     /// `point <- params + radius * point / (||point||_2 + 1e-16)`, in place.
     ///
-    /// `point` holds a gradient on entry and the perturbed parameters on return; the norm never leaves the device.
-    fn ascend(&mut self, point: Span, params: Span, radius: f32) -> Result<(), Self::Error>;
-    /// One update as [`Sgd`] says, and its [`Outcome`]. Changes neither `params` nor `velocity` when the squared
+    /// `point` holds a gradient on entry and the perturbed parameters on return; the norm never leaves the device, and its
+    /// square stays in `squared_norm`, `[1]`.
+    fn ascend(&mut self, point: Span, squared_norm: Span, params: Span, radius: f32) -> Result<(), Self::Error>;
+    /// One update as [`Sgd`] says, and of its [`Outcome`] the squared norm and the failure. Changes neither `params` nor `velocity` when the squared
     /// norm of `gradient` is not finite.
     fn sgd(
         &mut self,

@@ -201,9 +201,12 @@ impl Backend for Cpu<'_> {
         ops::axpy(y.written()?, alpha, x.read())
     }
 
-    fn ascend(&mut self, point: Span, params: Span, radius: f32) -> Result<(), Error> {
-        let [point, params] = self.operands([point, params])?;
-        ops::ascend(point.written()?, params.read(), radius)
+    fn ascend(&mut self, point: Span, squared_norm: Span, params: Span, radius: f32) -> Result<(), Error> {
+        let [point, squared_norm, params] = self.operands([point, squared_norm, params])?;
+        let squared_norm = squared_norm.written()?;
+        expect("squared_norm", 1, squared_norm.len())?;
+        squared_norm.fill(ops::ascend(point.written()?, params.read(), radius)?);
+        Ok(())
     }
 
     fn sgd(&mut self, params: Span, velocity: Span, outcome: &Outcome, gradient: Span, sgd: &Sgd) -> Result<(), Error> {
@@ -436,7 +439,9 @@ mod tests {
         let mut cpu = Cpu::new(&mut work, &[], &[]);
         let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.1, nesterov: false };
         for number in [3.0, 4.0] {
-            let outcome = Outcome { squared_norm: Span::work(6, 1), failure: Span::work(7, 1), number };
+            let squared_norm = Span::work(6, 1);
+            let group_squared_norms = [ABSENT; 2];
+            let outcome = Outcome { squared_norm, group_squared_norms, failure: Span::work(7, 1), number };
             cpu.sgd(Span::work(0, 2), Span::work(2, 2), &outcome, Span::work(4, 2), &sgd).unwrap();
         }
         assert_eq!(work, [1.0, 2.0, 3.0, 4.0, f32::INFINITY, 1.0, f32::INFINITY, 3.0]);

@@ -234,6 +234,7 @@ pub fn step<B: Backend, P: Problem<B>>(
     outcome: &Outcome,
 ) -> Result<(), B::Error> {
     let params = vectors.params;
+    let [head, tail] = outcome.group_squared_norms;
     backend.fill(vectors.gradient, 0.0)?;
     for group in groups.perturbed() {
         backend.fill(groups.point(group, vectors)?, 0.0)?;
@@ -242,7 +243,8 @@ pub fn step<B: Backend, P: Problem<B>>(
     problem.backward(backend, params, &groups.targets(vectors)?)?;
     for group in groups.perturbed() {
         let point = groups.point(group, vectors)?;
-        backend.ascend(point, params, group.radius)?;
+        let squared_norm = if group.column == 0 { head } else { tail };
+        backend.ascend(point, squared_norm, params, group.radius)?;
         problem.forward(backend, point, Statistics::Keep)?;
         problem.backward(backend, point, &[Target { column: group.column, gradient: vectors.gradient }])?;
     }

@@ -162,10 +162,11 @@ impl<B: Backend, W: Watch<B>> Backend for Watched<'_, B, W> {
         self.call("axpy", (Extent::Vector(y.length), 1), &[&[y]], &[&[y, x]], |inner| inner.axpy(y, alpha, x))
     }
 
-    fn ascend(&mut self, point: Span, params: Span, radius: f32) -> Result<(), B::Error> {
-        let run = |inner: &mut B| inner.ascend(point, params, radius);
+    fn ascend(&mut self, point: Span, squared_norm: Span, params: Span, radius: f32) -> Result<(), B::Error> {
+        let run = |inner: &mut B| inner.ascend(point, squared_norm, params, radius);
+        let written = [point, squared_norm];
         // The point is read for its norm, and again when it moves.
-        self.call("ascend", (Extent::Vector(point.length), 1), &[&[point]], &[&[point, point, params]], run)
+        self.call("ascend", (Extent::Vector(point.length), 1), &[&written], &[&[point, point, params]], run)
     }
 
     fn sgd(

@@ -42,6 +42,17 @@ pub enum Command {
     Import(ImportArgs),
 }
 
+impl Command {
+    /// How the command is told on standard error.
+    pub fn log_format(&self) -> LogFormat {
+        match self {
+            Self::Train(args) => args.log_format,
+            Self::Resume(args) => args.log_format,
+            _ => LogFormat::Text,
+        }
+    }
+}
+
 /// A loss by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LossName {
@@ -99,6 +110,16 @@ pub enum LongTail {
     Exp,
     /// The second half of the classes is cut
     Step,
+}
+
+/// How a run is told on standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people: warnings, and a bar on a terminal
+    #[default]
+    Text,
+    /// For programs: one JSON object a line, and nothing on standard output
+    Json,
 }
 
 /// What happens when a loss, gradient or weight is no longer finite.
@@ -258,9 +279,19 @@ pub struct TrainArgs {
     /// Print warnings and errors only
     #[arg(long, help_heading = "Run")]
     pub quiet: bool,
+    /// How the run is told on standard error
+    #[arg(long, value_enum, default_value = "text", help_heading = "Run")]
+    pub log_format: LogFormat,
     /// Fingerprint of the data that --config was made with.
     #[arg(skip)]
     pub fingerprint: Option<String>,
+}
+
+impl TrainArgs {
+    /// Whether the run is told in words, beside warnings and errors.
+    pub fn talks(&self) -> bool {
+        !self.quiet && self.log_format == LogFormat::Text
+    }
 }
 
 /// Options of `resume`. All others come from the run's `config.toml`.
@@ -280,6 +311,9 @@ pub struct ResumeArgs {
     /// Print warnings and errors only
     #[arg(long)]
     pub quiet: bool,
+    /// How the run is told on standard error
+    #[arg(long, value_enum, default_value = "text")]
+    pub log_format: LogFormat,
 }
 
 /// Options of `runs`.

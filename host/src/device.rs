@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::feed::Feeds;
 use crate::layout::{Layout, Needs};
 use crate::opencl::{self, Convolution, DeviceInfo, OpenCl};
+use crate::progress;
 use crate::rates;
 
 /// A backend with what only the host asks for.
@@ -182,7 +183,7 @@ impl Device {
             "auto" => Ok(match opencl::devices() {
                 Ok(devices) => opencl::preferred(&devices).map_or(Self::Cpu, |info| use_opencl(info, true)),
                 Err(error) => {
-                    eprintln!("sse-sam: OpenCL cannot be used ({error}); using the CPU core");
+                    progress::warn(&format!("OpenCL cannot be used ({error}); using the CPU core"));
                     Self::Cpu
                 }
             }),
@@ -306,7 +307,7 @@ impl Device {
         if let Self::OpenCl { info, replaceable, convolution, .. } = self {
             match open(info, layout, samples, *convolution) {
                 Ok(mut backend) => return job.run(&mut backend),
-                Err(error) if *replaceable => eprintln!("sse-sam: {error}; using the CPU core"),
+                Err(error) if *replaceable => progress::warn(&format!("{error}; using the CPU core")),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -6,8 +6,8 @@ use sse_sam_core::{Arena, Graph, Losses, Model, Network, Outcome, Plan, Row, Sha
 use crate::error::Error;
 
 /// Numbers a step leaves behind: losses of two groups at the parameters and at the perturbed points, and the squared
-/// norm of the gradient.
-pub const RECORD: usize = 5;
+/// norms of the two groups' gradients and of the update's.
+pub const RECORD: usize = 7;
 
 /// Most steps whose records are kept before they are read.
 pub const WINDOW: usize = 64;
@@ -76,8 +76,10 @@ impl Layout {
     /// # Errors
     /// [`Error::Core`] past the end of the window.
     pub fn outcome(&self, number: usize) -> Result<Outcome, Error> {
-        let squared_norm = self.records.part(number * RECORD + 4, 1)?;
-        Ok(Outcome { squared_norm, failure: self.failure, number: number as f32 + 1.0 })
+        let slot = |index| self.records.part(number * RECORD + index, 1);
+        let group_squared_norms = [slot(4)?, slot(5)?];
+        let (squared_norm, failure) = (slot(6)?, self.failure);
+        Ok(Outcome { squared_norm, group_squared_norms, failure, number: number as f32 + 1.0 })
     }
 
     /// The network, with the focal exponent of its loss.

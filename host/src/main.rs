@@ -8,6 +8,7 @@ use sse_sam::{bench, device, evaluate, export, import, progress, resume, runs, s
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    progress::tell_as(cli.command.log_format());
     let result = match &cli.command {
         Command::Train(args) => match &args.config {
             None => train::run(args),
@@ -22,12 +23,6 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(args),
         Command::Import(args) => import::run(args),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let hint = error.hint().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
-            progress::warn(&format!("{error}{hint}"));
-            ExitCode::from(error.exit_code())
-        }
-    }
+    progress::end(result.as_ref().err());
+    ExitCode::from(result.map_or_else(|error| error.exit_code(), |()| 0))
 }

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::error::Error;
 
 /// Options that are about a call, not about a run.
-const NOT_SETTINGS: [&str; 4] = ["config", "out", "quiet", "help"];
+const NOT_SETTINGS: [&str; 5] = ["config", "out", "quiet", "log-format", "help"];
 
 /// The table that says where a run's numbers come from.
 const ORIGIN: &str = "run";

@@ -106,36 +106,43 @@ impl Snapshot {
     }
 
     /// The snapshot that a file's tensors tell of; their names begin with `prefix`. A velocity that is not there is 0.
+    /// The tensors are taken out of the list, so that there are not two of everything.
     ///
     /// # Errors
     /// [`Error::Weights`] when a tensor is missing or does not fit.
     pub fn from_tensors(
         layout: &Layout,
         path: &Path,
-        tensors: &[Tensor],
+        tensors: &mut Vec<Tensor>,
         prefix: &str,
         updates: u64,
     ) -> Result<Self, Error> {
-        let find = |name: String, shape: &[usize]| {
-            let tensor = tensors.iter().find(|tensor| tensor.name == name && tensor.shape == shape);
-            tensor.and_then(|tensor| if let Data::F32(values) = &tensor.data { Some(values) } else { None })
+        let mut take = |name: &str, shape: &[usize]| {
+            let fits = |tensor: &Tensor| tensor.name == name && tensor.shape == shape;
+            let index = tensors.iter().position(|tensor| fits(tensor) && matches!(tensor.data, Data::F32(_)))?;
+            if let Data::F32(values) = tensors.swap_remove(index).data { Some(values) } else { None }
         };
-        let zeros = vec![0.0; layout.vectors.params.length];
-        let mut snapshot = Self { updates, params: zeros.clone(), velocity: zeros, running: Vec::new() };
-        for entry in state::entries(layout)? {
-            let Some(values) = find(format!("{prefix}{}", entry.name), &entry.shape) else {
+        let entries = state::entries(layout)?;
+        let mut running = Vec::new();
+        let mut params = vec![0.0; layout.vectors.params.length];
+        for entry in &entries {
+            let Some(values) = take(&format!("{prefix}{}", entry.name), &entry.shape) else {
                 return Err(Error::weights(path, format!("has no fitting tensor {prefix}{}", entry.name)));
             };
             match entry.kind {
-                Kind::Running(_) => snapshot.running.extend_from_slice(values),
+                Kind::Running(_) => running.extend_from_slice(&values),
                 Kind::Parameter(place) => {
-                    snapshot.params[place.offset..][..place.length].copy_from_slice(&entry.inward(values));
-                    if let Some(values) = find(format!("{VELOCITY}{prefix}{}", entry.name), &entry.shape) {
-                        snapshot.velocity[place.offset..][..place.length].copy_from_slice(&entry.inward(values));
-                    }
+                    params[place.offset..][..place.length].copy_from_slice(&entry.inward(&values))
                 }
             }
         }
-        Ok(snapshot)
+        let mut velocity = vec![0.0; layout.vectors.velocity.length];
+        for entry in &entries {
+            let Kind::Parameter(place) = entry.kind else { continue };
+            if let Some(values) = take(&format!("{VELOCITY}{prefix}{}", entry.name), &entry.shape) {
+                velocity[place.offset..][..place.length].copy_from_slice(&entry.inward(&values));
+            }
+        }
+        Ok(Self { updates, params, velocity, running })
     }
 }

@@ -168,7 +168,7 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     };
     let name = format!("{}-{}-{}", dataset.name, slug(&config.model), progress::method(&config.method));
     let folder = folder.map_or_else(|| RunFolder::create(args.out.as_deref(), &name), Ok)?;
-    if !args.quiet {
+    if args.talks() {
         say(&progress::headline(&config, &description, &dataset, &device, staged.is_some()))?;
     }
     let feeds = Feeds::new(&dataset, layout.plan.normalization, staged);

@@ -19,7 +19,7 @@ use crate::feed::Feed;
 use crate::layout::{Layout, RECORD, WINDOW};
 use crate::metrics::{Accuracy, table};
 use crate::order;
-use crate::progress::{self, Line, Progress, say};
+use crate::progress::{self, Advance, Event, Line, Progress, say};
 use crate::resume::Resumed;
 use crate::run::RunFolder;
 use crate::settings;
@@ -84,7 +84,7 @@ impl Job for Training<'_> {
         let label = self.begin(backend)?;
         self.prepare(backend)?;
         let (desk, started) = (Desk::default(), Instant::now());
-        let progress = Progress::new(self.config, self.train.split.len(), self.args.quiet);
+        let progress = Progress::new(self.config, self.train.split.len(), self.args);
         let (training, label) = (&self, &label);
         let result = thread::scope(|scope| {
             let writer = Writer::new(&desk);
@@ -100,11 +100,20 @@ impl Job for Training<'_> {
             Err(Error::Interrupted { signal, .. }) => format!("interrupted by signal {signal}"),
             Err(error) => format!("failed: {error}"),
         });
-        result
+        result.map_err(|error| match &error {
+            Error::Device { .. } => error.with_hint(self.way_on()),
+            _ => error,
+        })
     }
 }
 
 impl Training<'_> {
+    /// What to do when the device was lost.
+    fn way_on(&self) -> String {
+        let run = self.folder.path().display();
+        format!("sse-sam resume {run} goes on from the last checkpoint; with --device cpu it needs no OpenCL")
+    }
+
     /// Writes down what the run is, and brings its folder to where it goes on.
     fn begin<B: Machine>(&self, backend: &B) -> Result<Label, Error> {
         let identity = backend.identity();
@@ -127,6 +136,15 @@ impl Training<'_> {
         self.folder.configure(&settings::text(&settings, &origin)?)?;
         let (epoch, step) = position.map_or((0, 0), |position| (position.epoch, position.step));
         self.folder.note(&format!("training from epoch {epoch}, step {step} on {}", origin.device));
+        self.tell(&Event::Start {
+            run: self.folder.path().display().to_string(),
+            model: self.config.model.to_string(),
+            method: progress::method(&self.config.method),
+            device: &origin.device,
+            epochs: self.config.epochs,
+            epoch,
+            step,
+        });
         Ok(Label { settings, origin })
     }
 
@@ -144,6 +162,12 @@ impl Training<'_> {
         write_terms(backend, &layout.plan, &config.loss, &self.description.counts)
     }
 
+    fn tell(&self, event: &Event<'_>) {
+        if !self.args.quiet {
+            progress::tell(event);
+        }
+    }
+
     /// Writes a file; the second thread's part.
     fn file(&self, label: &Label, task: Task) -> Result<(), Error> {
         match task {
@@ -152,6 +176,7 @@ impl Training<'_> {
                 self.folder.synchronise()?;
                 let path = self.folder.checkpoint(&checkpoint.name());
                 checkpoint.write(&path, self.layout, label, self.description.metadata())?;
+                self.tell(&Event::Checkpoint { path: path.display().to_string() });
                 self.folder.prune(self.args.keep)
             }
         }
@@ -230,8 +255,8 @@ impl Training<'_> {
         let accuracy = self.evaluate(backend)?;
         let line = self.line(position, &accuracy)?;
         position.metrics = self.folder.measure(&line)?;
-        desktop.progress.evaluated(position.epoch, &accuracy);
         let rate = (position.totals.rows - before) / seconds;
+        desktop.progress.evaluated(&line, rate);
         if self.args.tensorboard {
             let more = [self.radii(position.epoch)?, vec![("images_per_s".into(), rate)]].concat();
             self.folder.event(position.epoch, &line, &more)?;
@@ -263,7 +288,7 @@ impl Training<'_> {
         let mut network = layout.network(config.loss.focal())?;
         let first = now.position.step as usize;
         let mut window = Window { first, ..Window::default() };
-        self.announce(epoch, &desktop.progress);
+        self.announce(&now.position, &mut desktop.progress);
         self.train.each(backend, &indices, first, |backend, number| {
             let (batch, slot) = (&batches[number], number - window.first);
             if slot == 0 {
@@ -276,8 +301,7 @@ impl Training<'_> {
             let signal = desktop.signals.received();
             if slot + 1 == window.steps || number + 1 == batches.len() || signal.is_some() {
                 self.collect(backend, &batches[window.first..=number], &mut now.position)?;
-                let totals = &now.position.totals;
-                desktop.progress.advance(epoch, totals.rows as usize, totals.losses.iter().sum::<f64>() / totals.rows);
+                desktop.progress.advance(self.advance(&now.position)?);
                 window = window.next(number + 1);
                 if let Some(signal) = signal {
                     return Err(self.interrupted(signal, &now.position));
@@ -310,12 +334,13 @@ impl Training<'_> {
         Ok(self.config.rates.at(position.epoch)? * 0.5_f64.powi(position.rollbacks as i32))
     }
 
-    fn announce(&self, epoch: u32, progress: &Progress) {
+    fn announce(&self, position: &Position, progress: &mut Progress) {
+        let (epoch, done) = (position.epoch, position.totals.rows as u64);
         let stage = |epoch: u32| self.config.method.stage(epoch, self.config.epochs);
-        progress.start(epoch, stage(epoch));
+        progress.start(epoch, stage(epoch), done);
         if epoch > 0 && stage(epoch) != stage(epoch - 1) {
             let text = format!("stage {} begins with epoch {epoch}: only the tail is perturbed", stage(epoch));
-            progress.note(&text);
+            progress.switch(epoch, stage(epoch), &text);
             self.folder.note(&text);
         }
     }
@@ -366,7 +391,8 @@ impl Training<'_> {
             };
             add(&mut totals.losses, &record[0..2]);
             add(&mut totals.perturbed, &record[2..4]);
-            totals.norm += f64::from(record[4]).sqrt();
+            totals.group_norms.iter_mut().zip(&record[4..6]).for_each(|(sum, &norm)| *sum += f64::from(norm).sqrt());
+            totals.norm += f64::from(record[6]).sqrt();
             totals.rows += rows;
             totals.steps += 1.0;
             *done += 1;
@@ -477,11 +503,35 @@ impl Training<'_> {
         Ok(confusion.accuracy(&self.description.counts, self.config.shots))
     }
 
+    /// Whether head and tail are groups of their own.
+    fn splits(&self, epoch: u32) -> Result<bool, Error> {
+        Ok(self.config.method.groups(epoch, self.config.epochs)?.column(true) == 1)
+    }
+
+    /// How far the epoch is.
+    fn advance(&self, position: &Position) -> Result<Advance, Error> {
+        let Position { epoch, totals, .. } = position;
+        let (split, [head, tail]) = (self.splits(*epoch)?, totals.losses.map(|loss| loss / totals.rows));
+        Ok(Advance {
+            epoch: *epoch,
+            images: totals.rows as u64,
+            learning_rate: self.learning_rate(position)?,
+            loss: head + tail,
+            loss_head: split.then_some(head),
+            loss_tail: split.then_some(tail),
+            seconds_left: 0.0,
+        })
+    }
+
     fn line<'b>(&self, position: &Position, accuracy: &'b Accuracy) -> Result<Line<'b>, Error> {
         let (config, totals, epoch) = (self.config, &position.totals, position.epoch);
         let [head, tail] = totals.losses.map(|loss| loss / totals.rows);
         let [head_point, tail_point] = totals.perturbed.map(|loss| loss / totals.rows);
-        let split = config.method.groups(epoch, config.epochs)?.column(true) == 1;
+        let (split, groups) = (self.splits(epoch)?, config.method.groups(epoch, config.epochs)?.all());
+        let norm = |column| {
+            let perturbed = split && groups.perturbed().any(|group| group.column == column);
+            perturbed.then(|| totals.group_norms[column] / totals.steps)
+        };
         Ok(Line {
             epoch,
             stage: config.method.stage(epoch, config.epochs),
@@ -492,12 +542,14 @@ impl Training<'_> {
             perturbed_loss_head: (split && head_point != 0.0).then_some(head_point),
             perturbed_loss_tail: (split && tail_point != 0.0).then_some(tail_point),
             gradient_norm: totals.norm / totals.steps,
+            gradient_norm_head: norm(0),
+            gradient_norm_tail: norm(1),
             accuracy,
         })
     }
 
     fn summarize(&self, last: Option<&Accuracy>, best: Option<&Best>) -> Result<(), Error> {
-        let (Some(last), Some(best), false) = (last, best, self.args.quiet) else { return Ok(()) };
+        let (Some(last), Some(best), true) = (last, best, self.args.talks()) else { return Ok(()) };
         let (last_epoch, best_epoch) = (self.config.epochs - 1, best.epoch);
         let rows =
             [(format!("last (epoch {last_epoch})"), last), (format!("best (epoch {best_epoch})"), &best.accuracy)];

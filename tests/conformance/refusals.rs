@@ -43,7 +43,9 @@ fn calls<'c, E: From<sse_sam_core::Error> + 'c>(
         image: IMAGE,
         normalization: r(4),
     };
-    let outcome = move || Outcome { squared_norm: cut(out[1], 1), failure: cut(out[2], 1), number: 1.0 };
+    let group_squared_norms = [cut(out[1], 0); 2];
+    let outcome =
+        move || Outcome { squared_norm: cut(out[1], 1), group_squared_norms, failure: cut(out[2], 1), number: 1.0 };
     let terms = move || Terms { scale: cut(from[1], 4), shift: cut(from[2], 4), margin: cut(from[3], 4), focal: 0.0 };
     let (o, f) = (move |at: usize, length| cut(out[at], length), move |at: usize, length| cut(from[at], length));
     vec![
@@ -52,7 +54,7 @@ fn calls<'c, E: From<sse_sam_core::Error> + 'c>(
         ("copy", Box::new(move |b| b.copy(w(64), r(64)))),
         ("gather", Box::new(move |b| b.gather(&batch(), table, &samples()))),
         ("axpy", Box::new(move |b| b.axpy(w(64), 1.0, r(64)))),
-        ("ascend", Box::new(move |b| b.ascend(w(64), r(64), 1.0))),
+        ("ascend", Box::new(move |b| b.ascend(w(64), cut(out[1], 1), r(64), 1.0))),
         ("sgd", Box::new(move |b| b.sgd(w(64), o(3, 64), &outcome(), r(64), &RULE))),
         ("linear_forward", Box::new(move |b| b.linear_forward(w(8), r(16), f(1, 32), f(2, 4)))),
         ("linear_backward_input", Box::new(move |b| b.linear_backward_input(&[w(16)], &[r(8)], f(1, 32), 4, false))),
@@ -153,19 +155,20 @@ pub fn read_only<M: Machine>(bench: &mut Bench<'_, M>) {
 
 /// One argument of each method one number too long or too short; the second of two streams too.
 pub fn wrong_lengths<M: Machine>(bench: &mut Bench<'_, M>) {
-    for at in 0..23 {
+    for at in 0..24 {
         bench.case(&format!("call {at}"), |case| {
             let [a, b, c, d] = [(); 4].map(|()| case.in_out(&[1.0; 64]));
             let [p, q, s, t] = [(); 4].map(|()| case.input(&[0.0; 64]));
             let conv = Conv2d::new(IMAGE, 2, 3, 1, 1).expect("the kernel fits");
             let half = Shape::new(2, 2, 4);
-            let outcome = Outcome { squared_norm: cut(c, 1), failure: cut(d, 1), number: 1.0 };
+            let group_squared_norms = [cut(c, 0); 2];
+            let outcome = Outcome { squared_norm: cut(c, 1), group_squared_norms, failure: cut(d, 1), number: 1.0 };
             let terms = Terms { scale: cut(p, 4), shift: cut(p, 4), margin: cut(p, 3), focal: 0.0 };
             case.refused("a wrong length", |k| match at {
                 0 => k.write(a, &[0.0; 63]),
                 1 => k.copy(a, cut(p, 63)),
                 2 => k.axpy(a, 1.0, cut(p, 63)),
-                3 => k.ascend(a, cut(p, 63), 1.0),
+                3 => k.ascend(a, cut(b, 1), cut(p, 63), 1.0),
                 4 => k.sgd(a, b, &outcome, cut(p, 63), &RULE),
                 5 => k.sgd(a, cut(b, 63), &outcome, p, &RULE),
                 6 => k.linear_forward(cut(a, 8), cut(p, 15), cut(q, 32), cut(s, 4)),
@@ -187,6 +190,7 @@ pub fn wrong_lengths<M: Machine>(bench: &mut Bench<'_, M>) {
                 19 => k.global_average_pool_forward(cut(a, 5), p, IMAGE),
                 20 => k.relu_backward(&[a, b], &[p, cut(q, 63)], s, false),
                 21 => k.conv2d_backward_input(&[a, b], &[p, cut(q, 63)], cut(s, 36), &conv, false),
+                22 => k.ascend(a, cut(b, 2), p, 1.0),
                 _ => k.cross_entropy(&[cut(a, 8)], &[cut(b, 1)], cut(p, 8), cut(q, 2), &[cut(s, 2)], &terms),
             });
         });

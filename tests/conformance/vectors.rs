@@ -29,8 +29,11 @@ pub fn ascend<M: Machine>(bench: &mut Bench<'_, M>) {
                 let params: Vec<f32> = case.numbers.list(length).iter().map(|value| value * size).collect();
                 let expected = reference::ascend(&wide(&gradient), &wide(&params), f64::from(radius));
                 let (point, params) = (case.in_out(&gradient), case.input(&params));
-                case.run(|backend| backend.ascend(point, params, radius));
+                let squared_norm = case.output(1);
+                case.run(|backend| backend.ascend(point, squared_norm, params, radius));
                 case.close("ascend", "point", point, &expected);
+                let expected = reference::squared_norm(&wide(&gradient));
+                case.close("squared_norm", "squared norm", squared_norm, &[expected]);
             });
         }
     }
@@ -59,7 +62,8 @@ pub fn sgd<M: Machine>(bench: &mut Bench<'_, M>) {
             bench.case(&format!("{length} numbers, {rule:?}"), |case| {
                 let [mut w, mut v, g] = [(); 3].map(|()| case.numbers.list(length));
                 let (params, velocity, gradient) = (case.in_out(&w), case.in_out(&v), case.input(&g));
-                let outcome = Outcome { squared_norm: case.output(1), failure: case.in_out(&[0.0]), number: 7.0 };
+                let (squared_norm, failure) = (case.output(1), case.in_out(&[0.0]));
+                let outcome = Outcome { squared_norm, group_squared_norms: [squared_norm; 2], failure, number: 7.0 };
                 case.run(|backend| backend.sgd(params, velocity, &outcome, gradient, &rule));
                 plain_sgd(&mut w, &mut v, &g, &rule);
                 case.same("params", params, &w);

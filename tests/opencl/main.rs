@@ -147,10 +147,10 @@ fn vectors_equal_the_cpu_core() {
                 both!(exact, "relu_backward", &layout, |machine| machine.relu_backward(&[a], &[b], c, accumulate));
             }
             let close = Pair::new(device, 1e-6);
-            both!(close, "ascend", &layout, |machine| machine.ascend(a, b, 0.7));
+            both!(close, "ascend", &layout, |machine| machine.ascend(a, norm, b, 0.7));
             for nesterov in [false, true] {
                 let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.01, nesterov };
-                let outcome = Outcome { squared_norm: norm, failure, number: 3.0 };
+                let outcome = Outcome { squared_norm: norm, group_squared_norms: [norm; 2], failure, number: 3.0 };
                 both!(close, "sgd", &layout, |machine| machine.sgd(a, b, &outcome, c, &sgd));
                 layout.work[c.offset + length / 2] = f32::NAN;
                 both!(close, "sgd", &layout, |machine| machine.sgd(a, b, &outcome, c, &sgd));
@@ -392,7 +392,7 @@ fn smallest_shapes() {
         let [a, b, c] = [19, 19, 19].map(|length| layout.random(length));
         let [norm, failure] = [layout.put(&[1.0]), layout.put(&[0.0])];
         let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.01, nesterov: true };
-        let outcome = Outcome { squared_norm: norm, failure, number: 3.0 };
+        let outcome = Outcome { squared_norm: norm, group_squared_norms: [norm; 2], failure, number: 3.0 };
         let pair = Pair::new(device, 1e-4);
         both!(pair, "vectors", &layout, |machine| {
             machine.fill(a, 1.5)?;
@@ -400,7 +400,7 @@ fn smallest_shapes() {
             machine.axpy(a, 0.3, c)?;
             machine.relu_forward(b, c)?;
             machine.relu_backward(&[b], &[c], a, true)?;
-            machine.ascend(b, a, 0.7)?;
+            machine.ascend(b, norm, a, 0.7)?;
             machine.sgd(a, b, &outcome, c, &sgd)
         });
         // Outputs of 16, 8 and 4 pixels a side take wide, middle and narrow tiles.

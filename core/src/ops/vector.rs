@@ -30,20 +30,21 @@ pub fn squared_norm(x: &[f32]) -> f32 {
 
 /// Climbs: `point <- params + radius * point / (||point||_2 + 1e-16)`, in place.
 ///
-/// `point` holds a gradient on entry and the perturbed parameters on return.
+/// `point` holds a gradient on entry and the perturbed parameters on return. Returns the gradient's squared norm.
 ///
 /// # Errors
 /// [`Error::Length`] when the slices differ in length.
 ///
 /// # Source
 /// Foret et al. 2021 (SAM), eq. 2.
-pub fn ascend(point: &mut [f32], params: &[f32], radius: f32) -> Result<(), Error> {
+pub fn ascend(point: &mut [f32], params: &[f32], radius: f32) -> Result<f32, Error> {
     expect("params", point.len(), params.len())?;
-    let factor = radius / (libm::sqrtf(squared_norm(point)) + 1e-16);
+    let squared_norm = squared_norm(point);
+    let factor = radius / (libm::sqrtf(squared_norm) + 1e-16);
     for (point, param) in point.iter_mut().zip(params) {
         *point = param + factor * *point;
     }
-    Ok(())
+    Ok(squared_norm)
 }
 
 /// One update of stochastic gradient descent, as [`Sgd`] says.
@@ -83,7 +84,7 @@ mod tests {
     #[test]
     fn ascend_moves_by_the_radius() {
         let mut point = [3.0, 4.0];
-        ascend(&mut point, &[1.0, 1.0], 0.5).unwrap();
+        assert_eq!(ascend(&mut point, &[1.0, 1.0], 0.5), Ok(25.0));
         assert_close(&point, &[1.3, 1.4], 1e-6);
         ascend(&mut point, &[1.0, 1.0], 0.0).unwrap();
         assert_eq!(point, [1.0, 1.0]);

@@ -184,10 +184,11 @@ where
     for (&point, _) in points() {
         backend.fill(point, 0.0)?;
     }
+    let outcome = layout.outcome(0)?;
     for (&point, group) in points() {
-        backend.ascend(point, vectors.params, group.radius)?;
+        backend.ascend(point, outcome.group_squared_norms[group.column], vectors.params, group.radius)?;
     }
-    backend.sgd(vectors.params, vectors.velocity, &layout.outcome(0)?, vectors.gradient, &HYPER)?;
+    backend.sgd(vectors.params, vectors.velocity, &outcome, vectors.gradient, &HYPER)?;
     Ok(())
 }
 

@@ -377,8 +377,8 @@ impl Backend for OpenCl {
         vectors::axpy(self, y, alpha, x)
     }
 
-    fn ascend(&mut self, point: Span, params: Span, radius: f32) -> Result<(), Error> {
-        vectors::ascend(self, point, params, radius)
+    fn ascend(&mut self, point: Span, squared_norm: Span, params: Span, radius: f32) -> Result<(), Error> {
+        vectors::ascend(self, point, squared_norm, params, radius)
     }
 
     fn sgd(&mut self, params: Span, velocity: Span, outcome: &Outcome, gradient: Span, sgd: &Sgd) -> Result<(), Error> {

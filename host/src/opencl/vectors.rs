@@ -58,15 +58,16 @@ pub(super) fn axpy(cl: &mut OpenCl, y: Span, alpha: f32, x: Span) -> Result<(), 
     launch.each(Name::Axpy, items, arguments![y.length, memory.written(y)?, alpha, memory.read(x)?])
 }
 
-pub(super) fn ascend(cl: &mut OpenCl, point: Span, params: Span, radius: f32) -> Result<(), Error> {
+pub(super) fn ascend(cl: &mut OpenCl, point: Span, squared_norm: Span, params: Span, radius: f32) -> Result<(), Error> {
     expect("params", point.length, params.length)?;
-    cl.admit(&[&[point]], &[&[params]])?;
+    expect("squared_norm", 1, squared_norm.length)?;
+    cl.admit(&[&[point, squared_norm]], &[&[params]])?;
     let (mut launch, memory) = cl.split();
     let (parts, merge, n) = (launch.tiles.sum_parts, launch.tiles.merge, point.length);
     let (partial, scale) = (memory.scratch(0, parts)?, memory.scratch(parts, 1)?);
-    let (point, params) = (memory.written(point)?, memory.read(params)?);
+    let (point, norm, params) = (memory.written(point)?, memory.written(squared_norm)?, memory.read(params)?);
     launch.looped(Name::AscendNorm, parts, arguments![n, parts, partial, point])?;
-    launch.launch(Name::AscendMerge, merge, merge, arguments![parts, scale, partial, radius])?;
+    launch.launch(Name::AscendMerge, merge, merge, arguments![parts, scale, norm, partial, radius])?;
     launch.each(Name::Ascend, n.div_ceil(launch.tiles.width), arguments![n, point, params, scale])
 }
 

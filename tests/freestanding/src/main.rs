@@ -80,12 +80,16 @@ fn memory(backend: &mut Cpu<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+fn outcome() -> Outcome {
+    let group_squared_norms = [span(), span()];
+    Outcome { squared_norm: span(), group_squared_norms, failure: span(), number: number() }
+}
+
 fn vectors(backend: &mut Cpu<'_>) -> Result<(), Error> {
     backend.axpy(span(), number(), span())?;
-    backend.ascend(span(), span(), number())?;
-    let outcome = Outcome { squared_norm: span(), failure: span(), number: number() };
+    backend.ascend(span(), span(), span(), number())?;
     let sgd = Sgd { learning_rate: number(), momentum: number(), weight_decay: number(), nesterov: flag() };
-    backend.sgd(span(), span(), &outcome, span(), &sgd)
+    backend.sgd(span(), span(), &outcome(), span(), &sgd)
 }
 
 fn layers(backend: &mut Cpu<'_>) -> Result<(), Error> {
@@ -141,8 +145,7 @@ fn network(backend: &mut Cpu<'_>) -> Result<(), Error> {
     let groups = method.groups(any() as u32, any() as u32)?;
     let groups = groups.present([flag(), groups.column(flag()) > 0]);
     let sgd = Sgd { learning_rate: number(), momentum: number(), weight_decay: number(), nesterov: flag() };
-    let outcome = Outcome { squared_norm: span(), failure: span(), number: number() };
-    step(backend, &mut network, &vectors, &groups, &sgd, &outcome)?;
+    step(backend, &mut network, &vectors, &groups, &sgd, &outcome())?;
     network.forward(backend, vectors.params, Statistics::Running)?;
     black_box(network.logits()?);
     Ok(())

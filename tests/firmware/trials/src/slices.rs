@@ -185,7 +185,8 @@ pub fn slices(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) -> R
     let mut cut = Cut(0);
     let [params, velocity, gradient, head, tail] = [(); 5].map(|()| cut.next(PARAMETERS));
     let vectors = Vectors { params, velocity, gradient, points: [Some(head), Some(tail)] };
-    let outcome = Outcome { squared_norm: cut.next(1), failure: cut.next(1), number: 0.0 };
+    let [squared_norm, failure, head_norm, tail_norm] = [(); 4].map(|()| cut.next(1));
+    let outcome = Outcome { squared_norm, group_squared_norms: [head_norm, tail_norm], failure, number: 0.0 };
     let activations = cut.next(Activations::LENGTH);
     let mut perceptron = Perceptron { activations, labels: [0; BATCH], plain: 0.0, perturbed: false };
     machine.note(Label::Arena, 4 * cut.0 as u64);
