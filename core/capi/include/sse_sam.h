@@ -1,7 +1,7 @@
 /* SSE-SAM, SAM, ImbSAM and SGD for firmware in C: training steps and small networks in memory that you lend.
  *
  *     static size_t memory[SSE_SAM_HANDLE_WORDS];
- *     static float arena[16402];                               // sizes.floats: sse_sam_plan says how many
+ *     static float arena[16404];                               // sizes.floats: sse_sam_plan says how many
  *     sse_sam_network *network = (sse_sam_network *)memory;
  *     sse_sam_mlp(network, sizeof memory, image, layer_sizes, 3);
  *     sse_sam_plan(network, 16, &update, &sizes);

@@ -63,7 +63,8 @@ pub(crate) struct Layout {
     vectors: Vectors,
     /// `[classes]`: 1 for a class of the tail, else 0.
     tail: Span,
-    /// Losses of two groups, at the parameters and at the points; the squared norm; the failure.
+    /// Losses of two groups, at the parameters and at the points; squared norms of the update and of both groups; the
+    /// failure.
     slots: Span,
     focal: f32,
     points: usize,
@@ -88,7 +89,7 @@ pub(crate) fn place(
     let plan = plan.as_ref().ok_or(Status::Internal)?;
     let vectors = Vectors::new(&mut arena, plan.parameters(), points)?;
     let tail = arena.allocate(plan.terms(0.0).scale.length)?;
-    let slots = arena.allocate(6)?;
+    let slots = arena.allocate(8)?;
     let floats = arena.len();
     // Lengths in bytes must be addressable too.
     if floats.checked_mul(size_of::<f32>()).is_none_or(|bytes| isize::try_from(bytes).is_err()) {
@@ -258,12 +259,13 @@ impl<'a> Training<'a> {
         let (mut cpu, mut network, layout) = self.begin()?;
         network.set_batch(rows, layout.losses()?)?;
         let columns = weigh(&mut cpu, &network.batch()?, layout.tail, |tail| groups.column(tail))?;
-        let outcome = Outcome { squared_norm: layout.slot(4)?, failure: layout.slot(5)?, number: 1.0 };
+        let (squared_norm, group_squared_norms) = (layout.slot(4)?, [layout.slot(5)?, layout.slot(6)?]);
+        let outcome = Outcome { squared_norm, group_squared_norms, failure: layout.slot(7)?, number: 1.0 };
         cpu.fill(layout.slots, 0.0)?;
         step(&mut cpu, &mut network, &layout.vectors, &groups.present(columns), &sgd, &outcome)?;
-        let mut slots = [0.0; 6];
+        let mut slots = [0.0; 8];
         cpu.read(&mut slots, layout.slots)?;
-        let [head, tail, perturbed_head, perturbed_tail, squared_norm, failure] = slots;
+        let [head, tail, perturbed_head, perturbed_tail, squared_norm, _, _, failure] = slots;
         if failure != 0.0 {
             return Err(Status::NotFinite);
         }

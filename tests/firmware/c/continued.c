@@ -3,7 +3,7 @@
 #include "network.h"
 #include "trials.h"
 
-enum { FLOATS = 16402 };
+enum { FLOATS = 16404 };
 static size_t memory[SSE_SAM_HANDLE_WORDS];
 static float arena[FLOATS], weights[NETWORK_WEIGHTS];
 
