@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use sse_sam_core::Shape;
 
+use crate::checkpoint::Origin;
 use crate::data::{Format, Rule};
 use crate::opencl::Convolution;
 
@@ -257,6 +258,9 @@ pub struct TrainArgs {
     /// Fingerprint of the data that --config was made with.
     #[arg(skip)]
     pub fingerprint: Option<String>,
+    /// What the numbers of the run came from that --config belongs to.
+    #[arg(skip)]
+    pub origin: Option<Origin>,
 }
 
 /// Options of `resume`. All others come from the run's `config.toml`.
