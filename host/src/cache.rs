@@ -4,6 +4,7 @@
 //! then things are measured anew.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -106,16 +107,20 @@ pub struct Cache {
 impl Cache {
     /// `$SSE_SAM_CACHE`, else the folder `sse-sam` where this system keeps caches.
     pub fn of_user() -> Self {
-        let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self::of(|name| env::var_os(name))
+    }
+
+    fn of(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let folder = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let place = || match () {
-            () if cfg!(windows) => variable("LOCALAPPDATA"),
-            () if cfg!(target_os = "macos") => variable("HOME").map(|home| home.join("Library/Caches")),
+            () if cfg!(windows) => folder("LOCALAPPDATA"),
+            () if cfg!(target_os = "macos") => folder("HOME").map(|home| home.join("Library/Caches")),
             // A relative XDG_CACHE_HOME is invalid and to be ignored.
-            () => variable("XDG_CACHE_HOME")
+            () => folder("XDG_CACHE_HOME")
                 .filter(|path| path.is_absolute())
-                .or_else(|| variable("HOME").map(|home| home.join(".cache"))),
+                .or_else(|| folder("HOME").map(|home| home.join(".cache"))),
         };
-        Self { folder: variable("SSE_SAM_CACHE").or_else(|| place().map(|place| place.join("sse-sam"))) }
+        Self { folder: folder("SSE_SAM_CACHE").or_else(|| place().map(|place| place.join("sse-sam"))) }
     }
 
     /// The file, for people.
@@ -185,6 +190,19 @@ mod tests {
         let folder = tempdir().unwrap();
         let cache = Cache { folder: Some(folder.path().join("some/where")) };
         (folder, cache)
+    }
+
+    #[test]
+    #[cfg(all(unix, not(target_os = "macos")))]
+    fn the_folder_is_the_one_that_is_named_else_that_of_the_system() {
+        let place = |variables: &[(&str, &str)]| {
+            Cache::of(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())).file()
+        };
+        let [own, system, home] = [("SSE_SAM_CACHE", "here"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")];
+        assert_eq!(place(&[home, system, own]), Some("here/devices.toml".into()));
+        assert_eq!(place(&[home, system, ("SSE_SAM_CACHE", "")]), Some("/x/sse-sam/devices.toml".into()));
+        assert_eq!(place(&[home, ("XDG_CACHE_HOME", "relative")]), Some("/h/.cache/sse-sam/devices.toml".into()));
+        assert_eq!(place(&[]), None);
     }
 
     #[test]

@@ -82,7 +82,16 @@ fn whichever_system_call_fails_the_checkpoints_stay_whole() {
             let inject = format!("inject={call}:error={error}:when={number}");
             let args = training("run", &["--epochs", "2"]);
             let mut strace = Command::new("strace");
-            strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
+            strace.env("SSE_SAM_CACHE", CACHE).args([
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                &format!("trace={call}"),
+                "-e",
+                &inject,
+            ]);
             let output =
                 strace.arg(env!("CARGO_BIN_EXE_sse-sam")).args(args).current_dir(folder.path()).output().unwrap();
             let text = stderr(&output);
