@@ -1,6 +1,6 @@
 //! Convolutions in Winograd's form on every OpenCL device: against the reference, and beside the direct form.
 
-use sse_sam::opencl::choice::{self, Case, Choices, Form};
+use sse_sam::opencl::choice::{self, Case, Choices};
 use sse_sam::opencl::{Convolution, DeviceInfo, Error, OpenCl, devices};
 use sse_sam_core::{Backend, Conv2d, Shape, Span};
 use sse_sam_tests::conformance::{self, Body, Machine, Memory, Refusal};
@@ -237,12 +237,13 @@ fn every_operation_takes_the_form_that_was_chosen_for_it() {
             [Convolution::Direct, Convolution::Winograd].map(|form| outcome(device, form, &conv, images, &data));
         assert!((0..4).all(|index| direct[index] != tiled[index]), "the forms round differently");
         for number in 0..8 {
-            let forms = [0, 1, 2].map(|bit| if number >> bit & 1 == 0 { Form::Direct } else { Form::Winograd });
+            let forms =
+                [0, 1, 2].map(|bit| if number >> bit & 1 == 0 { choice::Form::Direct } else { choice::Form::Winograd });
             let table = [(Case::new(&conv, images), forms)].into_iter().collect();
             let set = |machine: &mut OpenCl| machine.set_choices(Choices::new(images, table));
             let found = outcome_with(device, set, &conv, images, &data);
             for (index, operation) in [0, 1, 2, 2].into_iter().enumerate() {
-                let expected = if forms[operation] == Form::Direct { &direct } else { &tiled };
+                let expected = if forms[operation] == choice::Form::Direct { &direct } else { &tiled };
                 assert!(found[index] == expected[index], "{forms:?}: result {index}");
             }
         }
