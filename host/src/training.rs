@@ -114,9 +114,12 @@ impl Training<'_> {
             && (!before.is_of(&identity) || before.convolutions != origin.convolutions)
         {
             let (before, now) = (&before.device, &origin.device);
-            progress::warn(&format!(
-                "warning: this run was on {before} and goes on on {now}; bits may differ from here"
-            ));
+            let change = if before == now {
+                format!("driver or kernels of {now} are not those that this run began with")
+            } else {
+                format!("this run was on {before} and goes on on {now}")
+            };
+            progress::warn(&format!("warning: {change}; bits may differ from here"));
         }
         let position = self.resumed.as_ref().map(|resumed| &resumed.checkpoint.position);
         self.folder.rewind(position.map_or(0, |position| position.metrics))?;
