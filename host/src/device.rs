@@ -356,11 +356,11 @@ impl Device {
     /// Whatever the job or the device reports.
     pub fn run<J: Job>(&self, layout: &Layout, samples: &[u8], job: J) -> Result<J::Output, Error> {
         if let Self::OpenCl { info, replaceable, convolution, recorded, quiet, .. } = self {
-            let choices = || match convolution {
-                Convolution::Auto => choose(info, layout, recorded, *quiet),
+            let chosen = || match convolution {
+                Convolution::Auto => choices(info, layout, recorded, *quiet),
                 Convolution::Direct | Convolution::Winograd => Ok(Choices::default()),
             };
-            match choices().and_then(|choices| open(info, layout, samples, *convolution, choices)) {
+            match chosen().and_then(|choices| open(info, layout, samples, *convolution, choices)) {
                 Ok(mut backend) => return job.run(&mut backend),
                 Err(error) if *replaceable => eprintln!("sse-sam: {error}; using the CPU core"),
                 Err(error) => return Err(error.into()),
@@ -390,29 +390,41 @@ fn largest(batch: usize, fits: impl Fn(usize) -> bool) -> usize {
 
 /// The form of each convolution that a device has a choice for: as recorded, else as shipped where there is little to
 /// do, else as remembered, else as timed now.
-fn choose(info: &DeviceInfo, layout: &Layout, recorded: &Table, quiet: bool) -> Result<Choices, opencl::Error> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+fn choices(info: &DeviceInfo, layout: &Layout, recorded: &Table, quiet: bool) -> Result<Choices, opencl::Error> {
     let images = layout.plan.max_batch();
     let mut open = choice::cases(info, images, layout.convolutions());
     let mut table = Table::new();
     take(&mut open, &mut table, |case, _| recorded.get(case).copied());
     take(&mut open, &mut table, |_, conv| choice::is_small(conv, images).then(|| choice::shipped(conv)));
     if !open.is_empty() {
-        let owner = Owner::new(Identity::new(info, Convolution::Auto, &Choices::default()), info.compute_units);
-        let cache = Cache::of_user();
-        let known = cache.known(&owner);
-        take(&mut open, &mut table, |case, _| known.get(case).copied());
-        if !open.is_empty() {
-            if !quiet {
-                let (shapes, device, place) = (open.len(), &info.name, cache.place());
-                progress::warn(&format!("timing convolutions of {shapes} shapes on {device}; kept in {place}"));
-            }
-            let measured = open.iter().map(|(case, conv)| Ok((*case, choice::measure(info, conv, images)?)));
-            table.extend(cache.remember(&owner, measured.collect::<Result<_, opencl::Error>>()?));
-        }
+        table.extend(remembered(info, images, open, quiet)?);
     }
     Ok(Choices::new(images, table))
+}
+
+/// The forms of these cases from the user's cache folder; what is not there is timed and put there.
+fn remembered(
+    info: &DeviceInfo,
+    images: usize,
+    mut open: BTreeMap<Case, Conv2d>,
+    quiet: bool,
+) -> Result<Table, opencl::Error> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let owner = Owner::new(Identity::new(info, Convolution::Auto, &Choices::default()), info.compute_units);
+    let (cache, mut table) = (Cache::of_user(), Table::new());
+    let known = cache.known(&owner);
+    take(&mut open, &mut table, |case, _| known.get(case).copied());
+    if open.is_empty() {
+        return Ok(table);
+    }
+    if !quiet {
+        let (shapes, device, place) = (open.len(), &info.name, cache.place());
+        progress::warn(&format!("timing convolutions of {shapes} shapes on {device}; kept in {place}"));
+    }
+    let measured = open.iter().map(|(case, conv)| Ok((*case, choice::measure(info, conv, images)?)));
+    table.extend(cache.remember(&owner, measured.collect::<Result<_, opencl::Error>>()?));
+    Ok(table)
 }
 
 /// Moves the cases that `find` knows the forms of into the table.

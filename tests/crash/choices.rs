@@ -124,6 +124,22 @@ fn without_a_cache_every_run_chooses_for_itself() {
 }
 
 #[test]
+fn processes_that_choose_at_once_do_no_harm() {
+    let Some(desk) = Desk::new() else { return };
+    let args = |out| ["train", "--data", "data", "--eta", "15", "--model", "resnet8:32", "--epochs", "1", "--out", out];
+    let all = ["a", "b", "c", "d"].map(|out| {
+        let mut command = program(desk.folder.path(), &[&args(out)[..], &["--device", "opencl"]].concat());
+        command.env("SSE_SAM_CACHE", &desk.cache).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    });
+    for child in all {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success() && !stderr(&output).contains("warning"), "{}", stderr(&output));
+    }
+    assert_eq!(desk.train("after", &[]).1, "");
+    assert_eq!(fs::read_dir(&desk.cache).unwrap().count(), 1, "nothing else is left there");
+}
+
+#[test]
 fn another_driver_is_timed_by_itself() {
     let Some(desk) = Desk::new() else { return };
     desk.train("first", &[]);
