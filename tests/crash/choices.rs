@@ -190,13 +190,17 @@ fn the_users_own_cache_is_used_only_where_no_other_is_named() {
         return skip("the system keeps caches elsewhere");
     }
     let home = desk.path("home");
-    // PoCL keeps its kernels below the same folders.
-    let kernels =
-        std::env::var_os("HOME").map_or_else(PathBuf::new, |home| Path::new(&home).join(".cache/pocl/kcache"));
+    // PoCL keeps its kernels below the same folders, and would build them all anew.
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let caches = || variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
+    let kernels = variable("POCL_CACHE_DIR").or_else(|| caches().map(|caches| caches.join("pocl/kcache")));
     let bench = |cache: Option<&Path>| {
         let args = ["bench", "--device", "opencl", "--model", "resnet8:16", "--image", "8x8x3", "--steps", "1"];
         let mut command = program(desk.folder.path(), &args);
-        command.env("HOME", &home).env_remove("XDG_CACHE_HOME").env("POCL_CACHE_DIR", &kernels);
+        command
+            .env("HOME", &home)
+            .env_remove("XDG_CACHE_HOME")
+            .env("POCL_CACHE_DIR", kernels.clone().unwrap_or_default());
         match cache {
             Some(cache) => command.env("SSE_SAM_CACHE", cache),
             None => command.env_remove("SSE_SAM_CACHE"),
