@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use sse_sam_core::Shape;
 
+use crate::checkpoint::Origin;
 use crate::data::{Format, Rule};
 use crate::opencl::Convolution;
 
@@ -281,6 +282,9 @@ pub struct TrainArgs {
     /// Fingerprint of the data that --config was made with.
     #[arg(skip)]
     pub fingerprint: Option<String>,
+    /// What the numbers of the run came from that --config belongs to.
+    #[arg(skip)]
+    pub origin: Option<Origin>,
 }
 
 impl TrainArgs {
@@ -329,7 +333,8 @@ pub struct DeviceArgs {
     /// Use at most so much of an OpenCL device's memory
     #[arg(long, value_name = "MIB", help_heading = "Device")]
     pub device_memory: Option<f64>,
-    /// How an OpenCL device computes convolutions of 3 x 3 pixels and stride 1 [auto; verify: direct]
+    /// How an OpenCL device computes convolutions of 3 x 3 pixels and stride 1; auto: as a timing found faster at first use
+    /// [auto; verify: direct]
     #[arg(long, value_enum, help_heading = "Device")]
     pub conv: Option<Convolution>,
 }

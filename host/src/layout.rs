@@ -1,7 +1,8 @@
 //! Where a run's numbers lie in work memory.
 
+use sse_sam_core::graph::Op;
 use sse_sam_core::model::MAX_LAYERS;
-use sse_sam_core::{Arena, Graph, Losses, Model, Network, Outcome, Plan, Row, Shape, Span, Vectors};
+use sse_sam_core::{Arena, Conv2d, Graph, Losses, Model, Network, Outcome, Plan, Row, Shape, Span, Vectors};
 
 use crate::error::Error;
 
@@ -60,6 +61,11 @@ impl Layout {
         let records = arena.allocate(WINDOW * RECORD)?;
         let failure = arena.allocate(1)?;
         Ok(Self { graph, plan, vectors, table, records, failure, words: arena.len() })
+    }
+
+    /// The convolutions of the network, layer by layer.
+    pub fn convolutions(&self) -> impl Iterator<Item = Conv2d> {
+        self.graph.layers().iter().filter_map(|layer| if let Op::Conv2d(conv) = layer.op { Some(conv) } else { None })
     }
 
     /// Where step `number` of a window leaves its losses.

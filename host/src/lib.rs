@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod bench;
+pub mod cache;
 pub mod checkpoint;
 pub mod config;
 pub mod data;

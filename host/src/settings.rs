@@ -52,7 +52,9 @@ pub fn join(file: &Path, words: impl IntoIterator<Item = OsString>) -> Result<Bo
     let (mut table, origin) = read(file)?;
     table.retain(|key, _| !typed(key));
     let mut args = parse(file, &table, words.iter().skip(2).map(OsString::as_os_str))?;
-    args.fingerprint = origin.filter(|_| !typed("data") && !typed("dataset")).map(|origin| origin.fingerprint);
+    let same_data = !typed("data") && !typed("dataset");
+    args.fingerprint = origin.as_ref().filter(|_| same_data).map(|origin| origin.fingerprint.clone());
+    args.origin = origin;
     Ok(args)
 }
 
@@ -63,7 +65,8 @@ pub fn join(file: &Path, words: impl IntoIterator<Item = OsString>) -> Result<Bo
 pub fn load(file: &Path) -> Result<Box<TrainArgs>, Error> {
     let (table, origin) = read(file)?;
     let mut args = parse(file, &table, [].into_iter())?;
-    args.fingerprint = origin.map(|origin| origin.fingerprint);
+    args.fingerprint = origin.as_ref().map(|origin| origin.fingerprint.clone());
+    args.origin = origin;
     Ok(args)
 }
 

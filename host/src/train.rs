@@ -18,7 +18,7 @@ use crate::feed::Feeds;
 use crate::layout::{Layout, Needs};
 use crate::order::{self, Purpose};
 use crate::progress::{self, say};
-use crate::resume;
+use crate::resume::{self, Resumed};
 use crate::run::RunFolder;
 use crate::state::{self, Description};
 use crate::training::Training;
@@ -123,7 +123,7 @@ pub fn run(args: &TrainArgs) -> Result<(), Error> {
 /// # Errors
 /// As [`run`].
 pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> {
-    let device = Device::choose(&args.device)?;
+    let mut device = Device::choose(&args.device)?;
     let mut dataset = data::load(&args.data, args.dataset)?;
     let fingerprint = dataset.fingerprint();
     let config = Config::new(args, &dataset)?;
@@ -153,6 +153,7 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
             (Some(folder), resumed)
         }
     };
+    follow(&mut device, args, resumed.as_ref());
     let init = config.init.as_deref().filter(|_| resumed.is_none());
     let init = init.map(|path| initial(&layout, path)).transpose()?;
     let normalization = normalization(&config.normalize, &dataset);
@@ -177,6 +178,18 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     let (config, layout, description) = (&config, &layout, &description);
     let training = Training { args, config, layout, description, init, train, test, folder, fingerprint, resumed };
     device.run(layout, &feeds.bytes, training)
+}
+
+/// Chooses nothing anew that the run, or the one whose configuration is taken, has chosen on the same device.
+fn follow(device: &mut Device, args: &TrainArgs, resumed: Option<&Resumed>) {
+    let before = resumed.map(|resumed| &resumed.before).or(args.origin.as_ref());
+    device.follow(|now| {
+        let before = before.filter(|before| before.is_of(now));
+        before.map(|before| before.convolutions.clone()).unwrap_or_default()
+    });
+    if args.quiet {
+        device.silence();
+    }
 }
 
 /// The tensors to start from, checked before anything is written.

@@ -118,15 +118,17 @@ impl Training<'_> {
     fn begin<B: Machine>(&self, backend: &B) -> Result<Label, Error> {
         let identity = backend.identity();
         let settings = settings::table(self.args, self.config, &identity.selector);
-        let origin = Origin::new(identity, &self.fingerprint);
-        if let Some(Resumed { before, .. }) = &self.resumed {
-            let device = |origin: &Origin| (origin.device.clone(), origin.driver.clone(), origin.kernels.clone());
-            if device(before) != device(&origin) {
-                let (before, now) = (&before.device, &origin.device);
-                progress::warn(&format!(
-                    "warning: this run was on {before} and goes on on {now}; bits may differ from here"
-                ));
-            }
+        let origin = Origin::new(identity.clone(), &self.fingerprint);
+        if let Some(Resumed { before, .. }) = &self.resumed
+            && (!before.is_of(&identity) || before.convolutions != origin.convolutions)
+        {
+            let (before, now) = (&before.device, &origin.device);
+            let change = if before == now {
+                format!("driver or kernels of {now} are not those that this run began with")
+            } else {
+                format!("this run was on {before} and goes on on {now}")
+            };
+            progress::warn(&format!("warning: {change}; bits may differ from here"));
         }
         let position = self.resumed.as_ref().map(|resumed| &resumed.checkpoint.position);
         self.folder.rewind(position.map_or(0, |position| position.metrics))?;

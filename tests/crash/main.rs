@@ -1,5 +1,6 @@
 //! Runs that are killed, stopped, damaged or continued: nothing is lost, and bits stay the same.
 
+mod choices;
 mod device;
 mod faults;
 mod log;
@@ -25,9 +26,12 @@ const SHORT: [&str; 11] =
 /// Files that are the same after any way through the same run.
 const RESULTS: [&str; 4] = ["config.toml", "metrics.jsonl", "last.safetensors", "best.safetensors"];
 
+/// A cache folder of the tests' own: none may write to the user's.
+const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
+
 fn program(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sse-sam"));
-    command.args(args).current_dir(folder).stdin(Stdio::null());
+    command.args(args).current_dir(folder).stdin(Stdio::null()).env("SSE_SAM_CACHE", CACHE);
     command
 }
 

@@ -19,9 +19,12 @@ use sse_sam_core::Shape;
 /// Bytes that anything may take beside what its size asks for.
 const SLACK: usize = 1 << 20;
 
+/// Where the program may remember things.
+const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
+
 fn program(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sse-sam"));
-    command.args(args).current_dir(folder).stdin(Stdio::null()).output().unwrap()
+    command.env("SSE_SAM_CACHE", CACHE).args(args).current_dir(folder).stdin(Stdio::null()).output().unwrap()
 }
 
 fn stderr(output: &Output) -> String {

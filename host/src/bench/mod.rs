@@ -10,7 +10,7 @@ use std::time::Instant;
 use sse_sam_core::plan::Slot;
 use sse_sam_core::step::Present;
 use sse_sam_core::watch::Watched;
-use sse_sam_core::{Backend, Method, Model, Sgd, Shape, Span, step};
+use sse_sam_core::{Backend, Conv2d, Method, Model, Sgd, Shape, Span, step};
 
 use crate::args::{BenchArgs, MethodName};
 use crate::config;
@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::layout::{Layout, Needs};
 use crate::progress::say;
 use kernels::Ledger;
-use report::{Report, Timing};
+use report::{Convolutions, Report, Timing};
 use workload::Workload;
 
 /// Steps before the first one that is timed.
@@ -112,9 +112,9 @@ impl Job for Bench<'_> {
         let optimizer_ms = self.optimizer(backend)?;
         let flops = count::flops(layout, workload.rows, &workload.present)?;
         let kernels = if self.kernels { Some(self.profile(backend)?) } else { None };
-        let device_bytes = backend.bytes();
+        let (device_bytes, forms) = (backend.bytes(), forms(backend, layout));
         let measured = (fma_rate, bandwidth);
-        Ok(Timing { step_ms, host_ms, optimizer_ms, launches, flops, measured, device_bytes, kernels })
+        Ok(Timing { step_ms, host_ms, optimizer_ms, launches, flops, measured, device_bytes, forms, kernels })
     }
 }
 
@@ -171,6 +171,22 @@ impl Bench<'_> {
         }
         Ok(watched.watch)
     }
+}
+
+/// The network's kinds of convolutions, in order, and the forms they are computed in.
+fn forms<B: Machine>(backend: &B, layout: &Layout) -> Vec<Convolutions> {
+    let mut kinds: Vec<(Conv2d, usize)> = Vec::new();
+    for conv in layout.convolutions() {
+        match kinds.iter_mut().find(|(known, _)| *known == conv) {
+            Some((_, layers)) => *layers += 1,
+            None => kinds.push((conv, 1)),
+        }
+    }
+    let kind = |(conv, layers)| {
+        let [forward, backward_input, backward_weight] = backend.forms(&conv);
+        Convolutions { shape: kernels::convolution(&conv), layers, forward, backward_input, backward_weight }
+    };
+    kinds.into_iter().map(kind).collect()
 }
 
 /// What a step does to its vectors: zeros for the sum and the points, the ascents, the update.
