@@ -220,12 +220,12 @@ pub struct Sgd {
     pub nesterov: bool,
 }
 
-/// Where [`Backend::sgd`] leaves what became of an update.
+/// Where [`Backend::sgd`] and [`Backend::descend`] leave what became of an update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
-    /// `[1]`: the squared norm of the gradient.
+    /// `[1]`: the squared norm of the gradient, or of the velocity that took it up.
     pub squared_norm: Span,
-    /// `[1]`: zero, or the `number` of the first step whose gradient was not finite.
+    /// `[1]`: zero, or the `number` of the first step in which that was not finite.
     pub failure: Span,
     /// This step's number, from 1.
     pub number: f32,
@@ -275,6 +275,18 @@ pub trait Backend {
         outcome: &Outcome,
         gradient: Span,
         sgd: &Sgd,
+    ) -> Result<(), Self::Error>;
+    /// `velocity[i] = momentum * velocity[i] + weight_decay * params[i]`: what an update begins with where gradients are
+    /// added to the velocity itself.
+    fn decay(&mut self, velocity: Span, params: Span, sgd: &Sgd) -> Result<(), Self::Error>;
+    /// `params[i] -= learning_rate * velocity[i]`, and its [`Outcome`]: what such an update ends with. When the squared
+    /// norm of `velocity` is not finite, `params` do not change and the velocity becomes zero.
+    fn descend(
+        &mut self,
+        params: Span,
+        velocity: Span,
+        outcome: &Outcome,
+        learning_rate: f32,
     ) -> Result<(), Self::Error>;
 
     // Network.

@@ -1,0 +1,9 @@
+//! The training step, on the CPU core: what it asks of a backend, and what it computes.
+
+mod braid;
+mod lean;
+mod numbers;
+mod passes;
+mod plan;
+mod quadratic;
+mod rig;
