@@ -132,6 +132,7 @@ pub struct Plan<const N: usize> {
     slots: Vec<Slot, N>,
     blocks: Vec<[Span; 2], BLOCKS>,
     usage: Usage,
+    images: bool,
     first: usize,
     frozen: usize,
     parameters: usize,
@@ -201,6 +202,7 @@ impl<const N: usize> Plan<N> {
             slots: Vec::new(),
             blocks: Vec::new(),
             usage: Usage::default(),
+            images: true,
             first,
             frozen: 0,
             parameters: 0,
@@ -208,6 +210,7 @@ impl<const N: usize> Plan<N> {
             max_batch,
         };
         plan.usage.tables = tables;
+        plan.images = plan.is_kept(graph, 0);
         plan.place_layers(graph, arena)?;
         plan.share_activations(graph, arena)?;
         if trains {
@@ -297,14 +300,16 @@ impl<const N: usize> Plan<N> {
     /// Walks the backward pass once and gives every gradient a block that is free at that time.
     fn place_gradients(&mut self, graph: &Graph<N>, streams: usize, arena: &mut Arena) -> Result<(), Error> {
         let mut pool = Pool::default();
-        for (index, layer) in graph.layers().iter().enumerate().rev() {
+        for (index, layer) in graph.layers().iter().enumerate().skip(self.first).rev() {
             if index + 1 == graph.layers().len() {
                 let block = pool.take(self.values(layer))?;
                 self.slot_mut(index)?.gradient = Some(block);
             }
             let Some(own) = self.slot_mut(index)?.gradient else { continue };
             let residual = self.place_residual(graph, layer, own)?;
-            if layer.op != Op::Input && self.wants_gradient(graph, layer.input)? {
+            // Batch norm's gradients come in one operation: its input's has a place even where nobody reads it.
+            let joint = matches!(layer.op, Op::BatchNorm { .. });
+            if layer.op != Op::Input && (joint || self.wants_gradient(graph, layer.input)?) {
                 let input = layer.input.index();
                 let accumulate = match self.slot_mut(input)?.gradient {
                     Some(_) => true,
@@ -409,6 +414,11 @@ impl<const N: usize> Plan<N> {
     /// Whether a sample's output depends on no other sample of its batch: no layer that is trained normalises.
     pub fn is_separable(&self) -> bool {
         self.slots.iter().all(|slot| slot.saved.is_none())
+    }
+
+    /// Whether the images of a batch outlast a forward pass: a frozen layer alone reads them once.
+    pub(crate) fn keeps_images(&self) -> bool {
+        self.images
     }
 
     /// What takes how much of work memory.

@@ -29,7 +29,7 @@ pub struct Network<'a, const N: usize> {
     losses: Losses,
     rows: usize,
     statistics: Statistics,
-    /// Layers whose outputs for this batch are there already: frozen ones, after its first pass.
+    /// Layers whose outputs for this batch are there already: frozen ones after its first pass, whose memory it reused.
     done: usize,
 }
 
@@ -44,7 +44,7 @@ impl<'a, const N: usize> Network<'a, N> {
         self.plan
     }
 
-    /// Sets the size of the batches that follow and where their losses go.
+    /// Sets the size of the batch that comes next, and where its losses go.
     ///
     /// # Errors
     /// [`Error::Batch`] when there are no rows or more than planned.
@@ -247,6 +247,9 @@ impl<B: Backend, const N: usize> Problem<B> for Network<'_, N> {
         // Frozen layers compute the same at every point.
         let another = matches!(statistics, Statistics::Repeat | Statistics::Keep);
         let done = if another { self.done } else { 0 };
+        if self.done > done && !self.plan.keeps_images() {
+            return Err(Error::Consumed.into());
+        }
         let (frozen, first) = (self.plan.frozen(), self.plan.first_trained());
         for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate().skip(done) {
             let y = self.activation(index)?;
@@ -271,7 +274,8 @@ impl<B: Backend, const N: usize> Problem<B> for Network<'_, N> {
         let dlogits = self.gradient(last, targets.len())?;
         let terms = self.plan.terms(self.focal);
         backend.cross_entropy(&dlogits, &losses, self.logits()?, labels, &weights, &terms)?;
-        for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate().rev() {
+        let layers = self.graph.layers().iter().zip(self.plan.slots()).enumerate();
+        for (index, (layer, slot)) in layers.skip(self.plan.first_trained()).rev() {
             if slot.gradient.is_some() {
                 self.backward_layer(backend, params, targets, (index, layer, slot))?;
             }

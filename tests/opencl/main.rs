@@ -394,7 +394,9 @@ fn smallest_shapes() {
             machine.relu_forward(b, c)?;
             machine.relu_backward(&[b], &[c], a, true)?;
             machine.ascend(b, a, 0.7)?;
-            machine.sgd(a, b, &outcome, c, &sgd)
+            machine.sgd(a, b, &outcome, c, &sgd)?;
+            machine.decay(b, a, &sgd)?;
+            machine.descend(a, b, &outcome, 0.1)
         });
         // Outputs of 16, 8 and 4 pixels a side take wide, middle and narrow tiles.
         let tiles = [(3, 1, [16, 8, 4]), (3, 2, [32, 16, 8]), (1, 2, [32, 16, 8])];

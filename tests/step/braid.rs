@@ -10,16 +10,16 @@ use sse_sam_tests::reference::{batch_norm, conv2d, cross_entropy, layout, linear
 use crate::rig::{CLASSES, Rig, at};
 
 /// A network in which one node is the residual of two batch norms and the input of a third layer.
-struct Braid {
-    graph: Graph<MAX_LAYERS>,
+pub struct Braid {
+    pub graph: Graph<MAX_LAYERS>,
     widths: [usize; 3],
 }
 
-const BRAID_IMAGE: Shape = Shape::new(3, 2, 2);
+pub const BRAID_IMAGE: Shape = Shape::new(3, 2, 2);
 
 impl Braid {
     /// `x = relu(bn(conv(image)))`, `y = bn(conv(x)) + x`, `z = relu(bn(conv(y)) + x)`, pool, linear.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut graph = Graph::new();
         let initializer = Initializer::KaimingFanIn;
         let name = |index, part| Name::Block(1, index, part);

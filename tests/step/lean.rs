@@ -20,10 +20,6 @@ fn a_lean_step_is_a_full_one_up_to_rounding() {
                 let [found, expected] = [&rig, &full].map(|rig| moved(&rig.train(method, epoch, 1)));
                 let error = relative_error(&found, &expected);
                 assert!(error < 1e-5, "{model} {method:?} epoch {epoch}, {memory:?}: {error:e}");
-                assert!(
-                    error > 0.0 || method == Method::Sgd,
-                    "{model} {method:?} epoch {epoch}, {memory:?} is not lean"
-                );
             }
         }
     }

@@ -98,7 +98,17 @@ impl Rig {
     where
         B::Error: std::fmt::Debug,
     {
-        let mut network = self.network();
+        let mut network = self.start(backend);
+        self.gather(backend, &mut network, &(0..BATCH).collect::<Vec<_>>());
+        network
+    }
+
+    /// Initial weights and plain cross-entropy.
+    pub fn start<B: Backend>(&self, backend: &mut B) -> Network<'_, MAX_LAYERS>
+    where
+        B::Error: std::fmt::Debug,
+    {
+        let network = self.network();
         let mut streams: BTreeMap<usize, Numbers> = BTreeMap::new();
         let mut draw = |layer: usize| (streams.entry(layer).or_insert(Numbers::new(layer as u64)).bits() >> 32) as u32;
         network.initialize(backend, self.vectors.params, &mut draw).unwrap();
@@ -109,12 +119,20 @@ impl Rig {
         let (mean, inverse) = (self.plan.normalization, self.image.channels);
         backend.fill(mean.part(0, inverse).unwrap(), 127.5).unwrap();
         backend.fill(mean.part(inverse, inverse).unwrap(), 1.0 / 64.0).unwrap();
-        self.gather(backend, &mut network, &(0..BATCH).collect::<Vec<_>>());
         network
     }
 
     /// Makes these samples the batch; sample `i` has label `i % CLASSES`.
     pub fn gather<B: Backend>(&self, backend: &mut B, network: &mut Network<'_, MAX_LAYERS>, indices: &[usize])
+    where
+        B::Error: std::fmt::Debug,
+    {
+        let rows = self.write_rows(backend, indices);
+        network.gather(backend, rows, &self.samples(), self.losses).unwrap();
+    }
+
+    /// Puts the rows of these samples into the table.
+    pub fn write_rows<B: Backend>(&self, backend: &mut B, indices: &[usize]) -> Span
     where
         B::Error: std::fmt::Debug,
     {
@@ -126,7 +144,7 @@ impl Rig {
         let words: Vec<f32> = indices.iter().flat_map(row).collect();
         let rows = self.table.part(0, words.len()).unwrap();
         backend.write(rows, &words).unwrap();
-        network.gather(backend, rows, &self.samples(), self.losses).unwrap();
+        rows
     }
 
     pub fn samples(&self) -> Samples {
