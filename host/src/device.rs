@@ -263,7 +263,8 @@ impl Device {
         match self {
             Self::Cpu => true,
             Self::OpenCl { info, memory, .. } => {
-                samples as u64 <= info.largest_allocation && bytes(info, layout, samples) <= *memory
+                let largest = (samples as u64).max(4 * layout.plan.frozen().length as u64);
+                largest <= info.largest_allocation && bytes(info, layout, samples) <= *memory
             }
         }
     }
@@ -298,13 +299,13 @@ impl Device {
         }
     }
 
-    /// Runs a job with the work memory of `layout` and these samples.
+    /// Runs a job with the work memory of `layout`, the numbers of its frozen layers and these samples.
     ///
     /// # Errors
     /// Whatever the job or the device reports.
-    pub fn run<J: Job>(&self, layout: &Layout, samples: &[u8], job: J) -> Result<J::Output, Error> {
+    pub fn run<J: Job>(&self, layout: &Layout, frozen: &[f32], samples: &[u8], job: J) -> Result<J::Output, Error> {
         if let Self::OpenCl { info, replaceable, convolution, .. } = self {
-            match open(info, layout, samples, *convolution) {
+            match open(info, layout, (frozen, samples), *convolution) {
                 Ok(mut backend) => return job.run(&mut backend),
                 Err(error) if *replaceable => eprintln!("sse-sam: {error}; using the CPU core"),
                 Err(error) => return Err(error.into()),
@@ -313,13 +314,13 @@ impl Device {
         let mut memory = Vec::new();
         memory.try_reserve_exact(layout.words).map_err(|_| Error::from(CoreError::TooLarge))?;
         memory.resize(layout.words, 0.0);
-        job.run(&mut Cpu::new(&mut memory, &[], samples))
+        job.run(&mut Cpu::new(&mut memory, frozen, samples))
     }
 }
 
 /// Bytes that a plan, what its operations need beside it, and the samples take on a device.
 fn bytes(info: &DeviceInfo, layout: &Layout, samples: usize) -> u64 {
-    4 * (layout.words as u64 + scratch(info, layout) as u64) + samples as u64
+    4 * (layout.words as u64 + layout.plan.frozen().length as u64 + scratch(info, layout) as u64) + samples as u64
 }
 
 /// The largest batch below `batch` that fits, 0 when none does.
@@ -333,8 +334,13 @@ fn largest(batch: usize, fits: impl Fn(usize) -> bool) -> usize {
 }
 
 /// A backend with all memory that the network's operations need.
-fn open(info: &DeviceInfo, layout: &Layout, samples: &[u8], convolution: Convolution) -> Result<OpenCl, opencl::Error> {
-    let mut backend = OpenCl::new(info, layout.words, &[], samples)?;
+fn open(
+    info: &DeviceInfo,
+    layout: &Layout,
+    (frozen, samples): (&[f32], &[u8]),
+    convolution: Convolution,
+) -> Result<OpenCl, opencl::Error> {
+    let mut backend = OpenCl::new(info, layout.words, frozen, samples)?;
     backend.set_convolution(convolution);
     let rows = layout.plan.max_batch();
     let channels = layout.graph.layers().iter().map(|layer| layer.output.channels).max();

@@ -339,7 +339,9 @@ fn every_damage_to_a_checkpoint_is_noticed() {
 }
 
 fn layout(model: &str) -> Layout {
-    let needs = Needs { image: Shape::new(8, 8, 1), classes: 10, batch: 32, points: 2, rows: 1797 };
+    let image = Shape::new(8, 8, 1);
+    let memory = sse_sam_core::Memory::Full;
+    let needs = Needs { image, classes: 10, batch: 32, piece: None, points: 2, memory, first: 0, rows: 1797 };
     Device::Cpu.plan_network(&model.parse().unwrap(), &needs, |_| 0).unwrap()
 }
 
