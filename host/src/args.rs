@@ -400,7 +400,7 @@ pub struct FootprintArgs {
     /// Number of classes [those of a perceptron's last layer, else 100]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub classes: Option<u16>,
-    /// Size of an image [that of a perceptron's first layer, else 32x32x3]
+    /// Size of an image [that of a perceptron's first layer, grey, else 32x32x3]
     #[arg(long, value_name = "HxWxC", value_parser = image)]
     pub image: Option<Shape>,
     /// The method whose arena is printed as a constant

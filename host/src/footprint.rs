@@ -5,7 +5,7 @@ use std::fmt::Write;
 use clap::ValueEnum;
 use serde::Serialize;
 use sse_sam_core::model::MAX_LAYERS;
-use sse_sam_core::{Arena, Error as CoreError, Graph, Memory, Plan, Row, Shape, Vectors};
+use sse_sam_core::{Arena, Error as CoreError, Graph, Memory, Model, Plan, Row, Shape, Vectors};
 
 use crate::args::{FootprintArgs, MemoryName, MethodName};
 use crate::bench;
@@ -147,7 +147,10 @@ impl Chip {
 impl Footprint {
     fn new(args: &FootprintArgs) -> Result<Self, Error> {
         let model = config::model(&args.model)?;
-        let (image, classes) = bench::data(args.image, args.classes, &model);
+        // A perceptron's images are grey, unless it is said otherwise: channels have tables of their own.
+        let grey = |usual: Shape| if matches!(model, Model::Mlp(_)) { Shape::new(1, usual.len(), 1) } else { usual };
+        let (usual, classes) = bench::data(None, args.classes, &model);
+        let image = args.image.unwrap_or_else(|| grey(usual));
         let mut graph = Graph::new();
         model.build(&mut graph, image, classes)?;
         let first = first_trained(&graph, args.trainable_layers.as_deref())?;
