@@ -132,10 +132,11 @@ impl Layout {
         Error: From<B::Error>,
     {
         let outcome = self.outcome(number)?;
-        Ok(match self.memory {
+        match self.memory {
             Memory::Full => step(backend, problem, &self.vectors, present, sgd, &outcome)?,
             Memory::Lean | Memory::Recompute => lean_step(backend, problem, &self.vectors, present, sgd, &outcome)?,
-        })
+        }
+        Ok(())
     }
 
     /// The network as one that takes its batches in pieces, where that was planned.
