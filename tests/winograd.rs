@@ -211,3 +211,86 @@ fn winograds_form_gives_the_same_bits_every_time() {
         }
     });
 }
+
+/// A convolution of numbers around 100 onto `y`, `[rows][16]`, then `between`, then batch norm of `y`: what lies in `y`, and
+/// what batch norm saved.
+fn normalized(
+    device: &DeviceInfo,
+    (images, height, width): (usize, usize, usize),
+    between: impl Fn(&mut OpenCl, Span) -> Result<(), Error>,
+) -> (Vec<f32>, [f32; 32]) {
+    let conv = Conv2d::new(Shape::new(height, width, 16), 16, 3, 1, 1).unwrap();
+    let n = images * conv.input.len();
+    let [x, y, z] = [0, 1, 2].map(|index| Span::work(index * n.next_multiple_of(32), n));
+    let end = 3 * n.next_multiple_of(32);
+    let weight = Span::work(end, conv.weights());
+    let [scale, shift, saved] = [0, 1, 2].map(|index| Span::work(end + weight.length + 32 * index, 16));
+    let saved = Span::work(saved.offset, 32);
+    let mut machine = OpenCl::new(device, saved.offset + 32, &[], &[]).unwrap();
+    machine.set_convolution(Convolution::Winograd);
+    machine.reserve_convolution(&conv, images).unwrap();
+    let mut numbers = Numbers::new(11);
+    let around: Vec<f32> = numbers.list(n).iter().map(|value| 100.0 + value).collect();
+    machine.write(x, &around).unwrap();
+    // Only the middle of each kernel, so that the borders of a picture lie as far from zero as the rest.
+    let middle = 4 * 256..5 * 256;
+    let weights: Vec<f32> = (0..conv.weights()).map(|at| if middle.contains(&at) { 1.0 } else { 0.0 }).collect();
+    machine.write(weight, &weights).unwrap();
+    machine.conv2d_forward(y, x, weight, &conv).unwrap();
+    between(&mut machine, y).unwrap();
+    machine.batch_norm_forward(z, saved, None, y, scale, shift, None, true).unwrap();
+    let (mut values, mut found) = (vec![0.0; n], [0.0; 32]);
+    machine.read(&mut values, y).unwrap();
+    machine.read(&mut found, saved).unwrap();
+    (values, found)
+}
+
+/// The mean and `1 / sqrt(var + 1e-5)` of each of 16 channels.
+fn statistics(values: &[f32]) -> [f64; 32] {
+    let rows = (values.len() / 16) as f64;
+    std::array::from_fn(|index| {
+        let column = || values.iter().skip(index % 16).step_by(16).map(|value| f64::from(*value));
+        let mean = column().sum::<f64>() / rows;
+        let variance = column().map(|value| (value - mean) * (value - mean)).sum::<f64>() / rows;
+        if index < 16 { mean } else { 1.0 / (variance + 1e-5).sqrt() }
+    })
+}
+
+fn assert_statistics(what: &str, values: &[f32], found: &[f32; 32]) {
+    for (index, (found, expected)) in found.iter().zip(statistics(values)).enumerate() {
+        let error = (f64::from(*found) - expected).abs() / expected.abs();
+        assert!(error < 1e-5, "{what}: statistic {index} is {found}, not {expected}");
+    }
+}
+
+#[test]
+fn statistics_left_by_a_convolution_are_those_of_its_output() {
+    each_device(|device| {
+        for size in [(1, 1, 2), (1, 4, 4), (3, 5, 7), (70, 8, 8), (2, 31, 33)] {
+            // A mean some hundred times the deviation: a difference of squares would lose five digits.
+            let (values, found) = normalized(device, size, |_, _| Ok(()));
+            assert_statistics(&format!("{size:?}"), &values, &found);
+        }
+    });
+}
+
+#[test]
+fn statistics_left_by_a_convolution_are_not_those_of_other_numbers() {
+    each_device(|device| {
+        let n = 2 * 6 * 6 * 16;
+        let other = Numbers::new(5).list(n);
+        let (x, middle) = (Span::work(0, n), Span::work(n / 2, 32));
+        type Change<'a> = &'a dyn Fn(&mut OpenCl, Span) -> Result<(), Error>;
+        let changes: [(&str, Change<'_>); 5] = [
+            ("write", &|machine, y| machine.write(y, &other)),
+            ("copy", &|machine, y| machine.copy(y, x)),
+            ("axpy", &|machine, y| machine.axpy(y, 2.0, x)),
+            ("fill", &|machine, y| machine.fill(Span::work(y.offset, 32), 7.0)),
+            ("an operation elsewhere", &|machine, _| machine.fill(middle, 7.0)),
+        ];
+        for (what, change) in changes {
+            let (values, found) = normalized(device, (2, 6, 6), change);
+            assert_statistics(what, &values, &found);
+        }
+    });
+}

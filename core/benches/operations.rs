@@ -63,7 +63,7 @@ fn batch_norm(criterion: &mut Criterion) {
         cpu.batch_norm_forward(y, saved, None, x, weight, bias, None, true)
     });
     time(&mut group, ("backward", elements), &all, |cpu| {
-        cpu.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, saved, true, false, false)
+        cpu.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, bias, saved, true, false, false)
     });
 }
 

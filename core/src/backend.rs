@@ -365,8 +365,8 @@ pub trait Backend {
     /// With `masked = relu ? (y > 0 ? dy : 0) : dy`, `xhat = (x - mean) * inv_std` and `m` values a channel:
     /// `dbias += sum masked`, `dweight += sum masked * xhat`,
     /// `dx = weight * inv_std * (masked - sum masked / m - xhat * sum(masked * xhat) / m)`.
-    /// With `residual` set, `dy` holds `masked`, the residual's gradient, on return; otherwise what it holds on
-    /// return is unspecified.
+    /// `residual` says whether the forward pass had one: then `dy` holds `masked`, its gradient, on return; otherwise what
+    /// it holds on return is unspecified, and a backend may recompute `y` from `x` and `bias` instead of reading it.
     fn batch_norm_backward(
         &mut self,
         dx: &[Span],
@@ -376,6 +376,7 @@ pub trait Backend {
         y: Span,
         x: Span,
         weight: Span,
+        bias: Span,
         saved: Span,
         relu: bool,
         residual: bool,

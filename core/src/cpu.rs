@@ -335,6 +335,7 @@ impl Backend for Cpu<'_> {
         y: Span,
         x: Span,
         weight: Span,
+        _bias: Span,
         saved: Span,
         relu: bool,
         _residual: bool,

@@ -205,7 +205,7 @@ impl<'a, const N: usize> Network<'a, N> {
         let accumulate = slot.backward_input.unwrap_or(false);
         let dweight: Streams = collect(targets.iter().map(|target| slot.weight.of(target.gradient)))?;
         let dbias: Streams = collect(targets.iter().map(|target| slot.bias.of(target.gradient)))?;
-        let weight = slot.weight.of(params)?;
+        let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
         let input = self.graph.shape(layer.input)?;
         let wanted = slot.backward_input.is_some();
         match layer.op {
@@ -224,7 +224,9 @@ impl<'a, const N: usize> Network<'a, N> {
             Op::BatchNorm { residual, relu } => {
                 let saved = slot.saved.ok_or(Error::Model)?;
                 let keep = slot.residual != Residual::None;
-                backend.batch_norm_backward(&dx, &dweight, &dbias, &dy, y, x, weight, saved, relu, keep, accumulate)?;
+                backend.batch_norm_backward(
+                    &dx, &dweight, &dbias, &dy, y, x, weight, bias, saved, relu, keep, accumulate,
+                )?;
                 if let (Some(node), Residual::Adds) = (residual, slot.residual) {
                     let sum = self.gradient(node.index(), targets.len())?;
                     for (&sum, &masked) in sum.iter().zip(&dy) {

@@ -306,15 +306,16 @@ impl<B: Backend, W: Watch<B>> Backend for Watched<'_, B, W> {
         y: Span,
         x: Span,
         weight: Span,
+        bias: Span,
         saved: Span,
         relu: bool,
         residual: bool,
         accumulate: bool,
     ) -> Result<(), B::Error> {
         let written: &[&[Span]] = &[dx, dweight, dbias, dy];
-        let read: &[&[Span]] = &[dy, &[y, x, weight, saved], added(dx, accumulate), dweight, dbias];
+        let read: &[&[Span]] = &[dy, &[y, x, weight, bias, saved], added(dx, accumulate), dweight, dbias];
         self.call("batch_norm_backward", (table(x.length, weight.length), dy.len()), written, read, |inner| {
-            inner.batch_norm_backward(dx, dweight, dbias, dy, y, x, weight, saved, relu, residual, accumulate)
+            inner.batch_norm_backward(dx, dweight, dbias, dy, y, x, weight, bias, saved, relu, residual, accumulate)
         })
     }
 

@@ -75,7 +75,7 @@ fn batch_norm(criterion: &mut Criterion) {
             cl.batch_norm_forward(y, saved, None, x, weight, bias, None, true)
         });
         time(&mut group, ("backward", values), &mut backend, |cl| {
-            cl.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, saved, true, false, false)
+            cl.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, bias, saved, true, false, false)
         });
     }
 }

@@ -80,7 +80,7 @@ fn calls<'c, E: From<sse_sam_core::Error> + 'c>(
             "batch_norm_backward",
             Box::new(move |b| {
                 let (dx, dw, db, dy) = (&[w(64)], &[o(1, 4)], &[o(2, 4)], &[o(3, 64)]);
-                b.batch_norm_backward(dx, dw, db, dy, f(1, 64), r(64), f(2, 4), f(3, 8), true, false, false)
+                b.batch_norm_backward(dx, dw, db, dy, f(1, 64), r(64), f(2, 4), f(4, 4), f(3, 8), true, false, false)
             }),
         ),
         ("relu_forward", Box::new(move |b| b.relu_forward(w(64), r(64)))),
@@ -180,7 +180,7 @@ pub fn wrong_lengths<M: Machine>(bench: &mut Bench<'_, M>) {
                 13 => k.batch_norm_inference(a, p, cut(q, 4), cut(s, 4), cut(t, 8), Some(cut(p, 63)), true),
                 14 => {
                     let (dw, db, dy) = (&[cut(b, 4)], &[cut(c, 5)], &[d]);
-                    k.batch_norm_backward(&[a], dw, db, dy, p, q, cut(s, 4), cut(t, 8), true, false, false)
+                    k.batch_norm_backward(&[a], dw, db, dy, p, q, cut(s, 4), cut(s, 4), cut(t, 8), true, false, false)
                 }
                 15 => k.relu_forward(a, cut(p, 63)),
                 16 => k.relu_backward(&[a, b], &[p], q, false),

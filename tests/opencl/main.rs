@@ -278,7 +278,16 @@ fn convolutions_equal_the_cpu_core() {
 fn batch_norm_equals_the_cpu_core() {
     each_device(|device| {
         let pair = Pair::new(device, 2e-5);
-        for (gap, rows, channels) in [(1, 1, 1), (3, 2, 5), (32, 63, 16), (5, 129, 17), (1, 10_007, 32), (2, 700, 3)] {
+        for (gap, rows, channels) in [
+            (1, 1, 1),
+            (3, 2, 5),
+            (32, 63, 16),
+            (5, 129, 17),
+            (1, 10_007, 32),
+            (2, 700, 3),
+            (32, 4_100, 64),
+            (3, 90, 145),
+        ] {
             let mut layout = Layout::new(gap);
             let n = rows * channels;
             let (y, x, residual) = (layout.random(n), layout.random(n), layout.random(n));
@@ -295,6 +304,7 @@ fn batch_norm_equals_the_cpu_core() {
                     .batch_norm_inference(y, x, weight, bias, running, added, relu));
                 for accumulate in [false, true] {
                     both!(pair, "batch_norm_backward", &layout, |machine| {
+                        machine.batch_norm_forward(y, saved, moved, x, weight, bias, added, relu)?;
                         machine.batch_norm_backward(
                             &[dx],
                             &[dweight],
@@ -303,6 +313,7 @@ fn batch_norm_equals_the_cpu_core() {
                             y,
                             x,
                             weight,
+                            bias,
                             saved,
                             relu,
                             added.is_some(),
@@ -471,7 +482,7 @@ fn small_layers(device: &DeviceInfo) {
     both!(pair, "layers", &layout, |machine| {
         machine.gather(&batch, table, &samples)?;
         machine.batch_norm_forward(y, saved, Some(running), x, weight, bias, Some(residual), true)?;
-        machine.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, saved, true, true, true)?;
+        machine.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, bias, saved, true, true, true)?;
         machine.batch_norm_inference(dx, x, weight, bias, running, None, false)?;
         machine.linear_forward(y, x, matrix, bias)?;
         machine.linear_backward_input(&[dx], &[y], matrix, channels, true)?;

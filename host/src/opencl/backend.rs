@@ -10,6 +10,7 @@ use super::arguments::expect;
 use super::memory::{self, ALIGNMENT, At, Memory};
 use super::program::{Built, KERNELS, Name, kernel_names};
 use super::tiles::Tiles;
+use super::winograd::Statistics;
 use super::{Convolution, DeviceInfo, Error, batch_norm, convolution, measure, network, vectors, winograd};
 
 /// A [`Backend`] on an OpenCL device.
@@ -21,6 +22,8 @@ pub struct OpenCl {
     queue: CommandQueue,
     launches: u64,
     convolution: Convolution,
+    /// What the last operation, a convolution, left about its output.
+    statistics: Option<Statistics>,
     /// The launches since the last look, where they are timed.
     timed: Option<Vec<Event>>,
     built: Arc<Built>,
@@ -102,6 +105,7 @@ impl OpenCl {
             queue,
             launches: 0,
             convolution: Convolution::default(),
+            statistics: None,
             timed: None,
             built,
         })
@@ -170,7 +174,7 @@ impl OpenCl {
     /// # Errors
     /// [`Error::Memory`] when the device has no room.
     pub fn reserve(&mut self, channels: usize, rows: usize) -> Result<(), Error> {
-        let needed = (2 * channels * (self.tiles().row_parts + 1)).max(rows);
+        let needed = (3 * channels * (self.tiles().row_parts + 1)).max(rows);
         self.memory.finish(&self.queue)?;
         self.memory.reserve(&self.built, needed)
     }
@@ -245,8 +249,19 @@ impl OpenCl {
         self.memory.admit(written, read)
     }
 
+    /// Keeps what a convolution left about its output for the operation that follows.
+    pub(super) fn leave(&mut self, statistics: Statistics) {
+        self.statistics = Some(statistics);
+    }
+
+    /// What the operation before this one left about `x`, if that was the one that wrote it.
+    pub(super) fn take_statistics(&mut self, x: Span) -> Option<Statistics> {
+        self.statistics.take().filter(|statistics| statistics.of == x)
+    }
+
     /// What launches kernels, and the memory that their arguments lie in.
     pub(super) fn split(&mut self) -> (Launch<'_>, &Memory) {
+        self.statistics = None;
         let Self { kernels, queue, launches, timed, built, memory, .. } = self;
         (Launch { kernels, queue, launches, timed, tiles: &built.tiles, device: &built.info.name }, memory)
     }
@@ -336,6 +351,7 @@ impl Backend for OpenCl {
 
     fn write(&mut self, to: Span, values: &[f32]) -> Result<(), Error> {
         expect("values", to.length, values.len())?;
+        self.statistics = None;
         self.memory.written(to)?;
         self.memory.write(&self.queue, to, values.to_vec())
     }
@@ -451,12 +467,13 @@ impl Backend for OpenCl {
         y: Span,
         x: Span,
         weight: Span,
+        bias: Span,
         saved: Span,
         relu: bool,
         residual: bool,
         accumulate: bool,
     ) -> Result<(), Error> {
-        batch_norm::backward(self, [dx, dweight, dbias, dy], y, x, weight, saved, [relu, residual, accumulate])
+        batch_norm::backward(self, [dx, dweight, dbias, dy], [y, x, weight, bias, saved], [relu, residual, accumulate])
     }
 
     fn relu_forward(&mut self, y: Span, x: Span) -> Result<(), Error> {

@@ -110,7 +110,7 @@ fn normalization(backend: &mut Cpu<'_>) -> Result<(), Error> {
     backend.batch_norm_forward(span(), span(), maybe(), span(), span(), span(), maybe(), flag())?;
     backend.batch_norm_inference(span(), span(), span(), span(), span(), maybe(), flag())?;
     let (dx, dweight, dbias, dy) = (a.list(), b.list(), c.list(), d.list());
-    backend.batch_norm_backward(dx, dweight, dbias, dy, span(), span(), span(), span(), flag(), flag(), flag())
+    backend.batch_norm_backward(dx, dweight, dbias, dy, span(), span(), span(), span(), span(), flag(), flag(), flag())
 }
 
 fn rest(backend: &mut Cpu<'_>) -> Result<(), Error> {
