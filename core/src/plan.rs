@@ -210,7 +210,7 @@ impl<const N: usize> Plan<N> {
             max_batch,
         };
         plan.usage.tables = tables;
-        plan.images = plan.is_kept(graph, 0);
+        plan.images = first == 0 || graph.layers().iter().skip(first).any(|layer| reads(layer, 0));
         plan.place_layers(graph, arena)?;
         plan.share_activations(graph, arena)?;
         if trains {
@@ -238,7 +238,7 @@ impl<const N: usize> Plan<N> {
                 }
                 _ => (None, None),
             };
-            let kept = if self.is_kept(graph, index) { self.values(layer) } else { 0 };
+            let kept = if is_frozen { 0 } else { self.values(layer) };
             self.usage.activations = self.usage.activations.saturating_add(kept);
             let slot = Slot {
                 activation: arena.allocate(kept)?,
@@ -259,22 +259,14 @@ impl<const N: usize> Plan<N> {
         Ok(())
     }
 
-    /// Whether a layer's output outlasts the forward pass: the layer is trained or read by one that is, or it is last.
-    fn is_kept(&self, graph: &Graph<N>, index: usize) -> bool {
-        let last = index + 1 == graph.layers().len();
-        index >= self.first || last || graph.layers().iter().skip(self.first).any(|layer| reads(layer, index))
-    }
-
-    /// Walks the forward pass of the frozen layers once and gives every output that need not outlast it a block that is
-    /// free at that time.
+    /// Walks the forward pass of the frozen layers once and gives every output a block that is free at that time. One
+    /// that a trained layer reads, or nobody, is never free again.
     fn share_activations(&mut self, graph: &Graph<N>, arena: &mut Arena) -> Result<(), Error> {
         let mut pool = Pool::default();
         let mut owners: Vec<(usize, u8), N> = Vec::new();
         for (index, layer) in graph.layers().iter().enumerate().take(self.first) {
-            if !self.is_kept(graph, index) {
-                let owner = (index, pool.take(self.values(layer))?);
-                owners.push(owner).map_err(|_| Error::Capacity { what: "layers of a graph", capacity: N })?;
-            }
+            let owner = (index, pool.take(self.values(layer))?);
+            owners.push(owner).map_err(|_| Error::Capacity { what: "layers of a graph", capacity: N })?;
             let is_read_later = |read| graph.layers().iter().skip(index + 1).any(|later| reads(later, read));
             for &(read, block) in owners.iter().filter(|(read, _)| *read < index && reads(layer, *read)) {
                 if !is_read_later(read) {
@@ -300,7 +292,10 @@ impl<const N: usize> Plan<N> {
     /// Walks the backward pass once and gives every gradient a block that is free at that time.
     fn place_gradients(&mut self, graph: &Graph<N>, streams: usize, arena: &mut Arena) -> Result<(), Error> {
         let mut pool = Pool::default();
-        for (index, layer) in graph.layers().iter().enumerate().skip(self.first).rev() {
+        for (index, layer) in graph.layers().iter().enumerate().rev() {
+            if index < self.first {
+                break;
+            }
             if index + 1 == graph.layers().len() {
                 let block = pool.take(self.values(layer))?;
                 self.slot_mut(index)?.gradient = Some(block);

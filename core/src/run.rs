@@ -276,9 +276,9 @@ impl<B: Backend, const N: usize> Problem<B> for Network<'_, N> {
         let dlogits = self.gradient(last, targets.len())?;
         let terms = self.plan.terms(self.focal);
         backend.cross_entropy(&dlogits, &losses, self.logits()?, labels, &weights, &terms)?;
-        let layers = self.graph.layers().iter().zip(self.plan.slots()).enumerate();
-        for (index, (layer, slot)) in layers.skip(self.plan.first_trained()).rev() {
-            if slot.gradient.is_some() {
+        for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate().rev() {
+            // A frozen layer's may have a place all the same: batch norm gives its input's with the others.
+            if slot.gradient.is_some() && index >= self.plan.first_trained() {
                 self.backward_layer(backend, params, targets, (index, layer, slot))?;
             }
         }
