@@ -154,7 +154,10 @@ impl<const N: usize> Plan<N> {
     /// # Errors
     /// [`Error::Batch`] when `max_batch` is zero, else as [`Arena::allocate`].
     pub fn new(graph: &Graph<N>, max_batch: usize, streams: usize, arena: &mut Arena) -> Result<Self, Error> {
-        Self::fine_tuning(graph, 0, max_batch, streams, arena)
+        // Not by way of `fine_tuning`: a chip that freezes nothing need not carry what shares activations.
+        let mut plan = Self::outline(graph, 0, max_batch, arena)?;
+        plan.place_gradients(graph, streams, arena)?;
+        Ok(plan)
     }
 
     /// Plans evaluation alone: every layer is frozen, no gradient has a place, and an activation's memory is used again
@@ -181,14 +184,23 @@ impl<const N: usize> Plan<N> {
         streams: usize,
         arena: &mut Arena,
     ) -> Result<Self, Error> {
+        let mut plan = Self::outline(graph, first, max_batch, arena)?;
+        plan.share_activations(graph, arena)?;
+        if plan.first < graph.layers().len() {
+            plan.place_gradients(graph, streams, arena)?;
+        }
+        Ok(plan)
+    }
+
+    /// Tables and layers, but for the activations of frozen ones and for gradients.
+    fn outline(graph: &Graph<N>, first: usize, max_batch: usize, arena: &mut Arena) -> Result<Self, Error> {
         let last = graph.layers().last().ok_or(Error::Model)?;
         let input = graph.layers().first().ok_or(Error::Model)?;
         if max_batch == 0 {
             return Err(Error::Batch { found: 0, largest: 0 });
         }
         let first = first.min(graph.layers().len());
-        let trains = first < graph.layers().len();
-        let classes = if trains { last.output.len() } else { 0 };
+        let classes = if first < graph.layers().len() { last.output.len() } else { 0 };
         let mut tables = 0_usize;
         let mut table = |length: usize| {
             tables = tables.saturating_add(length);
@@ -212,10 +224,6 @@ impl<const N: usize> Plan<N> {
         plan.usage.tables = tables;
         plan.images = first == 0 || graph.layers().iter().skip(first).any(|layer| reads(layer, 0));
         plan.place_layers(graph, arena)?;
-        plan.share_activations(graph, arena)?;
-        if trains {
-            plan.place_gradients(graph, streams, arena)?;
-        }
         Ok(plan)
     }
 
@@ -280,7 +288,7 @@ impl<const N: usize> Plan<N> {
             spans.push(arena.allocate(block.length)?).map_err(|_| full)?;
             self.usage.activations = self.usage.activations.saturating_add(block.length);
         }
-        for (index, block) in owners {
+        for &(index, block) in &owners {
             let missing = Error::Capacity { what: "activation blocks", capacity: spans.len() };
             let span = spans.get(usize::from(block)).ok_or(missing)?;
             let values = self.values(graph.layers().get(index).ok_or(Error::Model)?);
