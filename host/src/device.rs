@@ -315,7 +315,8 @@ impl Device {
         match self {
             Self::Cpu => true,
             Self::OpenCl { info, memory, .. } => {
-                samples as u64 <= info.largest_allocation && bytes(info, layout, samples) <= *memory
+                let largest = (samples as u64).max(4 * layout.plan.frozen().length as u64);
+                largest <= info.largest_allocation && bytes(info, layout, samples) <= *memory
             }
         }
     }
@@ -350,17 +351,17 @@ impl Device {
         }
     }
 
-    /// Runs a job with the work memory of `layout` and these samples.
+    /// Runs a job with the work memory of `layout`, the numbers of its frozen layers and these samples.
     ///
     /// # Errors
     /// Whatever the job or the device reports.
-    pub fn run<J: Job>(&self, layout: &Layout, samples: &[u8], job: J) -> Result<J::Output, Error> {
+    pub fn run<J: Job>(&self, layout: &Layout, frozen: &[f32], samples: &[u8], job: J) -> Result<J::Output, Error> {
         if let Self::OpenCl { info, replaceable, convolution, recorded, quiet, .. } = self {
             let chosen = || match convolution {
                 Convolution::Auto => choices(info, layout, recorded, *quiet),
                 Convolution::Direct | Convolution::Winograd => Ok(Choices::default()),
             };
-            match chosen().and_then(|choices| open(info, layout, samples, *convolution, choices)) {
+            match chosen().and_then(|choices| open(info, layout, (frozen, samples), *convolution, choices)) {
                 Ok(mut backend) => return job.run(&mut backend),
                 Err(error) if *replaceable => progress::warn(&format!("{error}; using the CPU core")),
                 Err(error) => return Err(error.into()),
@@ -369,13 +370,13 @@ impl Device {
         let mut memory = Vec::new();
         memory.try_reserve_exact(layout.words).map_err(|_| Error::from(CoreError::TooLarge))?;
         memory.resize(layout.words, 0.0);
-        job.run(&mut Cpu::new(&mut memory, &[], samples))
+        job.run(&mut Cpu::new(&mut memory, frozen, samples))
     }
 }
 
 /// Bytes that a plan, what its operations need beside it, and the samples take on a device.
 fn bytes(info: &DeviceInfo, layout: &Layout, samples: usize) -> u64 {
-    4 * (layout.words as u64 + scratch(info, layout) as u64) + samples as u64
+    4 * (layout.words as u64 + layout.plan.frozen().length as u64 + scratch(info, layout) as u64) + samples as u64
 }
 
 /// The largest batch below `batch` that fits, 0 when none does.
@@ -441,11 +442,11 @@ fn take(open: &mut BTreeMap<Case, Conv2d>, table: &mut Table, find: impl Fn(&Cas
 fn open(
     info: &DeviceInfo,
     layout: &Layout,
-    samples: &[u8],
+    (frozen, samples): (&[f32], &[u8]),
     convolution: Convolution,
     choices: Choices,
 ) -> Result<OpenCl, opencl::Error> {
-    let mut backend = OpenCl::new(info, layout.words, &[], samples)?;
+    let mut backend = OpenCl::new(info, layout.words, frozen, samples)?;
     backend.set_convolution(convolution);
     backend.set_choices(choices);
     let rows = layout.plan.max_batch();

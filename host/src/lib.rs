@@ -13,6 +13,7 @@ mod error;
 pub mod evaluate;
 pub mod events;
 pub mod feed;
+pub mod footprint;
 pub mod layout;
 pub mod metrics;
 pub mod opencl;

@@ -10,7 +10,7 @@ use std::path::Path;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, Parser, ValueEnum};
 use sse_sam_core::classes::Profile;
-use sse_sam_core::{Loss, Method};
+use sse_sam_core::{Loss, Memory, Method};
 use toml::{Table, Value};
 
 use crate::args::{Cli, Command, LongTail, LossName, MethodName, TrainArgs};
@@ -213,6 +213,9 @@ pub fn table(args: &TrainArgs, config: &Config, device: &str) -> Table {
         ("imbalance", config.imbalance.map(Value::from)),
         ("drw-epoch", config.drw_epoch.map(Value::from)),
         ("init", config.init.as_ref().map(|path| path.display().to_string().into())),
+        ("trainable-layers", config.trainable_layers.clone().map(Value::from)),
+        ("micro-batch", config.micro_batch.map(|rows| (rows as i64).into())),
+        ("memory", (config.memory != Memory::Full).then(|| name(&args.memory))),
         ("device-memory", args.device.device_memory.map(Value::from)),
         ("checkpoint-minutes", args.checkpoint_minutes.map(Value::from)),
     ]);

@@ -311,7 +311,9 @@ fn when_every_checkpoint_is_damaged_nothing_is_overwritten() {
 }
 
 fn layout(model: &str) -> Layout {
-    let needs = Needs { image: Shape::new(8, 8, 1), classes: 10, batch: 32, points: 2, rows: 1797 };
+    let image = Shape::new(8, 8, 1);
+    let memory = sse_sam_core::Memory::Full;
+    let needs = Needs { image, classes: 10, batch: 32, piece: None, points: 2, memory, first: 0, rows: 1797 };
     Device::Cpu.plan_network(&model.parse().unwrap(), &needs, |_| 0).unwrap()
 }
 

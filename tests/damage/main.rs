@@ -14,7 +14,7 @@ use sse_sam::Error;
 use sse_sam::device::Device;
 use sse_sam::layout::{Layout, Needs};
 use sse_sam::order::{self, Purpose};
-use sse_sam_core::Shape;
+use sse_sam_core::{Memory, Shape};
 
 /// Bytes that anything may take beside what its size asks for.
 const SLACK: usize = 1 << 20;
@@ -43,7 +43,16 @@ fn setting(name: &str, usual: u32) -> u32 {
 }
 
 fn layout(model: &str) -> Layout {
-    let needs = Needs { image: Shape::new(8, 8, 1), classes: 10, batch: 32, points: 2, rows: 1797 };
+    let needs = Needs {
+        image: Shape::new(8, 8, 1),
+        classes: 10,
+        batch: 32,
+        memory: Memory::Full,
+        piece: None,
+        first: 0,
+        points: 2,
+        rows: 1797,
+    };
     Device::Cpu.plan_network(&model.parse().unwrap(), &needs, |_| 0).unwrap()
 }
 

@@ -408,6 +408,14 @@ impl Backend for OpenCl {
         vectors::sgd(self, params, velocity, outcome, gradient, sgd)
     }
 
+    fn decay(&mut self, velocity: Span, params: Span, sgd: &Sgd) -> Result<(), Error> {
+        vectors::decay(self, velocity, params, sgd)
+    }
+
+    fn descend(&mut self, params: Span, velocity: Span, outcome: &Outcome, learning_rate: f32) -> Result<(), Error> {
+        vectors::descend(self, params, velocity, outcome, learning_rate)
+    }
+
     fn linear_forward(&mut self, y: Span, x: Span, weight: Span, bias: Span) -> Result<(), Error> {
         network::linear_forward(self, y, x, weight, bias)
     }

@@ -37,6 +37,8 @@ kernels! {
         SgdNorm = "sgd_norm",
         SgdMerge = "sgd_merge",
         Sgd = "sgd",
+        Decay = "decay",
+        Descend = "descend",
     }
     GATHER {
         Gather = "gather",
