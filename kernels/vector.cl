@@ -130,3 +130,34 @@ __kernel void sgd(const uint n, __global float *restrict params, const uint para
   store_part(velocity, v, valid);
   store_part(params, w - learning_rate * (nesterov ? d + momentum * v : v), valid);
 }
+
+// velocity[i] = momentum * velocity[i] + weight_decay * params[i]
+__kernel void decay(const uint n, __global float *restrict velocity, const uint velocity_at,
+                    __global const float *restrict params, const uint params_at, const float momentum,
+                    const float weight_decay) {
+  const uint i = get_global_id(0);
+  if (i * WIDTH >= n)
+    return;
+  const uint valid = lanes_below(n, i);
+  velocity += velocity_at + i * WIDTH;
+  const vec v = momentum * load_part(velocity, valid);
+  store_part(velocity, v + weight_decay * load_part(params + params_at + i * WIDTH, valid), valid);
+}
+
+// params[i] -= learning_rate * velocity[i]; velocity[i] = 0 instead when the squared norm is not finite.
+// The norm is sgd_norm's and sgd_merge's.
+__kernel void descend(const uint n, __global float *restrict params, const uint params_at,
+                      __global float *restrict velocity, const uint velocity_at,
+                      __global const float *restrict squared_norm, const uint squared_norm_at,
+                      const float learning_rate) {
+  const uint i = get_global_id(0);
+  if (i * WIDTH >= n)
+    return;
+  const uint valid = lanes_below(n, i);
+  params += params_at + i * WIDTH;
+  velocity += velocity_at + i * WIDTH;
+  if (isfinite(squared_norm[squared_norm_at]))
+    store_part(params, load_part(params, valid) - learning_rate * load_part(velocity, valid), valid);
+  else
+    store_part(velocity, ZERO, valid);
+}

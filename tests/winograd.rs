@@ -1,5 +1,6 @@
 //! Convolutions in Winograd's form on every OpenCL device: against the reference, and beside the direct form.
 
+use sse_sam::opencl::choice::{self, Case, Choices};
 use sse_sam::opencl::{Convolution, DeviceInfo, Error, OpenCl, devices};
 use sse_sam_core::{Backend, Conv2d, Shape, Span};
 use sse_sam_tests::conformance::{self, Body, Machine, Memory, Refusal};
@@ -71,6 +72,17 @@ fn promises_hold_in_winograds_form() {
 
 /// What the three operations give in one form: y, dx added to x, and two weight gradients added to the weights.
 fn outcome(device: &DeviceInfo, form: Convolution, conv: &Conv2d, images: usize, data: &Data) -> [Vec<f32>; 4] {
+    outcome_with(device, |machine| machine.set_convolution(form), conv, images, data)
+}
+
+/// As [`outcome`] with forms that are set by `set`.
+fn outcome_with(
+    device: &DeviceInfo,
+    set: impl FnOnce(&mut OpenCl),
+    conv: &Conv2d,
+    images: usize,
+    data: &Data,
+) -> [Vec<f32>; 4] {
     let lengths =
         [images * conv.input.len(), images * conv.output.len(), conv.weights()].map(|n| n.next_multiple_of(32));
     let mut end = 0;
@@ -82,7 +94,7 @@ fn outcome(device: &DeviceInfo, form: Convolution, conv: &Conv2d, images: usize,
     let [y, dy, dy_second] = [data.dy.len(); 3].map(&mut span);
     let [weight, first, second] = [data.weight.len(); 3].map(&mut span);
     let mut machine = OpenCl::new(device, lengths.iter().sum::<usize>() * 3, &[], &[]).unwrap();
-    machine.set_convolution(form);
+    set(&mut machine);
     machine.reserve_convolution(conv, images).unwrap();
     for (span, values) in [(x, &data.x), (dx, &data.x), (dy, &data.dy), (weight, &data.weight)] {
         machine.write(span, values).unwrap();
@@ -292,5 +304,43 @@ fn statistics_left_by_a_convolution_are_not_those_of_other_numbers() {
             let (values, found) = normalized(device, (2, 6, 6), change);
             assert_statistics(what, &values, &found);
         }
+    });
+}
+
+#[test]
+fn every_operation_takes_the_form_that_was_chosen_for_it() {
+    each_device(|device| {
+        let (images, side, channels) = (5, 8, 32);
+        let conv = Conv2d::new(Shape::new(side, side, channels), channels, 3, 1, 1).unwrap();
+        if choice::cases(device, images, [conv].into_iter()).is_empty() {
+            return eprintln!("this device has one form only");
+        }
+        let data = Data::new(&conv, images);
+        let [direct, tiled] =
+            [Convolution::Direct, Convolution::Winograd].map(|form| outcome(device, form, &conv, images, &data));
+        assert!((0..4).all(|index| direct[index] != tiled[index]), "the forms round differently");
+        for number in 0..8 {
+            let forms =
+                [0, 1, 2].map(|bit| if number >> bit & 1 == 0 { choice::Form::Direct } else { choice::Form::Winograd });
+            let table = [(Case::new(&conv, images), forms)].into_iter().collect();
+            let set = |machine: &mut OpenCl| machine.set_choices(Choices::new(images, table));
+            let found = outcome_with(device, set, &conv, images, &data);
+            for (index, operation) in [0, 1, 2, 2].into_iter().enumerate() {
+                let expected = if forms[operation] == choice::Form::Direct { &direct } else { &tiled };
+                assert!(found[index] == expected[index], "{forms:?}: result {index}");
+            }
+        }
+    });
+}
+
+#[test]
+fn both_forms_of_every_operation_can_be_timed() {
+    each_device(|device| {
+        let conv = Conv2d::new(Shape::new(8, 8, 16), 16, 3, 1, 1).unwrap();
+        if choice::cases(device, 4, [conv].into_iter()).is_empty() {
+            return eprintln!("this device has one form only");
+        }
+        // Which is faster here cannot be said; what can is that all run in both forms.
+        choice::measure(device, &conv, 4).unwrap();
     });
 }

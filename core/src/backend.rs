@@ -223,11 +223,11 @@ pub struct Sgd {
 /// Where a step leaves what became of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
-    /// `[1]`: the squared norm of the update's gradient.
+    /// `[1]`: the squared norm of the update's gradient, or of the velocity that took it up.
     pub squared_norm: Span,
     /// `[1]` for each column: the squared norm of that group's gradient at the parameters, where the group is perturbed.
     pub group_squared_norms: [Span; 2],
-    /// `[1]`: zero, or the `number` of the first step whose gradient was not finite.
+    /// `[1]`: zero, or the `number` of the first step in which that was not finite.
     pub failure: Span,
     /// This step's number, from 1.
     pub number: f32,
@@ -278,6 +278,18 @@ pub trait Backend {
         outcome: &Outcome,
         gradient: Span,
         sgd: &Sgd,
+    ) -> Result<(), Self::Error>;
+    /// `velocity[i] = momentum * velocity[i] + weight_decay * params[i]`: what an update begins with where gradients are
+    /// added to the velocity itself.
+    fn decay(&mut self, velocity: Span, params: Span, sgd: &Sgd) -> Result<(), Self::Error>;
+    /// `params[i] -= learning_rate * velocity[i]`, and its [`Outcome`]: what such an update ends with. When the squared
+    /// norm of `velocity` is not finite, `params` do not change and the velocity becomes zero.
+    fn descend(
+        &mut self,
+        params: Span,
+        velocity: Span,
+        outcome: &Outcome,
+        learning_rate: f32,
     ) -> Result<(), Self::Error>;
 
     // Network.

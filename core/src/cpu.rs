@@ -129,6 +129,14 @@ fn for_streams<const N: usize>(
     Ok(())
 }
 
+/// Leaves what became of the update of step `number`.
+fn report(squared_norm: &mut [f32], failure: &mut [f32], norm: f32, number: f32) {
+    squared_norm.fill(norm);
+    for failure in failure.iter_mut().filter(|failure| **failure == 0.0 && !norm.is_finite()) {
+        *failure = number;
+    }
+}
+
 /// A label stored as a number.
 fn class(label: f32, classes: usize) -> Result<usize, Error> {
     if label >= 0.0 && label < classes as f32 { Ok(label as usize) } else { Err(Error::Label { label, classes }) }
@@ -215,10 +223,22 @@ impl Backend for Cpu<'_> {
         expect("squared_norm", 1, squared_norm.len())?;
         expect("failure", 1, failure.len())?;
         let norm = ops::sgd(params, velocity, gradient, sgd)?;
-        squared_norm.fill(norm);
-        for failure in failure.iter_mut().filter(|failure| **failure == 0.0 && !norm.is_finite()) {
-            *failure = outcome.number;
-        }
+        report(squared_norm, failure, norm, outcome.number);
+        Ok(())
+    }
+
+    fn decay(&mut self, velocity: Span, params: Span, sgd: &Sgd) -> Result<(), Error> {
+        let [velocity, params] = self.slices_mut([velocity, params])?;
+        ops::decay(velocity, params, sgd)
+    }
+
+    fn descend(&mut self, params: Span, velocity: Span, outcome: &Outcome, learning_rate: f32) -> Result<(), Error> {
+        let spans = [params, velocity, outcome.squared_norm, outcome.failure];
+        let [params, velocity, squared_norm, failure] = self.slices_mut(spans)?;
+        expect("squared_norm", 1, squared_norm.len())?;
+        expect("failure", 1, failure.len())?;
+        let norm = ops::descend(params, velocity, learning_rate)?;
+        report(squared_norm, failure, norm, outcome.number);
         Ok(())
     }
 

@@ -184,6 +184,19 @@ impl<B: Backend, W: Watch<B>> Backend for Watched<'_, B, W> {
         self.call("sgd", (Extent::Vector(params.length), 1), &[&written], &[&read], run)
     }
 
+    fn decay(&mut self, velocity: Span, params: Span, sgd: &Sgd) -> Result<(), B::Error> {
+        let run = |inner: &mut B| inner.decay(velocity, params, sgd);
+        self.call("decay", (Extent::Vector(params.length), 1), &[&[velocity]], &[&[velocity, params]], run)
+    }
+
+    fn descend(&mut self, params: Span, velocity: Span, outcome: &Outcome, learning_rate: f32) -> Result<(), B::Error> {
+        let written = [params, velocity, outcome.squared_norm, outcome.failure];
+        // The velocity is read for its norm, and again for the update.
+        let read = [params, velocity, velocity, outcome.failure];
+        let run = |inner: &mut B| inner.descend(params, velocity, outcome, learning_rate);
+        self.call("descend", (Extent::Vector(params.length), 1), &[&written], &[&read], run)
+    }
+
     fn linear_forward(&mut self, y: Span, x: Span, weight: Span, bias: Span) -> Result<(), B::Error> {
         let extent = linear(weight.length, y.length, bias.length);
         let run = |inner: &mut B| inner.linear_forward(y, x, weight, bias);

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::Identity;
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::metrics::Accuracy;
+use crate::opencl::choice::Table;
 use crate::snapshot::Snapshot;
 use crate::weights::{self, Data, Tensor};
 
@@ -78,10 +80,13 @@ pub struct Origin {
     pub device: String,
     /// Its driver.
     pub driver: String,
-    /// The sizes that its kernels were built with.
+    /// How its kernels were built, and from which sources.
     pub kernels: String,
     /// The data's fingerprint.
     pub fingerprint: String,
+    /// The forms of convolutions, where the device had a choice.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub convolutions: Table,
 }
 
 impl Origin {
@@ -90,10 +95,16 @@ impl Origin {
         self.program == PROGRAM
     }
 
+    /// Whether this device, driver and kernels made it, whichever forms of convolutions were chosen.
+    pub fn is_of(&self, identity: &Identity) -> bool {
+        let Identity { name, driver, kernels, .. } = identity;
+        (&self.device, &self.driver, &self.kernels) == (name, driver, kernels)
+    }
+
     /// What this program makes of these data on this device.
-    pub fn new(identity: crate::device::Identity, fingerprint: &str) -> Self {
-        let crate::device::Identity { name, driver, kernels, .. } = identity;
-        Self { program: PROGRAM.into(), device: name, driver, kernels, fingerprint: fingerprint.into() }
+    pub fn new(identity: Identity, fingerprint: &str) -> Self {
+        let Identity { name: device, driver, kernels, convolutions, .. } = identity;
+        Self { program: PROGRAM.into(), device, driver, kernels, fingerprint: fingerprint.into(), convolutions }
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod bench;
+pub mod cache;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
@@ -13,6 +14,7 @@ pub mod evaluate;
 pub mod events;
 pub mod export;
 pub mod feed;
+pub mod footprint;
 pub mod import;
 pub mod layout;
 pub mod metrics;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sse_sam::args::{Cli, Command};
-use sse_sam::{bench, device, evaluate, export, import, progress, resume, runs, settings, train, verify};
+use sse_sam::{bench, device, evaluate, export, footprint, import, progress, resume, runs, settings, train, verify};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Export(args) => export::run(args),
         Command::Import(args) => import::run(args),
+        Command::Footprint(args) => footprint::run(args),
     };
     progress::end(result.as_ref().err());
     ExitCode::from(result.map_or_else(|error| error.exit_code(), |()| 0))

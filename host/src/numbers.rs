@@ -1,7 +1,7 @@
 //! A network's numbers in the order in which chips hold them: parameters, then running statistics (mean, then variance of
 //! each batch norm), layer by layer, channels last.
 
-use sse_sam_core::{Arena, Backend, Cpu, Span};
+use sse_sam_core::{Arena, Backend, Cpu, Memory, Span};
 
 use crate::error::Error;
 use crate::layout::{Layout, Needs};
@@ -24,7 +24,16 @@ impl Numbers {
     pub fn new(weights: &Weights) -> Result<Self, Error> {
         let description = &weights.description;
         let classes = description.counts.len();
-        let needs = Needs { image: description.image, classes, batch: 1, points: 0, rows: 1 };
+        let needs = Needs {
+            image: description.image,
+            classes,
+            batch: 1,
+            piece: None,
+            points: 0,
+            memory: Memory::Full,
+            first: 0,
+            rows: 1,
+        };
         let layout = Layout::new(&description.model, &needs, Arena::new(1))?;
         let mut memory = vec![0.0; layout.words];
         weights.load(&mut Cpu::new(&mut memory, &[], &[]), &layout)?;

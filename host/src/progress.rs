@@ -36,8 +36,11 @@ pub struct Line<'a> {
     pub perturbed_loss_head: Option<f64>,
     /// The tail's share at its perturbed point, where it has one.
     pub perturbed_loss_tail: Option<f64>,
-    /// Mean norm of the gradient that the update used.
-    pub gradient_norm: f64,
+    /// Mean norm of the gradient that the update used, where it has a vector of its own.
+    pub gradient_norm: Option<f64>,
+    /// Mean norm of the velocity, where gradients are added to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub velocity_norm: Option<f64>,
     /// Mean norm of the head's gradient at the parameters, 0 in a step without its samples, where it is perturbed.
     pub gradient_norm_head: Option<f64>,
     /// Mean norm of the tail's.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sse_sam_core::model::MAX_LAYERS;
 use sse_sam_core::step::{Group, Present};
-use sse_sam_core::{Backend, Network, Row, Sgd, step};
+use sse_sam_core::{Backend, Memory, Network, Row, Sgd};
 
 use crate::args::{Augment, OnNan, TrainArgs};
 use crate::checkpoint::{Best, Checkpoint, Label, Origin, Position, Totals};
@@ -59,6 +59,8 @@ pub struct Training<'a> {
 struct Batch {
     first_row: usize,
     rows: usize,
+    /// Samples of the first column.
+    heads: usize,
     present: Present,
 }
 
@@ -118,15 +120,17 @@ impl Training<'_> {
     fn begin<B: Machine>(&self, backend: &B) -> Result<Label, Error> {
         let identity = backend.identity();
         let settings = settings::table(self.args, self.config, &identity.selector);
-        let origin = Origin::new(identity, &self.fingerprint);
-        if let Some(Resumed { before, .. }) = &self.resumed {
-            let device = |origin: &Origin| (origin.device.clone(), origin.driver.clone(), origin.kernels.clone());
-            if device(before) != device(&origin) {
-                let (before, now) = (&before.device, &origin.device);
-                progress::warn(&format!(
-                    "warning: this run was on {before} and goes on on {now}; bits may differ from here"
-                ));
-            }
+        let origin = Origin::new(identity.clone(), &self.fingerprint);
+        if let Some(Resumed { before, .. }) = &self.resumed
+            && (!before.is_of(&identity) || before.convolutions != origin.convolutions)
+        {
+            let (before, now) = (&before.device, &origin.device);
+            let change = if before == now {
+                format!("driver or kernels of {now} are not those that this run began with")
+            } else {
+                format!("this run was on {before} and goes on on {now}")
+            };
+            progress::warn(&format!("warning: {change}; bits may differ from here"));
         }
         let position = self.resumed.as_ref().map(|resumed| &resumed.checkpoint.position);
         self.folder.rewind(position.map_or(0, |position| position.metrics))?;
@@ -281,11 +285,13 @@ impl Training<'_> {
     {
         let (config, layout, epoch) = (self.config, self.layout, now.position.epoch);
         let sgd = self.sgd(&now.position)?;
-        let order = order::permutation(config.seed, epoch, self.train.split.len() as u32);
-        let indices: Vec<&[u32]> = order.chunks(layout.plan.max_batch()).collect();
-        let (words, batches) = self.table(epoch, &indices)?;
+        let weighing = self.weighing(epoch)?;
+        let order = self.order(epoch, &weighing);
+        let indices: Vec<&[u32]> = order.chunks(layout.batch).collect();
+        let (words, batches) = self.table(epoch, &weighing, &indices);
         backend.write(layout.table.part(0, words.len())?, &words)?;
         let mut network = layout.network(config.loss.focal())?;
+        let mut pieces = layout.pieces(config.loss.focal(), self.train.samples)?;
         let first = now.position.step as usize;
         let mut window = Window { first, ..Window::default() };
         self.announce(&now.position, &mut desktop.progress);
@@ -296,8 +302,14 @@ impl Training<'_> {
                 backend.fill(layout.failure, 0.0)?;
             }
             let table = layout.table.part(batch.first_row * Row::WORDS, batch.rows * Row::WORDS)?;
-            network.gather(backend, table, &self.train.samples, layout.losses(slot)?)?;
-            step(backend, &mut network, &layout.vectors, &batch.present, &sgd, &layout.outcome(slot)?)?;
+            let losses = layout.losses(slot)?;
+            if let Some(pieces) = &mut pieces {
+                pieces.set_batch(table, batch.heads, losses)?;
+                layout.step(backend, pieces, &batch.present, &sgd, slot)?;
+            } else {
+                network.gather(backend, table, &self.train.samples, losses)?;
+                layout.step(backend, &mut network, &batch.present, &sgd, slot)?;
+            }
             let signal = desktop.signals.received();
             if slot + 1 == window.steps || number + 1 == batches.len() || signal.is_some() {
                 self.collect(backend, &batches[window.first..=number], &mut now.position)?;
@@ -345,13 +357,28 @@ impl Training<'_> {
         }
     }
 
-    /// The epoch's rows in order, and its batches.
-    fn table(&self, epoch: u32, order: &[&[u32]]) -> Result<(Vec<f32>, Vec<Batch>), Error> {
+    /// What the samples of each class count in an epoch.
+    fn weighing(&self, epoch: u32) -> Result<Weighing, Error> {
         let config = self.config;
         let groups = config.method.groups(epoch, config.epochs)?;
         let deferred = config.drw_epoch.is_some_and(|first| epoch >= first);
         let tail_weight = if config.method.splits() { config.tail_weight } else { 1.0 };
-        let weighing = Weighing::new(&self.description.counts, config.eta, tail_weight, deferred, groups)?;
+        Weighing::new(&self.description.counts, config.eta, tail_weight, deferred, groups)
+    }
+
+    /// The samples of an epoch in order; in each batch the head comes first where batches pass in pieces.
+    fn order(&self, epoch: u32, weighing: &Weighing) -> Vec<u32> {
+        let mut order = order::permutation(self.config.seed, epoch, self.train.split.len() as u32);
+        if self.layout.piece.is_some() {
+            let column = |index: &u32| weighing.column(self.train.split.labels[*index as usize]);
+            order.chunks_mut(self.layout.batch).for_each(|batch| batch.sort_by_key(column));
+        }
+        order
+    }
+
+    /// The epoch's rows in order, and its batches.
+    fn table(&self, epoch: u32, weighing: &Weighing, order: &[&[u32]]) -> (Vec<f32>, Vec<Batch>) {
+        let config = self.config;
         let (mut words, mut batches) = (Vec::new(), Vec::new());
         for (number, indices) in order.iter().enumerate() {
             let first_row = words.len() / Row::WORDS;
@@ -365,10 +392,10 @@ impl Training<'_> {
                 let index = self.train.index(number, row, index);
                 words.extend(Row { index, top, left, flip, weights }.encode());
             }
-            let present = groups.present(weighing.columns(&labels));
-            batches.push(Batch { first_row, rows: labels.len(), present });
+            let heads = labels.iter().filter(|&&label| weighing.column(label) == 0).count();
+            batches.push(Batch { first_row, rows: labels.len(), heads, present: weighing.present(&labels) });
         }
-        Ok((words, batches))
+        (words, batches)
     }
 
     /// Reads what the steps of a window left behind.
@@ -528,10 +555,11 @@ impl Training<'_> {
         let [head, tail] = totals.losses.map(|loss| loss / totals.rows);
         let [head_point, tail_point] = totals.perturbed.map(|loss| loss / totals.rows);
         let (split, groups) = (self.splits(epoch)?, config.method.groups(epoch, config.epochs)?.all());
-        let norm = |column| {
+        let group_norm = |column| {
             let perturbed = split && groups.perturbed().any(|group| group.column == column);
             perturbed.then(|| totals.group_norms[column] / totals.steps)
         };
+        let norm = totals.norm / totals.steps;
         Ok(Line {
             epoch,
             stage: config.method.stage(epoch, config.epochs),
@@ -541,9 +569,10 @@ impl Training<'_> {
             loss_tail: split.then_some(tail),
             perturbed_loss_head: (split && head_point != 0.0).then_some(head_point),
             perturbed_loss_tail: (split && tail_point != 0.0).then_some(tail_point),
-            gradient_norm: totals.norm / totals.steps,
-            gradient_norm_head: norm(0),
-            gradient_norm_tail: norm(1),
+            gradient_norm: (config.memory == Memory::Full).then_some(norm),
+            velocity_norm: (config.memory != Memory::Full).then_some(norm),
+            gradient_norm_head: group_norm(0),
+            gradient_norm_tail: group_norm(1),
             accuracy,
         })
     }

@@ -45,6 +45,26 @@ pub fn sgd_refuses<M: Machine>(bench: &mut Bench<'_, M>) {
     }
 }
 
+pub fn descend_refuses<M: Machine>(bench: &mut Bench<'_, M>) {
+    for length in [1, 16, 33, 4097] {
+        for (at, wrong) in [(0, f32::NAN), (length - 1, f32::INFINITY), (length / 2, f32::NEG_INFINITY), (0, 1e30)] {
+            bench.case(&format!("{wrong} at {at} of {length}"), |case| {
+                let [w, mut v] = [(); 2].map(|()| case.numbers.list(length));
+                v[at] = wrong;
+                let (params, velocity) = (case.in_out(&w), case.in_out(&v));
+                let (squared_norm, failure) = (case.in_out(&[1.0]), case.in_out(&[0.0]));
+                let outcome = Outcome { squared_norm, group_squared_norms: [squared_norm; 2], failure, number: 7.0 };
+                case.run(|backend| backend.descend(params, velocity, &outcome, 0.1));
+                case.same("params", params, &w);
+                case.same("velocity", velocity, &vec![0.0; length]);
+                case.same("failure", failure, &[7.0]);
+                let norm = case.get(squared_norm)[0];
+                case.expect(!norm.is_finite(), || format!("the squared norm is {norm}"));
+            });
+        }
+    }
+}
+
 pub fn sgd_keeps_first_failure<M: Machine>(bench: &mut Bench<'_, M>) {
     bench.case("two failures and a good step", |case| {
         let [w, v, g] = [(); 3].map(|()| case.numbers.list(33));

@@ -56,6 +56,8 @@ fn calls<'c, E: From<sse_sam_core::Error> + 'c>(
         ("axpy", Box::new(move |b| b.axpy(w(64), 1.0, r(64)))),
         ("ascend", Box::new(move |b| b.ascend(w(64), cut(out[1], 1), r(64), 1.0))),
         ("sgd", Box::new(move |b| b.sgd(w(64), o(3, 64), &outcome(), r(64), &RULE))),
+        ("decay", Box::new(move |b| b.decay(w(64), r(64), &RULE))),
+        ("descend", Box::new(move |b| b.descend(o(3, 64), w(64), &outcome(), 0.1))),
         ("linear_forward", Box::new(move |b| b.linear_forward(w(8), r(16), f(1, 32), f(2, 4)))),
         ("linear_backward_input", Box::new(move |b| b.linear_backward_input(&[w(16)], &[r(8)], f(1, 32), 4, false))),
         (
@@ -99,7 +101,7 @@ fn calls<'c, E: From<sse_sam_core::Error> + 'c>(
 /// Runs each call with its written and read spans replaced; a method that reads nothing skips the second.
 fn each_call<M: Machine>(bench: &mut Bench<'_, M>, what: &str, replace: impl Fn(&Arguments) -> (Span, Span)) {
     // A backend a method: a refusal must leave all memory as it was.
-    for at in 0..23 {
+    for at in 0..25 {
         bench.case(&format!("{what}, method {at}"), |case| {
             let out = [(); 5].map(|()| case.in_out(&[1.0; 64]));
             let from = [(); 5].map(|()| case.input(&[0.5; 64]));
@@ -113,7 +115,7 @@ fn each_call<M: Machine>(bench: &mut Bench<'_, M>, what: &str, replace: impl Fn(
             let (written, read) = replace(&arguments);
             let list = calls::<M::Error>(&arguments, written, read);
             let (method, call) = &list[at];
-            let reads_nothing = matches!(*method, "fill" | "write");
+            let reads_nothing = matches!(*method, "fill" | "write" | "descend");
             if !(reads_nothing && written == out[0]) {
                 case.refused(method, |backend| call(backend));
             }
@@ -155,7 +157,7 @@ pub fn read_only<M: Machine>(bench: &mut Bench<'_, M>) {
 
 /// One argument of each method one number too long or too short; the second of two streams too.
 pub fn wrong_lengths<M: Machine>(bench: &mut Bench<'_, M>) {
-    for at in 0..24 {
+    for at in 0..27 {
         bench.case(&format!("call {at}"), |case| {
             let [a, b, c, d] = [(); 4].map(|()| case.in_out(&[1.0; 64]));
             let [p, q, s, t] = [(); 4].map(|()| case.input(&[0.0; 64]));
@@ -191,6 +193,9 @@ pub fn wrong_lengths<M: Machine>(bench: &mut Bench<'_, M>) {
                 20 => k.relu_backward(&[a, b], &[p, cut(q, 63)], s, false),
                 21 => k.conv2d_backward_input(&[a, b], &[p, cut(q, 63)], cut(s, 36), &conv, false),
                 22 => k.ascend(a, cut(b, 2), p, 1.0),
+                23 => k.decay(a, cut(p, 63), &RULE),
+                24 => k.descend(a, cut(b, 63), &outcome, 0.1),
+                25 => k.descend(a, b, &Outcome { failure: cut(d, 2), ..outcome }, 0.1),
                 _ => k.cross_entropy(&[cut(a, 8)], &[cut(b, 1)], cut(p, 8), cut(q, 2), &[cut(s, 2)], &terms),
             });
         });

@@ -82,7 +82,16 @@ fn whichever_system_call_fails_the_checkpoints_stay_whole() {
             let inject = format!("inject={call}:error={error}:when={number}");
             let args = training("run", &QUICK);
             let mut strace = Command::new("strace");
-            strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
+            strace.env("SSE_SAM_CACHE", CACHE).args([
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                &format!("trace={call}"),
+                "-e",
+                &inject,
+            ]);
             let output =
                 strace.arg(env!("CARGO_BIN_EXE_sse-sam")).args(args).current_dir(folder.path()).output().unwrap();
             let text = stderr(&output);
@@ -123,7 +132,13 @@ fn a_write_that_is_cut_short_leaves_the_checkpoints_whole() {
         let folder = tempdir().unwrap();
         let limited = "trap '' XFSZ; limit=$1; shift; exec prlimit --fsize=$limit \"$@\"";
         let mut shell = Command::new("sh");
-        shell.args(["-c", limited, "sh", &limit.to_string(), env!("CARGO_BIN_EXE_sse-sam")]);
+        shell.env("SSE_SAM_CACHE", CACHE).args([
+            "-c",
+            limited,
+            "sh",
+            &limit.to_string(),
+            env!("CARGO_BIN_EXE_sse-sam"),
+        ]);
         let output = shell.args(training("run", &["--epochs", "2"])).current_dir(folder.path()).output().unwrap();
         let (what, text, run) = (format!("at {limit} bytes"), stderr(&output), folder.path().join("run"));
         assert!(text.contains("sse-sam: run/") && text.contains("file too large"), "{what}: {text}");

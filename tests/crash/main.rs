@@ -1,5 +1,6 @@
 //! Runs that are killed, stopped, damaged or continued: nothing is lost, and bits stay the same.
 
+mod choices;
 mod device;
 mod faults;
 mod log;
@@ -25,9 +26,12 @@ const SHORT: [&str; 11] =
 /// Files that are the same after any way through the same run.
 const RESULTS: [&str; 4] = ["config.toml", "metrics.jsonl", "last.safetensors", "best.safetensors"];
 
+/// A cache folder of the tests' own: none may write to the user's.
+const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
+
 fn program(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sse-sam"));
-    command.args(args).current_dir(folder).stdin(Stdio::null());
+    command.args(args).current_dir(folder).stdin(Stdio::null()).env("SSE_SAM_CACHE", CACHE);
     command
 }
 
@@ -307,7 +311,9 @@ fn when_every_checkpoint_is_damaged_nothing_is_overwritten() {
 }
 
 fn layout(model: &str) -> Layout {
-    let needs = Needs { image: Shape::new(8, 8, 1), classes: 10, batch: 32, points: 2, rows: 1797 };
+    let image = Shape::new(8, 8, 1);
+    let memory = sse_sam_core::Memory::Full;
+    let needs = Needs { image, classes: 10, batch: 32, piece: None, points: 2, memory, first: 0, rows: 1797 };
     Device::Cpu.plan_network(&model.parse().unwrap(), &needs, |_| 0).unwrap()
 }
 

@@ -14,14 +14,17 @@ use sse_sam::Error;
 use sse_sam::device::Device;
 use sse_sam::layout::{Layout, Needs};
 use sse_sam::order::{self, Purpose};
-use sse_sam_core::Shape;
+use sse_sam_core::{Memory, Shape};
 
 /// Bytes that anything may take beside what its size asks for.
 const SLACK: usize = 1 << 20;
 
+/// Where the program may remember things.
+const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
+
 fn program(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sse-sam"));
-    command.args(args).current_dir(folder).stdin(Stdio::null()).output().unwrap()
+    command.env("SSE_SAM_CACHE", CACHE).args(args).current_dir(folder).stdin(Stdio::null()).output().unwrap()
 }
 
 fn stderr(output: &Output) -> String {
@@ -40,7 +43,16 @@ fn setting(name: &str, usual: u32) -> u32 {
 }
 
 fn layout(model: &str) -> Layout {
-    let needs = Needs { image: Shape::new(8, 8, 1), classes: 10, batch: 32, points: 2, rows: 1797 };
+    let needs = Needs {
+        image: Shape::new(8, 8, 1),
+        classes: 10,
+        batch: 32,
+        memory: Memory::Full,
+        piece: None,
+        first: 0,
+        points: 2,
+        rows: 1797,
+    };
     Device::Cpu.plan_network(&model.parse().unwrap(), &needs, |_| 0).unwrap()
 }
 

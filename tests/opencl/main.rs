@@ -142,6 +142,8 @@ fn vectors_equal_the_cpu_core() {
             both!(exact, "fill", &layout, |machine| machine.fill(a, 1.5));
             both!(exact, "copy", &layout, |machine| machine.copy(a, b));
             both!(exact, "axpy", &layout, |machine| machine.axpy(a, 0.3, b));
+            let rule = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.01, nesterov: false };
+            both!(exact, "decay", &layout, |machine| machine.decay(a, b, &rule));
             both!(exact, "relu_forward", &layout, |machine| machine.relu_forward(a, b));
             for accumulate in [false, true] {
                 both!(exact, "relu_backward", &layout, |machine| machine.relu_backward(&[a], &[b], c, accumulate));
@@ -152,8 +154,10 @@ fn vectors_equal_the_cpu_core() {
                 let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.01, nesterov };
                 let outcome = Outcome { squared_norm: norm, group_squared_norms: [norm; 2], failure, number: 3.0 };
                 both!(close, "sgd", &layout, |machine| machine.sgd(a, b, &outcome, c, &sgd));
+                both!(close, "descend", &layout, |machine| machine.descend(a, c, &outcome, 0.1));
                 layout.work[c.offset + length / 2] = f32::NAN;
                 both!(close, "sgd", &layout, |machine| machine.sgd(a, b, &outcome, c, &sgd));
+                both!(close, "descend", &layout, |machine| machine.descend(a, c, &outcome, 0.1));
                 layout.work[c.offset + length / 2] = 0.5;
             }
         }
@@ -401,7 +405,9 @@ fn smallest_shapes() {
             machine.relu_forward(b, c)?;
             machine.relu_backward(&[b], &[c], a, true)?;
             machine.ascend(b, norm, a, 0.7)?;
-            machine.sgd(a, b, &outcome, c, &sgd)
+            machine.sgd(a, b, &outcome, c, &sgd)?;
+            machine.decay(b, a, &sgd)?;
+            machine.descend(a, b, &outcome, 0.1)
         });
         // Outputs of 16, 8 and 4 pixels a side take wide, middle and narrow tiles.
         let tiles = [(3, 1, [16, 8, 4]), (3, 2, [32, 16, 8]), (1, 2, [32, 16, 8])];

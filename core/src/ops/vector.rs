@@ -67,6 +67,38 @@ pub fn sgd(params: &mut [f32], velocity: &mut [f32], gradient: &[f32], sgd: &Sgd
     Ok(squared_norm)
 }
 
+/// The velocity as an update begins with it where gradients are added to it: `velocity[i] = momentum * velocity[i] +
+/// weight_decay * params[i]`.
+///
+/// # Errors
+/// [`Error::Length`] when the slices differ in length.
+pub fn decay(velocity: &mut [f32], params: &[f32], sgd: &Sgd) -> Result<(), Error> {
+    expect("params", velocity.len(), params.len())?;
+    for (v, w) in velocity.iter_mut().zip(params) {
+        *v = sgd.momentum * *v + sgd.weight_decay * w;
+    }
+    Ok(())
+}
+
+/// The end of such an update: `params[i] -= learning_rate * velocity[i]`.
+///
+/// Returns the squared norm of `velocity`; when it is not finite, `params` have not changed and `velocity` is zero.
+///
+/// # Errors
+/// [`Error::Length`] when the slices differ in length.
+pub fn descend(params: &mut [f32], velocity: &mut [f32], learning_rate: f32) -> Result<f32, Error> {
+    expect("velocity", params.len(), velocity.len())?;
+    let squared_norm = squared_norm(velocity);
+    if squared_norm.is_finite() {
+        for (w, v) in params.iter_mut().zip(velocity) {
+            *w -= learning_rate * *v;
+        }
+    } else {
+        velocity.fill(0.0);
+    }
+    Ok(squared_norm)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{assert_close, numbers, wide};
@@ -103,5 +135,19 @@ mod tests {
             assert!(sgd(&mut w, &mut v, &[f32::NAN], &hyper).unwrap().is_nan());
             assert_eq!((w, v), ([expected], [3.75]));
         }
+    }
+
+    #[test]
+    fn decay_and_descend_are_momentum_around_a_gradient_that_is_added() {
+        let hyper = Sgd { learning_rate: 0.5, momentum: 0.75, weight_decay: 0.25, nesterov: false };
+        let (mut w, mut v) = ([1.0], [2.0]);
+        decay(&mut v, &w, &hyper).unwrap();
+        assert_eq!(v, [1.75]);
+        v[0] += 2.0;
+        assert_eq!(descend(&mut w, &mut v, hyper.learning_rate), Ok(3.75 * 3.75));
+        assert_eq!((w, v), ([1.0 - 0.5 * 3.75], [3.75]));
+        v[0] = f32::NAN;
+        assert!(descend(&mut w, &mut v, hyper.learning_rate).unwrap().is_nan());
+        assert_eq!((w, v), ([1.0 - 0.5 * 3.75], [0.0]));
     }
 }

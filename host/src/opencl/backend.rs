@@ -7,6 +7,7 @@ use ocl::core::{self, ArgVal, CommandQueue, CommandQueueProperties, Event, Kerne
 use sse_sam_core::{Backend, Batch, Conv2d, Outcome, Samples, Sgd, Shape, Span, Terms};
 
 use super::arguments::expect;
+use super::choice::{self, Choices, Form, Forms, Operation};
 use super::memory::{self, ALIGNMENT, At, Memory};
 use super::program::{Built, KERNELS, Name, kernel_names};
 use super::tiles::Tiles;
@@ -22,6 +23,7 @@ pub struct OpenCl {
     queue: CommandQueue,
     launches: u64,
     convolution: Convolution,
+    choices: Choices,
     /// What the last operation, a convolution, left about its output.
     statistics: Option<Statistics>,
     /// The launches since the last look, where they are timed.
@@ -105,6 +107,7 @@ impl OpenCl {
             queue,
             launches: 0,
             convolution: Convolution::default(),
+            choices: Choices::default(),
             statistics: None,
             timed: None,
             built,
@@ -132,11 +135,6 @@ impl OpenCl {
         &self.built.info
     }
 
-    /// The sizes that its kernels were built with.
-    pub fn kernel_table(&self) -> String {
-        format!("{:?} {:?}", self.convolution, self.built.tiles)
-    }
-
     /// Kernels launched so far.
     pub fn launches(&self) -> u64 {
         self.launches
@@ -147,9 +145,34 @@ impl OpenCl {
         self.convolution = convolution;
     }
 
-    /// Whether `conv` is computed in Winograd's form.
-    pub(super) fn in_tiles(&self, conv: &Conv2d) -> bool {
-        winograd::takes(self.tiles(), self.convolution, conv)
+    /// How they are.
+    pub fn convolution(&self) -> Convolution {
+        self.convolution
+    }
+
+    /// Puts these choices in force under [`Convolution::Auto`].
+    pub fn set_choices(&mut self, choices: Choices) {
+        self.choices = choices;
+    }
+
+    /// The choices in force under [`Convolution::Auto`].
+    pub fn choices(&self) -> &Choices {
+        &self.choices
+    }
+
+    /// The forms in which `conv` and its gradients are computed.
+    pub fn forms(&self, conv: &Conv2d) -> Forms {
+        match self.convolution {
+            _ if !winograd::fits(self.tiles(), conv) => [Form::Direct; 3],
+            Convolution::Direct => [Form::Direct; 3],
+            Convolution::Winograd => [Form::Winograd; 3],
+            Convolution::Auto => self.choices.forms(conv).unwrap_or_else(|| choice::shipped(conv)),
+        }
+    }
+
+    /// Whether an operation of `conv` is computed in Winograd's form.
+    pub(super) fn in_tiles(&self, operation: Operation, conv: &Conv2d) -> bool {
+        self.forms(conv)[operation as usize] == Form::Winograd
     }
 
     /// Kernels of this device that no backend of the process has launched yet.
@@ -383,6 +406,14 @@ impl Backend for OpenCl {
 
     fn sgd(&mut self, params: Span, velocity: Span, outcome: &Outcome, gradient: Span, sgd: &Sgd) -> Result<(), Error> {
         vectors::sgd(self, params, velocity, outcome, gradient, sgd)
+    }
+
+    fn decay(&mut self, velocity: Span, params: Span, sgd: &Sgd) -> Result<(), Error> {
+        vectors::decay(self, velocity, params, sgd)
+    }
+
+    fn descend(&mut self, params: Span, velocity: Span, outcome: &Outcome, learning_rate: f32) -> Result<(), Error> {
+        vectors::descend(self, params, velocity, outcome, learning_rate)
     }
 
     fn linear_forward(&mut self, y: Span, x: Span, weight: Span, bias: Span) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use super::tiles::Tiles;
 /// How 3 x 3 convolutions of stride 1 are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Convolution {
-    /// What is faster for a shape, as far as it is known.
+    /// What is faster for each shape and operation, by a timing at its first use on a device.
     #[default]
     Auto,
     /// As the formula says.
@@ -36,20 +36,20 @@ const SHARED: usize = 32;
 /// Work-items that transform tiles for weight gradients of many channels.
 const TRANSFORMERS: usize = 64;
 
-/// Whether `conv` is computed in this form.
-pub(super) fn takes(tiles: &Tiles, convolution: Convolution, conv: &Conv2d) -> bool {
+/// Whether `conv` can be computed in this form.
+pub(super) fn fits(tiles: &Tiles, conv: &Conv2d) -> bool {
     let Conv2d { input, output, kernel, stride, padding } = *conv;
-    let fits = tiles.winograd_block > 0
+    tiles.winograd_block > 0
         && (kernel, stride, padding) == (3, 1, 1)
         && input.channels.is_multiple_of(16)
-        && output.channels.is_multiple_of(16);
+        && output.channels.is_multiple_of(16)
+}
+
+/// Whether this form should be faster for a convolution that it fits.
+pub(super) fn pays(conv: &Conv2d) -> bool {
+    let output = conv.output;
     // A tile costs 36 products and gives up to 16 pixels that cost 9 each: it must be two thirds full.
-    let full = 3 * output.height * output.width >= 2 * 16 * pieces(output, 1);
-    match convolution {
-        Convolution::Direct => false,
-        Convolution::Winograd => fits,
-        Convolution::Auto => fits && full,
-    }
+    3 * output.height * output.width >= 2 * 16 * pieces(output, 1)
 }
 
 /// Tiles of 4 x 4 pixels in `images` images.
@@ -129,7 +129,7 @@ fn fused_tiles(tiles: &Tiles, conv: &Conv2d, groups: usize) -> usize {
 
 /// `f32` of scratch memory that `conv` and its gradients need in this form.
 pub(super) fn scratch(tiles: &Tiles, units: usize, conv: &Conv2d, images: usize) -> usize {
-    if !takes(tiles, Convolution::Winograd, conv) {
+    if !fits(tiles, conv) {
         return 0;
     }
     let (channels, filters) = (conv.input.channels, conv.output.channels);

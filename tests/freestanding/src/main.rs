@@ -11,9 +11,10 @@ use core::panic::PanicInfo;
 use sse_sam_core::classes::{Profile, Shots, is_tail, long_tail_counts};
 use sse_sam_core::loss::deferred_class_weight;
 use sse_sam_core::model::MAX_LAYERS;
+use sse_sam_core::step::Target;
 use sse_sam_core::{
-    Arena, Backend, Batch, Conv2d, Cpu, Error, Graph, Loss, Losses, Method, Model, Network, Outcome, Plan, Problem,
-    Row, Samples, Schedule, Sgd, Shape, Space, Span, Statistics, Terms, Vectors, step,
+    Arena, Backend, Batch, Conv2d, Cpu, Error, Graph, Loss, Losses, Memory, Method, Model, Network, Outcome, Pieces,
+    Plan, Problem, Row, Samples, Schedule, Sgd, Shape, Space, Span, Statistics, Terms, Vectors, lean_step, step,
 };
 
 unsafe extern "C" {
@@ -89,7 +90,9 @@ fn vectors(backend: &mut Cpu<'_>) -> Result<(), Error> {
     backend.axpy(span(), number(), span())?;
     backend.ascend(span(), span(), span(), number())?;
     let sgd = Sgd { learning_rate: number(), momentum: number(), weight_decay: number(), nesterov: flag() };
-    backend.sgd(span(), span(), &outcome(), span(), &sgd)
+    backend.sgd(span(), span(), &outcome(), span(), &sgd)?;
+    backend.decay(span(), span(), &sgd)?;
+    backend.descend(span(), span(), &outcome(), number())
 }
 
 fn layers(backend: &mut Cpu<'_>) -> Result<(), Error> {
@@ -146,8 +149,29 @@ fn network(backend: &mut Cpu<'_>) -> Result<(), Error> {
     let groups = groups.present([flag(), groups.column(flag()) > 0]);
     let sgd = Sgd { learning_rate: number(), momentum: number(), weight_decay: number(), nesterov: flag() };
     step(backend, &mut network, &vectors, &groups, &sgd, &outcome())?;
+    let lean = Vectors::in_memory(black_box(Memory::Recompute), &mut arena, plan.parameters(), any())?;
+    lean_step(backend, &mut network, &lean, &groups, &sgd, &outcome())?;
     network.forward(backend, vectors.params, Statistics::Running)?;
     black_box(network.logits()?);
+    let mut pieces = Pieces::new(network, samples, span())?;
+    pieces.set_batch(span(), any(), losses)?;
+    lean_step(backend, &mut pieces, &lean, &groups, &sgd, &outcome())?;
+    fine_tuning(backend, &graph)
+}
+
+/// The same network with frozen layers, and for inference.
+fn fine_tuning(backend: &mut Cpu<'_>, graph: &Graph<MAX_LAYERS>) -> Result<(), Error> {
+    let mut arena = Arena::segmented(any(), any());
+    let tuned = Plan::fine_tuning(graph, graph.last_layers(any()), any(), any(), &mut arena)?;
+    let plan = Plan::inference(graph, any(), &mut arena)?;
+    for plan in [&tuned, &plan] {
+        let losses = Losses { plain: [span(), span()], perturbed: [span(), span()] };
+        let mut network = Network::new(graph, plan, number(), losses);
+        network.set_batch(any(), losses)?;
+        network.forward(backend, span(), Statistics::Repeat)?;
+        network.backward(backend, span(), &[Target { column: any(), gradient: span() }])?;
+        black_box((plan.usage(), plan.is_separable()));
+    }
     Ok(())
 }
 

@@ -11,8 +11,8 @@ use crate::{EPOCHS, MLP_BATCH as BATCH, SGD, SSE_SAM, STEPS};
 const INPUTS: usize = IMAGE.len();
 const HIDDEN: usize = 32;
 const PARAMETERS: usize = (INPUTS + 1) * HIDDEN + (HIDDEN + 1) * CLASSES;
-/// Numbers of work memory that [`slices`] needs: five vectors, two slots, and the activations.
-pub const WORK: usize = 5 * PARAMETERS + 2 + Activations::LENGTH;
+/// Numbers of work memory that [`slices`] needs: five vectors, four slots, and the activations.
+pub const WORK: usize = 5 * PARAMETERS + 4 + Activations::LENGTH;
 
 /// Consecutive spans of work memory.
 struct Cut(usize);
