@@ -93,6 +93,11 @@ pub enum Error {
         /// The first class left without samples.
         class: usize,
     },
+    /// A perceptron's graph has a layer that no perceptron has.
+    Layer {
+        /// The layer's number.
+        index: usize,
+    },
     /// A model's name could not be read.
     Model,
 }
@@ -125,6 +130,7 @@ impl fmt::Display for Error {
                 write!(f, "{what} cannot take images of {height} x {width} x {channels}")
             }
             Self::EmptyClass { class } => write!(f, "class {class} is left without a sample"),
+            Self::Layer { index } => write!(f, "layer {index} is none of a perceptron's: linear and drawn uniformly, or ReLU"),
             Self::Model => {
                 f.write_str("unknown model; there are mlp:IN-HIDDEN-OUT, resnet8/20/32/44/56 and resnet18/34, each resnet with :WIDTH")
             }

@@ -21,8 +21,11 @@ pub struct Losses {
 }
 
 /// A planned network at work on one batch.
+///
+/// A `PERCEPTRON`, made by [`Network::perceptron`], computes the same and takes linear layers and ReLU alone: a program
+/// that makes no other network links no convolution, batch norm, pooling or shortcut.
 #[derive(Clone, Debug)]
-pub struct Network<'a, const N: usize> {
+pub struct Network<'a, const N: usize, const PERCEPTRON: bool = false> {
     graph: &'a Graph<N>,
     plan: &'a Plan<N>,
     focal: f32,
@@ -36,7 +39,25 @@ impl<'a, const N: usize> Network<'a, N> {
     pub fn new(graph: &'a Graph<N>, plan: &'a Plan<N>, focal: f32, losses: Losses) -> Self {
         Self { graph, plan, focal, losses, rows: plan.max_batch(), statistics: Statistics::Running }
     }
+}
 
+impl<'a, const N: usize> Network<'a, N, true> {
+    /// As [`Network::new`], for a perceptron.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] when a layer is neither linear, with uniform initial values, nor ReLU.
+    pub fn perceptron(graph: &'a Graph<N>, plan: &'a Plan<N>, focal: f32, losses: Losses) -> Result<Self, Error> {
+        let known = |layer: &Layer| {
+            layer.initializer == Initializer::Uniform && matches!(layer.op, Op::Input | Op::Linear | Op::Relu)
+        };
+        match graph.layers().iter().position(|layer| !known(layer)) {
+            Some(index) => Err(Error::Layer { index }),
+            None => Ok(Self { graph, plan, focal, losses, rows: plan.max_batch(), statistics: Statistics::Running }),
+        }
+    }
+}
+
+impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
     /// Sets the size of the batches that follow and where their losses go.
     ///
     /// # Errors
@@ -104,7 +125,7 @@ impl<'a, const N: usize> Network<'a, N> {
             let mut stream = || draw(index);
             let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
             match (layer.op, slot.running) {
-                (Op::BatchNorm { .. }, Some(running)) => {
+                (Op::BatchNorm { .. }, Some(running)) if !PERCEPTRON => {
                     let channels = layer.output.channels;
                     backend.fill(weight, 1.0)?;
                     backend.fill(running.part(0, channels)?, 0.0)?;
@@ -115,6 +136,7 @@ impl<'a, const N: usize> Network<'a, N> {
                     let bound = 1.0 / libm::sqrtf(fan_in);
                     let fan_out = weight.length as f32 / self.input_channels(layer)? as f32;
                     match layer.initializer {
+                        _ if PERCEPTRON => draw_into(backend, weight, || uniform(&mut stream, bound))?,
                         Initializer::Uniform => draw_into(backend, weight, || uniform(&mut stream, bound))?,
                         Initializer::KaimingFanIn => {
                             draw_into(backend, weight, || normal(&mut stream, libm::sqrtf(2.0 / fan_in)))?;
@@ -163,6 +185,8 @@ impl<'a, const N: usize> Network<'a, N> {
         match layer.op {
             Op::Input => Ok(()),
             Op::Linear => backend.linear_forward(y, x, weight, bias),
+            Op::Relu => backend.relu_forward(y, x),
+            _ if PERCEPTRON => Err(Error::Model.into()),
             Op::Conv2d(conv) => backend.conv2d_forward(y, x, weight, &conv),
             Op::BatchNorm { residual, relu } => {
                 let (Some(running), Some(saved)) = (slot.running, slot.saved) else { return Err(Error::Model.into()) };
@@ -173,7 +197,6 @@ impl<'a, const N: usize> Network<'a, N> {
                     _ => backend.batch_norm_forward(y, saved, moving, x, weight, bias, residual, relu),
                 }
             }
-            Op::Relu => backend.relu_forward(y, x),
             Op::Shortcut => backend.shortcut_forward(y, x, input, layer.output),
             Op::GlobalAveragePool => backend.global_average_pool_forward(y, x, input),
         }
@@ -205,6 +228,8 @@ impl<'a, const N: usize> Network<'a, N> {
                     backend.linear_backward_input(&dx, &dy, weight, layer.output.channels, accumulate)?;
                 }
             }
+            Op::Relu if wanted => backend.relu_backward(&dx, &dy, y, accumulate)?,
+            _ if PERCEPTRON => {}
             Op::Conv2d(conv) => {
                 backend.conv2d_backward_weight(&dweight, x, &dy, &conv)?;
                 if wanted {
@@ -222,7 +247,6 @@ impl<'a, const N: usize> Network<'a, N> {
                     }
                 }
             }
-            Op::Relu if wanted => backend.relu_backward(&dx, &dy, y, accumulate)?,
             Op::Shortcut if wanted => backend.shortcut_backward(&dx, &dy, input, layer.output, accumulate)?,
             Op::GlobalAveragePool if wanted => backend.global_average_pool_backward(&dx, &dy, input, accumulate)?,
             Op::Input | Op::Relu | Op::Shortcut | Op::GlobalAveragePool => {}
@@ -231,7 +255,7 @@ impl<'a, const N: usize> Network<'a, N> {
     }
 }
 
-impl<B: Backend, const N: usize> Problem<B> for Network<'_, N> {
+impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Network<'_, N, PERCEPTRON> {
     fn forward(&mut self, backend: &mut B, params: Span, statistics: Statistics) -> Result<(), B::Error> {
         self.statistics = statistics;
         for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate() {

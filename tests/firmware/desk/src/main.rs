@@ -9,6 +9,8 @@ use sse_sam_trials::{Label, MLP_WORK, Machine, RESIDUAL_WORK, SLICES_WORK, digit
 struct Desk;
 
 impl Machine for Desk {
+    const PRINTS: bool = true;
+
     fn text(&mut self, text: &str) {
         print!("{text}");
     }

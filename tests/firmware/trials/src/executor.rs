@@ -57,11 +57,43 @@ impl Layout {
     }
 }
 
+/// What makes a network of graph, plan, focal exponent and losses.
+pub trait Make<const N: usize, const PERCEPTRON: bool>:
+    for<'a> FnOnce(&'a Graph<N>, &'a Plan<N>, f32, Losses) -> Result<Network<'a, N, PERCEPTRON>, Error>
+{
+}
+
+impl<F, const N: usize, const PERCEPTRON: bool> Make<N, PERCEPTRON> for F where
+    F: for<'a> FnOnce(&'a Graph<N>, &'a Plan<N>, f32, Losses) -> Result<Network<'a, N, PERCEPTRON>, Error>
+{
+}
+
+/// [`Network::new`].
+pub fn any_network<'a, const N: usize>(
+    graph: &'a Graph<N>,
+    plan: &'a Plan<N>,
+    focal: f32,
+    losses: Losses,
+) -> Result<Network<'a, N>, Error> {
+    Ok(Network::new(graph, plan, focal, losses))
+}
+
+/// [`Network::perceptron`].
+pub fn perceptron<'a, const N: usize>(
+    graph: &'a Graph<N>,
+    plan: &'a Plan<N>,
+    focal: f32,
+    losses: Losses,
+) -> Result<Network<'a, N, true>, Error> {
+    Network::perceptron(graph, plan, focal, losses)
+}
+
 /// Trains `graph` as `recipe` says, from the same start on every machine.
-pub fn train<const N: usize>(
+pub fn train<const N: usize, const PERCEPTRON: bool>(
     machine: &mut impl Machine,
     graph: &Graph<N>,
     recipe: &Recipe,
+    make: impl Make<N, PERCEPTRON>,
     work: &mut [f32],
     samples: &[u8],
 ) -> Result<(), Error> {
@@ -73,13 +105,15 @@ pub fn train<const N: usize>(
     let layout = layout.as_ref().map_err(|error| *error)?;
     machine.note(Label::Arena, 4 * arena.len() as u64);
     let mut cpu = Cpu::new(work, &[], samples);
-    let mut network = Network::new(graph, plan, recipe.loss.focal(), layout.losses);
+    let mut network = make(graph, plan, recipe.loss.focal(), layout.losses)?;
     let mut counter = 0;
     cpu.fill(Span::work(0, arena.len()), 0.0)?;
     network.initialize(&mut cpu, layout.vectors.params, |_| digits::draw(&mut counter))?;
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
     write_tables(&mut cpu, plan.terms, &recipe.loss)?;
-    run(machine, &mut cpu, &mut network, recipe, layout, samples)
+    run(machine, &mut cpu, &mut network, recipe, layout, samples)?;
+    machine.note(Label::Hash, hash(&mut cpu, layout.vectors.params)?.bits());
+    Ok(())
 }
 
 /// The network's plan; a function of its own, so that what planning takes of the stack is free again in training.
@@ -101,10 +135,10 @@ fn write_tables(cpu: &mut Cpu, [scale, shift, margin]: [Span; 3], loss: &Loss) -
 }
 
 #[inline(never)]
-fn run<const N: usize>(
-    machine: &mut impl Machine,
+fn run<M: Machine, const N: usize, const PERCEPTRON: bool>(
+    machine: &mut M,
     cpu: &mut Cpu,
-    network: &mut Network<N>,
+    network: &mut Network<N, PERCEPTRON>,
     recipe: &Recipe,
     layout: &Layout,
     samples: &[u8],
@@ -128,10 +162,12 @@ fn run<const N: usize>(
                 let instructions = machine.instructions().wrapping_sub(started);
                 machine.note(Label::Step(recipe.method.stage(epoch, recipe.epochs)), instructions);
             }
-            let loss = loss(cpu, layout, columns)?;
-            let correct = correct(cpu, network, recipe.batch, layout, samples)?;
-            let hash = hash(cpu, layout.vectors.params)?;
-            Step { epoch, step: number, loss, correct, hash }.print(machine);
+            if M::PRINTS {
+                let loss = loss(cpu, layout, columns)?;
+                let correct = correct(cpu, network, recipe.batch, layout, samples)?;
+                let hash = hash(cpu, layout.vectors.params)?;
+                Step { epoch, step: number, loss, correct, hash }.print(machine);
+            }
         }
     }
     Ok(())
@@ -158,9 +194,9 @@ fn loss(cpu: &mut Cpu, layout: &Layout, columns: [bool; 2]) -> Result<f32, Error
 }
 
 /// Test images that the network classifies correctly.
-fn correct<const N: usize>(
+fn correct<const N: usize, const PERCEPTRON: bool>(
     cpu: &mut Cpu,
-    network: &mut Network<N>,
+    network: &mut Network<N, PERCEPTRON>,
     batch: usize,
     layout: &Layout,
     samples: &[u8],

@@ -15,7 +15,7 @@ use sse_sam_core::{Error, Graph, Loss, Method, Sgd};
 
 pub use executor::Recipe;
 use report::Line;
-pub use report::{Label, Machine, print_figures};
+pub use report::{Label, Machine};
 pub use slices::{WORK as SLICES_WORK, slices};
 
 /// Samples of a batch of the perceptron.
@@ -43,7 +43,7 @@ pub fn perceptron(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) 
         batch: MLP_BATCH,
         crop: 0,
     };
-    executor::train(machine, &graph, &recipe, work, samples)
+    executor::train(machine, &graph, &recipe, executor::perceptron, work, samples)
 }
 
 /// A residual network with convolutions, batch norm and shortcuts, with SSE-SAM through both stages, batch 8.
@@ -52,7 +52,7 @@ pub fn residual(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) ->
     cifar_resnet(&mut graph, 1, 4, digits::IMAGE, digits::CLASSES)?;
     let loss = Loss::VectorScaling { gamma: 0.05, tau: 0.75 };
     let recipe = Recipe { method: SSE_SAM, loss, sgd: SGD, epochs: 2, steps: 4, batch: 8, crop: 1 };
-    executor::train(machine, &graph, &recipe, work, samples)
+    executor::train(machine, &graph, &recipe, executor::any_network, work, samples)
 }
 
 /// Every method with every loss, a few steps each, on a perceptron.
@@ -78,7 +78,7 @@ pub fn sweep(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) -> Re
             Line::new(machine).text(method_name).text(loss_name).end();
             let sgd = Sgd { nesterov: method == Method::Sgd, ..SGD };
             let recipe = Recipe { method, loss, sgd, epochs: 2, steps: 1, batch: MLP_BATCH, crop: 2 };
-            executor::train(machine, &graph, &recipe, work, samples)?;
+            executor::train(machine, &graph, &recipe, executor::perceptron, work, samples)?;
         }
     }
     Ok(())

@@ -2,6 +2,9 @@
 
 /// What a trial runs on.
 pub trait Machine {
+    /// Whether it wants a line after every step; a trial only trains where it does not.
+    const PRINTS: bool;
+
     /// Prints.
     fn text(&mut self, text: &str);
     /// Instructions executed so far; 0 where nobody counts.
@@ -17,6 +20,8 @@ pub enum Label {
     Arena,
     /// Instructions of the first step of a stage (from 1).
     Step(u32),
+    /// The hash of the trained parameters.
+    Hash,
 }
 
 /// A line of words; ends with [`Line::end`].
@@ -90,8 +95,8 @@ impl Step {
     pub fn print(&self, machine: &mut impl Machine) {
         let line = Line::new(machine).text("epoch").number(self.epoch).text("step").number(self.step);
         let line = line.text("milliloss").number((self.loss * 1000.0) as u32).bits(self.loss.to_bits());
-        let [high, low] = self.hash.halves();
-        line.text("correct").number(self.correct).text("hash").bits(high).bits(low).end();
+        let hash = self.hash.bits();
+        line.text("correct").number(self.correct).text("hash").bits((hash >> 32) as u32).bits(hash as u32).end();
     }
 }
 
@@ -112,12 +117,8 @@ impl Hash {
         }
     }
 
-    const fn halves(self) -> [u32; 2] {
-        [(self.0 >> 32) as u32, self.0 as u32]
+    /// Its bits.
+    pub const fn bits(self) -> u64 {
+        self.0
     }
-}
-
-/// Prints the figures of a label in one line.
-pub fn print_figures(machine: &mut impl Machine, figures: &[u32]) {
-    figures.iter().fold(Line::new(machine).text("label"), |line, figure| line.number(*figure)).end();
 }

@@ -181,7 +181,7 @@ fn initialize(cpu: &mut Cpu<'_>, params: Span) -> Result<(), Error> {
 }
 
 /// What [`crate::perceptron`] does, and the same bits, without graph, plan and executor.
-pub fn slices(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) -> Result<(), Error> {
+pub fn slices<M: Machine>(machine: &mut M, work: &mut [f32], samples: &[u8]) -> Result<(), Error> {
     let mut cut = Cut(0);
     let [params, velocity, gradient, head, tail] = [(); 5].map(|()| cut.next(PARAMETERS));
     let vectors = Vectors { params, velocity, gradient, points: [Some(head), Some(tail)] };
@@ -203,9 +203,12 @@ pub fn slices(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) -> R
             let instructions = machine.instructions().wrapping_sub(started);
             machine.note(Label::Step(SSE_SAM.stage(epoch, EPOCHS)), instructions);
         }
-        let loss = perceptron.plain;
-        let correct = perceptron.correct(&mut cpu, samples, params)?;
-        Step { epoch, step: number, loss, correct, hash: hash(&mut cpu, params)? }.print(machine);
+        if M::PRINTS {
+            let loss = perceptron.plain;
+            let correct = perceptron.correct(&mut cpu, samples, params)?;
+            Step { epoch, step: number, loss, correct, hash: hash(&mut cpu, params)? }.print(machine);
+        }
     }
+    machine.note(Label::Hash, hash(&mut cpu, params)?.bits());
     Ok(())
 }
