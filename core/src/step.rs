@@ -158,7 +158,7 @@ pub struct Present {
 impl Present {
     /// Every group with samples, by column.
     pub fn iter(&self) -> impl Iterator<Item = Group> {
-        self.groups.into_iter().flatten()
+        self.groups.iter().filter_map(|group| *group)
     }
 
     /// The groups with a point of their own.

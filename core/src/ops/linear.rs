@@ -2,10 +2,13 @@
 
 use core::ops::Range;
 
-use super::reduce::for_each_sum;
-use super::tile::{DEPTH, PIXELS, WIDE, columns, columns_mut, multiply_all, multiply_one, outer, transposed, width};
-use super::{expect, part, pieces, pieces_mut, rows_mut, whole_rows};
+use super::reduce::{for_each_sum, lanes};
+use super::tile::{DEPTH, PIXELS, WIDE, multiply_all, multiply_one, outer, put_columns, transposed};
+use super::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::error::Error;
+
+/// Inputs of a tile of the weight's gradient.
+const INPUTS: usize = 4;
 
 /// Checks the lengths of `x`, `y` and `weight`; returns the number of inputs.
 fn check(x: usize, y: usize, weight: usize, outputs: usize) -> Result<usize, Error> {
@@ -34,18 +37,31 @@ pub fn linear_forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) ->
     }
     let mut at = 0;
     while at < outputs {
-        let width = width(outputs - at);
-        let (y, terms) = (Matrix { values: &mut *y, pitch: outputs }, 0..inputs);
-        if width == WIDE {
-            add_product::<WIDE>(y, at, x, inputs, terms, weight, (outputs, at));
-        } else if width == 4 {
-            add_product::<4>(y, at, x, inputs, terms, weight, (outputs, at));
+        let (y, x) = ((&mut *y, outputs), (x, inputs));
+        if WIDE > 4 && outputs - at >= WIDE {
+            add_product::<WIDE>(y, at, x, 0..inputs, weight, (outputs, at));
+            at += WIDE;
+        } else if outputs - at >= 4 {
+            add_product::<4>(y, at, x, 0..inputs, weight, (outputs, at));
+            at += 4;
         } else {
-            add_product::<1>(y, at, x, inputs, terms, weight, (outputs, at));
+            for (block, weight) in pieces(weight, DEPTH * outputs).enumerate() {
+                let terms = block * DEPTH..inputs.min((block + 1) * DEPTH);
+                let padded = padded::<4>(weight, outputs, at);
+                add_product::<4>((&mut *y.0, outputs), at, x, terms, padded.as_flattened(), (4, 0));
+            }
+            at = outputs;
         }
-        at += width;
     }
     Ok(())
+}
+
+/// Up to [`DEPTH`] rows of `pitch` numbers from column `at` on, with zeros after the last.
+#[inline(never)]
+fn padded<const C: usize>(values: &[f32], pitch: usize, at: usize) -> [[f32; C]; DEPTH] {
+    let mut block = [[0.0; C]; DEPTH];
+    block.iter_mut().zip(rows(values, pitch)).for_each(|(to, row)| *to = lanes(row, at));
+    block
 }
 
 /// The gradient of [`linear_forward`] with respect to `x`: `dx[n][i] = sum_o dy[n][o] * weight[i][o]`.
@@ -67,20 +83,18 @@ pub fn linear_backward_input(
     }
     let mut at = 0;
     while at < inputs {
-        let width = width(inputs - at);
-        if width == WIDE {
+        if WIDE > 4 && inputs - at >= WIDE {
             backward_columns::<WIDE>(dx, dy, weight, (inputs, outputs), at);
-        } else if width == 4 {
-            backward_columns::<4>(dx, dy, weight, (inputs, outputs), at);
+            at += WIDE;
         } else {
-            backward_columns::<1>(dx, dy, weight, (inputs, outputs), at);
+            backward_columns::<4>(dx, dy, weight, (inputs, outputs), at);
+            at += 4;
         }
-        at += width;
     }
     Ok(())
 }
 
-/// Inputs `at..at + C` of all samples, one block of transposed weights after the other.
+/// Up to `C` inputs from `at` on of all samples, one block of transposed weights after the other.
 fn backward_columns<const C: usize>(
     dx: &mut [f32],
     dy: &[f32],
@@ -88,51 +102,42 @@ fn backward_columns<const C: usize>(
     (inputs, outputs): (usize, usize),
     at: usize,
 ) {
-    let weight = part(weight, at * outputs, C * outputs);
+    let weight = weight.get(at * outputs..).unwrap_or_default();
     let mut from = 0;
     while from < outputs {
         let terms = from..outputs.min(from + DEPTH);
         let block = transposed::<C>(weight, outputs, &terms);
-        let dx = Matrix { values: &mut *dx, pitch: inputs };
-        add_product::<C>(dx, at, dy, outputs, terms, block.as_flattened(), (C, 0));
+        add_product::<C>((dx, inputs), at, (dy, outputs), terms, block.as_flattened(), (C, 0));
         from += DEPTH;
     }
 }
 
-/// Rows of `pitch` numbers.
-struct Matrix<'v> {
-    values: &'v mut [f32],
-    pitch: usize,
-}
-
-/// `y[n][at + c] += sum_t x[n][terms.start + t] * weight[t][column + c]` for `C` columns; `x` has rows of `x_pitch`,
-/// `weight` of `pitch`.
+/// `y[n][at + c] += sum_t x[n][terms.start + t] * weight[t][column + c]` for up to `C` columns.
+///
+/// Rows are as long as the second number of each pair says; those of `weight` as the first of the last.
 #[inline(never)]
 fn add_product<const C: usize>(
-    y: Matrix<'_>,
+    (y, y_pitch): (&mut [f32], usize),
     at: usize,
-    x: &[f32],
-    x_pitch: usize,
+    (x, x_pitch): (&[f32], usize),
     terms: Range<usize>,
     weight: &[f32],
     (pitch, column): (usize, usize),
 ) {
-    for (y_tile, x) in pieces_mut(y.values, PIXELS * y.pitch).zip(pieces(x, PIXELS * x_pitch)) {
-        let first = x.get(terms.clone()).unwrap_or_default();
-        let mut sums = [0, 1, 2, 3].map(|p| columns(y_tile, p * y.pitch + at).copied().unwrap_or([0.0; C]));
+    for (y, x) in pieces_mut(y, PIXELS * y_pitch).zip(pieces(x, PIXELS * x_pitch)) {
+        let mut sums = [[0.0; C]; PIXELS];
+        sums.iter_mut().zip(rows(y, y_pitch)).for_each(|(sums, y)| *sums = lanes(y, at));
+        let sample = |p: usize| x.get(p * x_pitch + terms.start..p * x_pitch + terms.end);
+        let first = sample(0).unwrap_or_default();
         if x.len() > x_pitch {
             // Where samples are missing, copies of the first; what becomes of them is thrown away.
-            let sample = |p: usize| x.get(p * x_pitch + terms.start..p * x_pitch + terms.end).unwrap_or(first);
-            multiply_all(&mut sums, [first, sample(1), sample(2), sample(3)], weight, pitch, column);
+            let others = [1, 2, 3].map(|p| sample(p).unwrap_or(first));
+            multiply_all(&mut sums, [first, others[0], others[1], others[2]], weight, pitch, column);
         } else {
             let [sum, ..] = &mut sums;
             multiply_one(sum, first, weight, pitch, column);
         }
-        for (row, sums) in rows_mut(y_tile, y.pitch).zip(sums) {
-            if let Some(row) = columns_mut(row, at) {
-                *row = sums;
-            }
-        }
+        rows_mut(y, y_pitch).zip(&sums).for_each(|(y, sums)| put_columns(y, at, sums));
     }
 }
 
@@ -145,14 +150,15 @@ fn add_product<const C: usize>(
 pub fn linear_backward_weight(dweight: &mut [f32], dbias: &mut [f32], x: &[f32], dy: &[f32]) -> Result<(), Error> {
     let outputs = dbias.len();
     let inputs = check(x.len(), dy.len(), dweight.len(), outputs)?;
-    for (tile, dweight) in pieces_mut(dweight, 4 * outputs).enumerate() {
-        let whole = dweight.len() == 4 * outputs;
-        for (row, dweight) in pieces_mut(dweight, if whole { 4 * outputs } else { outputs }).enumerate() {
-            let x = x.get(4 * tile + row..).unwrap_or_default();
-            if whole {
-                weight_rows::<4>(dweight, x, inputs, dy, outputs);
+    for (tile, dweight) in pieces_mut(dweight, INPUTS * outputs).enumerate() {
+        let mut at = 0;
+        while at < outputs {
+            if WIDE > 4 && outputs - at >= WIDE {
+                weight_tile::<WIDE>(dweight, (x, inputs), (dy, outputs), (tile * INPUTS, at));
+                at += WIDE;
             } else {
-                weight_rows::<1>(dweight, x, inputs, dy, outputs);
+                weight_tile::<4>(dweight, (x, inputs), (dy, outputs), (tile * INPUTS, at));
+                at += 4;
             }
         }
     }
@@ -160,38 +166,28 @@ pub fn linear_backward_weight(dweight: &mut [f32], dbias: &mut [f32], x: &[f32],
     Ok(())
 }
 
-/// `R` rows of the weight's gradient; `x` begins at their first input.
-fn weight_rows<const R: usize>(dweight: &mut [f32], x: &[f32], inputs: usize, dy: &[f32], outputs: usize) {
-    let mut at = 0;
-    while at < outputs {
-        let width = width(outputs - at);
-        if width == WIDE {
-            weight_tile::<R, WIDE>(dweight, x, inputs, dy, outputs, at);
-        } else if width == 4 {
-            weight_tile::<R, 4>(dweight, x, inputs, dy, outputs, at);
-        } else {
-            weight_tile::<R, 1>(dweight, x, inputs, dy, outputs, at);
-        }
-        at += width;
-    }
-}
-
-/// Adds a tile of `R` inputs and `C` outputs from `at` on.
+/// Adds to the rows of `dweight`, those of the inputs from `input` on, columns `at..at + C` as far as they go.
 #[inline(always)]
-fn weight_tile<const R: usize, const C: usize>(
+fn weight_tile<const C: usize>(
     dweight: &mut [f32],
-    x: &[f32],
-    inputs: usize,
-    dy: &[f32],
-    outputs: usize,
-    at: usize,
+    (x, inputs): (&[f32], usize),
+    (dy, outputs): (&[f32], usize),
+    (input, at): (usize, usize),
 ) {
-    let mut sums = [[0.0; C]; R];
-    outer(&mut sums, x, inputs, dy, outputs, at);
-    for (dweight, sums) in rows_mut(dweight, outputs).zip(sums) {
-        if let Some(dweight) = columns_mut::<C>(dweight, at) {
-            dweight.iter_mut().zip(sums).for_each(|(dweight, sum)| *dweight += sum);
+    let mut sums = [[0.0; C]; INPUTS];
+    if inputs - input >= INPUTS && outputs - at >= C {
+        outer(&mut sums, x.get(input..).unwrap_or_default(), inputs, dy, outputs, at);
+    } else {
+        for (x, dy) in pieces(x, DEPTH * inputs).zip(pieces(dy, DEPTH * outputs)) {
+            let (x, samples) = (padded::<INPUTS>(x, inputs, input), rows(dy, outputs).count());
+            let dy = padded::<C>(dy, outputs, at);
+            outer(&mut sums, x.as_flattened(), INPUTS, part(dy.as_flattened(), 0, samples * C), C, 0);
         }
+    }
+    for (dweight, mut sums) in rows_mut(dweight, outputs).zip(sums) {
+        let before = lanes::<C>(dweight, at);
+        sums.iter_mut().zip(before).for_each(|(sum, before)| *sum = before + *sum);
+        put_columns(dweight, at, &sums);
     }
 }
 

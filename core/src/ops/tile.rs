@@ -18,7 +18,7 @@ pub(super) const WIDE: usize = if cfg!(any(target_feature = "avx", target_arch =
     4
 };
 
-/// Outputs whose weights are transposed at a time.
+/// Outputs whose weights are transposed at a time, and rows whose last columns are padded at a time.
 pub(super) const DEPTH: usize = 16;
 
 /// The width of the next tile when `rest` channels are left.
@@ -44,11 +44,21 @@ pub(super) fn columns_mut<const C: usize>(row: &mut [f32], at: usize) -> Option<
     row.get_mut(at..)?.first_chunk_mut()
 }
 
-/// `C` rows of `pitch` weights, of which up to [`DEPTH`] columns are transposed.
+/// Writes `values` to `row` from `at`, as far as it goes.
+#[inline(always)]
+pub(super) fn put_columns<const C: usize>(row: &mut [f32], at: usize, values: &[f32; C]) {
+    let rest = row.get_mut(at..).unwrap_or_default();
+    match rest.first_chunk_mut() {
+        Some(full) => *full = *values,
+        None => rest.iter_mut().zip(values).for_each(|(to, value)| *to = *value),
+    }
+}
+
+/// Up to `C` rows of `pitch` weights, of which up to [`DEPTH`] columns are transposed.
 #[inline(always)]
 pub(super) fn transposed<const C: usize>(weight: &[f32], pitch: usize, range: &Range<usize>) -> [[f32; C]; DEPTH] {
     let mut block = [[0.0; C]; DEPTH];
-    for (c, row) in rows(weight, pitch).enumerate() {
+    for (c, row) in rows(weight, pitch).take(C).enumerate() {
         for (transposed, weight) in block.iter_mut().zip(part(row, range.start, range.len())) {
             if let Some(transposed) = transposed.get_mut(c) {
                 *transposed = *weight;
