@@ -14,25 +14,51 @@ pub struct Cpu<'a> {
     samples: &'a [u8],
 }
 
-/// What a span of `f32` turned out to be.
-enum Operand<'s> {
-    Work(&'s mut [f32]),
-    Constant(&'s [f32]),
+/// Most operands of an operation.
+const OPERANDS: usize = 8;
+
+/// The memory of one operation, out of which its operands are taken one by one.
+struct Memory<'m> {
+    length: usize,
+    /// What is left of work memory: stretches with their offsets.
+    parts: [(usize, &'m mut [f32]); OPERANDS + 1],
+    constant: &'m [f32],
 }
 
-impl<'s> Operand<'s> {
-    fn read(self) -> &'s [f32] {
-        match self {
-            Self::Work(slice) => slice,
-            Self::Constant(slice) => slice,
+impl<'m> Memory<'m> {
+    /// An operand in work memory.
+    // A call, and none of the callers' generics: what every operation begins with is there once.
+    #[inline(never)]
+    fn write(&mut self, span: Span) -> Result<&'m mut [f32], Error> {
+        if span.space != Space::Work {
+            return Err(Error::Space { found: span.space });
         }
+        if span.length == 0 {
+            return Ok(&mut []);
+        }
+        let Range { start, end } = range(span, self.length)?;
+        for (offset, part) in &mut self.parts {
+            let Some(skipped) = start.checked_sub(*offset) else { continue };
+            if end - *offset > part.len() {
+                continue;
+            }
+            let (before, rest) = core::mem::take(part).split_at_mut_checked(skipped).unwrap_or_default();
+            let (taken, after) = rest.split_at_mut_checked(span.length).unwrap_or_default();
+            *part = before;
+            let free = self.parts.iter_mut().find(|(_, part)| part.is_empty());
+            *free.ok_or(Error::Capacity { what: "operands", capacity: OPERANDS })? = (end, after);
+            return Ok(taken);
+        }
+        Err(Error::Overlap)
     }
 
-    fn written(self) -> Result<&'s mut [f32], Error> {
-        match self {
-            Self::Work(slice) => Ok(slice),
-            Self::Constant(_) => Err(Error::Space { found: Space::Constant }),
+    /// An operand in work or constant memory.
+    #[inline(never)]
+    fn read(&mut self, span: Span) -> Result<&'m [f32], Error> {
+        if span.space == Space::Constant {
+            return Ok(self.constant.get(range(span, self.constant.len())?).unwrap_or_default());
         }
+        self.write(span).map(|operand| &*operand)
     }
 }
 
@@ -63,34 +89,21 @@ impl<'a> Cpu<'a> {
     ///
     /// # Errors
     /// [`Error::Bounds`] when a span reaches past the memory, [`Error::Overlap`] when two of them share elements,
-    /// [`Error::Space`] when one lies in another memory.
+    /// [`Error::Space`] when one lies in another memory, [`Error::Capacity`] when there are more than eight.
     pub fn slices_mut<const N: usize>(&mut self, spans: [Span; N]) -> Result<[&mut [f32]; N], Error> {
-        let mut ranges = [const { 0..0 }; N];
-        for (range_of, span) in ranges.iter_mut().zip(spans) {
-            match span.space {
-                Space::Work if span.length > 0 => *range_of = range(span, self.work.len())?,
-                Space::Work => {}
-                found => return Err(Error::Space { found }),
-            }
+        let mut memory = self.memory();
+        let mut slices = [(); N].map(|()| <&mut [f32]>::default());
+        for (slice, span) in slices.iter_mut().zip(spans) {
+            *slice = memory.write(span)?;
         }
-        self.work.get_disjoint_mut(ranges).map_err(|_| Error::Overlap)
+        Ok(slices)
     }
 
-    /// As [`Cpu::slices_mut`], but spans may also lie in constant memory.
-    fn operands<const N: usize>(&mut self, spans: [Span; N]) -> Result<[Operand<'_>; N], Error> {
-        let constant = self.constant;
-        let mut found = [None; N];
-        for (found, span) in found.iter_mut().zip(spans) {
-            if span.space == Space::Constant {
-                *found = constant.get(range(span, constant.len())?);
-            }
-        }
-        let work = spans.map(|span| if span.space == Space::Constant { ABSENT } else { span });
-        let mut found = found.into_iter();
-        Ok(self.slices_mut(work)?.map(|slice| match found.next().flatten() {
-            Some(constant) => Operand::Constant(constant),
-            None => Operand::Work(slice),
-        }))
+    fn memory(&mut self) -> Memory<'_> {
+        let length = self.work.len();
+        let mut parts: [(usize, &mut [f32]); OPERANDS + 1] = Default::default();
+        parts[0].1 = self.work;
+        Memory { length, parts, constant: self.constant }
     }
 
     fn sample_bytes(&self, span: Span) -> Result<&'a [u8], Error> {
@@ -145,7 +158,7 @@ impl Backend for Cpu<'_> {
     }
 
     fn read(&mut self, values: &mut [f32], from: Span) -> Result<(), Error> {
-        let [from] = self.operands([from])?.map(Operand::read);
+        let from = self.memory().read(from)?;
         expect("values", from.len(), values.len())?;
         values.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         Ok(())
@@ -158,8 +171,8 @@ impl Backend for Cpu<'_> {
     }
 
     fn copy(&mut self, to: Span, from: Span) -> Result<(), Error> {
-        let [to, from] = self.operands([to, from])?;
-        let (to, from) = (to.written()?, from.read());
+        let mut memory = self.memory();
+        let (to, from) = (memory.write(to)?, memory.read(from)?);
         expect("from", to.len(), from.len())?;
         to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         Ok(())
@@ -170,17 +183,16 @@ impl Backend for Cpu<'_> {
         let size = samples.image.len();
         expect("images", classes.len().saturating_mul(size), pictures.len())?;
         let [head, tail] = batch.weights;
-        let spans = [batch.images, batch.labels, head, tail, rows, samples.normalization];
-        let [images, labels, head, tail, rows, normalization] = self.operands(spans)?;
-        let (images, labels) = (images.written()?, labels.written()?);
-        let (head, tail, rows) = (head.written()?, tail.written()?, rows.read());
+        let mut memory = self.memory();
+        let (images, labels) = (memory.write(batch.images)?, memory.write(batch.labels)?);
+        let (head, tail, rows) = (memory.write(head)?, memory.write(tail)?, memory.read(rows)?);
         let count = whole_rows("rows", rows.len(), Row::WORDS)?;
         expect("images", count.saturating_mul(size), images.len())?;
         for written in [&*labels, &*head, &*tail] {
             expect("labels and weights", count, written.len())?;
         }
         let (rows, _) = rows.as_chunks();
-        let normalization = normalization.read();
+        let normalization = memory.read(samples.normalization)?;
         let picture = |index: usize| pictures.get(index.checked_mul(size)?..)?.get(..size);
         let outputs = ops::rows_mut(images, size).zip(labels).zip(head).zip(tail);
         for ((((image, label), head), tail), row) in outputs.zip(rows) {
@@ -197,13 +209,13 @@ impl Backend for Cpu<'_> {
     }
 
     fn axpy(&mut self, y: Span, alpha: f32, x: Span) -> Result<(), Error> {
-        let [y, x] = self.operands([y, x])?;
-        ops::axpy(y.written()?, alpha, x.read())
+        let mut memory = self.memory();
+        ops::axpy(memory.write(y)?, alpha, memory.read(x)?)
     }
 
     fn ascend(&mut self, point: Span, params: Span, radius: f32) -> Result<(), Error> {
-        let [point, params] = self.operands([point, params])?;
-        ops::ascend(point.written()?, params.read(), radius)
+        let mut memory = self.memory();
+        ops::ascend(memory.write(point)?, memory.read(params)?, radius)
     }
 
     fn sgd(&mut self, params: Span, velocity: Span, outcome: &Outcome, gradient: Span, sgd: &Sgd) -> Result<(), Error> {
@@ -220,8 +232,8 @@ impl Backend for Cpu<'_> {
     }
 
     fn linear_forward(&mut self, y: Span, x: Span, weight: Span, bias: Span) -> Result<(), Error> {
-        let [y, x, weight, bias] = self.operands([y, x, weight, bias])?;
-        ops::linear_forward(y.written()?, x.read(), weight.read(), bias.read())
+        let mut memory = self.memory();
+        ops::linear_forward(memory.write(y)?, memory.read(x)?, memory.read(weight)?, memory.read(bias)?)
     }
 
     fn linear_backward_input(
@@ -233,21 +245,21 @@ impl Backend for Cpu<'_> {
         accumulate: bool,
     ) -> Result<(), Error> {
         for_streams([dx, dy], |[dx, dy]| {
-            let [dx, dy, weight] = self.operands([dx, dy, weight])?;
-            ops::linear_backward_input(dx.written()?, dy.read(), weight.read(), outputs, accumulate)
+            let mut memory = self.memory();
+            ops::linear_backward_input(memory.write(dx)?, memory.read(dy)?, memory.read(weight)?, outputs, accumulate)
         })
     }
 
     fn linear_backward_weight(&mut self, dweight: &[Span], dbias: &[Span], x: Span, dy: &[Span]) -> Result<(), Error> {
         for_streams([dweight, dbias, dy], |[dweight, dbias, dy]| {
-            let [dweight, dbias, x, dy] = self.operands([dweight, dbias, x, dy])?;
-            ops::linear_backward_weight(dweight.written()?, dbias.written()?, x.read(), dy.read())
+            let mut memory = self.memory();
+            ops::linear_backward_weight(memory.write(dweight)?, memory.write(dbias)?, memory.read(x)?, memory.read(dy)?)
         })
     }
 
     fn conv2d_forward(&mut self, y: Span, x: Span, weight: Span, conv: &Conv2d) -> Result<(), Error> {
-        let [y, x, weight] = self.operands([y, x, weight])?;
-        ops::conv2d_forward(y.written()?, x.read(), weight.read(), conv)
+        let mut memory = self.memory();
+        ops::conv2d_forward(memory.write(y)?, memory.read(x)?, memory.read(weight)?, conv)
     }
 
     fn conv2d_backward_input(
@@ -259,15 +271,15 @@ impl Backend for Cpu<'_> {
         accumulate: bool,
     ) -> Result<(), Error> {
         for_streams([dx, dy], |[dx, dy]| {
-            let [dx, dy, weight] = self.operands([dx, dy, weight])?;
-            ops::conv2d_backward_input(dx.written()?, dy.read(), weight.read(), conv, accumulate)
+            let mut memory = self.memory();
+            ops::conv2d_backward_input(memory.write(dx)?, memory.read(dy)?, memory.read(weight)?, conv, accumulate)
         })
     }
 
     fn conv2d_backward_weight(&mut self, dweight: &[Span], x: Span, dy: &[Span], conv: &Conv2d) -> Result<(), Error> {
         for_streams([dweight, dy], |[dweight, dy]| {
-            let [dweight, x, dy] = self.operands([dweight, x, dy])?;
-            ops::conv2d_backward_weight(dweight.written()?, x.read(), dy.read(), conv)
+            let mut memory = self.memory();
+            ops::conv2d_backward_weight(memory.write(dweight)?, memory.read(x)?, memory.read(dy)?, conv)
         })
     }
 
@@ -282,12 +294,11 @@ impl Backend for Cpu<'_> {
         residual: Option<Span>,
         relu: bool,
     ) -> Result<(), Error> {
-        let spans = [y, saved, running.unwrap_or(ABSENT), x, weight, bias, residual.unwrap_or(ABSENT)];
-        let [y, saved, moved, x, weight, bias, added] = self.operands(spans)?;
-        let (y, saved) = (y.written()?, saved.written()?);
-        let moved = running.map(|_| moved.written()).transpose()?;
-        let added = residual.map(|_| added.read());
-        ops::batch_norm_forward(y, saved, moved, x.read(), weight.read(), bias.read(), added, relu)
+        let mut memory = self.memory();
+        let (y, saved) = (memory.write(y)?, memory.write(saved)?);
+        let moved = running.map(|running| memory.write(running)).transpose()?;
+        let added = residual.map(|residual| memory.read(residual)).transpose()?;
+        ops::batch_norm_forward(y, saved, moved, memory.read(x)?, memory.read(weight)?, memory.read(bias)?, added, relu)
     }
 
     fn batch_norm_inference(
@@ -300,10 +311,17 @@ impl Backend for Cpu<'_> {
         residual: Option<Span>,
         relu: bool,
     ) -> Result<(), Error> {
-        let spans = [y, x, weight, bias, running, residual.unwrap_or(ABSENT)];
-        let [y, x, weight, bias, running, added] = self.operands(spans)?;
-        let added = residual.map(|_| added.read());
-        ops::batch_norm_inference(y.written()?, x.read(), weight.read(), bias.read(), running.read(), added, relu)
+        let mut memory = self.memory();
+        let added = residual.map(|residual| memory.read(residual)).transpose()?;
+        ops::batch_norm_inference(
+            memory.write(y)?,
+            memory.read(x)?,
+            memory.read(weight)?,
+            memory.read(bias)?,
+            memory.read(running)?,
+            added,
+            relu,
+        )
     }
 
     fn batch_norm_backward(
@@ -321,29 +339,29 @@ impl Backend for Cpu<'_> {
         accumulate: bool,
     ) -> Result<(), Error> {
         for_streams([dx, dweight, dbias, dy], |[dx, dweight, dbias, dy]| {
-            let [dx, dweight, dbias, dy, y, x, weight, saved] =
-                self.operands([dx, dweight, dbias, dy, y, x, weight, saved])?;
-            let (dx, dweight, dbias, dy) = (dx.written()?, dweight.written()?, dbias.written()?, dy.written()?);
-            let (y, x, weight, saved) = (y.read(), x.read(), weight.read(), saved.read());
+            let mut memory = self.memory();
+            let (dx, dweight, dbias, dy) =
+                (memory.write(dx)?, memory.write(dweight)?, memory.write(dbias)?, memory.write(dy)?);
+            let (y, x, weight, saved) = (memory.read(y)?, memory.read(x)?, memory.read(weight)?, memory.read(saved)?);
             ops::batch_norm_backward(dx, dweight, dbias, dy, y, x, weight, saved, relu, accumulate)
         })
     }
 
     fn relu_forward(&mut self, y: Span, x: Span) -> Result<(), Error> {
-        let [y, x] = self.operands([y, x])?;
-        ops::relu_forward(y.written()?, x.read())
+        let mut memory = self.memory();
+        ops::relu_forward(memory.write(y)?, memory.read(x)?)
     }
 
     fn relu_backward(&mut self, dx: &[Span], dy: &[Span], y: Span, accumulate: bool) -> Result<(), Error> {
         for_streams([dx, dy], |[dx, dy]| {
-            let [dx, dy, y] = self.operands([dx, dy, y])?;
-            ops::relu_backward(dx.written()?, dy.read(), y.read(), accumulate)
+            let mut memory = self.memory();
+            ops::relu_backward(memory.write(dx)?, memory.read(dy)?, memory.read(y)?, accumulate)
         })
     }
 
     fn shortcut_forward(&mut self, y: Span, x: Span, input: Shape, output: Shape) -> Result<(), Error> {
-        let [y, x] = self.operands([y, x])?;
-        ops::shortcut_forward(y.written()?, x.read(), input, output)
+        let mut memory = self.memory();
+        ops::shortcut_forward(memory.write(y)?, memory.read(x)?, input, output)
     }
 
     fn shortcut_backward(
@@ -355,14 +373,14 @@ impl Backend for Cpu<'_> {
         accumulate: bool,
     ) -> Result<(), Error> {
         for_streams([dx, dy], |[dx, dy]| {
-            let [dx, dy] = self.operands([dx, dy])?;
-            ops::shortcut_backward(dx.written()?, dy.read(), input, output, accumulate)
+            let mut memory = self.memory();
+            ops::shortcut_backward(memory.write(dx)?, memory.read(dy)?, input, output, accumulate)
         })
     }
 
     fn global_average_pool_forward(&mut self, y: Span, x: Span, input: Shape) -> Result<(), Error> {
-        let [y, x] = self.operands([y, x])?;
-        ops::global_average_pool_forward(y.written()?, x.read(), input)
+        let mut memory = self.memory();
+        ops::global_average_pool_forward(memory.write(y)?, memory.read(x)?, input)
     }
 
     fn global_average_pool_backward(
@@ -373,8 +391,8 @@ impl Backend for Cpu<'_> {
         accumulate: bool,
     ) -> Result<(), Error> {
         for_streams([dx, dy], |[dx, dy]| {
-            let [dx, dy] = self.operands([dx, dy])?;
-            ops::global_average_pool_backward(dx.written()?, dy.read(), input, accumulate)
+            let mut memory = self.memory();
+            ops::global_average_pool_backward(memory.write(dx)?, memory.read(dy)?, input, accumulate)
         })
     }
 
@@ -389,12 +407,16 @@ impl Backend for Cpu<'_> {
     ) -> Result<(), Error> {
         let Terms { scale, shift, margin, focal } = *terms;
         for_streams([dlogits, losses, weights], |[dlogits, losses, weights]| {
-            let [dlogits, loss, logits, labels, weights, scale, shift, margin] =
-                self.operands([dlogits, losses, logits, labels, weights, scale, shift, margin])?;
-            let tables = LossTables { scale: scale.read(), shift: shift.read(), margin: margin.read(), focal };
+            let mut memory = self.memory();
+            let tables = LossTables {
+                scale: memory.read(scale)?,
+                shift: memory.read(shift)?,
+                margin: memory.read(margin)?,
+                focal,
+            };
             let classes = tables.scale.len();
-            let (dlogits, loss, labels) = (dlogits.written()?, loss.written()?, labels.read());
-            let (logits, weights) = (logits.read(), weights.read());
+            let (dlogits, loss, labels) = (memory.write(dlogits)?, memory.write(losses)?, memory.read(labels)?);
+            let (logits, weights) = (memory.read(logits)?, memory.read(weights)?);
             let rows = whole_rows("logits", logits.len(), classes)?;
             expect("dlogits", logits.len(), dlogits.len())?;
             expect("labels", rows, labels.len())?;
