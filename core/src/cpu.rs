@@ -99,6 +99,7 @@ impl<'a> Cpu<'a> {
         Ok(slices)
     }
 
+    #[inline(never)]
     fn memory(&mut self) -> Memory<'_> {
         let length = self.work.len();
         let mut parts: [(usize, &mut [f32]); OPERANDS + 1] = Default::default();
@@ -124,6 +125,16 @@ fn for_streams<const N: usize>(
     streams: [&[Span]; N],
     mut each: impl FnMut([Span; N]) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    for stream in 0..check_streams(&streams)? {
+        each(streams.map(|spans| spans.get(stream).copied().unwrap_or(ABSENT)))?;
+    }
+    Ok(())
+}
+
+/// Checks that the lists are equally long, and each list's spans, and that no two spans share memory; returns how many
+/// streams there are.
+#[inline(never)]
+fn check_streams(streams: &[&[Span]]) -> Result<usize, Error> {
     let count = streams.first().map_or(0, |first| first.len());
     for (index, spans) in streams.iter().enumerate() {
         expect("each list of streams", count, spans.len())?;
@@ -136,10 +147,7 @@ fn for_streams<const N: usize>(
             }
         }
     }
-    for stream in 0..count {
-        each(streams.map(|spans| spans.get(stream).copied().unwrap_or(ABSENT)))?;
-    }
-    Ok(())
+    Ok(count)
 }
 
 /// A label stored as a number.

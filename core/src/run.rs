@@ -5,7 +5,7 @@ use heapless::Vec;
 use crate::backend::{Backend, Batch, Samples, Span};
 use crate::error::Error;
 use crate::graph::{Graph, Initializer, Layer, Op};
-use crate::plan::{Plan, Residual, Slot};
+use crate::plan::{Place, Plan, Residual, Slot};
 use crate::step::{Problem, Statistics, Target};
 
 /// Spans of one or two streams.
@@ -216,8 +216,7 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
             None => Streams::new(),
         };
         let accumulate = slot.backward_input.unwrap_or(false);
-        let dweight: Streams = collect(targets.iter().map(|target| slot.weight.of(target.gradient)))?;
-        let dbias: Streams = collect(targets.iter().map(|target| slot.bias.of(target.gradient)))?;
+        let (dweight, dbias) = (places(slot.weight, targets)?, places(slot.bias, targets)?);
         let weight = slot.weight.of(params)?;
         let input = self.graph.shape(layer.input)?;
         let wanted = slot.backward_input.is_some();
@@ -269,13 +268,7 @@ impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Network<
         let Batch { labels, weights, .. } = self.batch()?;
         let losses = if self.statistics == Statistics::Keep { self.losses.perturbed } else { self.losses.plain };
         let last = self.graph.layers().len().saturating_sub(1);
-        let column = |spans: [Span; 2]| {
-            let pick = move |target: &Target| {
-                spans.get(target.column).copied().ok_or(Error::Capacity { what: "groups", capacity: 2 })
-            };
-            collect(targets.iter().map(pick))
-        };
-        let (losses, weights): (Streams, Streams) = (column(losses)?, column(weights)?);
+        let (losses, weights) = (columns(&losses, targets)?, columns(&weights, targets)?);
         let dlogits = self.gradient(last, targets.len())?;
         let terms = self.plan.terms(self.focal);
         backend.cross_entropy(&dlogits, &losses, self.logits()?, labels, &weights, &terms)?;
@@ -286,6 +279,21 @@ impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Network<
         }
         Ok(())
     }
+}
+
+/// One place in the gradient of each target.
+// Calls, this and the next: in line they would take more room than the rest of a backward pass.
+#[inline(never)]
+fn places(place: Place, targets: &[Target]) -> Result<Streams, Error> {
+    collect(targets.iter().map(|target| place.of(target.gradient)))
+}
+
+/// Each target's group's span.
+#[inline(never)]
+fn columns(spans: &[Span; 2], targets: &[Target]) -> Result<Streams, Error> {
+    let column =
+        |target: &Target| spans.get(target.column).copied().ok_or(Error::Capacity { what: "groups", capacity: 2 });
+    collect(targets.iter().map(column))
 }
 
 fn collect(spans: impl Iterator<Item = Result<Span, Error>>) -> Result<Streams, Error> {

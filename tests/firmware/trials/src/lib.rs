@@ -30,29 +30,38 @@ const STEPS: u32 = 10;
 const SSE_SAM: Method = Method::SseSam { head_rho: 0.05, tail_rho: 0.1, gamma: 0.5 };
 const SGD: Sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 5e-4, nesterov: false };
 
+// Constants: what a recipe does not use is not linked.
+static PERCEPTRON: Recipe = Recipe {
+    method: SSE_SAM,
+    loss: Loss::CrossEntropy,
+    sgd: SGD,
+    epochs: EPOCHS,
+    steps: STEPS,
+    batch: MLP_BATCH,
+    crop: 0,
+};
+static RESIDUAL: Recipe = Recipe {
+    method: SSE_SAM,
+    loss: Loss::VectorScaling { gamma: 0.05, tau: 0.75 },
+    sgd: SGD,
+    epochs: 2,
+    steps: 4,
+    batch: 8,
+    crop: 1,
+};
+
 /// A perceptron 64-32-10 with SSE-SAM through both stages, batch 16.
 pub fn perceptron(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) -> Result<(), Error> {
     let mut graph = Graph::<4>::new();
     mlp(&mut graph, digits::IMAGE, digits::CLASSES, &[64, 32, 10])?;
-    let recipe = Recipe {
-        method: SSE_SAM,
-        loss: Loss::CrossEntropy,
-        sgd: SGD,
-        epochs: EPOCHS,
-        steps: STEPS,
-        batch: MLP_BATCH,
-        crop: 0,
-    };
-    executor::train(machine, &graph, &recipe, executor::perceptron, work, samples)
+    executor::train(machine, &graph, &PERCEPTRON, executor::perceptron, work, samples)
 }
 
 /// A residual network with convolutions, batch norm and shortcuts, with SSE-SAM through both stages, batch 8.
 pub fn residual(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) -> Result<(), Error> {
     let mut graph = Graph::<20>::new();
     cifar_resnet(&mut graph, 1, 4, digits::IMAGE, digits::CLASSES)?;
-    let loss = Loss::VectorScaling { gamma: 0.05, tau: 0.75 };
-    let recipe = Recipe { method: SSE_SAM, loss, sgd: SGD, epochs: 2, steps: 4, batch: 8, crop: 1 };
-    executor::train(machine, &graph, &recipe, executor::any_network, work, samples)
+    executor::train(machine, &graph, &RESIDUAL, executor::any_network, work, samples)
 }
 
 /// Every method with every loss, a few steps each, on a perceptron.
