@@ -75,11 +75,11 @@ pub enum Error {
         /// Which number.
         what: &'static str,
         /// Its lower bound.
-        low: f64,
+        low: f32,
         /// Its upper bound.
-        high: f64,
+        high: f32,
         /// The number found.
-        found: f64,
+        found: f32,
     },
     /// A layer cannot take an image of this shape.
     Image {
@@ -119,10 +119,10 @@ impl fmt::Display for Error {
             }
             Self::Capacity { what, capacity } => write!(f, "more than {capacity} {what}"),
             Self::Batch { found, largest } => write!(f, "a batch must have 1 to {largest} samples, got {found}"),
-            Self::Range { what, low: f64::MIN_POSITIVE, found, .. } => {
+            Self::Range { what, low: f32::MIN_POSITIVE, found, .. } => {
                 write!(f, "{what} must be a finite number above 0, got {found}")
             }
-            Self::Range { what, low, high, found } if high == f64::INFINITY => {
+            Self::Range { what, low, high, found } if high == f32::INFINITY => {
                 write!(f, "{what} must be a finite number, at least {low}, got {found}")
             }
             Self::Range { what, low, high, found } => write!(f, "{what} must be in {low}..={high}, got {found}"),
