@@ -186,6 +186,7 @@ impl Backend for Cpu<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn gather(&mut self, batch: &Batch, rows: Span, samples: &Samples) -> Result<(), Error> {
         let (pictures, classes) = (self.sample_bytes(samples.images)?, self.sample_bytes(samples.labels)?);
         let size = samples.image.len();
@@ -221,11 +222,13 @@ impl Backend for Cpu<'_> {
         ops::axpy(memory.write(y)?, alpha, memory.read(x)?)
     }
 
+    #[inline(never)]
     fn ascend(&mut self, point: Span, params: Span, radius: f32) -> Result<(), Error> {
         let mut memory = self.memory();
         ops::ascend(memory.write(point)?, memory.read(params)?, radius)
     }
 
+    #[inline(never)]
     fn sgd(&mut self, params: Span, velocity: Span, outcome: &Outcome, gradient: Span, sgd: &Sgd) -> Result<(), Error> {
         let spans = [params, velocity, outcome.squared_norm, outcome.failure, gradient];
         let [params, velocity, squared_norm, failure, gradient] = self.slices_mut(spans)?;

@@ -111,7 +111,7 @@ pub struct Slot {
     pub residual: Residual,
 }
 
-const BLOCKS: usize = 16;
+const BLOCKS: usize = 8;
 
 /// Spans of everything a network needs in training, made for a largest batch.
 #[derive(Clone, Debug)]

@@ -29,6 +29,7 @@ fn check(x: usize, y: usize, weight: usize, outputs: usize) -> Result<usize, Err
 ///
 /// # Errors
 /// [`Error::Length`] when the slices do not fit together.
+#[inline(never)]
 pub fn linear_forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) -> Result<(), Error> {
     let outputs = bias.len();
     let inputs = check(x.len(), y.len(), weight.len(), outputs)?;
@@ -47,8 +48,9 @@ pub fn linear_forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) ->
         } else {
             for (block, weight) in pieces(weight, DEPTH * outputs).enumerate() {
                 let terms = block * DEPTH..inputs.min((block + 1) * DEPTH);
-                let padded = padded::<4>(weight, outputs, at);
-                add_product::<4>((&mut *y.0, outputs), at, x, terms, padded.as_flattened(), (4, 0));
+                let mut block = [[0.0; 4]; DEPTH];
+                let weight = pad(&mut block, weight, outputs, at);
+                add_product::<4>((&mut *y.0, outputs), at, x, terms, weight, (4, 0));
             }
             at = outputs;
         }
@@ -56,12 +58,13 @@ pub fn linear_forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) ->
     Ok(())
 }
 
-/// Up to [`DEPTH`] rows of `pitch` numbers from column `at` on, with zeros after the last.
+/// Fills `block` with up to [`DEPTH`] rows of `pitch` numbers from column `at` on, zeros after the last.
 #[inline(never)]
-fn padded<const C: usize>(values: &[f32], pitch: usize, at: usize) -> [[f32; C]; DEPTH] {
-    let mut block = [[0.0; C]; DEPTH];
-    block.iter_mut().zip(rows(values, pitch)).for_each(|(to, row)| *to = lanes(row, at));
-    block
+fn pad<'b, const C: usize>(block: &'b mut [[f32; C]; DEPTH], values: &[f32], pitch: usize, at: usize) -> &'b [f32] {
+    for (to, row) in block.iter_mut().zip(rows(values, pitch)) {
+        *to = lanes(row, at);
+    }
+    block.as_flattened()
 }
 
 /// The gradient of [`linear_forward`] with respect to `x`: `dx[n][i] = sum_o dy[n][o] * weight[i][o]`.
@@ -70,6 +73,7 @@ fn padded<const C: usize>(values: &[f32], pitch: usize, at: usize) -> [[f32; C];
 ///
 /// # Errors
 /// [`Error::Length`] when the slices do not fit together.
+#[inline(never)]
 pub fn linear_backward_input(
     dx: &mut [f32],
     dy: &[f32],
@@ -147,6 +151,7 @@ fn add_product<const C: usize>(
 ///
 /// # Errors
 /// [`Error::Length`] when the slices do not fit together.
+#[inline(never)]
 pub fn linear_backward_weight(dweight: &mut [f32], dbias: &mut [f32], x: &[f32], dy: &[f32]) -> Result<(), Error> {
     let outputs = dbias.len();
     let inputs = check(x.len(), dy.len(), dweight.len(), outputs)?;
@@ -167,7 +172,7 @@ pub fn linear_backward_weight(dweight: &mut [f32], dbias: &mut [f32], x: &[f32],
 }
 
 /// Adds to the rows of `dweight`, those of the inputs from `input` on, columns `at..at + C` as far as they go.
-#[inline(always)]
+#[inline(never)]
 fn weight_tile<const C: usize>(
     dweight: &mut [f32],
     (x, inputs): (&[f32], usize),
@@ -179,15 +184,17 @@ fn weight_tile<const C: usize>(
         outer(&mut sums, x.get(input..).unwrap_or_default(), inputs, dy, outputs, at);
     } else {
         for (x, dy) in pieces(x, DEPTH * inputs).zip(pieces(dy, DEPTH * outputs)) {
-            let (x, samples) = (padded::<INPUTS>(x, inputs, input), rows(dy, outputs).count());
-            let dy = padded::<C>(dy, outputs, at);
-            outer(&mut sums, x.as_flattened(), INPUTS, part(dy.as_flattened(), 0, samples * C), C, 0);
+            let mut x_block = [[0.0; INPUTS]; DEPTH];
+            let mut dy_block = [[0.0; C]; DEPTH];
+            let samples = rows(dy, outputs).count();
+            let (x, dy) = (pad(&mut x_block, x, inputs, input), pad(&mut dy_block, dy, outputs, at));
+            outer(&mut sums, x, INPUTS, part(dy, 0, samples * C), C, 0);
         }
     }
-    for (dweight, mut sums) in rows_mut(dweight, outputs).zip(sums) {
+    for (dweight, sums) in rows_mut(dweight, outputs).zip(&mut sums) {
         let before = lanes::<C>(dweight, at);
-        sums.iter_mut().zip(before).for_each(|(sum, before)| *sum = before + *sum);
-        put_columns(dweight, at, &sums);
+        sums.iter_mut().zip(&before).for_each(|(sum, before)| *sum = before + *sum);
+        put_columns(dweight, at, sums);
     }
 }
 
