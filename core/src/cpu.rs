@@ -230,8 +230,9 @@ impl Backend for Cpu<'_> {
 
     #[inline(never)]
     fn sgd(&mut self, params: Span, velocity: Span, outcome: &Outcome, gradient: Span, sgd: &Sgd) -> Result<(), Error> {
-        let spans = [params, velocity, outcome.squared_norm, outcome.failure, gradient];
-        let [params, velocity, squared_norm, failure, gradient] = self.slices_mut(spans)?;
+        let mut memory = self.memory();
+        let (squared_norm, failure) = (memory.write(outcome.squared_norm)?, memory.write(outcome.failure)?);
+        let (params, velocity, gradient) = (memory.write(params)?, memory.write(velocity)?, memory.read(gradient)?);
         expect("squared_norm", 1, squared_norm.len())?;
         expect("failure", 1, failure.len())?;
         let norm = ops::sgd(params, velocity, gradient, sgd)?;

@@ -11,6 +11,7 @@ use crate::error::Error;
 const INPUTS: usize = 4;
 
 /// Checks the lengths of `x`, `y` and `weight`; returns the number of inputs.
+#[inline(never)]
 fn check(x: usize, y: usize, weight: usize, outputs: usize) -> Result<usize, Error> {
     let samples = whole_rows("y", y, outputs)?;
     let inputs = whole_rows("weight", weight, outputs)?;

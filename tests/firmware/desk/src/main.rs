@@ -20,6 +20,8 @@ impl Machine for Desk {
     }
 
     fn note(&mut self, _: Label, _: u64) {}
+
+    fn trained(&mut self, _: &[f32]) {}
 }
 
 fn main() -> ExitCode {

@@ -43,9 +43,9 @@ impl Layout {
         let vectors = Vectors::new(arena, plan.parameters(), recipe.method.points(recipe.epochs)?)?;
         let rows = arena.allocate(recipe.batch.saturating_mul(Row::WORDS))?;
         let slots = arena.allocate(6)?;
-        let slot = |at| slots.part(at, 1);
-        let losses = Losses { plain: [slot(0)?, slot(1)?], perturbed: [slot(2)?, slot(3)?] };
-        let outcome = Outcome { squared_norm: slot(4)?, failure: slot(5)?, number: 0.0 };
+        let slot = |at| Span::work(slots.offset + at, 1);
+        let losses = Losses { plain: [slot(0), slot(1)], perturbed: [slot(2), slot(3)] };
+        let outcome = Outcome { squared_norm: slot(4), failure: slot(5), number: 0.0 };
         let samples = |label, image, count| Samples {
             labels: Span::samples(label, count),
             images: Span::samples(TRAIN + TEST + image * IMAGE.len(), count * IMAGE.len()),
@@ -112,7 +112,8 @@ pub fn train<const N: usize, const PERCEPTRON: bool>(
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
     write_tables(&mut cpu, plan.terms, &recipe.loss)?;
     run(machine, &mut cpu, &mut network, recipe, layout, samples)?;
-    machine.note(Label::Hash, hash(&mut cpu, layout.vectors.params)?.bits());
+    let [params] = cpu.slices_mut([layout.vectors.params])?;
+    machine.trained(params);
     Ok(())
 }
 
@@ -226,7 +227,5 @@ fn correct<const N: usize, const PERCEPTRON: bool>(
 #[inline(never)]
 pub fn hash(cpu: &mut Cpu, params: Span) -> Result<Hash, Error> {
     let [params] = cpu.slices_mut([params])?;
-    let mut hash = Hash::new();
-    hash.add(params);
-    Ok(hash)
+    Ok(Hash::of(params))
 }

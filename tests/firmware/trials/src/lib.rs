@@ -15,7 +15,7 @@ use sse_sam_core::{Error, Graph, Loss, Method, Sgd};
 
 pub use executor::Recipe;
 use report::Line;
-pub use report::{Label, Machine};
+pub use report::{Hash, Label, Machine};
 pub use slices::{WORK as SLICES_WORK, slices};
 
 /// Samples of a batch of the perceptron.

@@ -11,6 +11,8 @@ pub trait Machine {
     fn instructions(&mut self) -> u64;
     /// Takes note of a figure for the label.
     fn note(&mut self, label: Label, value: u64);
+    /// Takes the trained parameters.
+    fn trained(&mut self, params: &[f32]);
 }
 
 /// A figure that a trial itself knows.
@@ -20,8 +22,6 @@ pub enum Label {
     Arena,
     /// Instructions of the first step of a stage (from 1).
     Step(u32),
-    /// The hash of the trained parameters.
-    Hash,
 }
 
 /// A line of words; ends with [`Line::end`].
@@ -105,16 +105,13 @@ impl Step {
 pub struct Hash(u64);
 
 impl Hash {
-    /// The hash of nothing.
-    pub const fn new() -> Self {
-        Self(0xCBF2_9CE4_8422_2325)
-    }
-
-    /// Adds numbers.
-    pub fn add(&mut self, values: &[f32]) {
+    /// The hash of numbers.
+    pub fn of(values: &[f32]) -> Self {
+        let mut hash = Self(0xCBF2_9CE4_8422_2325);
         for byte in values.iter().flat_map(|value| value.to_bits().to_le_bytes()) {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+            hash.0 = (hash.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
         }
+        hash
     }
 
     /// Its bits.

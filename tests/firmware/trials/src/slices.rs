@@ -1,7 +1,7 @@
 //! The perceptron again, by slice operations and the step alone: no graph, no plan, no executor.
 
 use sse_sam_core::ops::{self, LossTables};
-use sse_sam_core::{Cpu, Error, Outcome, Problem, Row, Span, Statistics, Vectors, step, step::Target};
+use sse_sam_core::{Cpu, Error, Outcome, Problem, Span, Statistics, Vectors, step, step::Target};
 
 use crate::digits::{self, CLASSES, IMAGE, TEST, TRAIN};
 use crate::executor::hash;
@@ -21,12 +21,8 @@ const fn vector(number: usize) -> Span {
     Span::work(number * PARAMETERS, PARAMETERS)
 }
 
-const VECTORS: Vectors = Vectors {
-    params: vector(0),
-    velocity: vector(1),
-    gradient: vector(2),
-    points: [Some(vector(3)), Some(vector(4))],
-};
+const VECTORS: Vectors =
+    Vectors { params: vector(0), velocity: vector(1), gradient: vector(2), points: [Some(vector(3)), Some(vector(4))] };
 const OUTCOME: Outcome =
     Outcome { squared_norm: Span::work(5 * PARAMETERS, 1), failure: Span::work(5 * PARAMETERS + 1, 1), number: 0.0 };
 /// The perceptron and its batch.
@@ -129,14 +125,16 @@ impl Perceptron<'_> {
 
     /// Makes the samples `indices` the batch; images and labels lie as in [`digits::BYTES`].
     fn gather(&mut self, samples: &[u8], indices: impl Iterator<Item = usize>) -> Result<(), Error> {
+        let [mean, factor] = digits::NORMALIZATION;
         let (labels, pictures) = samples.split_at_checked(TRAIN + TEST).unwrap_or_default();
         let batch = self.values.images.chunks_exact_mut(INPUTS).zip(&mut self.labels);
         for ((image, label), index) in batch.zip(indices) {
             let (Some(class), Some(picture)) = (labels.get(index), pictures.chunks_exact(INPUTS).nth(index)) else {
                 return Err(Error::Sample { index, samples: labels.len() });
             };
-            let row = Row { index: 0, top: 0, left: 0, flip: false, weights: [0.0; 2] };
-            ops::gather(image, picture, IMAGE, &row, &digits::NORMALIZATION)?;
+            for (value, byte) in image.iter_mut().zip(picture) {
+                *value = (f32::from(*byte) - mean) * factor;
+            }
             *label = *class;
         }
         Ok(())
@@ -197,6 +195,7 @@ pub fn slices<M: Machine>(machine: &mut M, work: &mut [f32], samples: &[u8]) -> 
             Step { epoch, step: number, loss, correct, hash: hash(&mut cpu, params)? }.print(machine);
         }
     }
-    machine.note(Label::Hash, hash(&mut cpu, params)?.bits());
+    let [params] = cpu.slices_mut([params])?;
+    machine.trained(params);
     Ok(())
 }
