@@ -18,18 +18,47 @@ pub struct Cpu<'a> {
 const OPERANDS: usize = 8;
 
 /// The memory of one operation, out of which its operands are taken one by one.
+///
+/// An operand that cannot be had is empty; `found` then says why the first one could not, and is looked at before the
+/// operation begins.
 struct Memory<'m> {
     length: usize,
     /// What is left of work memory: stretches with their offsets.
     parts: [(usize, &'m mut [f32]); OPERANDS + 1],
     constant: &'m [f32],
+    found: Result<(), Error>,
 }
 
 impl<'m> Memory<'m> {
     /// An operand in work memory.
-    // A call, and none of the callers' generics: what every operation begins with is there once.
+    // A call, as the next one: what every operation begins with is there once.
     #[inline(never)]
-    fn write(&mut self, span: Span) -> Result<&'m mut [f32], Error> {
+    fn write(&mut self, span: Span) -> &'m mut [f32] {
+        match self.take(span) {
+            Ok(operand) => operand,
+            Err(error) => {
+                self.found = self.found.and(Err(error));
+                &mut []
+            }
+        }
+    }
+
+    /// An operand in work or constant memory.
+    #[inline(never)]
+    fn read(&mut self, span: Span) -> &'m [f32] {
+        if span.space != Space::Constant {
+            return self.write(span);
+        }
+        match range(span, self.constant.len()) {
+            Ok(range) => self.constant.get(range).unwrap_or_default(),
+            Err(error) => {
+                self.found = self.found.and(Err(error));
+                &[]
+            }
+        }
+    }
+
+    fn take(&mut self, span: Span) -> Result<&'m mut [f32], Error> {
         if span.space != Space::Work {
             return Err(Error::Space { found: span.space });
         }
@@ -50,15 +79,6 @@ impl<'m> Memory<'m> {
             return Ok(taken);
         }
         Err(Error::Overlap)
-    }
-
-    /// An operand in work or constant memory.
-    #[inline(never)]
-    fn read(&mut self, span: Span) -> Result<&'m [f32], Error> {
-        if span.space == Space::Constant {
-            return Ok(self.constant.get(range(span, self.constant.len())?).unwrap_or_default());
-        }
-        self.write(span).map(|operand| &*operand)
     }
 }
 
@@ -94,9 +114,9 @@ impl<'a> Cpu<'a> {
         let mut memory = self.memory();
         let mut slices = [(); N].map(|()| <&mut [f32]>::default());
         for (slice, span) in slices.iter_mut().zip(spans) {
-            *slice = memory.write(span)?;
+            *slice = memory.write(span);
         }
-        Ok(slices)
+        memory.found.map(|()| slices)
     }
 
     #[inline(never)]
@@ -104,7 +124,7 @@ impl<'a> Cpu<'a> {
         let length = self.work.len();
         let mut parts: [(usize, &mut [f32]); OPERANDS + 1] = Default::default();
         parts[0].1 = self.work;
-        Memory { length, parts, constant: self.constant }
+        Memory { length, parts, constant: self.constant, found: Ok(()) }
     }
 
     fn sample_bytes(&self, span: Span) -> Result<&'a [u8], Error> {
@@ -159,28 +179,33 @@ impl Backend for Cpu<'_> {
     type Error = Error;
 
     fn write(&mut self, to: Span, values: &[f32]) -> Result<(), Error> {
-        let [to] = self.slices_mut([to])?;
+        let mut memory = self.memory();
+        let to = memory.write(to);
+        memory.found?;
         expect("values", to.len(), values.len())?;
         to.iter_mut().zip(values).for_each(|(to, value)| *to = *value);
         Ok(())
     }
 
     fn read(&mut self, values: &mut [f32], from: Span) -> Result<(), Error> {
-        let from = self.memory().read(from)?;
+        let mut memory = self.memory();
+        let from = memory.read(from);
+        memory.found?;
         expect("values", from.len(), values.len())?;
         values.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         Ok(())
     }
 
     fn fill(&mut self, to: Span, value: f32) -> Result<(), Error> {
-        let [to] = self.slices_mut([to])?;
-        to.fill(value);
-        Ok(())
+        let mut memory = self.memory();
+        memory.write(to).fill(value);
+        memory.found
     }
 
     fn copy(&mut self, to: Span, from: Span) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (to, from) = (memory.write(to)?, memory.read(from)?);
+        let (to, from) = (memory.write(to), memory.read(from));
+        memory.found?;
         expect("from", to.len(), from.len())?;
         to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         Ok(())
@@ -193,15 +218,16 @@ impl Backend for Cpu<'_> {
         expect("images", classes.len().saturating_mul(size), pictures.len())?;
         let [head, tail] = batch.weights;
         let mut memory = self.memory();
-        let (images, labels) = (memory.write(batch.images)?, memory.write(batch.labels)?);
-        let (head, tail, rows) = (memory.write(head)?, memory.write(tail)?, memory.read(rows)?);
+        let (images, labels) = (memory.write(batch.images), memory.write(batch.labels));
+        let (head, tail, rows) = (memory.write(head), memory.write(tail), memory.read(rows));
+        let normalization = memory.read(samples.normalization);
+        memory.found?;
         let count = whole_rows("rows", rows.len(), Row::WORDS)?;
         expect("images", count.saturating_mul(size), images.len())?;
         for written in [&*labels, &*head, &*tail] {
             expect("labels and weights", count, written.len())?;
         }
         let (rows, _) = rows.as_chunks();
-        let normalization = memory.read(samples.normalization)?;
         let picture = |index: usize| pictures.get(index.checked_mul(size)?..)?.get(..size);
         let outputs = ops::rows_mut(images, size).zip(labels).zip(head).zip(tail);
         for ((((image, label), head), tail), row) in outputs.zip(rows) {
@@ -219,20 +245,25 @@ impl Backend for Cpu<'_> {
 
     fn axpy(&mut self, y: Span, alpha: f32, x: Span) -> Result<(), Error> {
         let mut memory = self.memory();
-        ops::axpy(memory.write(y)?, alpha, memory.read(x)?)
+        let (y, x) = (memory.write(y), memory.read(x));
+        memory.found?;
+        ops::axpy(y, alpha, x)
     }
 
     #[inline(never)]
     fn ascend(&mut self, point: Span, params: Span, radius: f32) -> Result<(), Error> {
         let mut memory = self.memory();
-        ops::ascend(memory.write(point)?, memory.read(params)?, radius)
+        let (point, params) = (memory.write(point), memory.read(params));
+        memory.found?;
+        ops::ascend(point, params, radius)
     }
 
     #[inline(never)]
     fn sgd(&mut self, params: Span, velocity: Span, outcome: &Outcome, gradient: Span, sgd: &Sgd) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (squared_norm, failure) = (memory.write(outcome.squared_norm)?, memory.write(outcome.failure)?);
-        let (params, velocity, gradient) = (memory.write(params)?, memory.write(velocity)?, memory.read(gradient)?);
+        let (squared_norm, failure) = (memory.write(outcome.squared_norm), memory.write(outcome.failure));
+        let (params, velocity, gradient) = (memory.write(params), memory.write(velocity), memory.read(gradient));
+        memory.found?;
         expect("squared_norm", 1, squared_norm.len())?;
         expect("failure", 1, failure.len())?;
         let norm = ops::sgd(params, velocity, gradient, sgd)?;
@@ -245,7 +276,9 @@ impl Backend for Cpu<'_> {
 
     fn linear_forward(&mut self, y: Span, x: Span, weight: Span, bias: Span) -> Result<(), Error> {
         let mut memory = self.memory();
-        ops::linear_forward(memory.write(y)?, memory.read(x)?, memory.read(weight)?, memory.read(bias)?)
+        let (y, x, weight, bias) = (memory.write(y), memory.read(x), memory.read(weight), memory.read(bias));
+        memory.found?;
+        ops::linear_forward(y, x, weight, bias)
     }
 
     fn linear_backward_input(
@@ -258,20 +291,26 @@ impl Backend for Cpu<'_> {
     ) -> Result<(), Error> {
         for_streams([dx, dy], |[dx, dy]| {
             let mut memory = self.memory();
-            ops::linear_backward_input(memory.write(dx)?, memory.read(dy)?, memory.read(weight)?, outputs, accumulate)
+            let (dx, dy, weight) = (memory.write(dx), memory.read(dy), memory.read(weight));
+            memory.found?;
+            ops::linear_backward_input(dx, dy, weight, outputs, accumulate)
         })
     }
 
     fn linear_backward_weight(&mut self, dweight: &[Span], dbias: &[Span], x: Span, dy: &[Span]) -> Result<(), Error> {
         for_streams([dweight, dbias, dy], |[dweight, dbias, dy]| {
             let mut memory = self.memory();
-            ops::linear_backward_weight(memory.write(dweight)?, memory.write(dbias)?, memory.read(x)?, memory.read(dy)?)
+            let (dweight, dbias, x, dy) = (memory.write(dweight), memory.write(dbias), memory.read(x), memory.read(dy));
+            memory.found?;
+            ops::linear_backward_weight(dweight, dbias, x, dy)
         })
     }
 
     fn conv2d_forward(&mut self, y: Span, x: Span, weight: Span, conv: &Conv2d) -> Result<(), Error> {
         let mut memory = self.memory();
-        ops::conv2d_forward(memory.write(y)?, memory.read(x)?, memory.read(weight)?, conv)
+        let (y, x, weight) = (memory.write(y), memory.read(x), memory.read(weight));
+        memory.found?;
+        ops::conv2d_forward(y, x, weight, conv)
     }
 
     fn conv2d_backward_input(
@@ -284,14 +323,18 @@ impl Backend for Cpu<'_> {
     ) -> Result<(), Error> {
         for_streams([dx, dy], |[dx, dy]| {
             let mut memory = self.memory();
-            ops::conv2d_backward_input(memory.write(dx)?, memory.read(dy)?, memory.read(weight)?, conv, accumulate)
+            let (dx, dy, weight) = (memory.write(dx), memory.read(dy), memory.read(weight));
+            memory.found?;
+            ops::conv2d_backward_input(dx, dy, weight, conv, accumulate)
         })
     }
 
     fn conv2d_backward_weight(&mut self, dweight: &[Span], x: Span, dy: &[Span], conv: &Conv2d) -> Result<(), Error> {
         for_streams([dweight, dy], |[dweight, dy]| {
             let mut memory = self.memory();
-            ops::conv2d_backward_weight(memory.write(dweight)?, memory.read(x)?, memory.read(dy)?, conv)
+            let (dweight, x, dy) = (memory.write(dweight), memory.read(x), memory.read(dy));
+            memory.found?;
+            ops::conv2d_backward_weight(dweight, x, dy, conv)
         })
     }
 
@@ -307,10 +350,12 @@ impl Backend for Cpu<'_> {
         relu: bool,
     ) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (y, saved) = (memory.write(y)?, memory.write(saved)?);
-        let moved = running.map(|running| memory.write(running)).transpose()?;
-        let added = residual.map(|residual| memory.read(residual)).transpose()?;
-        ops::batch_norm_forward(y, saved, moved, memory.read(x)?, memory.read(weight)?, memory.read(bias)?, added, relu)
+        let (y, saved) = (memory.write(y), memory.write(saved));
+        let moved = running.map(|running| memory.write(running));
+        let added = residual.map(|residual| memory.read(residual));
+        let (x, weight, bias) = (memory.read(x), memory.read(weight), memory.read(bias));
+        memory.found?;
+        ops::batch_norm_forward(y, saved, moved, x, weight, bias, added, relu)
     }
 
     fn batch_norm_inference(
@@ -324,16 +369,11 @@ impl Backend for Cpu<'_> {
         relu: bool,
     ) -> Result<(), Error> {
         let mut memory = self.memory();
-        let added = residual.map(|residual| memory.read(residual)).transpose()?;
-        ops::batch_norm_inference(
-            memory.write(y)?,
-            memory.read(x)?,
-            memory.read(weight)?,
-            memory.read(bias)?,
-            memory.read(running)?,
-            added,
-            relu,
-        )
+        let added = residual.map(|residual| memory.read(residual));
+        let (y, x, weight, bias, running) =
+            (memory.write(y), memory.read(x), memory.read(weight), memory.read(bias), memory.read(running));
+        memory.found?;
+        ops::batch_norm_inference(y, x, weight, bias, running, added, relu)
     }
 
     fn batch_norm_backward(
@@ -353,27 +393,34 @@ impl Backend for Cpu<'_> {
         for_streams([dx, dweight, dbias, dy], |[dx, dweight, dbias, dy]| {
             let mut memory = self.memory();
             let (dx, dweight, dbias, dy) =
-                (memory.write(dx)?, memory.write(dweight)?, memory.write(dbias)?, memory.write(dy)?);
-            let (y, x, weight, saved) = (memory.read(y)?, memory.read(x)?, memory.read(weight)?, memory.read(saved)?);
+                (memory.write(dx), memory.write(dweight), memory.write(dbias), memory.write(dy));
+            let (y, x, weight, saved) = (memory.read(y), memory.read(x), memory.read(weight), memory.read(saved));
+            memory.found?;
             ops::batch_norm_backward(dx, dweight, dbias, dy, y, x, weight, saved, relu, accumulate)
         })
     }
 
     fn relu_forward(&mut self, y: Span, x: Span) -> Result<(), Error> {
         let mut memory = self.memory();
-        ops::relu_forward(memory.write(y)?, memory.read(x)?)
+        let (y, x) = (memory.write(y), memory.read(x));
+        memory.found?;
+        ops::relu_forward(y, x)
     }
 
     fn relu_backward(&mut self, dx: &[Span], dy: &[Span], y: Span, accumulate: bool) -> Result<(), Error> {
         for_streams([dx, dy], |[dx, dy]| {
             let mut memory = self.memory();
-            ops::relu_backward(memory.write(dx)?, memory.read(dy)?, memory.read(y)?, accumulate)
+            let (dx, dy, y) = (memory.write(dx), memory.read(dy), memory.read(y));
+            memory.found?;
+            ops::relu_backward(dx, dy, y, accumulate)
         })
     }
 
     fn shortcut_forward(&mut self, y: Span, x: Span, input: Shape, output: Shape) -> Result<(), Error> {
         let mut memory = self.memory();
-        ops::shortcut_forward(memory.write(y)?, memory.read(x)?, input, output)
+        let (y, x) = (memory.write(y), memory.read(x));
+        memory.found?;
+        ops::shortcut_forward(y, x, input, output)
     }
 
     fn shortcut_backward(
@@ -386,13 +433,17 @@ impl Backend for Cpu<'_> {
     ) -> Result<(), Error> {
         for_streams([dx, dy], |[dx, dy]| {
             let mut memory = self.memory();
-            ops::shortcut_backward(memory.write(dx)?, memory.read(dy)?, input, output, accumulate)
+            let (dx, dy) = (memory.write(dx), memory.read(dy));
+            memory.found?;
+            ops::shortcut_backward(dx, dy, input, output, accumulate)
         })
     }
 
     fn global_average_pool_forward(&mut self, y: Span, x: Span, input: Shape) -> Result<(), Error> {
         let mut memory = self.memory();
-        ops::global_average_pool_forward(memory.write(y)?, memory.read(x)?, input)
+        let (y, x) = (memory.write(y), memory.read(x));
+        memory.found?;
+        ops::global_average_pool_forward(y, x, input)
     }
 
     fn global_average_pool_backward(
@@ -404,7 +455,9 @@ impl Backend for Cpu<'_> {
     ) -> Result<(), Error> {
         for_streams([dx, dy], |[dx, dy]| {
             let mut memory = self.memory();
-            ops::global_average_pool_backward(memory.write(dx)?, memory.read(dy)?, input, accumulate)
+            let (dx, dy) = (memory.write(dx), memory.read(dy));
+            memory.found?;
+            ops::global_average_pool_backward(dx, dy, input, accumulate)
         })
     }
 
@@ -420,15 +473,12 @@ impl Backend for Cpu<'_> {
         let Terms { scale, shift, margin, focal } = *terms;
         for_streams([dlogits, losses, weights], |[dlogits, losses, weights]| {
             let mut memory = self.memory();
-            let tables = LossTables {
-                scale: memory.read(scale)?,
-                shift: memory.read(shift)?,
-                margin: memory.read(margin)?,
-                focal,
-            };
+            let tables =
+                LossTables { scale: memory.read(scale), shift: memory.read(shift), margin: memory.read(margin), focal };
             let classes = tables.scale.len();
-            let (dlogits, loss, labels) = (memory.write(dlogits)?, memory.write(losses)?, memory.read(labels)?);
-            let (logits, weights) = (memory.read(logits)?, memory.read(weights)?);
+            let (dlogits, loss, labels) = (memory.write(dlogits), memory.write(losses), memory.read(labels));
+            let (logits, weights) = (memory.read(logits), memory.read(weights));
+            memory.found?;
             let rows = whole_rows("logits", logits.len(), classes)?;
             expect("dlogits", logits.len(), dlogits.len())?;
             expect("labels", rows, labels.len())?;

@@ -5,6 +5,7 @@ use heapless::Vec;
 use crate::backend::{Backend, Batch, Samples, Span};
 use crate::error::Error;
 use crate::graph::{Graph, Initializer, Layer, Op};
+use crate::ops::sqrt;
 use crate::plan::{Place, Plan, Residual, Slot};
 use crate::step::{Problem, Statistics, Target};
 
@@ -22,8 +23,9 @@ pub struct Losses {
 
 /// A planned network at work on one batch.
 ///
-/// A `PERCEPTRON`, made by [`Network::perceptron`], computes the same and takes linear layers and ReLU alone: a program
-/// that makes no other network links no convolution, batch norm, pooling or shortcut.
+/// A `PERCEPTRON`, made by [`Network::perceptron`], computes the same and takes linear layers, ReLU and losses without a
+/// focal exponent alone: a program that makes no other network links no convolution, batch norm, pooling, shortcut or
+/// power.
 #[derive(Clone, Debug)]
 pub struct Network<'a, const N: usize, const PERCEPTRON: bool = false> {
     graph: &'a Graph<N>,
@@ -42,17 +44,19 @@ impl<'a, const N: usize> Network<'a, N> {
 }
 
 impl<'a, const N: usize> Network<'a, N, true> {
-    /// As [`Network::new`], for a perceptron.
+    /// As [`Network::new`], for a perceptron whose loss has no focal exponent.
     ///
     /// # Errors
     /// [`Error::Layer`] when a layer is neither linear, with uniform initial values, nor ReLU.
-    pub fn perceptron(graph: &'a Graph<N>, plan: &'a Plan<N>, focal: f32, losses: Losses) -> Result<Self, Error> {
+    pub fn perceptron(graph: &'a Graph<N>, plan: &'a Plan<N>, losses: Losses) -> Result<Self, Error> {
         let known = |layer: &Layer| {
             layer.initializer == Initializer::Uniform && matches!(layer.op, Op::Input | Op::Linear | Op::Relu)
         };
         match graph.layers().iter().position(|layer| !known(layer)) {
             Some(index) => Err(Error::Layer { index }),
-            None => Ok(Self { graph, plan, focal, losses, rows: plan.max_batch(), statistics: Statistics::Running }),
+            None => {
+                Ok(Self { graph, plan, focal: 0.0, losses, rows: plan.max_batch(), statistics: Statistics::Running })
+            }
         }
     }
 }
@@ -133,16 +137,16 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
                 }
                 (Op::Linear | Op::Conv2d(_), _) => {
                     let fan_in = (weight.length / layer.output.channels.max(1)) as f32;
-                    let bound = 1.0 / libm::sqrtf(fan_in);
+                    let bound = 1.0 / sqrt(fan_in);
                     let fan_out = weight.length as f32 / self.input_channels(layer)? as f32;
                     match layer.initializer {
                         _ if PERCEPTRON => draw_into(backend, weight, || uniform(&mut stream, bound))?,
                         Initializer::Uniform => draw_into(backend, weight, || uniform(&mut stream, bound))?,
                         Initializer::KaimingFanIn => {
-                            draw_into(backend, weight, || normal(&mut stream, libm::sqrtf(2.0 / fan_in)))?;
+                            draw_into(backend, weight, || normal(&mut stream, sqrt(2.0 / fan_in)))?;
                         }
                         Initializer::KaimingFanOut => {
-                            draw_into(backend, weight, || normal(&mut stream, libm::sqrtf(2.0 / fan_out)))?;
+                            draw_into(backend, weight, || normal(&mut stream, sqrt(2.0 / fan_out)))?;
                         }
                     }
                     draw_into(backend, bias, || uniform(&mut stream, bound))?;
@@ -270,7 +274,7 @@ impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Network<
         let last = self.graph.layers().len().saturating_sub(1);
         let (losses, weights) = (columns(&losses, targets)?, columns(&weights, targets)?);
         let dlogits = self.gradient(last, targets.len())?;
-        let terms = self.plan.terms(self.focal);
+        let terms = self.plan.terms(if PERCEPTRON { 0.0 } else { self.focal });
         backend.cross_entropy(&dlogits, &losses, self.logits()?, labels, &weights, &terms)?;
         for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate().rev() {
             if slot.gradient.is_some() {
@@ -326,5 +330,5 @@ fn uniform(stream: &mut impl FnMut() -> u32, bound: f32) -> f32 {
 fn normal(stream: &mut impl FnMut() -> u32, deviation: f32) -> f32 {
     let radius = ((stream() >> 8) + 1) as f32 * (1.0 / 16_777_216.0);
     let angle = (stream() >> 8) as f32 * (core::f32::consts::TAU / 16_777_216.0);
-    libm::sqrtf(-2.0 * libm::logf(radius)) * libm::cosf(angle) * deviation
+    sqrt(-2.0 * libm::logf(radius)) * libm::cosf(angle) * deviation
 }

@@ -39,7 +39,7 @@ pub fn squared_norm(x: &[f32]) -> f32 {
 /// Foret et al. 2021 (SAM), eq. 2.
 pub fn ascend(point: &mut [f32], params: &[f32], radius: f32) -> Result<(), Error> {
     expect("params", point.len(), params.len())?;
-    let factor = radius / (libm::sqrtf(squared_norm(point)) + 1e-16);
+    let factor = radius / (super::sqrt(squared_norm(point)) + 1e-16);
     for (point, param) in point.iter_mut().zip(params) {
         *point = param + factor * *point;
     }

@@ -78,14 +78,14 @@ pub fn any_network<'a, const N: usize>(
     Ok(Network::new(graph, plan, focal, losses))
 }
 
-/// [`Network::perceptron`].
+/// [`Network::perceptron`]; its loss has no focal exponent.
 pub fn perceptron<'a, const N: usize>(
     graph: &'a Graph<N>,
     plan: &'a Plan<N>,
-    focal: f32,
+    _focal: f32,
     losses: Losses,
 ) -> Result<Network<'a, N, true>, Error> {
-    Network::perceptron(graph, plan, focal, losses)
+    Network::perceptron(graph, plan, losses)
 }
 
 /// Trains `graph` as `recipe` says, from the same start on every machine.

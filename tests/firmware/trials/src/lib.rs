@@ -87,7 +87,7 @@ pub fn sweep(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) -> Re
             Line::new(machine).text(method_name).text(loss_name).end();
             let sgd = Sgd { nesterov: method == Method::Sgd, ..SGD };
             let recipe = Recipe { method, loss, sgd, epochs: 2, steps: 1, batch: MLP_BATCH, crop: 2 };
-            executor::train(machine, &graph, &recipe, executor::perceptron, work, samples)?;
+            executor::train(machine, &graph, &recipe, executor::any_network, work, samples)?;
         }
     }
     Ok(())
