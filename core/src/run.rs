@@ -175,6 +175,7 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
         collect(self.plan.block(block)?.into_iter().take(streams).map(|span| span.part(0, length)))
     }
 
+    #[inline(never)]
     fn forward_layer<B: Backend>(
         &self,
         backend: &mut B,
@@ -206,6 +207,19 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
         }
     }
 
+    /// The losses of the batch and the gradients of its logits.
+    // A call, as the next one: what one takes of the stack is free again in the other.
+    #[inline(never)]
+    fn backward_loss<B: Backend>(&self, backend: &mut B, targets: &[Target]) -> Result<(), B::Error> {
+        let Batch { labels, weights, .. } = self.batch()?;
+        let losses = if self.statistics == Statistics::Keep { self.losses.perturbed } else { self.losses.plain };
+        let (losses, weights) = (columns(&losses, targets)?, columns(&weights, targets)?);
+        let dlogits = self.gradient(self.graph.layers().len().saturating_sub(1), targets.len())?;
+        let terms = self.plan.terms(if PERCEPTRON { 0.0 } else { self.focal });
+        backend.cross_entropy(&dlogits, &losses, self.logits()?, labels, &weights, &terms)
+    }
+
+    #[inline(never)]
     fn backward_layer<B: Backend>(
         &self,
         backend: &mut B,
@@ -269,13 +283,7 @@ impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Network<
     }
 
     fn backward(&mut self, backend: &mut B, params: Span, targets: &[Target]) -> Result<(), B::Error> {
-        let Batch { labels, weights, .. } = self.batch()?;
-        let losses = if self.statistics == Statistics::Keep { self.losses.perturbed } else { self.losses.plain };
-        let last = self.graph.layers().len().saturating_sub(1);
-        let (losses, weights) = (columns(&losses, targets)?, columns(&weights, targets)?);
-        let dlogits = self.gradient(last, targets.len())?;
-        let terms = self.plan.terms(if PERCEPTRON { 0.0 } else { self.focal });
-        backend.cross_entropy(&dlogits, &losses, self.logits()?, labels, &weights, &terms)?;
+        self.backward_loss(backend, targets)?;
         for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate().rev() {
             if slot.gradient.is_some() {
                 self.backward_layer(backend, params, targets, (index, layer, slot))?;

@@ -126,13 +126,15 @@ fn announce<const N: usize>(graph: &Graph<N>, recipe: &Recipe, arena: &mut Arena
 
 #[inline(never)]
 fn write_tables(cpu: &mut Cpu, [scale, shift, margin]: [Span; 3], loss: &Loss) -> Result<(), Error> {
-    for class in 0..CLASSES {
+    let mut tables = [[0.0; CLASSES]; 3];
+    let [scales, shifts, margins] = &mut tables;
+    for (class, ((scale, shift), margin)) in scales.iter_mut().zip(shifts).zip(margins).enumerate() {
         let terms = loss.terms(&digits::COUNTS, class)?;
-        cpu.write(scale.part(class, 1)?, &[terms.scale])?;
-        cpu.write(shift.part(class, 1)?, &[terms.shift])?;
-        cpu.write(margin.part(class, 1)?, &[terms.margin])?;
+        (*scale, *shift, *margin) = (terms.scale, terms.shift, terms.margin);
     }
-    Ok(())
+    cpu.write(scale, &tables[0])?;
+    cpu.write(shift, &tables[1])?;
+    cpu.write(margin, &tables[2])
 }
 
 #[inline(never)]
