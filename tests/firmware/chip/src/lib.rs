@@ -13,6 +13,7 @@ mod arch;
 mod arch;
 
 use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
 
 use sse_sam_core::Error;
 use sse_sam_trials::{Hash, Label, Machine, digits};
@@ -21,53 +22,57 @@ use sse_sam_trials::{Hash, Label, Machine, digits};
 #[unsafe(link_section = ".samples")]
 static SAMPLES: [u8; digits::BYTES.len()] = *digits::BYTES;
 
-/// Work memory, lent once.
-pub struct Memory<const N: usize>(UnsafeCell<[f32; N]>);
+/// What a program lends its trial, once: work memory, and room for its network.
+pub struct Memory<const WORK: usize, R> {
+    work: UnsafeCell<[f32; WORK]>,
+    // Start-up writes nothing but zeros, which need not be an empty room.
+    room: UnsafeCell<MaybeUninit<R>>,
+}
 
 // SAFETY: a single core without interrupts; `run` alone borrows it.
-unsafe impl<const N: usize> Sync for Memory<N> {}
+unsafe impl<const WORK: usize, R> Sync for Memory<WORK, R> {}
 
-impl<const N: usize> Memory<N> {
+impl<const WORK: usize, R> Memory<WORK, R> {
     /// Nothing but zeros.
     pub const fn zeros() -> Self {
-        Self(UnsafeCell::new([0.0; N]))
+        Self { work: UnsafeCell::new([0.0; WORK]), room: UnsafeCell::new(MaybeUninit::zeroed()) }
     }
 }
 
 /// Runs a trial in `memory` and stops the machine: status 0, or 1 when the trial failed.
 #[inline(always)]
-pub fn run<const PRINTS: bool, const N: usize>(
-    trial: impl FnOnce(&mut Chip<PRINTS>, &mut [f32], &[u8]) -> Result<(), Error>,
-    memory: &'static Memory<N>,
+pub fn run<const PRINTS: bool, const WORK: usize, R: Default>(
+    trial: impl FnOnce(&mut Chip<PRINTS>, &mut R, &mut [f32], &[u8]) -> Result<(), Error>,
+    memory: &'static Memory<WORK, R>,
 ) -> ! {
     let mut chip = Chip { arena: 0, steps: [0; 2], hash: 0 };
     arch::start_counting();
     // SAFETY: called once, by the program's entry, which never returns.
-    let work = unsafe { &mut *memory.0.get() };
-    let result = trial(&mut chip, work, &SAMPLES);
+    let (work, room) = unsafe { (&mut *memory.work.get(), &mut *memory.room.get()) };
+    let result = trial(&mut chip, room.write(R::default()), work, &SAMPLES);
     if !PRINTS {
         chip.print_label();
     }
     exit(result.is_ok())
 }
 
-/// The program's entry point: a trial and the number of `f32` it works in. It prints after every step, or it `trains`
+/// The program's entry point: a trial, the number of `f32` it works in, and its room. It prints after every step, or it `trains`
 /// and does nothing else but print its label.
 #[macro_export]
 macro_rules! program {
-    (trains $trial:path, $work:expr) => {
-        $crate::program!($trial, $work, false);
+    (trains $trial:path, $work:expr, $room:ty) => {
+        $crate::program!($trial, $work, $room, false);
     };
-    ($trial:path, $work:expr) => {
-        $crate::program!($trial, $work, true);
+    ($trial:path, $work:expr, $room:ty) => {
+        $crate::program!($trial, $work, $room, true);
     };
-    ($trial:path, $work:expr, $prints:expr) => {
-        static MEMORY: $crate::Memory<{ $work }> = $crate::Memory::zeros();
+    ($trial:path, $work:expr, $room:ty, $prints:expr) => {
+        static MEMORY: $crate::Memory<{ $work }, $room> = $crate::Memory::zeros();
 
         /// Where start-up leads.
         #[unsafe(no_mangle)]
         extern "C" fn entry() -> ! {
-            $crate::run::<$prints, _>(|chip, work, samples| $trial(chip, work, samples), &MEMORY)
+            $crate::run::<$prints, _, _>(|chip, room, work, samples| $trial(chip, room, work, samples), &MEMORY)
         }
     };
 }

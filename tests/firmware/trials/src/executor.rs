@@ -5,6 +5,7 @@ use sse_sam_core::{
     Statistics, Vectors, step,
 };
 
+use crate::Room;
 use crate::digits::{self, CLASSES, IMAGE, TEST, TRAIN};
 use crate::report::{Hash, Label, Machine, Step};
 
@@ -88,19 +89,20 @@ pub fn perceptron<'a, const N: usize>(
     Network::perceptron(graph, plan, losses)
 }
 
-/// Trains `graph` as `recipe` says, from the same start on every machine.
+/// Trains the graph in `room` as `recipe` says, from the same start on every machine.
 pub fn train<const N: usize, const PERCEPTRON: bool>(
     machine: &mut impl Machine,
-    graph: &Graph<N>,
+    room: &mut Room<N>,
     recipe: &Recipe,
     make: impl Make<N, PERCEPTRON>,
     work: &mut [f32],
     samples: &[u8],
 ) -> Result<(), Error> {
     let mut arena = Arena::new(1);
-    // Borrowed where they lie: moved out of the result, each would take its place on the stack twice.
-    let plan = &announce(graph, recipe, &mut arena);
+    let Room { graph, plan } = room;
+    announce(plan, graph, recipe, &mut arena);
     let plan = plan.as_ref().map_err(|error| *error)?;
+    // Borrowed where it lies: moved out of the result, it would take its place on the stack twice.
     let layout = &Layout::new(plan, recipe, &mut arena);
     let layout = layout.as_ref().map_err(|error| *error)?;
     machine.note(Label::Arena, 4 * arena.len() as u64);
@@ -119,9 +121,9 @@ pub fn train<const N: usize, const PERCEPTRON: bool>(
 
 /// The network's plan; a function of its own, so that what planning takes of the stack is free again in training.
 #[inline(never)]
-fn announce<const N: usize>(graph: &Graph<N>, recipe: &Recipe, arena: &mut Arena) -> Result<Plan<N>, Error> {
+fn announce<const N: usize>(plan: &mut Result<Plan<N>, Error>, graph: &Graph<N>, recipe: &Recipe, arena: &mut Arena) {
     let streams = if recipe.method.splits() { 2 } else { 1 };
-    Plan::new(graph, recipe.batch, streams, arena)
+    *plan = Plan::new(graph, recipe.batch, streams, arena);
 }
 
 #[inline(never)]

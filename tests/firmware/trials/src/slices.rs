@@ -168,7 +168,7 @@ fn initialize(cpu: &mut Cpu<'_>, params: Span) -> Result<(), Error> {
 }
 
 /// What [`crate::perceptron`] does, and the same bits, without graph, plan and executor.
-pub fn slices<M: Machine>(machine: &mut M, work: &mut [f32], samples: &[u8]) -> Result<(), Error> {
+pub fn slices<M: Machine>(machine: &mut M, _: &mut (), work: &mut [f32], samples: &[u8]) -> Result<(), Error> {
     let params = VECTORS.params;
     machine.note(Label::Arena, 4 * WORK as u64);
     let lacking = Error::Length { what: "work memory", expected: WORK, found: work.len() };
