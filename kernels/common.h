@@ -2,12 +2,13 @@
 //
 // WIDTH        numbers in a `vec`
 // INTERLEAVED  whether neighbouring work-items take neighbouring pieces (GPUs) or long runs of their own (CPUs)
+// COLUMNS      most `vec`s of channels that a work-item takes side by side; 1, 2 or 4
 // MERGE        work-items that merge partial sums
 // FMA          whether the device has a fused multiply-add
 
 #pragma OPENCL FP_CONTRACT OFF
 
-#if !defined(WIDTH) || !defined(INTERLEAVED) || !defined(MERGE) || !defined(FMA)
+#if !defined(WIDTH) || !defined(INTERLEAVED) || !defined(COLUMNS) || !defined(MERGE) || !defined(FMA)
 #error "a tile size is missing"
 #endif
 
@@ -31,7 +32,28 @@ typedef float4 vec;
 #error "WIDTH must be 4 or 16"
 #endif
 
+// Stores past the caches, for results that are larger than these; `p` is aligned to a vector.
+#if WIDTH == 16 && defined(__has_builtin)
+#if __has_builtin(__builtin_nontemporal_store)
+#define STREAM(p, v) __builtin_nontemporal_store((v), (__global vec *)(p))
+#endif
+#endif
+#ifndef STREAM
+#define STREAM(p, v) STORE(p, v)
+#endif
+
+// Fetches a line of memory ahead of its use, where a compiler for CPUs knows how (what runs unoptimised code may not).
+#if WIDTH == 16 && defined(__OPTIMIZE__) && defined(__has_builtin)
+#if __has_builtin(__builtin_prefetch)
+#define AHEAD(p) __builtin_prefetch((const void *)(size_t)(p), 0, 3)
+#endif
+#endif
+#ifndef AHEAD
+#define AHEAD(p)
+#endif
+
 #define ZERO ((vec)(0.0f))
+#define INLINE inline __attribute__((always_inline))
 
 // The first `valid` lanes from `p`, zeros behind them.
 static inline vec load_part(__global const float *p, const uint valid) {
@@ -61,6 +83,16 @@ static inline float sum_lanes(const vec v) {
 #else
   return (v.s0 + v.s1) + (v.s2 + v.s3);
 #endif
+}
+
+// Statistics of `added` rows merged into those of `count`, by Chan, Golub and LeVeque (1979).
+static inline void chan(float *count, vec *mean, vec *deviations, const float added, const vec added_mean,
+                        const vec added_deviations) {
+  const float total = *count + added;
+  const vec delta = added_mean - *mean;
+  *mean += delta * (added / total);
+  *deviations += added_deviations + delta * delta * (*count * added / total);
+  *count = total;
 }
 
 // What part `part` of `parts` takes of `n` pieces: `count` of them from `first`, `step` apart.

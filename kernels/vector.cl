@@ -69,14 +69,16 @@ __kernel void ascend_norm(const uint n, const uint parts, __global float *partia
   squares(n, parts, partial + partial_at, point + point_at);
 }
 
-// scale[0] = radius / (sqrt(sum partial) + 1e-16)
+// squared_norm[0] = sum partial; scale[0] = radius / (sqrt(sum partial) + 1e-16)
 __kernel __attribute__((reqd_work_group_size(MERGE, 1, 1))) void
-ascend_merge(const uint parts, __global float *scale, const uint scale_at, __global const float *partial,
-             const uint partial_at, const float radius) {
+ascend_merge(const uint parts, __global float *scale, const uint scale_at, __global float *squared_norm,
+             const uint squared_norm_at, __global const float *partial, const uint partial_at, const float radius) {
   __local float lanes[MERGE];
   const float sum = merge(parts, partial + partial_at, lanes);
-  if (get_local_id(0) == 0)
-    scale[scale_at] = radius / (sqrt(sum) + 1e-16f);
+  if (get_local_id(0) != 0)
+    return;
+  squared_norm[squared_norm_at] = sum;
+  scale[scale_at] = radius / (sqrt(sum) + 1e-16f);
 }
 
 // point[i] = params[i] + scale[0] * point[i]
@@ -127,4 +129,35 @@ __kernel void sgd(const uint n, __global float *restrict params, const uint para
   const vec v = momentum * load_part(velocity, valid) + d;
   store_part(velocity, v, valid);
   store_part(params, w - learning_rate * (nesterov ? d + momentum * v : v), valid);
+}
+
+// velocity[i] = momentum * velocity[i] + weight_decay * params[i]
+__kernel void decay(const uint n, __global float *restrict velocity, const uint velocity_at,
+                    __global const float *restrict params, const uint params_at, const float momentum,
+                    const float weight_decay) {
+  const uint i = get_global_id(0);
+  if (i * WIDTH >= n)
+    return;
+  const uint valid = lanes_below(n, i);
+  velocity += velocity_at + i * WIDTH;
+  const vec v = momentum * load_part(velocity, valid);
+  store_part(velocity, v + weight_decay * load_part(params + params_at + i * WIDTH, valid), valid);
+}
+
+// params[i] -= learning_rate * velocity[i]; velocity[i] = 0 instead when the squared norm is not finite.
+// The norm is sgd_norm's and sgd_merge's.
+__kernel void descend(const uint n, __global float *restrict params, const uint params_at,
+                      __global float *restrict velocity, const uint velocity_at,
+                      __global const float *restrict squared_norm, const uint squared_norm_at,
+                      const float learning_rate) {
+  const uint i = get_global_id(0);
+  if (i * WIDTH >= n)
+    return;
+  const uint valid = lanes_below(n, i);
+  params += params_at + i * WIDTH;
+  velocity += velocity_at + i * WIDTH;
+  if (isfinite(squared_norm[squared_norm_at]))
+    store_part(params, load_part(params, valid) - learning_rate * load_part(velocity, valid), valid);
+  else
+    store_part(velocity, ZERO, valid);
 }

@@ -104,6 +104,13 @@ static inline __attribute__((always_inline)) void find_pixels(Pixel *pixels, con
   }
 }
 
+// Fetches the four lines and columns of pixels from `pixel` on: what the tile below needs and nobody has read yet.
+static inline void fetch_below(Pixel pixel, const uint row_step, const uint channels) {
+  for (uint r = 0; r < 4; r++)
+    for (uint c = 0; c < 4 * channels; c += 16)
+      AHEAD(pixel + r * row_step + c);
+}
+
 // v[slice][tile][frequency][16] = B^T window B for `count` tiles from `first`; neighbours are so many
 // numbers apart.
 static inline void transform_windows(__global float *v, const uint slice_step, const uint tile_step, const uint step,
@@ -113,6 +120,7 @@ static inline void transform_windows(__global float *v, const uint slice_step, c
   for (uint t = 0; t < count; t++) {
     const Tile tile = tile_at(first + t, height, width);
     __global float *to = v + t * tile_step;
+    fetch_below(x + ((tile.picture * height + tile.row + 5) * width + tile.column) * channels, row_step, channels);
     if (tile.row > 0 && tile.column > 0 && tile.row + 5 <= height && tile.column + 5 <= width) {
       Pixel corner = x + ((tile.picture * height + tile.row - 1) * width + tile.column - 1) * channels;
 #define INSIDE(r, c) (corner + (r)*row_step + (c)*channels)
@@ -232,11 +240,19 @@ static inline void output_rows(vec *y, const vec m0, const vec m1, const vec m2,
   y[3] = MAD((vec)(8.0f), far_odd, near_odd) + m5;
 }
 
-// y(rows x columns pixels of the tile) = A^T m A for 16 filters; frequencies of m are `step` numbers apart.
+// Statistics of one filter block's pixels, 16 filters.
+typedef struct {
+  float count;
+  vec mean, deviations;
+} Statistics;
+
+// y(rows x columns pixels of the tile) = A^T m A for 16 filters; frequencies of m are `step` numbers apart. `statistics`
+// takes the tile's pixels in. Their deviations are summed from the tile's first pixel, which is as close as any.
 static inline void transform_output(__global float *y, __global const float *m, const uint step, const uint accumulate,
-                                    const uint rows, const uint columns, const uint row_step, const uint column_step) {
+                                    const uint stream, const uint rows, const uint columns, const uint row_step,
+                                    const uint column_step, Statistics *statistics) {
 #define M(r, c) LOAD(m + ((r)*6 + (c)) * step)
-  vec down[6][4];
+  vec down[6][4], pivot, sum = ZERO, squares = ZERO;
 #pragma unroll
   for (int c = 0; c < 6; c++)
     output_rows(down[c], M(0, c), M(1, c), M(2, c), M(3, c), M(4, c), M(5, c));
@@ -248,28 +264,43 @@ static inline void transform_output(__global float *y, __global const float *m, 
     for (int c = 0; c < 4; c++)
       if (r < rows && c < columns) {
         __global float *to = y + r * row_step + c * column_step;
-        STORE(to, accumulate ? LOAD(to) + across[c] : across[c]);
+        if (accumulate)
+          STORE(to, LOAD(to) + across[c]);
+        else if (stream)
+          STREAM(to, across[c]);
+        else
+          STORE(to, across[c]);
+        if (r == 0 && c == 0)
+          pivot = across[c];
+        sum += across[c] - pivot;
+        squares = MAD(across[c] - pivot, across[c] - pivot, squares);
       }
   }
 #undef M
+  const float count = (float)(min(rows, 4u) * min(columns, 4u));
+  const vec mean = sum / count;
+  chan(&statistics->count, &statistics->mean, &statistics->deviations, count, pivot + mean, squares - sum * mean);
 }
 
 // y = convolution of x, added to what is there if `accumulate`; `u` comes from conv2d_forward_winograd_weights. A unit
-// of work is a block of tiles and one of `splits` shares of the filters.
+// of work is a block of `block_tiles` tiles, at most BLOCK, and one of `splits` shares of the filters. partial[block of tiles] = mean, squared
+// deviations and count of its pixels, [3][filters], for batch_norm_forward_merge.
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-conv2d_forward_winograd(SIZES, const uint groups, const uint splits, const uint accumulate, __global float *restrict y,
+conv2d_forward_winograd(SIZES, const uint block_tiles, const uint groups, const uint splits, const uint accumulate,
+                        const uint stream, __global float *restrict y,
                         const uint y_at, __global float *restrict scratch, const uint scratch_at,
-                        __global const float *restrict x, const uint x_at, __global const float *restrict u,
-                        const uint u_at) {
+                        __global float *restrict partial, const uint partial_at, __global const float *restrict x,
+                        const uint x_at, __global const float *restrict u, const uint u_at) {
   const uint tiles = tiles_of(batch, height, width), group = get_global_id(0);
-  const uint units = (tiles + BLOCK - 1) / BLOCK * splits, slices = channels / 16, step = BLOCK * 16 + 16;
+  const uint units = (tiles + block_tiles - 1) / block_tiles * splits, slices = channels / 16;
+  const uint step = BLOCK * 16 + 16;
   scratch += scratch_at + group * (slices * SLICE + FREQUENCIES * step + channels);
   __global float *v = scratch, *m = v + slices * SLICE, *zeros = m + FREQUENCIES * step;
   for (uint c = 0; c < channels; c++)
     zeros[c] = 0.0f;
   const uint last = (uint)((ulong)units * (group + 1) / groups);
   for (uint unit = (uint)((ulong)units * group / groups); unit < last; unit++) {
-    const uint first = unit / splits * BLOCK, count = min((uint)BLOCK, tiles - first);
+    const uint first = unit / splits * block_tiles, count = min(block_tiles, tiles - first);
     transform_windows(v, SLICE, CELL, 16, x + x_at, zeros, first, count, height, width, channels);
     // Rows of `multiply` behind the last tile: nobody reads what becomes of them.
     for (uint t = count; t % ROWS > 0; t++)
@@ -284,12 +315,17 @@ conv2d_forward_winograd(SIZES, const uint groups, const uint splits, const uint 
         for (uint t = 0; t < count; t += ROWS)
           multiply(m + f * step + t * 16, v + f * 16 + t * CELL,
                    u + u_at + (block * FREQUENCIES + f) * (channels * 16 + APART), slices);
+      Statistics statistics = {0.0f, ZERO, ZERO};
       for (uint t = 0; t < count; t++) {
         const Tile tile = tile_at(first + t, height, width);
         const uint pixel = (tile.picture * height + tile.row) * width + tile.column;
-        transform_output(y + y_at + pixel * filters + block * 16, m + t * 16, step, accumulate, height - tile.row,
-                         width - tile.column, width * filters, filters);
+        transform_output(y + y_at + pixel * filters + block * 16, m + t * 16, step, accumulate, stream, height - tile.row,
+                         width - tile.column, width * filters, filters, &statistics);
       }
+      __global float *row = partial + partial_at + unit / splits * 3 * filters + block * 16;
+      STORE(row, statistics.mean);
+      STORE(row + filters, statistics.deviations);
+      STORE(row + 2 * filters, (vec)(statistics.count));
     }
   }
 }

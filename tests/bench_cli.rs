@@ -24,6 +24,9 @@ const NUMBERS: [&str; 13] = [
 /// Every text.
 const TEXTS: [&str; 4] = ["device", "model", "method", "conv"];
 
+/// A cache folder of the tests' own: none may write to the user's.
+const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
+
 struct Outcome {
     code: i32,
     stdout: String,
@@ -31,7 +34,8 @@ struct Outcome {
 }
 
 fn bench(args: &[&str]) -> Outcome {
-    let output = Command::new(env!("CARGO_BIN_EXE_sse-sam")).arg("bench").args(args).output().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sse-sam"));
+    let output = command.env("SSE_SAM_CACHE", CACHE).arg("bench").args(args).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Outcome { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
@@ -143,6 +147,43 @@ fn kernels_lists_every_operation_of_a_step() {
         let profiled = stdout.contains("timed by the device") || stdout.contains("timed by the host's clock");
         assert!(profiled && stdout.contains("GFLOP/s") && stdout.contains("GB/s"), "{stdout}");
     });
+}
+
+#[test]
+fn every_kind_of_convolution_is_listed_with_its_forms() {
+    let shape = ["--model", "resnet8:16", "--image", "8x8x3", "--classes", "5", "--batch", "6", "--device"];
+    let forms = |device: &str, conv: &str| -> Vec<String> {
+        let (stdout, line) = measured(&[&shape[..], &[device, "--conv", conv]].concat());
+        let kind = |kind: &Value| {
+            let form = |name: &str| kind[name].as_str().unwrap().to_owned();
+            let forms = [form("forward"), form("backward_input"), form("backward_weight")];
+            assert!(forms.iter().all(|form| *form == forms[0]), "{kind}");
+            let text = format!("{} ({}): {}", kind["shape"].as_str().unwrap(), kind["layers"], forms[0]);
+            assert!(stdout.contains(&text), "{text} is not in\n{stdout}");
+            text
+        };
+        line["convolutions"].as_array().unwrap().iter().map(kind).collect()
+    };
+    let expected = |form: &str| {
+        let stride1 = |shape: &str, layers| format!("3x3 {shape} ({layers}): {form}");
+        let direct = |shape: &str| format!("{shape} (1): direct");
+        [
+            direct("3x3 8x8x3 -> 16"),
+            stride1("8x8x16 -> 16", 2),
+            direct("3x3/2 8x8x16 -> 32"),
+            stride1("4x4x32 -> 32", 1),
+            direct("3x3/2 4x4x32 -> 64"),
+            stride1("2x2x64 -> 64", 1),
+        ]
+    };
+    assert_eq!(forms("cpu", "direct"), expected("direct"));
+    if devices().unwrap().is_empty() {
+        return eprintln!("no OpenCL device was found: nothing else is tested");
+    }
+    assert_eq!(forms("opencl", "direct"), expected("direct"));
+    if std::env::var("SSE_SAM_OPENCL_TILES").as_deref() != Ok("gpu") {
+        assert_eq!(forms("opencl", "winograd"), expected("winograd"));
+    }
 }
 
 #[track_caller]

@@ -13,6 +13,9 @@ use tempfile::{TempDir, tempdir};
 /// A small network, so that a test takes little time.
 const SMALL: [&str; 6] = ["--model", "mlp:64-16-10", "--batch", "32", "--lr", "0.05"];
 
+/// A cache folder of the tests' own: none may write to the user's.
+const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
+
 struct Outcome {
     code: i32,
     stdout: String,
@@ -24,7 +27,7 @@ fn run(folder: &Path, args: &[&str]) -> Outcome {
     let works = args.first().is_some_and(|command| ["train", "eval", "verify"].contains(command));
     let device = works && !args.contains(&"--device") && args.len() > 1;
     let mut command = Command::new(env!("CARGO_BIN_EXE_sse-sam"));
-    command.args(args).args(if device { &["--device", "cpu"][..] } else { &[] });
+    command.env("SSE_SAM_CACHE", CACHE).args(args).args(if device { &["--device", "cpu"][..] } else { &[] });
     let output = command.current_dir(folder).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Outcome { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
@@ -140,6 +143,8 @@ fn metrics_hold_a_line_an_epoch_with_the_documented_fields() {
         "perturbed_loss_head",
         "perturbed_loss_tail",
         "gradient_norm",
+        "gradient_norm_head",
+        "gradient_norm_tail",
         "accuracy",
     ];
     for (epoch, line) in lines.iter().enumerate() {
@@ -152,6 +157,9 @@ fn metrics_hold_a_line_an_epoch_with_the_documented_fields() {
         assert_eq!(line["stage"], if epoch < 2 { 1 } else { 2 });
         // The head has a perturbed point in the first stage only, the tail throughout.
         assert_eq!(line["perturbed_loss_head"].is_null(), epoch >= 2, "{line}");
+        assert_eq!(line["gradient_norm_head"].is_null(), epoch >= 2, "{line}");
+        assert!(line["gradient_norm_head"].as_f64().is_none_or(|norm| norm > 0.0), "{line}");
+        assert!(line["gradient_norm_tail"].as_f64().is_some_and(|norm| norm > 0.0), "{line}");
         assert!(line["perturbed_loss_tail"].as_f64().unwrap() > line["loss_tail"].as_f64().unwrap(), "{line}");
         let parts = line["loss_head"].as_f64().unwrap() + line["loss_tail"].as_f64().unwrap();
         assert!((parts - line["loss"].as_f64().unwrap()).abs() < 1e-9);
@@ -545,7 +553,8 @@ fn without_an_opencl_library_the_cpu_core_is_used_at_once() {
     let folder = tempdir().unwrap();
     let nothing = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sse-sam"));
-        command.env("SSE_SAM_OPENCL_LIBRARY", "/nowhere/libOpenCL.so").current_dir(folder.path()).args(args);
+        command.env("SSE_SAM_CACHE", CACHE).env("SSE_SAM_OPENCL_LIBRARY", "/nowhere/libOpenCL.so");
+        command.current_dir(folder.path()).args(args);
         command.output().unwrap()
     };
     let started = std::time::Instant::now();

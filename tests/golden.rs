@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sse_sam::device::Device;
 use sse_sam::verify::{Report, replay};
+use sse_sam_core::Memory;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
@@ -19,7 +20,11 @@ fn cases() -> Vec<PathBuf> {
 }
 
 fn run(case: &Path) -> Vec<Report> {
-    replay(case, &Device::Cpu).unwrap_or_else(|error| panic!("{}: {error}", case.display()))
+    run_in(case, Memory::Full)
+}
+
+fn run_in(case: &Path, memory: Memory) -> Vec<Report> {
+    replay(case, &Device::Cpu, memory).unwrap_or_else(|error| panic!("{}: {error}", case.display()))
 }
 
 #[test]
@@ -34,6 +39,25 @@ fn every_reference_trajectory_is_met_on_the_cpu_core() {
             assert!(report.passes(), "{}: {what}: error {error:e}, bound {bound:e}", case.display());
         }
     }
+}
+
+#[test]
+fn every_reference_trajectory_is_met_in_lean_memory() {
+    let mut nesterov = 0;
+    for case in cases() {
+        for memory in [Memory::Lean, Memory::Recompute] {
+            match replay(&case, &Device::Cpu, memory) {
+                Ok(reports) => {
+                    assert!(reports.iter().all(Report::passes), "{} {memory:?}: {reports:?}", case.display())
+                }
+                Err(error) => {
+                    nesterov += 1;
+                    assert!(error.to_string().contains("nesterov"), "{error}");
+                }
+            }
+        }
+    }
+    assert_eq!(nesterov, 2, "one case has Nesterov momentum");
 }
 
 #[test]

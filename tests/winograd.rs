@@ -1,5 +1,6 @@
 //! Convolutions in Winograd's form on every OpenCL device: against the reference, and beside the direct form.
 
+use sse_sam::opencl::choice::{self, Case, Choices};
 use sse_sam::opencl::{Convolution, DeviceInfo, Error, OpenCl, devices};
 use sse_sam_core::{Backend, Conv2d, Shape, Span};
 use sse_sam_tests::conformance::{self, Body, Machine, Memory, Refusal};
@@ -71,6 +72,17 @@ fn promises_hold_in_winograds_form() {
 
 /// What the three operations give in one form: y, dx added to x, and two weight gradients added to the weights.
 fn outcome(device: &DeviceInfo, form: Convolution, conv: &Conv2d, images: usize, data: &Data) -> [Vec<f32>; 4] {
+    outcome_with(device, |machine| machine.set_convolution(form), conv, images, data)
+}
+
+/// As [`outcome`] with forms that are set by `set`.
+fn outcome_with(
+    device: &DeviceInfo,
+    set: impl FnOnce(&mut OpenCl),
+    conv: &Conv2d,
+    images: usize,
+    data: &Data,
+) -> [Vec<f32>; 4] {
     let lengths =
         [images * conv.input.len(), images * conv.output.len(), conv.weights()].map(|n| n.next_multiple_of(32));
     let mut end = 0;
@@ -82,7 +94,7 @@ fn outcome(device: &DeviceInfo, form: Convolution, conv: &Conv2d, images: usize,
     let [y, dy, dy_second] = [data.dy.len(); 3].map(&mut span);
     let [weight, first, second] = [data.weight.len(); 3].map(&mut span);
     let mut machine = OpenCl::new(device, lengths.iter().sum::<usize>() * 3, &[], &[]).unwrap();
-    machine.set_convolution(form);
+    set(&mut machine);
     machine.reserve_convolution(conv, images).unwrap();
     for (span, values) in [(x, &data.x), (dx, &data.x), (dy, &data.dy), (weight, &data.weight)] {
         machine.write(span, values).unwrap();
@@ -209,5 +221,126 @@ fn winograds_form_gives_the_same_bits_every_time() {
                 assert!(bits() == first, "{images} images, {channels} channels");
             }
         }
+    });
+}
+
+/// A convolution of numbers around 100 onto `y`, `[rows][16]`, then `between`, then batch norm of `y`: what lies in `y`, and
+/// what batch norm saved.
+fn normalized(
+    device: &DeviceInfo,
+    (images, height, width): (usize, usize, usize),
+    between: impl Fn(&mut OpenCl, Span) -> Result<(), Error>,
+) -> (Vec<f32>, [f32; 32]) {
+    let conv = Conv2d::new(Shape::new(height, width, 16), 16, 3, 1, 1).unwrap();
+    let n = images * conv.input.len();
+    let [x, y, z] = [0, 1, 2].map(|index| Span::work(index * n.next_multiple_of(32), n));
+    let end = 3 * n.next_multiple_of(32);
+    let weight = Span::work(end, conv.weights());
+    let [scale, shift, saved] = [0, 1, 2].map(|index| Span::work(end + weight.length + 32 * index, 16));
+    let saved = Span::work(saved.offset, 32);
+    let mut machine = OpenCl::new(device, saved.offset + 32, &[], &[]).unwrap();
+    machine.set_convolution(Convolution::Winograd);
+    machine.reserve_convolution(&conv, images).unwrap();
+    let mut numbers = Numbers::new(11);
+    let around: Vec<f32> = numbers.list(n).iter().map(|value| 100.0 + value).collect();
+    machine.write(x, &around).unwrap();
+    // Only the middle of each kernel, so that the borders of a picture lie as far from zero as the rest.
+    let middle = 4 * 256..5 * 256;
+    let weights: Vec<f32> = (0..conv.weights()).map(|at| if middle.contains(&at) { 1.0 } else { 0.0 }).collect();
+    machine.write(weight, &weights).unwrap();
+    machine.conv2d_forward(y, x, weight, &conv).unwrap();
+    between(&mut machine, y).unwrap();
+    machine.batch_norm_forward(z, saved, None, y, scale, shift, None, true).unwrap();
+    let (mut values, mut found) = (vec![0.0; n], [0.0; 32]);
+    machine.read(&mut values, y).unwrap();
+    machine.read(&mut found, saved).unwrap();
+    (values, found)
+}
+
+/// The mean and `1 / sqrt(var + 1e-5)` of each of 16 channels.
+fn statistics(values: &[f32]) -> [f64; 32] {
+    let rows = (values.len() / 16) as f64;
+    std::array::from_fn(|index| {
+        let column = || values.iter().skip(index % 16).step_by(16).map(|value| f64::from(*value));
+        let mean = column().sum::<f64>() / rows;
+        let variance = column().map(|value| (value - mean) * (value - mean)).sum::<f64>() / rows;
+        if index < 16 { mean } else { 1.0 / (variance + 1e-5).sqrt() }
+    })
+}
+
+fn assert_statistics(what: &str, values: &[f32], found: &[f32; 32]) {
+    for (index, (found, expected)) in found.iter().zip(statistics(values)).enumerate() {
+        let error = (f64::from(*found) - expected).abs() / expected.abs();
+        assert!(error < 1e-5, "{what}: statistic {index} is {found}, not {expected}");
+    }
+}
+
+#[test]
+fn statistics_left_by_a_convolution_are_those_of_its_output() {
+    each_device(|device| {
+        for size in [(1, 1, 2), (1, 4, 4), (3, 5, 7), (70, 8, 8), (2, 31, 33)] {
+            // A mean some hundred times the deviation: a difference of squares would lose five digits.
+            let (values, found) = normalized(device, size, |_, _| Ok(()));
+            assert_statistics(&format!("{size:?}"), &values, &found);
+        }
+    });
+}
+
+#[test]
+fn statistics_left_by_a_convolution_are_not_those_of_other_numbers() {
+    each_device(|device| {
+        let n = 2 * 6 * 6 * 16;
+        let other = Numbers::new(5).list(n);
+        let (x, middle) = (Span::work(0, n), Span::work(n / 2, 32));
+        type Change<'a> = &'a dyn Fn(&mut OpenCl, Span) -> Result<(), Error>;
+        let changes: [(&str, Change<'_>); 5] = [
+            ("write", &|machine, y| machine.write(y, &other)),
+            ("copy", &|machine, y| machine.copy(y, x)),
+            ("axpy", &|machine, y| machine.axpy(y, 2.0, x)),
+            ("fill", &|machine, y| machine.fill(Span::work(y.offset, 32), 7.0)),
+            ("an operation elsewhere", &|machine, _| machine.fill(middle, 7.0)),
+        ];
+        for (what, change) in changes {
+            let (values, found) = normalized(device, (2, 6, 6), change);
+            assert_statistics(what, &values, &found);
+        }
+    });
+}
+
+#[test]
+fn every_operation_takes_the_form_that_was_chosen_for_it() {
+    each_device(|device| {
+        let (images, side, channels) = (5, 8, 32);
+        let conv = Conv2d::new(Shape::new(side, side, channels), channels, 3, 1, 1).unwrap();
+        if choice::cases(device, images, [conv].into_iter()).is_empty() {
+            return eprintln!("this device has one form only");
+        }
+        let data = Data::new(&conv, images);
+        let [direct, tiled] =
+            [Convolution::Direct, Convolution::Winograd].map(|form| outcome(device, form, &conv, images, &data));
+        assert!((0..4).all(|index| direct[index] != tiled[index]), "the forms round differently");
+        for number in 0..8 {
+            let forms =
+                [0, 1, 2].map(|bit| if number >> bit & 1 == 0 { choice::Form::Direct } else { choice::Form::Winograd });
+            let table = [(Case::new(&conv, images), forms)].into_iter().collect();
+            let set = |machine: &mut OpenCl| machine.set_choices(Choices::new(images, table));
+            let found = outcome_with(device, set, &conv, images, &data);
+            for (index, operation) in [0, 1, 2, 2].into_iter().enumerate() {
+                let expected = if forms[operation] == choice::Form::Direct { &direct } else { &tiled };
+                assert!(found[index] == expected[index], "{forms:?}: result {index}");
+            }
+        }
+    });
+}
+
+#[test]
+fn both_forms_of_every_operation_can_be_timed() {
+    each_device(|device| {
+        let conv = Conv2d::new(Shape::new(8, 8, 16), 16, 3, 1, 1).unwrap();
+        if choice::cases(device, 4, [conv].into_iter()).is_empty() {
+            return eprintln!("this device has one form only");
+        }
+        // Which is faster here cannot be said; what can is that all run in both forms.
+        choice::measure(device, &conv, 4).unwrap();
     });
 }

@@ -63,7 +63,7 @@ fn batch_norm(criterion: &mut Criterion) {
         cpu.batch_norm_forward(y, saved, None, x, weight, bias, None, true)
     });
     time(&mut group, ("backward", elements), &all, |cpu| {
-        cpu.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, saved, true, false, false)
+        cpu.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, bias, saved, true, false, false)
     });
 }
 
@@ -86,9 +86,9 @@ fn vectors(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("vectors of ResNet-32");
     let n = 470_004;
     let all @ [params, velocity, gradient, point, squared_norm, failure] = spans([n, n, n, n, 1, 1]);
-    let outcome = Outcome { squared_norm, failure, number: 1.0 };
+    let outcome = Outcome { squared_norm, group_squared_norms: [squared_norm; 2], failure, number: 1.0 };
     let sgd = Sgd { learning_rate: 0.01, momentum: 0.9, weight_decay: 2e-4, nesterov: false };
-    time(&mut group, ("ascend", n as u64), &all, |cpu| cpu.ascend(point, params, 0.05));
+    time(&mut group, ("ascend", n as u64), &all, |cpu| cpu.ascend(point, squared_norm, params, 0.05));
     time(&mut group, ("sgd", n as u64), &all, |cpu| cpu.sgd(params, velocity, &outcome, gradient, &sgd));
 }
 

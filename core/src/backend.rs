@@ -220,12 +220,14 @@ pub struct Sgd {
     pub nesterov: bool,
 }
 
-/// Where [`Backend::sgd`] leaves what became of an update.
+/// Where a step leaves what became of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
-    /// `[1]`: the squared norm of the gradient.
+    /// `[1]`: the squared norm of the update's gradient, or of the velocity that took it up.
     pub squared_norm: Span,
-    /// `[1]`: zero, or the `number` of the first step whose gradient was not finite.
+    /// `[1]` for each column: the squared norm of that group's gradient at the parameters, where the group is perturbed.
+    pub group_squared_norms: [Span; 2],
+    /// `[1]`: zero, or the `number` of the first step in which that was not finite.
     pub failure: Span,
     /// This step's number, from 1.
     pub number: f32,
@@ -264,9 +266,10 @@ pub trait Backend {
     fn axpy(&mut self, y: Span, alpha: f32, x: Span) -> Result<(), Self::Error>;
     /// `point <- params + radius * point / (||point||_2 + 1e-16)`, in place.
     ///
-    /// `point` holds a gradient on entry and the perturbed parameters on return; the norm never leaves the device.
-    fn ascend(&mut self, point: Span, params: Span, radius: f32) -> Result<(), Self::Error>;
-    /// One update as [`Sgd`] says, and its [`Outcome`]. Changes neither `params` nor `velocity` when the squared
+    /// `point` holds a gradient on entry and the perturbed parameters on return; the norm never leaves the device, and its
+    /// square stays in `squared_norm`, `[1]`.
+    fn ascend(&mut self, point: Span, squared_norm: Span, params: Span, radius: f32) -> Result<(), Self::Error>;
+    /// One update as [`Sgd`] says, and of its [`Outcome`] the squared norm and the failure. Changes neither `params` nor `velocity` when the squared
     /// norm of `gradient` is not finite.
     fn sgd(
         &mut self,
@@ -275,6 +278,18 @@ pub trait Backend {
         outcome: &Outcome,
         gradient: Span,
         sgd: &Sgd,
+    ) -> Result<(), Self::Error>;
+    /// `velocity[i] = momentum * velocity[i] + weight_decay * params[i]`: what an update begins with where gradients are
+    /// added to the velocity itself.
+    fn decay(&mut self, velocity: Span, params: Span, sgd: &Sgd) -> Result<(), Self::Error>;
+    /// `params[i] -= learning_rate * velocity[i]`, and its [`Outcome`]: what such an update ends with. When the squared
+    /// norm of `velocity` is not finite, `params` do not change and the velocity becomes zero.
+    fn descend(
+        &mut self,
+        params: Span,
+        velocity: Span,
+        outcome: &Outcome,
+        learning_rate: f32,
     ) -> Result<(), Self::Error>;
 
     // Network.
@@ -353,8 +368,8 @@ pub trait Backend {
     /// With `masked = relu ? (y > 0 ? dy : 0) : dy`, `xhat = (x - mean) * inv_std` and `m` values a channel:
     /// `dbias += sum masked`, `dweight += sum masked * xhat`,
     /// `dx = weight * inv_std * (masked - sum masked / m - xhat * sum(masked * xhat) / m)`.
-    /// With `residual` set, `dy` holds `masked`, the residual's gradient, on return; otherwise what it holds on
-    /// return is unspecified.
+    /// `residual` says whether the forward pass had one: then `dy` holds `masked`, its gradient, on return; otherwise what
+    /// it holds on return is unspecified, and a backend may recompute `y` from `x` and `bias` instead of reading it.
     fn batch_norm_backward(
         &mut self,
         dx: &[Span],
@@ -364,6 +379,7 @@ pub trait Backend {
         y: Span,
         x: Span,
         weight: Span,
+        bias: Span,
         saved: Span,
         relu: bool,
         residual: bool,

@@ -170,6 +170,14 @@ fn check_streams(streams: &[&[Span]]) -> Result<usize, Error> {
     Ok(count)
 }
 
+/// Leaves what became of the update of step `number`.
+fn report(squared_norm: &mut [f32], failure: &mut [f32], norm: f32, number: f32) {
+    squared_norm.fill(norm);
+    for failure in failure.iter_mut().filter(|failure| **failure == 0.0 && !norm.is_finite()) {
+        *failure = number;
+    }
+}
+
 /// A label stored as a number.
 fn class(label: f32, classes: usize) -> Result<usize, Error> {
     if label >= 0.0 && label < classes as f32 { Ok(label as usize) } else { Err(Error::Label { label, classes }) }
@@ -251,11 +259,13 @@ impl Backend for Cpu<'_> {
     }
 
     #[inline(never)]
-    fn ascend(&mut self, point: Span, params: Span, radius: f32) -> Result<(), Error> {
+    fn ascend(&mut self, point: Span, squared_norm: Span, params: Span, radius: f32) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (point, params) = (memory.write(point), memory.read(params));
+        let (point, squared_norm, params) = (memory.write(point), memory.write(squared_norm), memory.read(params));
         memory.found?;
-        ops::ascend(point, params, radius)
+        expect("squared_norm", 1, squared_norm.len())?;
+        squared_norm.fill(ops::ascend(point, params, radius)?);
+        Ok(())
     }
 
     #[inline(never)]
@@ -267,10 +277,26 @@ impl Backend for Cpu<'_> {
         expect("squared_norm", 1, squared_norm.len())?;
         expect("failure", 1, failure.len())?;
         let norm = ops::sgd(params, velocity, gradient, sgd)?;
-        squared_norm.fill(norm);
-        for failure in failure.iter_mut().filter(|failure| **failure == 0.0 && !norm.is_finite()) {
-            *failure = outcome.number;
-        }
+        report(squared_norm, failure, norm, outcome.number);
+        Ok(())
+    }
+
+    fn decay(&mut self, velocity: Span, params: Span, sgd: &Sgd) -> Result<(), Error> {
+        let mut memory = self.memory();
+        let (velocity, params) = (memory.write(velocity), memory.read(params));
+        memory.found?;
+        ops::decay(velocity, params, sgd)
+    }
+
+    fn descend(&mut self, params: Span, velocity: Span, outcome: &Outcome, learning_rate: f32) -> Result<(), Error> {
+        let mut memory = self.memory();
+        let (params, velocity) = (memory.write(params), memory.write(velocity));
+        let (squared_norm, failure) = (memory.write(outcome.squared_norm), memory.write(outcome.failure));
+        memory.found?;
+        expect("squared_norm", 1, squared_norm.len())?;
+        expect("failure", 1, failure.len())?;
+        let norm = ops::descend(params, velocity, learning_rate)?;
+        report(squared_norm, failure, norm, outcome.number);
         Ok(())
     }
 
@@ -385,6 +411,7 @@ impl Backend for Cpu<'_> {
         y: Span,
         x: Span,
         weight: Span,
+        _bias: Span,
         saved: Span,
         relu: bool,
         _residual: bool,
@@ -519,7 +546,9 @@ mod tests {
         let mut cpu = Cpu::new(&mut work, &[], &[]);
         let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.1, nesterov: false };
         for number in [3.0, 4.0] {
-            let outcome = Outcome { squared_norm: Span::work(6, 1), failure: Span::work(7, 1), number };
+            let squared_norm = Span::work(6, 1);
+            let group_squared_norms = [ABSENT; 2];
+            let outcome = Outcome { squared_norm, group_squared_norms, failure: Span::work(7, 1), number };
             cpu.sgd(Span::work(0, 2), Span::work(2, 2), &outcome, Span::work(4, 2), &sgd).unwrap();
         }
         assert_eq!(work, [1.0, 2.0, 3.0, 4.0, f32::INFINITY, 1.0, f32::INFINITY, 3.0]);

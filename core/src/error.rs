@@ -98,6 +98,14 @@ pub enum Error {
         /// The layer's number.
         index: usize,
     },
+    /// Nesterov momentum was asked for where gradients are added to the velocity: it needs them by themselves.
+    Nesterov,
+    /// A network that normalises by its batch was to take it in pieces.
+    Pieces,
+    /// A batch was to pass through frozen layers once more after its images had made room for what they became.
+    Consumed,
+    /// Something of training was asked for of a plan that has no room for it.
+    Inference,
     /// A model's name could not be read.
     Model,
 }
@@ -131,6 +139,10 @@ impl fmt::Display for Error {
             }
             Self::EmptyClass { class } => write!(f, "class {class} is left without a sample"),
             Self::Layer { index } => write!(f, "layer {index} is none of a perceptron's: linear and drawn uniformly, or ReLU"),
+            Self::Nesterov => f.write_str("lean memory keeps no gradient, which nesterov momentum needs"),
+            Self::Pieces => f.write_str("batch normalisation needs the whole batch at once, not pieces of it"),
+            Self::Consumed => f.write_str("the batch's images have made room for activations: gather it once more"),
+            Self::Inference => f.write_str("the plan is for inference and has no room for training"),
             Self::Model => {
                 f.write_str("unknown model; there are mlp:IN-HIDDEN-OUT, resnet8/20/32/44/56 and resnet18/34, each resnet with :WIDTH")
             }

@@ -271,6 +271,19 @@ impl<const N: usize> Graph<N> {
         Ok(node)
     }
 
+    /// Number of the layer with which the last `count` layers with parameters begin: what [`Plan::fine_tuning`] takes to
+    /// train them alone. 0, which trains everything, when there are no more than that.
+    ///
+    /// [`Plan::fine_tuning`]: crate::Plan::fine_tuning
+    pub fn last_layers(&self, count: usize) -> usize {
+        let weighted = |layer: &Layer| matches!(layer.op, Op::Linear | Op::Conv2d(_) | Op::BatchNorm { .. });
+        let mut layers = self.layers.iter().enumerate().rev().filter(|(_, layer)| weighted(layer));
+        match count.checked_sub(1) {
+            None => self.layers.len(),
+            Some(before) => layers.by_ref().nth(before).filter(|_| layers.next().is_some()).map_or(0, |(at, _)| at),
+        }
+    }
+
     /// Lengths of a layer's weight and bias, 0 where it has none.
     ///
     /// # Errors

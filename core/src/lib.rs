@@ -4,7 +4,7 @@
 //! each without the ones after it:
 //!
 //! - [`ops`]: the layers as functions over slices, each forward beside its backward;
-//! - [`step()`]: the training step over any [`Problem`], yours or a network's;
+//! - [`step()`], or [`lean_step`] in less memory: the training step over any [`Problem`], yours or a network's;
 //! - [`Model`], [`Graph`], [`Plan`] and [`Network`]: whole networks, planned before memory is lent.
 //!
 //! Memory is always the caller's. A plan says how much is needed; a [`Backend`] such as [`Cpu`] borrows it.
@@ -19,6 +19,7 @@ pub mod graph;
 pub mod loss;
 pub mod model;
 pub mod ops;
+mod pieces;
 pub mod plan;
 mod run;
 mod schedule;
@@ -31,7 +32,8 @@ pub use error::Error;
 pub use graph::{Graph, Node};
 pub use loss::Loss;
 pub use model::Model;
+pub use pieces::Pieces;
 pub use plan::{Arena, Plan};
 pub use run::{Losses, Network};
 pub use schedule::Schedule;
-pub use step::{Method, Problem, Statistics, Vectors, step};
+pub use step::{Memory, Method, Problem, Statistics, Vectors, lean_step, step};

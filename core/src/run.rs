@@ -34,12 +34,14 @@ pub struct Network<'a, const N: usize, const PERCEPTRON: bool = false> {
     losses: Losses,
     rows: usize,
     statistics: Statistics,
+    /// Layers whose outputs for this batch are there already: frozen ones after its first pass, whose memory it reused.
+    done: usize,
 }
 
 impl<'a, const N: usize> Network<'a, N> {
     /// A network that leaves its losses in `losses`; `focal` is the focal exponent of its loss.
     pub fn new(graph: &'a Graph<N>, plan: &'a Plan<N>, focal: f32, losses: Losses) -> Self {
-        Self { graph, plan, focal, losses, rows: plan.max_batch(), statistics: Statistics::Running }
+        Self { graph, plan, focal, losses, rows: plan.max_batch(), statistics: Statistics::Running, done: 0 }
     }
 }
 
@@ -55,14 +57,20 @@ impl<'a, const N: usize> Network<'a, N, true> {
         match graph.layers().iter().position(|layer| !known(layer)) {
             Some(index) => Err(Error::Layer { index }),
             None => {
-                Ok(Self { graph, plan, focal: 0.0, losses, rows: plan.max_batch(), statistics: Statistics::Running })
+                let (rows, statistics) = (plan.max_batch(), Statistics::Running);
+                Ok(Self { graph, plan, focal: 0.0, losses, rows, statistics, done: 0 })
             }
         }
     }
 }
 
-impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
-    /// Sets the size of the batches that follow and where their losses go.
+impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
+    /// Its plan.
+    pub const fn plan(&self) -> &'a Plan<N> {
+        self.plan
+    }
+
+    /// Sets the size of the batch that comes next, and where its losses go.
     ///
     /// # Errors
     /// [`Error::Batch`] when there are no rows or more than planned.
@@ -72,6 +80,7 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
         }
         self.rows = rows;
         self.losses = losses;
+        self.done = 0;
         Ok(())
     }
 
@@ -111,7 +120,7 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
         backend.gather(&self.batch()?, rows, samples)
     }
 
-    /// Sets parameters and running statistics to their initial values.
+    /// Sets the parameters and running statistics that are trained to their initial values.
     ///
     /// `draw(layer)` returns the next number of that layer's own random stream. Weights and biases are drawn in the
     /// order in which they lie.
@@ -125,7 +134,8 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
         mut draw: impl FnMut(usize) -> u32,
     ) -> Result<(), B::Error> {
         backend.fill(params, 0.0)?;
-        for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate() {
+        let layers = self.graph.layers().iter().zip(self.plan.slots()).enumerate();
+        for (index, (layer, slot)) in layers.skip(self.plan.first_trained()) {
             let mut stream = || draw(index);
             let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
             match (layer.op, slot.running) {
@@ -170,7 +180,7 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
     /// The gradient of a layer's output, a span for each stream.
     fn gradient(&self, index: usize, streams: usize) -> Result<Streams, Error> {
         let layer = self.graph.layers().get(index).ok_or(Error::Model)?;
-        let block = self.plan.slot_at(index)?.gradient.ok_or(Error::Model)?;
+        let block = self.plan.slot_at(index)?.gradient.ok_or(Error::Inference)?;
         let length = self.rows.saturating_mul(layer.output.len());
         collect(self.plan.block(block)?.into_iter().take(streams).map(|span| span.part(0, length)))
     }
@@ -179,7 +189,7 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
     fn forward_layer<B: Backend>(
         &self,
         backend: &mut B,
-        params: Span,
+        (params, statistics): (Span, Statistics),
         layer: &Layer,
         slot: &Slot,
         y: Span,
@@ -194,13 +204,14 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
             _ if PERCEPTRON => Err(Error::Model.into()),
             Op::Conv2d(conv) => backend.conv2d_forward(y, x, weight, &conv),
             Op::BatchNorm { residual, relu } => {
-                let (Some(running), Some(saved)) = (slot.running, slot.saved) else { return Err(Error::Model.into()) };
+                let running = slot.running.ok_or(Error::Model)?;
                 let residual = residual.map(|node| self.activation(node.index())).transpose()?;
-                let moving = (self.statistics == Statistics::Update).then_some(running);
-                match self.statistics {
-                    Statistics::Running => backend.batch_norm_inference(y, x, weight, bias, running, residual, relu),
-                    _ => backend.batch_norm_forward(y, saved, moving, x, weight, bias, residual, relu),
+                if statistics == Statistics::Running {
+                    return backend.batch_norm_inference(y, x, weight, bias, running, residual, relu);
                 }
+                let saved = slot.saved.ok_or(Error::Inference)?;
+                let moving = (statistics == Statistics::Update).then_some(running);
+                backend.batch_norm_forward(y, saved, moving, x, weight, bias, residual, relu)
             }
             Op::Shortcut => backend.shortcut_forward(y, x, input, layer.output),
             Op::GlobalAveragePool => backend.global_average_pool_forward(y, x, input),
@@ -235,7 +246,7 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
         };
         let accumulate = slot.backward_input.unwrap_or(false);
         let (dweight, dbias) = (places(slot.weight, targets)?, places(slot.bias, targets)?);
-        let weight = slot.weight.of(params)?;
+        let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
         let input = self.graph.shape(layer.input)?;
         let wanted = slot.backward_input.is_some();
         match layer.op {
@@ -256,7 +267,9 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
             Op::BatchNorm { residual, relu } => {
                 let saved = slot.saved.ok_or(Error::Model)?;
                 let keep = slot.residual != Residual::None;
-                backend.batch_norm_backward(&dx, &dweight, &dbias, &dy, y, x, weight, saved, relu, keep, accumulate)?;
+                backend.batch_norm_backward(
+                    &dx, &dweight, &dbias, &dy, y, x, weight, bias, saved, relu, keep, accumulate,
+                )?;
                 if let (Some(node), Residual::Adds) = (residual, slot.residual) {
                     let sum = self.gradient(node.index(), targets.len())?;
                     for (&sum, &masked) in sum.iter().zip(&dy) {
@@ -275,17 +288,27 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
 impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Network<'_, N, PERCEPTRON> {
     fn forward(&mut self, backend: &mut B, params: Span, statistics: Statistics) -> Result<(), B::Error> {
         self.statistics = statistics;
-        for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate() {
-            let y = self.activation(index)?;
-            self.forward_layer(backend, params, layer, slot, y)?;
+        // Frozen layers compute the same at every point.
+        let another = matches!(statistics, Statistics::Repeat | Statistics::Keep);
+        let done = if another { self.done } else { 0 };
+        if self.done > done && !self.plan.keeps_images() {
+            return Err(Error::Consumed.into());
         }
+        let (frozen, first) = (self.plan.frozen(), self.plan.first_trained());
+        for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate().skip(done) {
+            let y = self.activation(index)?;
+            let source = if index < first { (frozen, Statistics::Running) } else { (params, statistics) };
+            self.forward_layer(backend, source, layer, slot, y)?;
+        }
+        self.done = first;
         Ok(())
     }
 
     fn backward(&mut self, backend: &mut B, params: Span, targets: &[Target]) -> Result<(), B::Error> {
         self.backward_loss(backend, targets)?;
         for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate().rev() {
-            if slot.gradient.is_some() {
+            // A frozen layer's may have a place all the same: batch norm gives its input's with the others.
+            if slot.gradient.is_some() && index >= self.plan.first_trained() {
                 self.backward_layer(backend, params, targets, (index, layer, slot))?;
             }
         }

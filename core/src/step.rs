@@ -9,8 +9,10 @@ use crate::plan::Arena;
 /// What happens to batch-norm statistics in a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistics {
-    /// Normalise with the batch's statistics and move the running ones: the pass at the parameters.
+    /// Normalise with the batch's statistics and move the running ones: a batch's first pass, at the parameters.
     Update,
+    /// Normalise with the batch's statistics, leave the running ones: another pass at the parameters.
+    Repeat,
     /// Normalise with the batch's statistics, leave the running ones: a pass at a perturbed point.
     Keep,
     /// Normalise with the running statistics: evaluation.
@@ -28,7 +30,8 @@ pub struct Target {
 
 /// A loss over a batch that can be evaluated at any parameters: a network, or your own function.
 pub trait Problem<B: Backend> {
-    /// Evaluates at `params` and keeps what [`Problem::backward`] needs.
+    /// Evaluates at `params` and keeps what [`Problem::backward`] needs. A batch's first pass is one with
+    /// [`Statistics::Update`] or [`Statistics::Running`].
     fn forward(&mut self, backend: &mut B, params: Span, statistics: Statistics) -> Result<(), B::Error>;
 
     /// Adds, for each of one or two targets, the gradient at `params` of
@@ -184,6 +187,46 @@ impl Present {
     }
 }
 
+/// How many vectors a method works with. The mathematics is the same, sums are rounded in another order.
+///
+/// | memory      | step          | vectors in SSE-SAM's first stage | forward and backward passes of a batch there |
+/// |-------------|---------------|----------------------------------|----------------------------------------------|
+/// | `Full`      | [`step()`]    | 5: w, v, G, two points           | 3 and 4                                      |
+/// | `Lean`      | [`lean_step`] | 4: w, v, two points              | 3 and 4                                      |
+/// | `Recompute` | [`lean_step`] | 3: w, v, one point               | 4 and 4                                      |
+///
+/// [`Pieces`](crate::Pieces) take 2 and 2 passes with each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Memory {
+    /// A vector for the sum of the groups' gradients, and a point for each group that is perturbed.
+    #[default]
+    Full,
+    /// Gradients are added to the velocity.
+    Lean,
+    /// As `Lean`, and one point serves one group after the other.
+    Recompute,
+}
+
+impl Memory {
+    /// Vectors as long as the parameters, for a method that perturbs `points` groups.
+    pub fn vectors(self, points: usize) -> usize {
+        match self {
+            Self::Full => 3 + points.min(2),
+            Self::Lean => 2 + points.min(2),
+            Self::Recompute => 2 + points.min(1),
+        }
+    }
+
+    /// Gradients of one activation at a time, when `groups` take a step: what to plan a network for.
+    pub fn streams(self, groups: &Present) -> usize {
+        match self {
+            Self::Full => groups.iter().count().max(1),
+            Self::Lean => groups.perturbed().count().max(1),
+            Self::Recompute => 1,
+        }
+    }
+}
+
 /// The vectors of a method, each as long as the parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Vectors {
@@ -191,21 +234,30 @@ pub struct Vectors {
     pub params: Span,
     /// `v`.
     pub velocity: Span,
-    /// `G`, the sum over groups.
+    /// `G`, the sum over groups; the velocity itself in lean memory.
     pub gradient: Span,
     /// A group's gradient, then its perturbed parameters.
     pub points: [Option<Span>; 2],
 }
 
 impl Vectors {
-    /// Plans `3 + points` vectors of `length` numbers.
+    /// Plans `3 + points` vectors of `length` numbers for [`step()`].
     ///
     /// # Errors
     /// As [`Arena::allocate`].
     pub fn new(arena: &mut Arena, length: usize, points: usize) -> Result<Self, Error> {
+        Self::in_memory(Memory::Full, arena, length, points)
+    }
+
+    /// Plans the vectors of a method that perturbs `points` groups: [`Memory::vectors`] of `length` numbers.
+    ///
+    /// # Errors
+    /// As [`Arena::allocate`].
+    pub fn in_memory(memory: Memory, arena: &mut Arena, length: usize, points: usize) -> Result<Self, Error> {
         let (params, velocity) = (arena.allocate(length)?, arena.allocate(length)?);
-        let gradient = arena.allocate(length)?;
+        let gradient = if memory == Memory::Full { arena.allocate(length)? } else { velocity };
         let mut vectors = Self { params, velocity, gradient, points: [None; 2] };
+        let points = if memory == Memory::Recompute { points.min(1) } else { points };
         for point in vectors.points.iter_mut().take(points) {
             *point = Some(arena.allocate(length)?);
         }
@@ -233,20 +285,100 @@ pub fn step<B: Backend, P: Problem<B>>(
     sgd: &Sgd,
     outcome: &Outcome,
 ) -> Result<(), B::Error> {
-    let params = vectors.params;
     backend.fill(vectors.gradient, 0.0)?;
+    add_gradients(backend, problem, vectors, groups, outcome)?;
+    backend.sgd(vectors.params, vectors.velocity, outcome, vectors.gradient, sgd)
+}
+
+/// [`step()`] in less memory: gradients are added to the velocity, which needs no vector `G`.
+///
+/// `v <- momentum * v + weight_decay * w`, then every gradient of `G` is added to `v`, then `w <- w - learning_rate * v`.
+/// A single point serves the groups that are perturbed in turn, each but the first after another forward pass at `w`;
+/// batch norm's running statistics move in the first pass alone. The parameters are written by the last
+/// operation alone, and not at all when `v` is not finite. The velocity is lost then: it becomes zero, so that training
+/// can go on, or go back to where it was saved. `outcome` has the squared norm of `v`, for there is no other.
+///
+/// # Errors
+/// [`Error::Nesterov`] with Nesterov momentum, which needs `G` by itself; else as [`step()`], but after any error that
+/// comes later the velocity is lost.
+pub fn lean_step<B: Backend, P: Problem<B>>(
+    backend: &mut B,
+    problem: &mut P,
+    vectors: &Vectors,
+    groups: &Present,
+    sgd: &Sgd,
+    outcome: &Outcome,
+) -> Result<(), B::Error> {
+    if sgd.nesterov {
+        return Err(Error::Nesterov.into());
+    }
+    let vectors = &Vectors { gradient: vectors.velocity, ..*vectors };
+    backend.decay(vectors.velocity, vectors.params, sgd)?;
+    match vectors.points {
+        [Some(point), None] => add_gradients_in_turn(backend, problem, vectors, groups, point, outcome)?,
+        _ => add_gradients(backend, problem, vectors, groups, outcome)?,
+    }
+    backend.descend(vectors.params, vectors.velocity, outcome, sgd.learning_rate)
+}
+
+/// Adds every group's gradient at its point to `vectors.gradient`; one pass at the parameters serves all groups.
+fn add_gradients<B: Backend, P: Problem<B>>(
+    backend: &mut B,
+    problem: &mut P,
+    vectors: &Vectors,
+    groups: &Present,
+    outcome: &Outcome,
+) -> Result<(), B::Error> {
     for group in groups.perturbed() {
         backend.fill(groups.point(group, vectors)?, 0.0)?;
     }
-    problem.forward(backend, params, Statistics::Update)?;
-    problem.backward(backend, params, &groups.targets(vectors)?)?;
+    problem.forward(backend, vectors.params, Statistics::Update)?;
+    problem.backward(backend, vectors.params, &groups.targets(vectors)?)?;
     for group in groups.perturbed() {
-        let point = groups.point(group, vectors)?;
-        backend.ascend(point, params, group.radius)?;
-        problem.forward(backend, point, Statistics::Keep)?;
-        problem.backward(backend, point, &[Target { column: group.column, gradient: vectors.gradient }])?;
+        add_perturbed(backend, problem, vectors, group, groups.point(group, vectors)?, outcome)?;
     }
-    backend.sgd(params, vectors.velocity, outcome, vectors.gradient, sgd)
+    Ok(())
+}
+
+/// The same with one point for all groups, and one gradient at a time.
+fn add_gradients_in_turn<B: Backend, P: Problem<B>>(
+    backend: &mut B,
+    problem: &mut P,
+    vectors: &Vectors,
+    groups: &Present,
+    point: Span,
+    outcome: &Outcome,
+) -> Result<(), B::Error> {
+    let params = vectors.params;
+    problem.forward(backend, params, Statistics::Update)?;
+    for group in groups.iter().filter(|group| group.radius == 0.0) {
+        problem.backward(backend, params, &[Target { column: group.column, gradient: vectors.gradient }])?;
+    }
+    for (number, group) in groups.perturbed().enumerate() {
+        if number > 0 {
+            problem.forward(backend, params, Statistics::Repeat)?;
+        }
+        backend.fill(point, 0.0)?;
+        problem.backward(backend, params, &[Target { column: group.column, gradient: point }])?;
+        add_perturbed(backend, problem, vectors, group, point, outcome)?;
+    }
+    Ok(())
+}
+
+/// Climbs from the parameters along a group's gradient, which `point` holds, and adds the gradient that is found there.
+fn add_perturbed<B: Backend, P: Problem<B>>(
+    backend: &mut B,
+    problem: &mut P,
+    vectors: &Vectors,
+    group: Group,
+    point: Span,
+    outcome: &Outcome,
+) -> Result<(), B::Error> {
+    let [head, tail] = outcome.group_squared_norms;
+    let squared_norm = if group.column == 0 { head } else { tail };
+    backend.ascend(point, squared_norm, vectors.params, group.radius)?;
+    problem.forward(backend, point, Statistics::Keep)?;
+    problem.backward(backend, point, &[Target { column: group.column, gradient: vectors.gradient }])
 }
 
 #[cfg(test)]
@@ -290,6 +422,22 @@ mod tests {
         assert_eq!(Method::Sam { rho: 0.1 }.points(4), Ok(1));
         assert_eq!(Method::ImbSam { rho: 0.1 }.points(4), Ok(1));
         assert_eq!(SSE.points(4), Ok(2));
+    }
+
+    #[test]
+    fn memory_counts_the_vectors_that_are_planned() {
+        for memory in [Memory::Full, Memory::Lean, Memory::Recompute] {
+            for points in 0..=2 {
+                let mut arena = Arena::new(1);
+                Vectors::in_memory(memory, &mut arena, 7, points).unwrap();
+                assert_eq!(arena.len(), 7 * memory.vectors(points), "{memory:?}, {points} points");
+            }
+        }
+        assert_eq!([Memory::Full, Memory::Lean, Memory::Recompute].map(|memory| memory.vectors(2)), [5, 4, 3]);
+        let both = SSE.groups(0, 4).unwrap().all();
+        assert_eq!([Memory::Full, Memory::Lean, Memory::Recompute].map(|memory| memory.streams(&both)), [2, 2, 1]);
+        let one = Method::ImbSam { rho: 0.1 }.groups(0, 4).unwrap().all();
+        assert_eq!([Memory::Full, Memory::Lean, Memory::Recompute].map(|memory| memory.streams(&one)), [2, 1, 1]);
     }
 
     #[test]

@@ -162,10 +162,11 @@ impl<B: Backend, W: Watch<B>> Backend for Watched<'_, B, W> {
         self.call("axpy", (Extent::Vector(y.length), 1), &[&[y]], &[&[y, x]], |inner| inner.axpy(y, alpha, x))
     }
 
-    fn ascend(&mut self, point: Span, params: Span, radius: f32) -> Result<(), B::Error> {
-        let run = |inner: &mut B| inner.ascend(point, params, radius);
+    fn ascend(&mut self, point: Span, squared_norm: Span, params: Span, radius: f32) -> Result<(), B::Error> {
+        let run = |inner: &mut B| inner.ascend(point, squared_norm, params, radius);
+        let written = [point, squared_norm];
         // The point is read for its norm, and again when it moves.
-        self.call("ascend", (Extent::Vector(point.length), 1), &[&[point]], &[&[point, point, params]], run)
+        self.call("ascend", (Extent::Vector(point.length), 1), &[&written], &[&[point, point, params]], run)
     }
 
     fn sgd(
@@ -181,6 +182,19 @@ impl<B: Backend, W: Watch<B>> Backend for Watched<'_, B, W> {
         let read = [params, velocity, outcome.failure, gradient, gradient];
         let run = |inner: &mut B| inner.sgd(params, velocity, outcome, gradient, sgd);
         self.call("sgd", (Extent::Vector(params.length), 1), &[&written], &[&read], run)
+    }
+
+    fn decay(&mut self, velocity: Span, params: Span, sgd: &Sgd) -> Result<(), B::Error> {
+        let run = |inner: &mut B| inner.decay(velocity, params, sgd);
+        self.call("decay", (Extent::Vector(params.length), 1), &[&[velocity]], &[&[velocity, params]], run)
+    }
+
+    fn descend(&mut self, params: Span, velocity: Span, outcome: &Outcome, learning_rate: f32) -> Result<(), B::Error> {
+        let written = [params, velocity, outcome.squared_norm, outcome.failure];
+        // The velocity is read for its norm, and again for the update.
+        let read = [params, velocity, velocity, outcome.failure];
+        let run = |inner: &mut B| inner.descend(params, velocity, outcome, learning_rate);
+        self.call("descend", (Extent::Vector(params.length), 1), &[&written], &[&read], run)
     }
 
     fn linear_forward(&mut self, y: Span, x: Span, weight: Span, bias: Span) -> Result<(), B::Error> {
@@ -293,15 +307,16 @@ impl<B: Backend, W: Watch<B>> Backend for Watched<'_, B, W> {
         y: Span,
         x: Span,
         weight: Span,
+        bias: Span,
         saved: Span,
         relu: bool,
         residual: bool,
         accumulate: bool,
     ) -> Result<(), B::Error> {
         let written: &[&[Span]] = &[dx, dweight, dbias, dy];
-        let read: &[&[Span]] = &[dy, &[y, x, weight, saved], added(dx, accumulate), dweight, dbias];
+        let read: &[&[Span]] = &[dy, &[y, x, weight, bias, saved], added(dx, accumulate), dweight, dbias];
         self.call("batch_norm_backward", (table(x.length, weight.length), dy.len()), written, read, |inner| {
-            inner.batch_norm_backward(dx, dweight, dbias, dy, y, x, weight, saved, relu, residual, accumulate)
+            inner.batch_norm_backward(dx, dweight, dbias, dy, y, x, weight, bias, saved, relu, residual, accumulate)
         })
     }
 

@@ -75,7 +75,7 @@ fn batch_norm(criterion: &mut Criterion) {
             cl.batch_norm_forward(y, saved, None, x, weight, bias, None, true)
         });
         time(&mut group, ("backward", values), &mut backend, |cl| {
-            cl.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, saved, true, false, false)
+            cl.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, bias, saved, true, false, false)
         });
     }
 }
@@ -84,10 +84,10 @@ fn vectors(criterion: &mut Criterion) {
     let n = 470_004;
     let all @ [params, velocity, gradient, point, squared_norm, failure] = spans([n, n, n, n, 1, 1]);
     let Some(mut backend) = open(&all) else { return eprintln!("no OpenCL device: nothing is timed") };
-    let outcome = Outcome { squared_norm, failure, number: 1.0 };
+    let outcome = Outcome { squared_norm, group_squared_norms: [squared_norm; 2], failure, number: 1.0 };
     let sgd = Sgd { learning_rate: 0.01, momentum: 0.9, weight_decay: 2e-4, nesterov: false };
     let mut group = criterion.benchmark_group("vectors of ResNet-32");
-    time(&mut group, ("ascend", n), &mut backend, |cl| cl.ascend(point, params, 0.05));
+    time(&mut group, ("ascend", n), &mut backend, |cl| cl.ascend(point, squared_norm, params, 0.05));
     time(&mut group, ("sgd", n), &mut backend, |cl| cl.sgd(params, velocity, &outcome, gradient, &sgd));
 }
 

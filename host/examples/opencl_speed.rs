@@ -87,7 +87,20 @@ fn main() -> Result<(), Error> {
             time(&mut machine, &mut |machine| machine.batch_norm_forward(y, saved, None, x, weight, bias, None, true))?;
         report(&format!("batch norm {rows} x {channels} forward"), 12.0 * n as f64, forward);
         let backward = time(&mut machine, &mut |machine| {
-            machine.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, saved, true, true, false)
+            machine.batch_norm_backward(
+                &[dx],
+                &[dweight],
+                &[dbias],
+                &[dy],
+                y,
+                x,
+                weight,
+                bias,
+                saved,
+                true,
+                true,
+                false,
+            )
         })?;
         report(&format!("batch norm {rows} x {channels} backward"), 28.0 * n as f64, backward);
     }

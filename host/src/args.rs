@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use sse_sam_core::Shape;
 
+use crate::checkpoint::Origin;
 use crate::data::{Format, Rule};
 use crate::opencl::Convolution;
 
@@ -36,6 +37,19 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Measure what a training step costs on a device, beside what the device can do.
     Bench(BenchArgs),
+    /// Say how much memory training takes on a chip, and the size of its arena.
+    Footprint(FootprintArgs),
+}
+
+impl Command {
+    /// How the command is told on standard error.
+    pub fn log_format(&self) -> LogFormat {
+        match self {
+            Self::Train(args) => args.log_format,
+            Self::Resume(args) => args.log_format,
+            _ => LogFormat::Text,
+        }
+    }
 }
 
 /// A loss by name.
@@ -68,6 +82,17 @@ pub enum MethodName {
     SseSam,
 }
 
+/// How many vectors a step works with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MemoryName {
+    /// A vector for the gradient, and a point for each group that is perturbed
+    Full,
+    /// Gradients are added to the velocity
+    Lean,
+    /// As lean, and one point serves both groups, by another forward pass
+    Recompute,
+}
+
 /// A learning-rate schedule by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ScheduleName {
@@ -95,6 +120,16 @@ pub enum LongTail {
     Exp,
     /// The second half of the classes is cut
     Step,
+}
+
+/// How a run is told on standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people: warnings, and a bar on a terminal
+    #[default]
+    Text,
+    /// For programs: one JSON object a line, and nothing on standard output
+    Json,
 }
 
 /// What happens when a loss, gradient or weight is no longer finite.
@@ -144,6 +179,10 @@ pub struct TrainArgs {
     /// Start from these weights
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Model")]
     pub init: Option<PathBuf>,
+    /// Train the last layers alone, the others stay as --init has them: how many (with parameters), or the first one's
+    /// name, such as fc or layer3
+    #[arg(long, value_name = "K|LAYER", help_heading = "Model")]
+    pub trainable_layers: Option<String>,
 
     /// Training method
     #[arg(long, value_enum, default_value = "sse-sam", help_heading = "Method")]
@@ -195,6 +234,12 @@ pub struct TrainArgs {
     /// Samples a step
     #[arg(long, help_heading = "Optimizer")]
     pub batch: Option<usize>,
+    /// Pass a batch through the network so many samples at a time, head and tail by themselves; not with batch norm
+    #[arg(long, value_name = "SAMPLES", help_heading = "Optimizer")]
+    pub micro_batch: Option<usize>,
+    /// Vectors that a step works with, besides the same mathematics
+    #[arg(long, value_enum, default_value = "full", help_heading = "Optimizer")]
+    pub memory: MemoryName,
     /// Base learning rate
     #[arg(long, help_heading = "Optimizer")]
     pub lr: Option<f64>,
@@ -254,9 +299,22 @@ pub struct TrainArgs {
     /// Print warnings and errors only
     #[arg(long, help_heading = "Run")]
     pub quiet: bool,
+    /// How the run is told on standard error
+    #[arg(long, value_enum, default_value = "text", help_heading = "Run")]
+    pub log_format: LogFormat,
     /// Fingerprint of the data that --config was made with.
     #[arg(skip)]
     pub fingerprint: Option<String>,
+    /// What the numbers of the run came from that --config belongs to.
+    #[arg(skip)]
+    pub origin: Option<Origin>,
+}
+
+impl TrainArgs {
+    /// Whether the run is told in words, beside warnings and errors.
+    pub fn talks(&self) -> bool {
+        !self.quiet && self.log_format == LogFormat::Text
+    }
 }
 
 /// Options of `resume`. All others come from the run's `config.toml`.
@@ -276,6 +334,9 @@ pub struct ResumeArgs {
     /// Print warnings and errors only
     #[arg(long)]
     pub quiet: bool,
+    /// How the run is told on standard error
+    #[arg(long, value_enum, default_value = "text")]
+    pub log_format: LogFormat,
 }
 
 /// Options of `runs`.
@@ -295,7 +356,8 @@ pub struct DeviceArgs {
     /// Use at most so much of an OpenCL device's memory
     #[arg(long, value_name = "MIB", help_heading = "Device")]
     pub device_memory: Option<f64>,
-    /// How an OpenCL device computes convolutions of 3 x 3 pixels and stride 1 [auto; verify: direct]
+    /// How an OpenCL device computes convolutions of 3 x 3 pixels and stride 1; auto: as a timing found faster at first use
+    /// [auto; verify: direct]
     #[arg(long, value_enum, help_heading = "Device")]
     pub conv: Option<Convolution>,
 }
@@ -363,6 +425,38 @@ pub struct BenchArgs {
     /// Where to compute
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+/// Options of `footprint`.
+#[derive(Debug, Args)]
+pub struct FootprintArgs {
+    /// As in `train`
+    #[arg(long)]
+    pub model: String,
+    /// Samples a step
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    pub batch: u32,
+    /// Number of classes [those of a perceptron's last layer, else 100]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub classes: Option<u16>,
+    /// Size of an image [that of a perceptron's first layer, grey, else 32x32x3]
+    #[arg(long, value_name = "HxWxC", value_parser = image)]
+    pub image: Option<Shape>,
+    /// The method whose arena is printed as a constant
+    #[arg(long, value_enum, default_value = "sse-sam")]
+    pub method: MethodName,
+    /// As in `train`
+    #[arg(long, value_enum, default_value = "full")]
+    pub memory: MemoryName,
+    /// As in `train`
+    #[arg(long, value_name = "SAMPLES", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    pub micro_batch: Option<u32>,
+    /// As in `train`
+    #[arg(long, value_name = "K|LAYER")]
+    pub trainable_layers: Option<String>,
+    /// Print all numbers as one line of JSON, the last one
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// An image's size, written `HEIGHTxWIDTHxCHANNELS`.

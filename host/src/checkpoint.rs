@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::Identity;
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::metrics::Accuracy;
+use crate::opencl::choice::Table;
 use crate::snapshot::Snapshot;
 use crate::weights::{self, Data, Tensor};
 
@@ -28,6 +30,8 @@ pub struct Totals {
     pub losses: [f64; 2],
     /// Losses at the perturbed points times samples, by group.
     pub perturbed: [f64; 2],
+    /// Norms of the gradients at the parameters, by group.
+    pub group_norms: [f64; 2],
     /// Norms of the update's gradient.
     pub norm: f64,
     /// Steps.
@@ -76,10 +80,13 @@ pub struct Origin {
     pub device: String,
     /// Its driver.
     pub driver: String,
-    /// The sizes that its kernels were built with.
+    /// How its kernels were built, and from which sources.
     pub kernels: String,
     /// The data's fingerprint.
     pub fingerprint: String,
+    /// The forms of convolutions, where the device had a choice.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub convolutions: Table,
 }
 
 impl Origin {
@@ -88,10 +95,16 @@ impl Origin {
         self.program == PROGRAM
     }
 
+    /// Whether this device, driver and kernels made it, whichever forms of convolutions were chosen.
+    pub fn is_of(&self, identity: &Identity) -> bool {
+        let Identity { name, driver, kernels, .. } = identity;
+        (&self.device, &self.driver, &self.kernels) == (name, driver, kernels)
+    }
+
     /// What this program makes of these data on this device.
-    pub fn new(identity: crate::device::Identity, fingerprint: &str) -> Self {
-        let crate::device::Identity { name, driver, kernels, .. } = identity;
-        Self { program: PROGRAM.into(), device: name, driver, kernels, fingerprint: fingerprint.into() }
+    pub fn new(identity: Identity, fingerprint: &str) -> Self {
+        let Identity { name: device, driver, kernels, convolutions, .. } = identity;
+        Self { program: PROGRAM.into(), device, driver, kernels, fingerprint: fingerprint.into(), convolutions }
     }
 }
 
@@ -151,7 +164,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Weights`] when it is damaged, no checkpoint, or of another network.
     pub fn read(path: &Path, layout: &Layout) -> Result<(Self, Label), Error> {
-        let (tensors, mut metadata) = weights::read(path)?;
+        let (mut tensors, mut metadata) = weights::read(path)?;
         let found = metadata.remove("checksum").ok_or_else(|| Error::weights(path, "is no checkpoint"))?;
         if found != checksum(&tensors, &metadata) {
             return Err(Error::weights(path, "is damaged: its checksum does not fit its content"));
@@ -163,11 +176,11 @@ impl Checkpoint {
         let label = Label { settings: settings?, origin: origin? };
         let position = serde_json::from_str(text("position")?).map_err(|error| wrong("position", error.to_string()));
         let position: Position = position?;
-        let snapshot = Snapshot::from_tensors(layout, path, &tensors, "", position.updates)?;
+        let snapshot = Snapshot::from_tensors(layout, path, &mut tensors, "", position.updates)?;
         let best = position
             .best
             .as_ref()
-            .map(|best| Snapshot::from_tensors(layout, path, &tensors, BEST, best.updates).map(Arc::new));
+            .map(|best| Snapshot::from_tensors(layout, path, &mut tensors, BEST, best.updates).map(Arc::new));
         Ok((Self { snapshot: Arc::new(snapshot), best: best.transpose()?, position }, label))
     }
 }
@@ -180,14 +193,17 @@ fn checksum(tensors: &[Tensor], metadata: &BTreeMap<String, String>) -> String {
     for Tensor { name, shape, data } in sorted {
         hasher.update(format!("{name:?}{shape:?}").as_bytes());
         match data {
-            Data::F32(values) => {
-                hasher.update(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
-            }
-            Data::I64(values) => {
-                hasher.update(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
-            }
+            Data::F32(values) => add(&mut hasher, values, |value| value.to_le_bytes()),
+            Data::I64(values) => add(&mut hasher, values, |value| value.to_le_bytes()),
         }
     }
     hasher.update(format!("{metadata:?}").as_bytes());
     format!("{:08x}", hasher.finalize())
+}
+
+/// Adds values to a checksum, some at a time.
+fn add<T: Copy, const N: usize>(hasher: &mut crc32fast::Hasher, values: &[T], bytes: impl Fn(T) -> [u8; N]) {
+    for part in values.chunks(4096) {
+        hasher.update(&part.iter().flat_map(|&value| bytes(value)).collect::<Vec<u8>>());
+    }
 }

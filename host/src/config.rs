@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use sse_sam_core::classes::{Profile, Shots};
-use sse_sam_core::{Error as CoreError, Loss, Method, Model, Schedule};
+use sse_sam_core::{Error as CoreError, Loss, Memory, Method, Model, Schedule};
 
-use crate::args::{Augment, LongTail, LossName, MethodName, ScheduleName, TrainArgs};
+use crate::args::{Augment, LongTail, LossName, MemoryName, MethodName, ScheduleName, TrainArgs};
 use crate::data::{Dataset, Format, Rule};
 use crate::error::Error;
 
@@ -131,6 +131,8 @@ pub struct Config {
     pub model: Model,
     /// Initial weights.
     pub init: Option<PathBuf>,
+    /// Which layers are trained, where not all are.
+    pub trainable_layers: Option<String>,
     /// Training method.
     pub method: Method,
     /// Factor of the tail's loss.
@@ -145,6 +147,10 @@ pub struct Config {
     pub epochs: u32,
     /// Samples a step.
     pub batch: usize,
+    /// Samples that pass through the network at once, where a batch passes in pieces.
+    pub micro_batch: Option<usize>,
+    /// The form of the step.
+    pub memory: Memory,
     /// Learning rates.
     pub rates: Rates,
     /// Momentum.
@@ -185,6 +191,7 @@ impl Config {
             shots: shots(args, defaults)?,
             model: model(args.model.as_deref().unwrap_or(defaults.model))?,
             init: args.init.clone(),
+            trainable_layers: args.trainable_layers.clone(),
             method: method(args),
             tail_weight: positive("--tail-weight", args.tail_weight)?,
             eta: args.eta.unwrap_or(defaults.eta),
@@ -192,6 +199,8 @@ impl Config {
             drw_epoch: args.drw_epoch,
             epochs,
             batch,
+            micro_batch: args.micro_batch.map(|rows| rows.min(batch)),
+            memory: memory(args.memory),
             rates: rates(args, defaults, epochs)?,
             momentum: positive("--momentum", args.momentum)?,
             nesterov: args.nesterov,
@@ -199,6 +208,16 @@ impl Config {
             seed: args.seed,
             flip: args.flip,
         };
+        let refuse = |message: &str| Err(Error::Usage(message.into()));
+        if config.nesterov && config.memory != Memory::Full {
+            return refuse("--memory lean and recompute keep no gradient, which --nesterov needs");
+        }
+        if config.micro_batch == Some(0) {
+            return refuse("--micro-batch must be at least 1");
+        }
+        if config.trainable_layers.is_some() && config.init.is_none() {
+            return refuse("--trainable-layers needs weights to start from: --init FILE.safetensors");
+        }
         config.method.groups(0, epochs).map_err(by_option)?;
         config.loss.terms(&[1], 0).map_err(by_option)?;
         Ok(config)
@@ -242,6 +261,15 @@ pub fn by_option(error: impl Into<Error>) -> Error {
 /// The model of `--model`.
 pub(crate) fn model(name: &str) -> Result<Model, Error> {
     name.parse().map_err(|error| Error::Usage(format!("--model {name}: {error}")))
+}
+
+/// The form of the step by its name.
+pub(crate) fn memory(name: MemoryName) -> Memory {
+    match name {
+        MemoryName::Full => Memory::Full,
+        MemoryName::Lean => Memory::Lean,
+        MemoryName::Recompute => Memory::Recompute,
+    }
 }
 
 fn method(args: &TrainArgs) -> Method {

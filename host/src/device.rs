@@ -1,15 +1,19 @@
 //! The machines a run can use, and the memory they lend.
 
-use sse_sam_core::graph::Op;
-use sse_sam_core::{Arena, Backend, Cpu, Error as CoreError, Model, Space};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use sse_sam_core::{Arena, Backend, Conv2d, Cpu, Error as CoreError, Model, Space};
 
 use crate::args::DeviceArgs;
+use crate::cache::{Cache, Owner};
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::feed::Feeds;
 use crate::layout::{Layout, Needs};
+use crate::opencl::choice::{self, Case, Choices, Form, Forms, Table};
 use crate::opencl::{self, Convolution, DeviceInfo, OpenCl};
-use crate::rates;
+use crate::{progress, rates};
 
 /// A backend with what only the host asks for.
 pub trait Machine: Backend {
@@ -43,6 +47,9 @@ pub trait Machine: Backend {
     /// When the device fails.
     fn take_times(&mut self) -> Result<Vec<u64>, Self::Error>;
 
+    /// The forms in which a convolution and its gradients are computed.
+    fn forms(&self, conv: &Conv2d) -> Forms;
+
     /// What decides the bits of its results.
     fn identity(&self) -> Identity;
 }
@@ -67,8 +74,22 @@ pub struct Identity {
     pub name: String,
     /// Its driver.
     pub driver: String,
-    /// The sizes that its kernels were built with.
+    /// How its kernels were built, and from which sources.
     pub kernels: String,
+    /// The forms of convolutions, where it had a choice.
+    pub convolutions: Table,
+}
+
+impl Identity {
+    fn new(info: &DeviceInfo, convolution: Convolution, choices: &Choices) -> Self {
+        Self {
+            selector: info.selector(),
+            name: format!("{} ({})", info.name, info.platform_name),
+            driver: info.driver.clone(),
+            kernels: opencl::kernel_table(info, convolution),
+            convolutions: if convolution == Convolution::Auto { choices.table().clone() } else { Table::new() },
+        }
+    }
 }
 
 impl Machine for Cpu<'_> {
@@ -97,9 +118,14 @@ impl Machine for Cpu<'_> {
         Ok(Vec::new())
     }
 
+    fn forms(&self, _: &Conv2d) -> Forms {
+        [Form::Direct; 3]
+    }
+
     fn identity(&self) -> Identity {
         let driver = concat!("sse-sam ", env!("CARGO_PKG_VERSION")).into();
-        Identity { selector: "cpu".into(), name: "CPU core".into(), driver, kernels: "none".into() }
+        let (name, kernels) = ("CPU core".into(), "none".into());
+        Identity { selector: "cpu".into(), name, driver, kernels, convolutions: Table::new() }
     }
 }
 
@@ -128,10 +154,12 @@ impl Machine for OpenCl {
         Self::take_times(self)
     }
 
+    fn forms(&self, conv: &Conv2d) -> Forms {
+        Self::forms(self, conv)
+    }
+
     fn identity(&self) -> Identity {
-        let info = self.device();
-        let name = format!("{} ({})", info.name, info.platform_name);
-        Identity { selector: info.selector(), name, driver: info.driver.clone(), kernels: self.kernel_table() }
+        Identity::new(self.device(), self.convolution(), self.choices())
     }
 }
 
@@ -161,6 +189,10 @@ pub enum Device {
         memory: u64,
         /// How it computes convolutions.
         convolution: Convolution,
+        /// Choices among forms of convolutions that were made for this run already.
+        recorded: Table,
+        /// Whether to say nothing of choices that are made.
+        quiet: bool,
     },
 }
 
@@ -174,15 +206,21 @@ impl Device {
         let limit = args.device_memory.map_or(u64::MAX, |mib| (mib * f64::from(1 << 20)) as u64);
         let use_opencl = |info: &DeviceInfo, replaceable| {
             let memory = info.global_memory.min(limit);
-            let convolution = args.conv.unwrap_or_default();
-            Self::OpenCl { info: Box::new(info.clone()), replaceable, memory, convolution }
+            Self::OpenCl {
+                info: Box::new(info.clone()),
+                replaceable,
+                memory,
+                convolution: args.conv.unwrap_or_default(),
+                recorded: Table::new(),
+                quiet: false,
+            }
         };
         let device = match args.device.as_str() {
             "cpu" => Ok(Self::Cpu),
             "auto" => Ok(match opencl::devices() {
                 Ok(devices) => opencl::preferred(&devices).map_or(Self::Cpu, |info| use_opencl(info, true)),
                 Err(error) => {
-                    eprintln!("sse-sam: OpenCL cannot be used ({error}); using the CPU core");
+                    progress::warn(&format!("OpenCL cannot be used ({error}); using the CPU core"));
                     Self::Cpu
                 }
             }),
@@ -196,6 +234,20 @@ impl Device {
             return Err(Error::Usage(format!("{} has no convolutions in Winograd's form", device.name())));
         }
         Ok(device)
+    }
+
+    /// Has runs follow the choices that a run made `before`, where that was on this very device, driver and kernels.
+    pub fn follow(&mut self, before: impl FnOnce(&Identity) -> Table) {
+        if let Self::OpenCl { info, convolution, recorded, .. } = self {
+            *recorded = before(&Identity::new(info, *convolution, &Choices::default()));
+        }
+    }
+
+    /// Has runs say nothing but warnings.
+    pub fn silence(&mut self) {
+        if let Self::OpenCl { quiet, .. } = self {
+            *quiet = true;
+        }
     }
 
     /// What to call it in reports.
@@ -263,7 +315,8 @@ impl Device {
         match self {
             Self::Cpu => true,
             Self::OpenCl { info, memory, .. } => {
-                samples as u64 <= info.largest_allocation && bytes(info, layout, samples) <= *memory
+                let largest = (samples as u64).max(4 * layout.plan.frozen().length as u64);
+                largest <= info.largest_allocation && bytes(info, layout, samples) <= *memory
             }
         }
     }
@@ -298,28 +351,32 @@ impl Device {
         }
     }
 
-    /// Runs a job with the work memory of `layout` and these samples.
+    /// Runs a job with the work memory of `layout`, the numbers of its frozen layers and these samples.
     ///
     /// # Errors
     /// Whatever the job or the device reports.
-    pub fn run<J: Job>(&self, layout: &Layout, samples: &[u8], job: J) -> Result<J::Output, Error> {
-        if let Self::OpenCl { info, replaceable, convolution, .. } = self {
-            match open(info, layout, samples, *convolution) {
+    pub fn run<J: Job>(&self, layout: &Layout, frozen: &[f32], samples: &[u8], job: J) -> Result<J::Output, Error> {
+        if let Self::OpenCl { info, replaceable, convolution, recorded, quiet, .. } = self {
+            let chosen = || match convolution {
+                Convolution::Auto => choices(info, layout, recorded, *quiet),
+                Convolution::Direct | Convolution::Winograd => Ok(Choices::default()),
+            };
+            match chosen().and_then(|choices| open(info, layout, (frozen, samples), *convolution, choices)) {
                 Ok(mut backend) => return job.run(&mut backend),
-                Err(error) if *replaceable => eprintln!("sse-sam: {error}; using the CPU core"),
+                Err(error) if *replaceable => progress::warn(&format!("{error}; using the CPU core")),
                 Err(error) => return Err(error.into()),
             }
         }
         let mut memory = Vec::new();
         memory.try_reserve_exact(layout.words).map_err(|_| Error::from(CoreError::TooLarge))?;
         memory.resize(layout.words, 0.0);
-        job.run(&mut Cpu::new(&mut memory, &[], samples))
+        job.run(&mut Cpu::new(&mut memory, frozen, samples))
     }
 }
 
 /// Bytes that a plan, what its operations need beside it, and the samples take on a device.
 fn bytes(info: &DeviceInfo, layout: &Layout, samples: usize) -> u64 {
-    4 * (layout.words as u64 + scratch(info, layout) as u64) + samples as u64
+    4 * (layout.words as u64 + layout.plan.frozen().length as u64 + scratch(info, layout) as u64) + samples as u64
 }
 
 /// The largest batch below `batch` that fits, 0 when none does.
@@ -332,28 +389,77 @@ fn largest(batch: usize, fits: impl Fn(usize) -> bool) -> usize {
     low
 }
 
+/// The form of each convolution that a device has a choice for: as recorded, else as shipped where there is little to
+/// do, else as remembered, else as timed now.
+fn choices(info: &DeviceInfo, layout: &Layout, recorded: &Table, quiet: bool) -> Result<Choices, opencl::Error> {
+    let images = layout.plan.max_batch();
+    let mut open = choice::cases(info, images, layout.convolutions());
+    let mut table = Table::new();
+    take(&mut open, &mut table, |case, _| recorded.get(case).copied());
+    take(&mut open, &mut table, |_, conv| choice::is_small(conv, images).then(|| choice::shipped(conv)));
+    if !open.is_empty() {
+        table.extend(remembered(info, images, open, quiet)?);
+    }
+    Ok(Choices::new(images, table))
+}
+
+/// The forms of these cases from the user's cache folder; what is not there is timed and put there.
+fn remembered(
+    info: &DeviceInfo,
+    images: usize,
+    mut open: BTreeMap<Case, Conv2d>,
+    quiet: bool,
+) -> Result<Table, opencl::Error> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let owner = Owner::new(Identity::new(info, Convolution::Auto, &Choices::default()), info.compute_units);
+    let (cache, mut table) = (Cache::of_user(), Table::new());
+    let known = cache.known(&owner);
+    take(&mut open, &mut table, |case, _| known.get(case).copied());
+    if open.is_empty() {
+        return Ok(table);
+    }
+    if !quiet {
+        let (shapes, device, place) = (open.len(), &info.name, cache.place());
+        progress::warn(&format!("timing convolutions of {shapes} shapes on {device}; kept in {place}"));
+    }
+    let measured = open.iter().map(|(case, conv)| Ok((*case, choice::measure(info, conv, images)?)));
+    table.extend(cache.remember(&owner, measured.collect::<Result<_, opencl::Error>>()?));
+    Ok(table)
+}
+
+/// Moves the cases that `find` knows the forms of into the table.
+fn take(open: &mut BTreeMap<Case, Conv2d>, table: &mut Table, find: impl Fn(&Case, &Conv2d) -> Option<Forms>) {
+    open.retain(|case, conv| {
+        find(case, conv).is_none_or(|forms| {
+            table.insert(*case, forms);
+            false
+        })
+    });
+}
+
 /// A backend with all memory that the network's operations need.
-fn open(info: &DeviceInfo, layout: &Layout, samples: &[u8], convolution: Convolution) -> Result<OpenCl, opencl::Error> {
-    let mut backend = OpenCl::new(info, layout.words, &[], samples)?;
+fn open(
+    info: &DeviceInfo,
+    layout: &Layout,
+    (frozen, samples): (&[f32], &[u8]),
+    convolution: Convolution,
+    choices: Choices,
+) -> Result<OpenCl, opencl::Error> {
+    let mut backend = OpenCl::new(info, layout.words, frozen, samples)?;
     backend.set_convolution(convolution);
+    backend.set_choices(choices);
     let rows = layout.plan.max_batch();
     let channels = layout.graph.layers().iter().map(|layer| layer.output.channels).max();
     backend.reserve(channels.unwrap_or(1), rows)?;
-    for layer in layout.graph.layers() {
-        if let Op::Conv2d(conv) = layer.op {
-            backend.reserve_convolution(&conv, rows)?;
-        }
-    }
+    layout.convolutions().try_for_each(|conv| backend.reserve_convolution(&conv, rows))?;
     Ok(backend)
 }
 
 /// `f32` of scratch memory that `open` reserves.
 fn scratch(info: &DeviceInfo, layout: &Layout) -> usize {
-    let convolutions = layout.graph.layers().iter().filter_map(|layer| match layer.op {
-        Op::Conv2d(conv) => Some(OpenCl::scratch(info, &conv, layout.plan.max_batch())),
-        _ => None,
-    });
-    convolutions.max().unwrap_or(0).max(OpenCl::SCRATCH)
+    let needed = layout.convolutions().map(|conv| OpenCl::scratch(info, &conv, layout.plan.max_batch()));
+    needed.max().unwrap_or(0).max(OpenCl::SCRATCH)
 }
 
 /// The `devices` command: every device there is, and which one `auto` takes.

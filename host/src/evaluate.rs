@@ -2,7 +2,7 @@
 
 use sse_sam_core::classes::Shots;
 use sse_sam_core::model::MAX_LAYERS;
-use sse_sam_core::{Network, Problem, Row, Span, Statistics};
+use sse_sam_core::{Memory, Network, Problem, Row, Span, Statistics};
 
 use crate::args::EvalArgs;
 use crate::data::{self, Split};
@@ -36,7 +36,8 @@ pub fn evaluate<B: Machine>(
 where
     Error: From<B::Error>,
 {
-    let (feed, classes) = (&test.feed, layout.plan.terms(0.0).scale.length);
+    let classes = layout.graph.layers().last().map_or(0, |layer| layer.output.len());
+    let feed = &test.feed;
     let indices: Vec<u32> = (0..feed.split.len() as u32).collect();
     let batches: Vec<&[u32]> = indices.chunks(layout.plan.max_batch()).collect();
     let mut sums = vec![0.0; indices.len() * classes];
@@ -103,19 +104,24 @@ pub fn run(args: &EvalArgs) -> Result<(), Error> {
         image: dataset.image,
         classes: dataset.classes,
         batch: args.batch.clamp(1, dataset.test.len().max(1)),
+        piece: None,
         points: 0,
+        memory: Memory::Full,
+        first: Needs::INFERENCE,
         rows: dataset.test.len(),
     };
     let (layout, staged) = device.plan(&description.model, &needs, &dataset)?;
     let feeds = Feeds::new(&dataset, layout.plan.normalization, staged);
     let test = TestSet { feed: feeds.test, flip: args.flip };
-    let confusion = device.run(&layout, &feeds.bytes, Evaluation { layout: &layout, weights: &weights, test })?;
+    let frozen = weights.frozen(&layout)?;
+    let evaluation = Evaluation { layout: &layout, normalization: &description.normalization, test };
+    let confusion = device.run(&layout, &frozen, &feeds.bytes, evaluation)?;
     say(&report(&confusion, description))
 }
 
 struct Evaluation<'a> {
     layout: &'a Layout,
-    weights: &'a Weights,
+    normalization: &'a [f32],
     test: TestSet<'a>,
 }
 
@@ -126,8 +132,7 @@ impl Job for Evaluation<'_> {
     where
         Error: From<B::Error>,
     {
-        self.weights.load(backend, self.layout)?;
-        backend.write(self.layout.plan.normalization, &self.weights.description.normalization)?;
+        backend.write(self.layout.plan.normalization, self.normalization)?;
         evaluate(backend, self.layout, &mut self.layout.network(0.0)?, &self.test)
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod bench;
+pub mod cache;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
@@ -12,6 +13,7 @@ mod error;
 pub mod evaluate;
 pub mod events;
 pub mod feed;
+pub mod footprint;
 pub mod layout;
 pub mod metrics;
 pub mod opencl;

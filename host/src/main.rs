@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sse_sam::args::{Cli, Command};
-use sse_sam::{bench, device, evaluate, progress, resume, runs, settings, train, verify};
+use sse_sam::{bench, device, evaluate, footprint, progress, resume, runs, settings, train, verify};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    progress::tell_as(cli.command.log_format());
     let result = match &cli.command {
         Command::Train(args) => match &args.config {
             None => train::run(args),
@@ -19,13 +20,8 @@ fn main() -> ExitCode {
         Command::Devices => device::list(),
         Command::Verify(args) => verify::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Footprint(args) => footprint::run(args),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let hint = error.hint().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
-            progress::warn(&format!("{error}{hint}"));
-            ExitCode::from(error.exit_code())
-        }
-    }
+    progress::end(result.as_ref().err());
+    ExitCode::from(result.map_or_else(|error| error.exit_code(), |()| 0))
 }

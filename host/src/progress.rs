@@ -1,12 +1,15 @@
 //! What a run prints and logs.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use sse_sam_core::Method;
 use sse_sam_core::classes::is_tail;
 
+use crate::args::{LogFormat, TrainArgs};
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::device::Device;
@@ -33,8 +36,15 @@ pub struct Line<'a> {
     pub perturbed_loss_head: Option<f64>,
     /// The tail's share at its perturbed point, where it has one.
     pub perturbed_loss_tail: Option<f64>,
-    /// Mean norm of the gradient that the update used.
-    pub gradient_norm: f64,
+    /// Mean norm of the gradient that the update used, where it has a vector of its own.
+    pub gradient_norm: Option<f64>,
+    /// Mean norm of the velocity, where gradients are added to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub velocity_norm: Option<f64>,
+    /// Mean norm of the head's gradient at the parameters, 0 in a step without its samples, where it is perturbed.
+    pub gradient_norm_head: Option<f64>,
+    /// Mean norm of the tail's.
+    pub gradient_norm_tail: Option<f64>,
     /// Test accuracies in percent.
     pub accuracy: &'a Accuracy,
 }
@@ -50,9 +60,123 @@ pub fn say(text: &str) -> Result<(), Error> {
     }
 }
 
-/// Says something on standard error; when nobody can hear it, that is no reason to stop.
+/// Whether standard error gets JSON: a process is told about in one way.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// From now on the run is told in this way.
+pub fn tell_as(format: LogFormat) {
+    JSON.store(format == LogFormat::Json, Ordering::Relaxed);
+}
+
+/// What happens in a run, as `--log-format json` tells it: an object a line, its kind under `event`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event<'a> {
+    /// Training begins, or goes on.
+    Start {
+        /// The run's folder.
+        run: String,
+        /// Network.
+        model: String,
+        /// Method.
+        method: &'static str,
+        /// The device's name.
+        device: &'a str,
+        /// Epochs of the whole run.
+        epochs: u32,
+        /// The epoch it begins with, from 0.
+        epoch: u32,
+        /// Steps of that epoch that are done.
+        step: u32,
+    },
+    /// Another stage begins.
+    Stage {
+        /// With this epoch.
+        epoch: u32,
+        /// 1 or 2.
+        stage: u32,
+    },
+    /// How far an epoch is, at most once a second.
+    Progress(Advance),
+    /// An epoch was evaluated.
+    Epoch {
+        /// Training images a second.
+        images_per_second: f64,
+        /// Its line of `metrics.jsonl`.
+        #[serde(flatten)]
+        line: &'a Line<'a>,
+    },
+    /// A checkpoint lies whole on the disk.
+    Checkpoint {
+        /// The file.
+        path: String,
+    },
+    /// Something that does not end the run.
+    Warning {
+        /// A sentence.
+        message: &'a str,
+    },
+    /// The last line of all.
+    End {
+        /// That of the process.
+        exit_code: u8,
+        /// What ended it too early.
+        message: Option<String>,
+        /// What to do then.
+        hint: Option<String>,
+    },
+}
+
+/// How far an epoch is.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Advance {
+    /// The epoch, from 0.
+    pub epoch: u32,
+    /// Images of it that were trained on.
+    pub images: u64,
+    /// Rate of the epoch.
+    pub learning_rate: f64,
+    /// Its mean training loss so far.
+    pub loss: f64,
+    /// The head's share of it, where head and tail are groups of their own.
+    pub loss_head: Option<f64>,
+    /// The tail's share of it.
+    pub loss_tail: Option<f64>,
+    /// Until the last epoch's end, by the pace so far.
+    pub seconds_left: f64,
+}
+
+/// Tells an event where JSON is wanted, and nothing elsewhere.
+pub fn tell(event: &Event<'_>) {
+    if JSON.load(Ordering::Relaxed)
+        && let Ok(line) = serde_json::to_string(event)
+    {
+        write(&format!("{line}\n"));
+    }
+}
+
+/// Writes to standard error in one call, so that lines of two threads do not mix.
+fn write(text: &str) {
+    // When nobody can hear it, that is no reason to stop.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Says something on standard error.
 pub fn warn(text: &str) {
-    let _ = writeln!(io::stderr(), "sse-sam: {text}");
+    if JSON.load(Ordering::Relaxed) {
+        return tell(&Event::Warning { message: text.trim_start_matches("warning: ") });
+    }
+    write(&format!("sse-sam: {text}\n"));
+}
+
+/// The program ends, with this error or with none.
+pub fn end(error: Option<&Error>) {
+    let (message, hint) = (error.map(Error::to_string), error.and_then(Error::hint));
+    if let (Some(message), false) = (&message, JSON.load(Ordering::Relaxed)) {
+        let hint = hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+        return warn(&format!("{message}{hint}"));
+    }
+    tell(&Event::End { exit_code: error.map_or(0, Error::exit_code), message, hint });
 }
 
 /// A method's name on the command line.
@@ -94,50 +218,81 @@ pub fn headline(
     )
 }
 
-/// A bar on a terminal; nothing elsewhere.
+/// A bar on a terminal, or lines for a program; else nothing.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
+    quiet: bool,
     images: u64,
     epochs: u32,
+    /// When training began here, and with how many images done.
+    begun: Option<(Instant, u64)>,
+    told: Option<Instant>,
 }
 
 impl Progress {
-    /// A bar over all images of all epochs, unless it is to be `quiet`.
-    pub fn new(config: &Config, images: usize, quiet: bool) -> Self {
+    /// A bar over all images of all epochs, unless it is to be quiet.
+    pub fn new(config: &Config, images: usize, args: &TrainArgs) -> Self {
         let images = images as u64;
-        let bar = if io::stderr().is_terminal() && !quiet {
+        let bar = if io::stderr().is_terminal() && args.talks() {
             ProgressBar::new(images * u64::from(config.epochs))
         } else {
             ProgressBar::hidden()
         };
         let style = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}  {per_sec:.0}  {eta} left");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
-        Self { bar, images, epochs: config.epochs }
+        Self { bar, quiet: args.quiet, images, epochs: config.epochs, begun: None, told: None }
     }
 
-    /// An epoch begins.
-    pub fn start(&self, epoch: u32, stage: u32) {
-        self.bar.set_position(self.images * u64::from(epoch));
+    /// An epoch begins, so many images of it done before.
+    pub fn start(&mut self, epoch: u32, stage: u32, done: u64) {
+        let position = self.images * u64::from(epoch) + done;
+        self.begun.get_or_insert_with(|| (Instant::now(), position));
+        self.bar.set_position(position);
         self.bar.set_prefix(format!("epoch {}/{} stage {stage}", epoch + 1, self.epochs));
         self.bar.reset_eta();
     }
 
-    /// So many images of the epoch are done.
-    pub fn advance(&self, epoch: u32, images: usize, loss: f64) {
-        self.bar.set_position(self.images * u64::from(epoch) + images as u64);
-        self.bar.set_message(format!("loss {loss:.4}"));
+    /// Another stage begins.
+    pub fn switch(&self, epoch: u32, stage: u32, text: &str) {
+        self.bar.println(text);
+        self.tell(&Event::Stage { epoch, stage });
+    }
+
+    /// Some images of the epoch are done; `seconds_left` is worked out here.
+    pub fn advance(&mut self, advance: Advance) {
+        let Advance { epoch, images, loss, learning_rate, .. } = advance;
+        let position = self.images * u64::from(epoch) + images;
+        self.bar.set_position(position);
+        let shares = match (advance.loss_head, advance.loss_tail) {
+            (Some(head), Some(tail)) => format!(" (head {head:.4}, tail {tail:.4})"),
+            _ => String::new(),
+        };
+        self.bar.set_message(format!("loss {loss:.4}{shares}  lr {learning_rate:.4}"));
+        if self.told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1)) {
+            self.told = Some(Instant::now());
+            let seconds_left = self.seconds_left(position);
+            self.tell(&Event::Progress(Advance { seconds_left, ..advance }));
+        }
+    }
+
+    fn seconds_left(&self, position: u64) -> f64 {
+        let Some((begun, before)) = self.begun else { return 0.0 };
+        let left = (self.images * u64::from(self.epochs)).saturating_sub(position);
+        begun.elapsed().as_secs_f64() * left as f64 / position.saturating_sub(before).max(1) as f64
     }
 
     /// An epoch was evaluated.
-    pub fn evaluated(&self, epoch: u32, accuracy: &Accuracy) {
-        let Accuracy { overall, balanced, .. } = accuracy;
-        self.bar.println(format!("epoch {epoch}: overall {overall:.2} %, balanced {balanced:.2} %"));
+    pub fn evaluated(&self, line: &Line<'_>, images_per_second: f64) {
+        let Accuracy { overall, balanced, .. } = line.accuracy;
+        self.bar.println(format!("epoch {}: overall {overall:.2} %, balanced {balanced:.2} %", line.epoch));
+        self.tell(&Event::Epoch { images_per_second, line });
     }
 
-    /// Something worth a line happened.
-    pub fn note(&self, text: &str) {
-        self.bar.println(text);
+    fn tell(&self, event: &Event<'_>) {
+        if !self.quiet {
+            tell(event);
+        }
     }
 
     /// The run is over.

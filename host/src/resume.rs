@@ -35,6 +35,7 @@ pub fn run(args: &ResumeArgs) -> Result<(), Error> {
         options.epochs = Some(more);
     }
     options.quiet = args.quiet;
+    options.log_format = args.log_format;
     if let Some(data) = &args.data {
         options.data.clone_from(data);
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, Parser, ValueEnum};
 use sse_sam_core::classes::Profile;
-use sse_sam_core::{Loss, Method};
+use sse_sam_core::{Loss, Memory, Method};
 use toml::{Table, Value};
 
 use crate::args::{Cli, Command, LongTail, LossName, MethodName, TrainArgs};
@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::error::Error;
 
 /// Options that are about a call, not about a run.
-const NOT_SETTINGS: [&str; 4] = ["config", "out", "quiet", "help"];
+const NOT_SETTINGS: [&str; 5] = ["config", "out", "quiet", "log-format", "help"];
 
 /// The table that says where a run's numbers come from.
 const ORIGIN: &str = "run";
@@ -52,7 +52,9 @@ pub fn join(file: &Path, words: impl IntoIterator<Item = OsString>) -> Result<Bo
     let (mut table, origin) = read(file)?;
     table.retain(|key, _| !typed(key));
     let mut args = parse(file, &table, words.iter().skip(2).map(OsString::as_os_str))?;
-    args.fingerprint = origin.filter(|_| !typed("data") && !typed("dataset")).map(|origin| origin.fingerprint);
+    let same_data = !typed("data") && !typed("dataset");
+    args.fingerprint = origin.as_ref().filter(|_| same_data).map(|origin| origin.fingerprint.clone());
+    args.origin = origin;
     Ok(args)
 }
 
@@ -63,7 +65,8 @@ pub fn join(file: &Path, words: impl IntoIterator<Item = OsString>) -> Result<Bo
 pub fn load(file: &Path) -> Result<Box<TrainArgs>, Error> {
     let (table, origin) = read(file)?;
     let mut args = parse(file, &table, [].into_iter())?;
-    args.fingerprint = origin.map(|origin| origin.fingerprint);
+    args.fingerprint = origin.as_ref().map(|origin| origin.fingerprint.clone());
+    args.origin = origin;
     Ok(args)
 }
 
@@ -210,6 +213,9 @@ pub fn table(args: &TrainArgs, config: &Config, device: &str) -> Table {
         ("imbalance", config.imbalance.map(Value::from)),
         ("drw-epoch", config.drw_epoch.map(Value::from)),
         ("init", config.init.as_ref().map(|path| path.display().to_string().into())),
+        ("trainable-layers", config.trainable_layers.clone().map(Value::from)),
+        ("micro-batch", config.micro_batch.map(|rows| (rows as i64).into())),
+        ("memory", (config.memory != Memory::Full).then(|| name(&args.memory))),
         ("device-memory", args.device.device_memory.map(Value::from)),
         ("checkpoint-minutes", args.checkpoint_minutes.map(Value::from)),
     ]);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sse_sam_core::Backend;
+use sse_sam_core::{Backend, Space, Span};
 
 use crate::error::Error;
 use crate::layout::Layout;
@@ -12,13 +12,19 @@ use crate::weights::{Data, Tensor};
 /// Prefix of the velocity's tensors in a checkpoint.
 const VELOCITY: &str = "velocity/";
 
-/// Parameters, velocity and running statistics, in the device's order.
+/// Parameters, velocity and running statistics, in the device's order; those of frozen layers by themselves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     updates: u64,
     params: Vec<f32>,
     velocity: Vec<f32>,
     running: Vec<f32>,
+    frozen: Vec<f32>,
+}
+
+/// The running statistics that a step moves.
+fn moving(layout: &Layout) -> impl Iterator<Item = Span> {
+    layout.plan.slots().iter().filter_map(|slot| slot.running).filter(|span| span.space == Space::Work)
 }
 
 impl Snapshot {
@@ -35,15 +41,22 @@ impl Snapshot {
         let mut velocity = vec![0.0; layout.vectors.velocity.length];
         backend.read(&mut velocity, layout.vectors.velocity)?;
         let mut running = Vec::new();
-        for span in layout.plan.slots().iter().filter_map(|slot| slot.running) {
+        for span in moving(layout) {
             let first = running.len();
             running.resize(first + span.length, 0.0);
             backend.read(&mut running[first..], span)?;
         }
-        Ok(Self { updates, params, velocity, running })
+        let mut frozen = vec![0.0; layout.plan.frozen().length];
+        backend.read(&mut frozen, layout.plan.frozen())?;
+        Ok(Self { updates, params, velocity, running, frozen })
     }
 
-    /// Makes it the state of the device again.
+    /// The constant memory of frozen layers.
+    pub fn frozen(&self) -> &[f32] {
+        &self.frozen
+    }
+
+    /// Makes it the state of the device again; frozen layers are there as they were.
     ///
     /// # Errors
     /// What the device reports.
@@ -54,7 +67,7 @@ impl Snapshot {
         backend.write(layout.vectors.params, &self.params)?;
         backend.write(layout.vectors.velocity, &self.velocity)?;
         let mut rest = self.running.as_slice();
-        for span in layout.plan.slots().iter().filter_map(|slot| slot.running) {
+        for span in moving(layout) {
             let (values, after) = rest.split_at(span.length.min(rest.len()));
             backend.write(span, values)?;
             rest = after;
@@ -64,7 +77,7 @@ impl Snapshot {
 
     /// Whether every number is finite.
     pub fn is_finite(&self) -> bool {
-        [&self.params, &self.velocity, &self.running].into_iter().flatten().all(|value| value.is_finite())
+        [&self.params, &self.velocity, &self.running, &self.frozen].into_iter().flatten().all(|value| value.is_finite())
     }
 
     /// The network's state with PyTorch's names and orders.
@@ -76,6 +89,7 @@ impl Snapshot {
         for entry in state::entries(layout)? {
             let values = match entry.kind {
                 Kind::Parameter(place) => &self.params[place.offset..][..place.length],
+                Kind::Frozen(span) => &self.frozen[span.offset..][..span.length],
                 Kind::Running(span) => {
                     let (values, after) = rest.split_at(span.length);
                     rest = after;
@@ -84,8 +98,10 @@ impl Snapshot {
             };
             let data = Data::F32(entry.outward(values));
             let counter = entry.name.strip_suffix("running_var").map(|stem| format!("{stem}num_batches_tracked"));
+            // Frozen statistics take no part in an update.
+            let updates = if matches!(entry.kind, Kind::Frozen(_)) { 0 } else { self.updates };
             tensors.push(Tensor { name: entry.name, shape: entry.shape, data });
-            tensors.extend(counter.map(|name| Tensor::i64(name, self.updates as i64)));
+            tensors.extend(counter.map(|name| Tensor::i64(name, updates as i64)));
         }
         Ok(tensors)
     }
@@ -100,42 +116,51 @@ impl Snapshot {
                 let values = entry.outward(&self.velocity[place.offset..][..place.length]);
                 Some(Tensor { name: format!("{VELOCITY}{}", entry.name), shape: entry.shape, data: Data::F32(values) })
             }
-            Kind::Running(_) => None,
+            Kind::Running(_) | Kind::Frozen(_) => None,
         };
         Ok(state::entries(layout)?.into_iter().filter_map(tensor).collect())
     }
 
     /// The snapshot that a file's tensors tell of; their names begin with `prefix`. A velocity that is not there is 0.
+    /// The tensors are taken out of the list, so that there are not two of everything.
     ///
     /// # Errors
     /// [`Error::Weights`] when a tensor is missing or does not fit.
     pub fn from_tensors(
         layout: &Layout,
         path: &Path,
-        tensors: &[Tensor],
+        tensors: &mut Vec<Tensor>,
         prefix: &str,
         updates: u64,
     ) -> Result<Self, Error> {
-        let find = |name: String, shape: &[usize]| {
-            let tensor = tensors.iter().find(|tensor| tensor.name == name && tensor.shape == shape);
-            tensor.and_then(|tensor| if let Data::F32(values) = &tensor.data { Some(values) } else { None })
+        let mut take = |name: &str, shape: &[usize]| {
+            let fits = |tensor: &Tensor| tensor.name == name && tensor.shape == shape;
+            let index = tensors.iter().position(|tensor| fits(tensor) && matches!(tensor.data, Data::F32(_)))?;
+            if let Data::F32(values) = tensors.swap_remove(index).data { Some(values) } else { None }
         };
-        let zeros = vec![0.0; layout.vectors.params.length];
-        let mut snapshot = Self { updates, params: zeros.clone(), velocity: zeros, running: Vec::new() };
-        for entry in state::entries(layout)? {
-            let Some(values) = find(format!("{prefix}{}", entry.name), &entry.shape) else {
+        let entries = state::entries(layout)?;
+        let mut running = Vec::new();
+        let mut params = vec![0.0; layout.vectors.params.length];
+        let mut frozen = vec![0.0; layout.plan.frozen().length];
+        for entry in &entries {
+            let Some(values) = take(&format!("{prefix}{}", entry.name), &entry.shape) else {
                 return Err(Error::weights(path, format!("has no fitting tensor {prefix}{}", entry.name)));
             };
             match entry.kind {
-                Kind::Running(_) => snapshot.running.extend_from_slice(values),
+                Kind::Running(_) => running.extend_from_slice(&values),
+                Kind::Frozen(span) => frozen[span.offset..][..span.length].copy_from_slice(&entry.inward(&values)),
                 Kind::Parameter(place) => {
-                    snapshot.params[place.offset..][..place.length].copy_from_slice(&entry.inward(values));
-                    if let Some(values) = find(format!("{VELOCITY}{prefix}{}", entry.name), &entry.shape) {
-                        snapshot.velocity[place.offset..][..place.length].copy_from_slice(&entry.inward(values));
-                    }
+                    params[place.offset..][..place.length].copy_from_slice(&entry.inward(&values))
                 }
             }
         }
-        Ok(snapshot)
+        let mut velocity = vec![0.0; layout.vectors.velocity.length];
+        for entry in &entries {
+            let Kind::Parameter(place) = entry.kind else { continue };
+            if let Some(values) = take(&format!("{VELOCITY}{prefix}{}", entry.name), &entry.shape) {
+                velocity[place.offset..][..place.length].copy_from_slice(&entry.inward(&values));
+            }
+        }
+        Ok(Self { updates, params, velocity, running, frozen })
     }
 }

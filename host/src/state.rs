@@ -21,6 +21,8 @@ pub enum Kind {
     Parameter(Place),
     /// In the running statistics.
     Running(Span),
+    /// In constant memory: parameters and running statistics of frozen layers.
+    Frozen(Span),
 }
 
 /// How an entry's numbers are ordered here and in PyTorch.
@@ -52,12 +54,21 @@ pub struct Entry {
 /// [`Error::Core`] when plan and graph do not belong together.
 pub fn entries(layout: &Layout) -> Result<Vec<Entry>, Error> {
     let mut entries = Vec::new();
-    for (layer, slot) in layout.graph.layers().iter().zip(layout.plan.slots()) {
+    for (index, (layer, slot)) in layout.graph.layers().iter().zip(layout.plan.slots()).enumerate() {
+        let is_frozen = index < layout.plan.first_trained();
+        let parameter = |place: Place| {
+            Ok::<_, Error>(if is_frozen {
+                Kind::Frozen(place.of(layout.plan.frozen())?)
+            } else {
+                Kind::Parameter(place)
+            })
+        };
+        let running = |span| if is_frozen { Kind::Frozen(span) } else { Kind::Running(span) };
         let mut push = |suffix: &str, shape: Vec<usize>, kind, order| {
             entries.push(Entry { name: format!("{}.{suffix}", layer.name), shape, kind, order });
         };
         let channels = layer.output.channels;
-        let (weight, bias) = (Kind::Parameter(slot.weight), Kind::Parameter(slot.bias));
+        let (weight, bias) = (parameter(slot.weight)?, parameter(slot.bias)?);
         match layer.op {
             Op::Linear => {
                 let input = layout.graph.shape(layer.input)?;
@@ -71,10 +82,10 @@ pub fn entries(layout: &Layout) -> Result<Vec<Entry>, Error> {
             Op::BatchNorm { .. } => {
                 push("weight", vec![channels], weight, Order::Same);
                 push("bias", vec![channels], bias, Order::Same);
-                if let Some(running) = slot.running {
-                    let (mean, variance) = (running.part(0, channels)?, running.part(channels, channels)?);
-                    push("running_mean", vec![channels], Kind::Running(mean), Order::Same);
-                    push("running_var", vec![channels], Kind::Running(variance), Order::Same);
+                if let Some(both) = slot.running {
+                    let (mean, variance) = (both.part(0, channels)?, both.part(channels, channels)?);
+                    push("running_mean", vec![channels], running(mean), Order::Same);
+                    push("running_var", vec![channels], running(variance), Order::Same);
                 }
             }
             Op::Input | Op::Relu | Op::Shortcut | Op::GlobalAveragePool => {}
@@ -87,7 +98,7 @@ impl Entry {
     fn span(&self, layout: &Layout) -> Result<Span, Error> {
         Ok(match self.kind {
             Kind::Parameter(place) => place.of(layout.vectors.params)?,
-            Kind::Running(span) => span,
+            Kind::Running(span) | Kind::Frozen(span) => span,
         })
     }
 
@@ -245,15 +256,12 @@ impl Weights {
         Ok(Self { description, path: path.to_owned(), tensors })
     }
 
-    /// Loads the tensors into a network.
+    /// The numbers of frozen layers: of all of them, in a network that is only evaluated.
     ///
     /// # Errors
-    /// [`Error::Weights`] when names or shapes do not fit, else what the device reports.
-    pub fn load<B: Backend>(&self, backend: &mut B, layout: &Layout) -> Result<(), Error>
-    where
-        Error: From<B::Error>,
-    {
-        load(backend, layout, &self.path, &self.tensors)
+    /// [`Error::Weights`] when names or shapes do not fit.
+    pub fn frozen(&self, layout: &Layout) -> Result<Vec<f32>, Error> {
+        frozen(layout, &self.path, &self.tensors)
     }
 }
 
@@ -290,7 +298,24 @@ pub fn check(layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<(), Err
     Ok(())
 }
 
-/// Loads any `state_dict` with the network's names and shapes, PyTorch's included.
+/// The constant memory of a network with frozen layers, from any `state_dict` with its names and shapes.
+///
+/// # Errors
+/// As [`check`].
+pub fn frozen(layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<Vec<f32>, Error> {
+    check(layout, path, tensors)?;
+    let mut frozen = vec![0.0; layout.plan.frozen().length];
+    for entry in entries(layout)? {
+        let found = tensors.iter().find(|tensor| tensor.name == entry.name);
+        if let (Kind::Frozen(span), Some(Tensor { data: Data::F32(values), .. })) = (entry.kind, found) {
+            frozen[span.offset..][..span.length].copy_from_slice(&entry.inward(values));
+        }
+    }
+    Ok(frozen)
+}
+
+/// Loads what is trained from any `state_dict` with the network's names and shapes, PyTorch's included; [`frozen`] is
+/// for the rest.
 ///
 /// # Errors
 /// As [`check`], else what the device reports.
@@ -299,7 +324,7 @@ where
     Error: From<B::Error>,
 {
     check(layout, path, tensors)?;
-    for entry in entries(layout)? {
+    for entry in entries(layout)?.into_iter().filter(|entry| !matches!(entry.kind, Kind::Frozen(_))) {
         if let Some(Tensor { data: Data::F32(values), .. }) = tensors.iter().find(|tensor| tensor.name == entry.name) {
             entry.store(backend, layout, values)?;
         }

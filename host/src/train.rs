@@ -5,8 +5,8 @@ use std::path::Path;
 use sse_sam_core::classes::is_tail;
 use sse_sam_core::loss::deferred_class_weight;
 use sse_sam_core::model::MAX_LAYERS;
-use sse_sam_core::step::Groups;
-use sse_sam_core::{Backend, Loss, Model, Plan};
+use sse_sam_core::step::{Groups, Present};
+use sse_sam_core::{Backend, Graph, Loss, Model, Plan};
 
 use crate::args::TrainArgs;
 use crate::config::{Config, Normalize, by_option};
@@ -15,10 +15,10 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::evaluate::TestSet;
 use crate::feed::Feeds;
-use crate::layout::{Layout, Needs};
+use crate::layout::{Layout, Needs, first_trained};
 use crate::order::{self, Purpose};
 use crate::progress::{self, say};
-use crate::resume;
+use crate::resume::{self, Resumed};
 use crate::run::RunFolder;
 use crate::state::{self, Description};
 use crate::training::Training;
@@ -61,7 +61,13 @@ impl Weighing {
         columns
     }
 
-    fn column(&self, label: u8) -> usize {
+    /// The groups that have samples among these labels.
+    pub fn present(&self, labels: &[u8]) -> Present {
+        self.groups.present(self.columns(labels))
+    }
+
+    /// The group of a class's samples.
+    pub fn column(&self, label: u8) -> usize {
         self.groups.column(self.tail[usize::from(label)])
     }
 }
@@ -123,7 +129,7 @@ pub fn run(args: &TrainArgs) -> Result<(), Error> {
 /// # Errors
 /// As [`run`].
 pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> {
-    let device = Device::choose(&args.device)?;
+    let mut device = Device::choose(&args.device)?;
     let mut dataset = data::load(&args.data, args.dataset)?;
     let fingerprint = dataset.fingerprint();
     let config = Config::new(args, &dataset)?;
@@ -133,14 +139,11 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     }
     let counts = dataset.counts();
     warn(&config, &counts);
-    let needs = Needs {
-        image: dataset.image,
-        classes: dataset.classes,
-        batch: config.batch.min(dataset.train.len()),
-        points: config.method.points(config.epochs)?,
-        rows: dataset.train.len().max(dataset.test.len()),
-    };
+    let needs = needs(&config, &dataset)?;
     let (layout, staged) = device.plan(&config.model, &needs, &dataset)?;
+    if layout.piece.is_some() && !layout.plan.is_separable() {
+        return Err(Error::Usage(format!("--micro-batch: {}", sse_sam_core::Error::Pieces)));
+    }
     let (folder, resumed) = match earlier {
         None => {
             if args.fingerprint.as_ref().is_some_and(|expected| *expected != fingerprint) {
@@ -153,8 +156,14 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
             (Some(folder), resumed)
         }
     };
+    follow(&mut device, args, resumed.as_ref());
     let init = config.init.as_deref().filter(|_| resumed.is_none());
     let init = init.map(|path| initial(&layout, path)).transpose()?;
+    let frozen = match (&resumed, &init) {
+        (Some(resumed), _) => resumed.checkpoint.snapshot.frozen().to_vec(),
+        (None, Some((path, tensors))) => state::frozen(&layout, path, tensors)?,
+        (None, None) => Vec::new(),
+    };
     let normalization = normalization(&config.normalize, &dataset);
     let description = Description {
         model: config.model.clone(),
@@ -168,7 +177,7 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     };
     let name = format!("{}-{}-{}", dataset.name, slug(&config.model), progress::method(&config.method));
     let folder = folder.map_or_else(|| RunFolder::create(args.out.as_deref(), &name), Ok)?;
-    if !args.quiet {
+    if args.talks() {
         say(&progress::headline(&config, &description, &dataset, &device, staged.is_some()))?;
     }
     let feeds = Feeds::new(&dataset, layout.plan.normalization, staged);
@@ -176,7 +185,36 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     let train = feeds.train;
     let (config, layout, description) = (&config, &layout, &description);
     let training = Training { args, config, layout, description, init, train, test, folder, fingerprint, resumed };
-    device.run(layout, &feeds.bytes, training)
+    device.run(layout, &frozen, &feeds.bytes, training)
+}
+
+/// What a run needs of memory.
+fn needs(config: &Config, dataset: &Dataset) -> Result<Needs, Error> {
+    let mut graph = Graph::new();
+    config.model.build(&mut graph, dataset.image, dataset.classes)?;
+    let batch = config.batch.min(dataset.train.len());
+    Ok(Needs {
+        image: dataset.image,
+        classes: dataset.classes,
+        batch,
+        piece: config.micro_batch.map(|rows| rows.min(batch)),
+        points: config.method.points(config.epochs)?,
+        memory: config.memory,
+        first: first_trained(&graph, config.trainable_layers.as_deref())?,
+        rows: dataset.train.len().max(dataset.test.len()),
+    })
+}
+
+/// Chooses nothing anew that the run, or the one whose configuration is taken, has chosen on the same device.
+fn follow(device: &mut Device, args: &TrainArgs, resumed: Option<&Resumed>) {
+    let before = resumed.map(|resumed| &resumed.before).or(args.origin.as_ref());
+    device.follow(|now| {
+        let before = before.filter(|before| before.is_of(now));
+        before.map(|before| before.convolutions.clone()).unwrap_or_default()
+    });
+    if args.quiet {
+        device.silence();
+    }
 }
 
 /// The tensors to start from, checked before anything is written.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sse_sam_core::model::MAX_LAYERS;
 use sse_sam_core::step::{Group, Present};
-use sse_sam_core::{Backend, Network, Row, Sgd, step};
+use sse_sam_core::{Backend, Memory, Network, Row, Sgd};
 
 use crate::args::{Augment, OnNan, TrainArgs};
 use crate::checkpoint::{Best, Checkpoint, Label, Origin, Position, Totals};
@@ -19,7 +19,7 @@ use crate::feed::Feed;
 use crate::layout::{Layout, RECORD, WINDOW};
 use crate::metrics::{Accuracy, table};
 use crate::order;
-use crate::progress::{self, Line, Progress, say};
+use crate::progress::{self, Advance, Event, Line, Progress, say};
 use crate::resume::Resumed;
 use crate::run::RunFolder;
 use crate::settings;
@@ -59,6 +59,8 @@ pub struct Training<'a> {
 struct Batch {
     first_row: usize,
     rows: usize,
+    /// Samples of the first column.
+    heads: usize,
     present: Present,
 }
 
@@ -84,7 +86,7 @@ impl Job for Training<'_> {
         let label = self.begin(backend)?;
         self.prepare(backend)?;
         let (desk, started) = (Desk::default(), Instant::now());
-        let progress = Progress::new(self.config, self.train.split.len(), self.args.quiet);
+        let progress = Progress::new(self.config, self.train.split.len(), self.args);
         let (training, label) = (&self, &label);
         let result = thread::scope(|scope| {
             let writer = Writer::new(&desk);
@@ -100,24 +102,35 @@ impl Job for Training<'_> {
             Err(Error::Interrupted { signal, .. }) => format!("interrupted by signal {signal}"),
             Err(error) => format!("failed: {error}"),
         });
-        result
+        result.map_err(|error| match &error {
+            Error::Device { .. } => error.with_hint(self.way_on()),
+            _ => error,
+        })
     }
 }
 
 impl Training<'_> {
+    /// What to do when the device was lost.
+    fn way_on(&self) -> String {
+        let run = self.folder.path().display();
+        format!("sse-sam resume {run} goes on from the last checkpoint; with --device cpu it needs no OpenCL")
+    }
+
     /// Writes down what the run is, and brings its folder to where it goes on.
     fn begin<B: Machine>(&self, backend: &B) -> Result<Label, Error> {
         let identity = backend.identity();
         let settings = settings::table(self.args, self.config, &identity.selector);
-        let origin = Origin::new(identity, &self.fingerprint);
-        if let Some(Resumed { before, .. }) = &self.resumed {
-            let device = |origin: &Origin| (origin.device.clone(), origin.driver.clone(), origin.kernels.clone());
-            if device(before) != device(&origin) {
-                let (before, now) = (&before.device, &origin.device);
-                progress::warn(&format!(
-                    "warning: this run was on {before} and goes on on {now}; bits may differ from here"
-                ));
-            }
+        let origin = Origin::new(identity.clone(), &self.fingerprint);
+        if let Some(Resumed { before, .. }) = &self.resumed
+            && (!before.is_of(&identity) || before.convolutions != origin.convolutions)
+        {
+            let (before, now) = (&before.device, &origin.device);
+            let change = if before == now {
+                format!("driver or kernels of {now} are not those that this run began with")
+            } else {
+                format!("this run was on {before} and goes on on {now}")
+            };
+            progress::warn(&format!("warning: {change}; bits may differ from here"));
         }
         let position = self.resumed.as_ref().map(|resumed| &resumed.checkpoint.position);
         self.folder.rewind(position.map_or(0, |position| position.metrics))?;
@@ -127,6 +140,15 @@ impl Training<'_> {
         self.folder.configure(&settings::text(&settings, &origin)?)?;
         let (epoch, step) = position.map_or((0, 0), |position| (position.epoch, position.step));
         self.folder.note(&format!("training from epoch {epoch}, step {step} on {}", origin.device));
+        self.tell(&Event::Start {
+            run: self.folder.path().display().to_string(),
+            model: self.config.model.to_string(),
+            method: progress::method(&self.config.method),
+            device: &origin.device,
+            epochs: self.config.epochs,
+            epoch,
+            step,
+        });
         Ok(Label { settings, origin })
     }
 
@@ -144,6 +166,12 @@ impl Training<'_> {
         write_terms(backend, &layout.plan, &config.loss, &self.description.counts)
     }
 
+    fn tell(&self, event: &Event<'_>) {
+        if !self.args.quiet {
+            progress::tell(event);
+        }
+    }
+
     /// Writes a file; the second thread's part.
     fn file(&self, label: &Label, task: Task) -> Result<(), Error> {
         match task {
@@ -152,6 +180,7 @@ impl Training<'_> {
                 self.folder.synchronise()?;
                 let path = self.folder.checkpoint(&checkpoint.name());
                 checkpoint.write(&path, self.layout, label, self.description.metadata())?;
+                self.tell(&Event::Checkpoint { path: path.display().to_string() });
                 self.folder.prune(self.args.keep)
             }
         }
@@ -230,8 +259,8 @@ impl Training<'_> {
         let accuracy = self.evaluate(backend)?;
         let line = self.line(position, &accuracy)?;
         position.metrics = self.folder.measure(&line)?;
-        desktop.progress.evaluated(position.epoch, &accuracy);
         let rate = (position.totals.rows - before) / seconds;
+        desktop.progress.evaluated(&line, rate);
         if self.args.tensorboard {
             let more = [self.radii(position.epoch)?, vec![("images_per_s".into(), rate)]].concat();
             self.folder.event(position.epoch, &line, &more)?;
@@ -256,14 +285,16 @@ impl Training<'_> {
     {
         let (config, layout, epoch) = (self.config, self.layout, now.position.epoch);
         let sgd = self.sgd(&now.position)?;
-        let order = order::permutation(config.seed, epoch, self.train.split.len() as u32);
-        let indices: Vec<&[u32]> = order.chunks(layout.plan.max_batch()).collect();
-        let (words, batches) = self.table(epoch, &indices)?;
+        let weighing = self.weighing(epoch)?;
+        let order = self.order(epoch, &weighing);
+        let indices: Vec<&[u32]> = order.chunks(layout.batch).collect();
+        let (words, batches) = self.table(epoch, &weighing, &indices);
         backend.write(layout.table.part(0, words.len())?, &words)?;
         let mut network = layout.network(config.loss.focal())?;
+        let mut pieces = layout.pieces(config.loss.focal(), self.train.samples)?;
         let first = now.position.step as usize;
         let mut window = Window { first, ..Window::default() };
-        self.announce(epoch, &desktop.progress);
+        self.announce(&now.position, &mut desktop.progress);
         self.train.each(backend, &indices, first, |backend, number| {
             let (batch, slot) = (&batches[number], number - window.first);
             if slot == 0 {
@@ -271,13 +302,18 @@ impl Training<'_> {
                 backend.fill(layout.failure, 0.0)?;
             }
             let table = layout.table.part(batch.first_row * Row::WORDS, batch.rows * Row::WORDS)?;
-            network.gather(backend, table, &self.train.samples, layout.losses(slot)?)?;
-            step(backend, &mut network, &layout.vectors, &batch.present, &sgd, &layout.outcome(slot)?)?;
+            let losses = layout.losses(slot)?;
+            if let Some(pieces) = &mut pieces {
+                pieces.set_batch(table, batch.heads, losses)?;
+                layout.step(backend, pieces, &batch.present, &sgd, slot)?;
+            } else {
+                network.gather(backend, table, &self.train.samples, losses)?;
+                layout.step(backend, &mut network, &batch.present, &sgd, slot)?;
+            }
             let signal = desktop.signals.received();
             if slot + 1 == window.steps || number + 1 == batches.len() || signal.is_some() {
                 self.collect(backend, &batches[window.first..=number], &mut now.position)?;
-                let totals = &now.position.totals;
-                desktop.progress.advance(epoch, totals.rows as usize, totals.losses.iter().sum::<f64>() / totals.rows);
+                desktop.progress.advance(self.advance(&now.position)?);
                 window = window.next(number + 1);
                 if let Some(signal) = signal {
                     return Err(self.interrupted(signal, &now.position));
@@ -310,23 +346,39 @@ impl Training<'_> {
         Ok(self.config.rates.at(position.epoch)? * 0.5_f64.powi(position.rollbacks as i32))
     }
 
-    fn announce(&self, epoch: u32, progress: &Progress) {
+    fn announce(&self, position: &Position, progress: &mut Progress) {
+        let (epoch, done) = (position.epoch, position.totals.rows as u64);
         let stage = |epoch: u32| self.config.method.stage(epoch, self.config.epochs);
-        progress.start(epoch, stage(epoch));
+        progress.start(epoch, stage(epoch), done);
         if epoch > 0 && stage(epoch) != stage(epoch - 1) {
             let text = format!("stage {} begins with epoch {epoch}: only the tail is perturbed", stage(epoch));
-            progress.note(&text);
+            progress.switch(epoch, stage(epoch), &text);
             self.folder.note(&text);
         }
     }
 
-    /// The epoch's rows in order, and its batches.
-    fn table(&self, epoch: u32, order: &[&[u32]]) -> Result<(Vec<f32>, Vec<Batch>), Error> {
+    /// What the samples of each class count in an epoch.
+    fn weighing(&self, epoch: u32) -> Result<Weighing, Error> {
         let config = self.config;
         let groups = config.method.groups(epoch, config.epochs)?;
         let deferred = config.drw_epoch.is_some_and(|first| epoch >= first);
         let tail_weight = if config.method.splits() { config.tail_weight } else { 1.0 };
-        let weighing = Weighing::new(&self.description.counts, config.eta, tail_weight, deferred, groups)?;
+        Weighing::new(&self.description.counts, config.eta, tail_weight, deferred, groups)
+    }
+
+    /// The samples of an epoch in order; in each batch the head comes first where batches pass in pieces.
+    fn order(&self, epoch: u32, weighing: &Weighing) -> Vec<u32> {
+        let mut order = order::permutation(self.config.seed, epoch, self.train.split.len() as u32);
+        if self.layout.piece.is_some() {
+            let column = |index: &u32| weighing.column(self.train.split.labels[*index as usize]);
+            order.chunks_mut(self.layout.batch).for_each(|batch| batch.sort_by_key(column));
+        }
+        order
+    }
+
+    /// The epoch's rows in order, and its batches.
+    fn table(&self, epoch: u32, weighing: &Weighing, order: &[&[u32]]) -> (Vec<f32>, Vec<Batch>) {
+        let config = self.config;
         let (mut words, mut batches) = (Vec::new(), Vec::new());
         for (number, indices) in order.iter().enumerate() {
             let first_row = words.len() / Row::WORDS;
@@ -340,10 +392,10 @@ impl Training<'_> {
                 let index = self.train.index(number, row, index);
                 words.extend(Row { index, top, left, flip, weights }.encode());
             }
-            let present = groups.present(weighing.columns(&labels));
-            batches.push(Batch { first_row, rows: labels.len(), present });
+            let heads = labels.iter().filter(|&&label| weighing.column(label) == 0).count();
+            batches.push(Batch { first_row, rows: labels.len(), heads, present: weighing.present(&labels) });
         }
-        Ok((words, batches))
+        (words, batches)
     }
 
     /// Reads what the steps of a window left behind.
@@ -366,7 +418,8 @@ impl Training<'_> {
             };
             add(&mut totals.losses, &record[0..2]);
             add(&mut totals.perturbed, &record[2..4]);
-            totals.norm += f64::from(record[4]).sqrt();
+            totals.group_norms.iter_mut().zip(&record[4..6]).for_each(|(sum, &norm)| *sum += f64::from(norm).sqrt());
+            totals.norm += f64::from(record[6]).sqrt();
             totals.rows += rows;
             totals.steps += 1.0;
             *done += 1;
@@ -477,11 +530,36 @@ impl Training<'_> {
         Ok(confusion.accuracy(&self.description.counts, self.config.shots))
     }
 
+    /// Whether head and tail are groups of their own.
+    fn splits(&self, epoch: u32) -> Result<bool, Error> {
+        Ok(self.config.method.groups(epoch, self.config.epochs)?.column(true) == 1)
+    }
+
+    /// How far the epoch is.
+    fn advance(&self, position: &Position) -> Result<Advance, Error> {
+        let Position { epoch, totals, .. } = position;
+        let (split, [head, tail]) = (self.splits(*epoch)?, totals.losses.map(|loss| loss / totals.rows));
+        Ok(Advance {
+            epoch: *epoch,
+            images: totals.rows as u64,
+            learning_rate: self.learning_rate(position)?,
+            loss: head + tail,
+            loss_head: split.then_some(head),
+            loss_tail: split.then_some(tail),
+            seconds_left: 0.0,
+        })
+    }
+
     fn line<'b>(&self, position: &Position, accuracy: &'b Accuracy) -> Result<Line<'b>, Error> {
         let (config, totals, epoch) = (self.config, &position.totals, position.epoch);
         let [head, tail] = totals.losses.map(|loss| loss / totals.rows);
         let [head_point, tail_point] = totals.perturbed.map(|loss| loss / totals.rows);
-        let split = config.method.groups(epoch, config.epochs)?.column(true) == 1;
+        let (split, groups) = (self.splits(epoch)?, config.method.groups(epoch, config.epochs)?.all());
+        let group_norm = |column| {
+            let perturbed = split && groups.perturbed().any(|group| group.column == column);
+            perturbed.then(|| totals.group_norms[column] / totals.steps)
+        };
+        let norm = totals.norm / totals.steps;
         Ok(Line {
             epoch,
             stage: config.method.stage(epoch, config.epochs),
@@ -491,13 +569,16 @@ impl Training<'_> {
             loss_tail: split.then_some(tail),
             perturbed_loss_head: (split && head_point != 0.0).then_some(head_point),
             perturbed_loss_tail: (split && tail_point != 0.0).then_some(tail_point),
-            gradient_norm: totals.norm / totals.steps,
+            gradient_norm: (config.memory == Memory::Full).then_some(norm),
+            velocity_norm: (config.memory != Memory::Full).then_some(norm),
+            gradient_norm_head: group_norm(0),
+            gradient_norm_tail: group_norm(1),
             accuracy,
         })
     }
 
     fn summarize(&self, last: Option<&Accuracy>, best: Option<&Best>) -> Result<(), Error> {
-        let (Some(last), Some(best), false) = (last, best, self.args.quiet) else { return Ok(()) };
+        let (Some(last), Some(best), true) = (last, best, self.args.talks()) else { return Ok(()) };
         let (last_epoch, best_epoch) = (self.config.epochs - 1, best.epoch);
         let rows =
             [(format!("last (epoch {last_epoch})"), last), (format!("best (epoch {best_epoch})"), &best.accuracy)];

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use sse_sam_core::{Backend, Loss, Method, Model, Schedule, Sgd, Shape, Span, step};
+use sse_sam_core::{Backend, Loss, Memory, Method, Model, Schedule, Sgd, Shape, Span};
 
 use serde::Deserialize;
 
@@ -103,7 +103,7 @@ pub fn run(args: &VerifyArgs) -> Result<(), Error> {
     say(&format!("device: {}", device.name()))?;
     let mut outside = 0;
     for path in &args.cases {
-        let reports = replay(path, &device)?;
+        let reports = replay(path, &device, Memory::Full)?;
         say(&path.display().to_string())?;
         for report in &reports {
             let verdict = if report.passes() { "ok" } else { "OUTSIDE" };
@@ -134,11 +134,11 @@ impl Report {
     }
 }
 
-/// Replays one case.
+/// Replays one case by one form of the step.
 ///
 /// # Errors
 /// Whatever is wrong with the files or the device.
-pub fn replay(path: &Path, device: &Device) -> Result<Vec<Report>, Error> {
+pub fn replay(path: &Path, device: &Device, memory: Memory) -> Result<Vec<Report>, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
     let case: Case = serde_json::from_str(&text).map_err(|error| Error::file(path, format!("not a case: {error}")))?;
     let tensors = path.with_extension("safetensors");
@@ -150,14 +150,15 @@ pub fn replay(path: &Path, device: &Device) -> Result<Vec<Report>, Error> {
     let image = Shape::new(height, width, channels);
     let refuse = |message| Error::file(path, message);
     let method = case.method().map_err(refuse)?;
-    let needs = Needs { image, classes: case.class_counts.len(), batch, points: method.points(case.epochs)?, rows: 1 };
+    let (classes, points) = (case.class_counts.len(), method.points(case.epochs)?);
+    let needs = Needs { image, classes, batch, piece: None, points, memory, first: 0, rows: 1 };
     let model: Model = case.model.parse()?;
     let layout = device.plan_network(&model, &needs, |_| 0)?;
     let (loss, class_weights) = case.loss().map_err(refuse)?;
     let schedule = case.schedule().map_err(refuse)?;
     let replay =
         Replay { case: &case, tensors: &tensors, layout: &layout, method, loss, class_weights, schedule, image };
-    device.run(&layout, &[], replay)
+    device.run(&layout, &[], &[], replay)
 }
 
 struct Tensors<'a> {
@@ -267,7 +268,7 @@ impl Replay<'_> {
             nesterov: case.nesterov,
         };
         let present = groups.present(weighing.columns(&labels));
-        Ok(step(backend, &mut network, &layout.vectors, &present, &sgd, &layout.outcome(0)?)?)
+        layout.step(backend, &mut network, &present, &sgd, 0)
     }
 }
 

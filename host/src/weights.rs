@@ -1,16 +1,17 @@
 //! Named tensors in safetensors files, with PyTorch's names and layouts.
 
+mod header;
 mod layout;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorInfo};
 use serde_json::{Map, Value, json};
 
 use crate::Error;
+use header::{Entry, Header, Kind};
 
 pub use layout::{hwio_to_oihw, linear_from_chw, linear_to_chw, nchw_to_nhwc, oihw_to_hwio, transpose};
 
@@ -166,77 +167,43 @@ fn synchronise_folder(folder: Option<&Path>) -> io::Result<()> {
     }
 }
 
-/// Reads every tensor, in the order of the file's data, and the metadata. `F64` is rounded to `f32`.
+/// Reads every tensor, in the order of the file's data, and the metadata. `F64` is rounded to `f32`. Takes as much memory
+/// as the tensors and the header, whatever the header says.
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, [`Error::Weights`] when it is damaged or holds another type.
 pub fn read(path: &Path) -> Result<(Vec<Tensor>, BTreeMap<String, String>), Error> {
-    let bytes = fs::read(path).map_err(|source| Error::io(path, source))?;
-    let (length, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(path, &bytes, &error))?;
-    let data = &bytes[8 + length..];
-    let tensors = header.offset_keys().into_iter().filter_map(|name| {
-        let info = header.info(&name)?;
-        Some(tensor(path, name, info, data.get(info.data_offsets.0..info.data_offsets.1)?))
-    });
-    let tensors = tensors.collect::<Result<_, _>>()?;
-    Ok((tensors, header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()))
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    let (length, file) = opened.map_err(|source| Error::io(path, source))?;
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let Header { tensors, metadata } = header::read(path, &mut reader, length)?;
+    let tensors = tensors.into_iter().map(|entry| tensor(path, &mut reader, entry));
+    Ok((tensors.collect::<Result<_, _>>()?, metadata))
 }
 
-fn tensor(path: &Path, name: String, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor, Error> {
-    let data = match info.dtype {
-        Dtype::F32 => Data::F32(values(bytes, f32::from_le_bytes)),
-        Dtype::F64 => Data::F32(values(bytes, |bytes| f64::from_le_bytes(bytes) as f32)),
-        Dtype::I64 => Data::I64(values(bytes, i64::from_le_bytes)),
-        other => {
-            return Err(Error::weights(path, format!("{name}: {other:?} values; only F32, F64 and I64 are read"))
-                .with_hint("save it as float32: {k: v.float() for k, v in state_dict.items()}"));
-        }
+fn tensor(path: &Path, reader: &mut impl Read, entry: Entry) -> Result<Tensor, Error> {
+    let Entry { name, shape, kind, count, .. } = entry;
+    let data = match kind {
+        Kind::F32 => values(reader, count, f32::from_le_bytes).map(Data::F32),
+        Kind::F64 => values(reader, count, |bytes| f64::from_le_bytes(bytes) as f32).map(Data::F32),
+        Kind::I64 => values(reader, count, i64::from_le_bytes).map(Data::I64),
     };
-    Ok(Tensor { name, shape: info.shape.clone(), data })
+    Ok(Tensor { name, shape, data: data.map_err(|source| Error::io(path, source))? })
 }
 
 /// Little-endian values of `N` bytes each.
-fn values<const N: usize, T>(bytes: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<T> {
-    bytes.as_chunks::<N>().0.iter().map(|&bytes| convert(bytes)).collect()
-}
-
-/// The sentence for a file that is no safetensors file, or not a whole one.
-fn damaged(path: &Path, bytes: &[u8], error: &SafeTensorError) -> Error {
-    if let Some(hint) = other_format(bytes) {
-        return Error::weights(path, "is not a safetensors file").with_hint(hint);
+fn values<const N: usize, T>(
+    reader: &mut impl Read,
+    count: usize,
+    convert: impl Fn([u8; N]) -> T,
+) -> io::Result<Vec<T>> {
+    let mut values = Vec::with_capacity(count);
+    let mut bytes = [0; N];
+    for _ in 0..count {
+        reader.read_exact(&mut bytes)?;
+        values.push(convert(bytes));
     }
-    let again = "copy or download it again";
-    let header = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
-    match error {
-        SafeTensorError::HeaderTooSmall => {
-            Error::weights(path, format!("ends at byte {}, inside the header's length", bytes.len())).with_hint(again)
-        }
-        SafeTensorError::InvalidHeaderLength => {
-            Error::weights(path, format!("ends at byte {}, but its header needs {header} after byte 8", bytes.len()))
-                .with_hint(again)
-        }
-        SafeTensorError::MetadataIncompleteBuffer => {
-            let message = format!("ends at byte {}, which is not where its header says that the data end", bytes.len());
-            Error::weights(path, message).with_hint(again)
-        }
-        SafeTensorError::InvalidHeader(_)
-        | SafeTensorError::InvalidHeaderDeserialization(_)
-        | SafeTensorError::HeaderTooLarge => {
-            Error::weights(path, "is not a safetensors file: there is no JSON header at byte 8")
-        }
-        SafeTensorError::InvalidOffset(name) => {
-            Error::weights(path, format!("{name}: the header places it where the tensor before does not end"))
-        }
-        other => Error::weights(path, format!("the header contradicts itself: {}", other.to_string().to_lowercase())),
-    }
-}
-
-/// A hint for the formats that are mistaken for safetensors.
-fn other_format(bytes: &[u8]) -> Option<&'static str> {
-    let pytorch = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(&[0x80, 2]);
-    pytorch.then_some(
-        "this looks like torch.save; in Python: safetensors.torch.save_file(model.state_dict(), \"FILE.safetensors\")",
-    )
+    Ok(values)
 }
 
 #[cfg(test)]

@@ -14,7 +14,9 @@ pub fn ascend_of_zero<M: Machine>(bench: &mut Bench<'_, M>) {
         bench.case(&format!("{length} numbers"), |case| {
             let params = case.numbers.list(length);
             let (point, from) = (case.in_out(&vec![0.0; length]), case.input(&params));
-            case.run(|backend| backend.ascend(point, from, 0.05));
+            let squared_norm = case.in_out(&[1.0]);
+            case.run(|backend| backend.ascend(point, squared_norm, from, 0.05));
+            case.same("squared_norm", squared_norm, &[0.0]);
             case.same("point", point, &params);
         });
     }
@@ -30,12 +32,33 @@ pub fn sgd_refuses<M: Machine>(bench: &mut Bench<'_, M>) {
                 let [w, v, mut g] = [(); 3].map(|()| case.numbers.list(length));
                 g[at] = wrong;
                 let (params, velocity, gradient) = (case.in_out(&w), case.in_out(&v), case.input(&g));
-                let outcome = Outcome { squared_norm: case.in_out(&[1.0]), failure: case.in_out(&[0.0]), number: 7.0 };
+                let (squared_norm, failure) = (case.in_out(&[1.0]), case.in_out(&[0.0]));
+                let outcome = Outcome { squared_norm, group_squared_norms: [squared_norm; 2], failure, number: 7.0 };
                 case.run(|backend| backend.sgd(params, velocity, &outcome, gradient, &RULE));
                 case.same("params", params, &w);
                 case.same("velocity", velocity, &v);
                 case.same("failure", outcome.failure, &[7.0]);
                 let norm = case.get(outcome.squared_norm)[0];
+                case.expect(!norm.is_finite(), || format!("the squared norm is {norm}"));
+            });
+        }
+    }
+}
+
+pub fn descend_refuses<M: Machine>(bench: &mut Bench<'_, M>) {
+    for length in [1, 16, 33, 4097] {
+        for (at, wrong) in [(0, f32::NAN), (length - 1, f32::INFINITY), (length / 2, f32::NEG_INFINITY), (0, 1e30)] {
+            bench.case(&format!("{wrong} at {at} of {length}"), |case| {
+                let [w, mut v] = [(); 2].map(|()| case.numbers.list(length));
+                v[at] = wrong;
+                let (params, velocity) = (case.in_out(&w), case.in_out(&v));
+                let (squared_norm, failure) = (case.in_out(&[1.0]), case.in_out(&[0.0]));
+                let outcome = Outcome { squared_norm, group_squared_norms: [squared_norm; 2], failure, number: 7.0 };
+                case.run(|backend| backend.descend(params, velocity, &outcome, 0.1));
+                case.same("params", params, &w);
+                case.same("velocity", velocity, &vec![0.0; length]);
+                case.same("failure", failure, &[7.0]);
+                let norm = case.get(squared_norm)[0];
                 case.expect(!norm.is_finite(), || format!("the squared norm is {norm}"));
             });
         }
@@ -50,7 +73,8 @@ pub fn sgd_keeps_first_failure<M: Machine>(bench: &mut Bench<'_, M>) {
         let (squared_norm, failure) = (case.in_out(&[0.0]), case.in_out(&[0.0]));
         case.run(|backend| {
             for (number, gradient) in [(1.0, good), (2.0, bad), (3.0, bad), (4.0, good)] {
-                backend.sgd(params, velocity, &Outcome { squared_norm, failure, number }, gradient, &RULE)?;
+                let outcome = Outcome { squared_norm, group_squared_norms: [squared_norm; 2], failure, number };
+                backend.sgd(params, velocity, &outcome, gradient, &RULE)?;
             }
             Ok(())
         });
@@ -175,16 +199,19 @@ pub fn same_bits<M: Machine>(bench: &mut Bench<'_, M>) {
             let [one, two] = [33, 33].map(|length| case.input(&draw(length)));
             let (y, z) = (case.output(2 * conv.output.len()), case.output(2 * conv.output.len()));
             let (saved, dw) = (case.output(66), case.in_out(&vec![0.0; conv.weights()]));
-            let pooled = case.output(66);
+            let (pooled, squared_norm) = (case.output(66), case.output(1));
             case.run(|backend| {
                 backend.conv2d_forward(y, x, w, &conv)?;
                 backend.batch_norm_forward(z, saved, None, y, one, two, None, true)?;
                 backend.global_average_pool_forward(pooled, z, conv.output)?;
                 backend.conv2d_backward_weight(&[dw], x, &[z], &conv)?;
-                backend.ascend(dw, w, 0.5)
+                backend.ascend(dw, squared_norm, w, 0.5)
             });
-            let found: Vec<u32> =
-                [y, z, saved, pooled, dw].iter().flat_map(|span| case.get(*span)).map(f32::to_bits).collect();
+            let found: Vec<u32> = [y, z, saved, pooled, dw, squared_norm]
+                .iter()
+                .flat_map(|span| case.get(*span))
+                .map(f32::to_bits)
+                .collect();
             let same = *first.borrow_mut().get_or_insert_with(|| found.clone()) == found;
             case.expect(same, || format!("repeat {repeat} differs from the first run"));
         });

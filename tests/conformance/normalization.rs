@@ -199,11 +199,25 @@ fn backward_case(case: &mut Case<'_, impl Machine>, setting: Setting, streams: u
     let dy_spans: Vec<Span> = dy.iter().map(|dy| case.in_out(dy)).collect();
     let spans = |list: &[(Span, Vec<f32>)]| list.iter().map(|item| item.0).collect::<Vec<Span>>();
     let [dx_spans, dw_spans, db_spans] = [spans(&dx), spans(&dw), spans(&db)];
-    let (y_span, x_span, weight, saved) = (case.input(&y), case.input(&x), case.input(&w), case.input(&saved));
+    let (y_span, x_span, saved) = (case.input(&y), case.input(&x), case.input(&saved));
+    let (weight, bias) = (case.input(&w), case.input(&b));
     let with_residual = setting.residual;
     case.run(|backend| {
         let (dx, dw, db, dy) = (&dx_spans, &dw_spans, &db_spans, &dy_spans);
-        backend.batch_norm_backward(dx, dw, db, dy, y_span, x_span, weight, saved, relu, with_residual, accumulate)
+        backend.batch_norm_backward(
+            dx,
+            dw,
+            db,
+            dy,
+            y_span,
+            x_span,
+            weight,
+            bias,
+            saved,
+            relu,
+            with_residual,
+            accumulate,
+        )
     });
 
     for stream in 0..streams {

@@ -43,7 +43,9 @@ fn calls<'c, E: From<sse_sam_core::Error> + 'c>(
         image: IMAGE,
         normalization: r(4),
     };
-    let outcome = move || Outcome { squared_norm: cut(out[1], 1), failure: cut(out[2], 1), number: 1.0 };
+    let group_squared_norms = [cut(out[1], 0); 2];
+    let outcome =
+        move || Outcome { squared_norm: cut(out[1], 1), group_squared_norms, failure: cut(out[2], 1), number: 1.0 };
     let terms = move || Terms { scale: cut(from[1], 4), shift: cut(from[2], 4), margin: cut(from[3], 4), focal: 0.0 };
     let (o, f) = (move |at: usize, length| cut(out[at], length), move |at: usize, length| cut(from[at], length));
     vec![
@@ -52,8 +54,10 @@ fn calls<'c, E: From<sse_sam_core::Error> + 'c>(
         ("copy", Box::new(move |b| b.copy(w(64), r(64)))),
         ("gather", Box::new(move |b| b.gather(&batch(), table, &samples()))),
         ("axpy", Box::new(move |b| b.axpy(w(64), 1.0, r(64)))),
-        ("ascend", Box::new(move |b| b.ascend(w(64), r(64), 1.0))),
+        ("ascend", Box::new(move |b| b.ascend(w(64), cut(out[1], 1), r(64), 1.0))),
         ("sgd", Box::new(move |b| b.sgd(w(64), o(3, 64), &outcome(), r(64), &RULE))),
+        ("decay", Box::new(move |b| b.decay(w(64), r(64), &RULE))),
+        ("descend", Box::new(move |b| b.descend(o(3, 64), w(64), &outcome(), 0.1))),
         ("linear_forward", Box::new(move |b| b.linear_forward(w(8), r(16), f(1, 32), f(2, 4)))),
         ("linear_backward_input", Box::new(move |b| b.linear_backward_input(&[w(16)], &[r(8)], f(1, 32), 4, false))),
         (
@@ -78,7 +82,7 @@ fn calls<'c, E: From<sse_sam_core::Error> + 'c>(
             "batch_norm_backward",
             Box::new(move |b| {
                 let (dx, dw, db, dy) = (&[w(64)], &[o(1, 4)], &[o(2, 4)], &[o(3, 64)]);
-                b.batch_norm_backward(dx, dw, db, dy, f(1, 64), r(64), f(2, 4), f(3, 8), true, false, false)
+                b.batch_norm_backward(dx, dw, db, dy, f(1, 64), r(64), f(2, 4), f(4, 4), f(3, 8), true, false, false)
             }),
         ),
         ("relu_forward", Box::new(move |b| b.relu_forward(w(64), r(64)))),
@@ -97,7 +101,7 @@ fn calls<'c, E: From<sse_sam_core::Error> + 'c>(
 /// Runs each call with its written and read spans replaced; a method that reads nothing skips the second.
 fn each_call<M: Machine>(bench: &mut Bench<'_, M>, what: &str, replace: impl Fn(&Arguments) -> (Span, Span)) {
     // A backend a method: a refusal must leave all memory as it was.
-    for at in 0..23 {
+    for at in 0..25 {
         bench.case(&format!("{what}, method {at}"), |case| {
             let out = [(); 5].map(|()| case.in_out(&[1.0; 64]));
             let from = [(); 5].map(|()| case.input(&[0.5; 64]));
@@ -111,7 +115,7 @@ fn each_call<M: Machine>(bench: &mut Bench<'_, M>, what: &str, replace: impl Fn(
             let (written, read) = replace(&arguments);
             let list = calls::<M::Error>(&arguments, written, read);
             let (method, call) = &list[at];
-            let reads_nothing = matches!(*method, "fill" | "write");
+            let reads_nothing = matches!(*method, "fill" | "write" | "descend");
             if !(reads_nothing && written == out[0]) {
                 case.refused(method, |backend| call(backend));
             }
@@ -153,19 +157,20 @@ pub fn read_only<M: Machine>(bench: &mut Bench<'_, M>) {
 
 /// One argument of each method one number too long or too short; the second of two streams too.
 pub fn wrong_lengths<M: Machine>(bench: &mut Bench<'_, M>) {
-    for at in 0..23 {
+    for at in 0..27 {
         bench.case(&format!("call {at}"), |case| {
             let [a, b, c, d] = [(); 4].map(|()| case.in_out(&[1.0; 64]));
             let [p, q, s, t] = [(); 4].map(|()| case.input(&[0.0; 64]));
             let conv = Conv2d::new(IMAGE, 2, 3, 1, 1).expect("the kernel fits");
             let half = Shape::new(2, 2, 4);
-            let outcome = Outcome { squared_norm: cut(c, 1), failure: cut(d, 1), number: 1.0 };
+            let group_squared_norms = [cut(c, 0); 2];
+            let outcome = Outcome { squared_norm: cut(c, 1), group_squared_norms, failure: cut(d, 1), number: 1.0 };
             let terms = Terms { scale: cut(p, 4), shift: cut(p, 4), margin: cut(p, 3), focal: 0.0 };
             case.refused("a wrong length", |k| match at {
                 0 => k.write(a, &[0.0; 63]),
                 1 => k.copy(a, cut(p, 63)),
                 2 => k.axpy(a, 1.0, cut(p, 63)),
-                3 => k.ascend(a, cut(p, 63), 1.0),
+                3 => k.ascend(a, cut(b, 1), cut(p, 63), 1.0),
                 4 => k.sgd(a, b, &outcome, cut(p, 63), &RULE),
                 5 => k.sgd(a, cut(b, 63), &outcome, p, &RULE),
                 6 => k.linear_forward(cut(a, 8), cut(p, 15), cut(q, 32), cut(s, 4)),
@@ -178,7 +183,7 @@ pub fn wrong_lengths<M: Machine>(bench: &mut Bench<'_, M>) {
                 13 => k.batch_norm_inference(a, p, cut(q, 4), cut(s, 4), cut(t, 8), Some(cut(p, 63)), true),
                 14 => {
                     let (dw, db, dy) = (&[cut(b, 4)], &[cut(c, 5)], &[d]);
-                    k.batch_norm_backward(&[a], dw, db, dy, p, q, cut(s, 4), cut(t, 8), true, false, false)
+                    k.batch_norm_backward(&[a], dw, db, dy, p, q, cut(s, 4), cut(s, 4), cut(t, 8), true, false, false)
                 }
                 15 => k.relu_forward(a, cut(p, 63)),
                 16 => k.relu_backward(&[a, b], &[p], q, false),
@@ -187,6 +192,10 @@ pub fn wrong_lengths<M: Machine>(bench: &mut Bench<'_, M>) {
                 19 => k.global_average_pool_forward(cut(a, 5), p, IMAGE),
                 20 => k.relu_backward(&[a, b], &[p, cut(q, 63)], s, false),
                 21 => k.conv2d_backward_input(&[a, b], &[p, cut(q, 63)], cut(s, 36), &conv, false),
+                22 => k.ascend(a, cut(b, 2), p, 1.0),
+                23 => k.decay(a, cut(p, 63), &RULE),
+                24 => k.descend(a, cut(b, 63), &outcome, 0.1),
+                25 => k.descend(a, b, &Outcome { failure: cut(d, 2), ..outcome }, 0.1),
                 _ => k.cross_entropy(&[cut(a, 8)], &[cut(b, 1)], cut(p, 8), cut(q, 2), &[cut(s, 2)], &terms),
             });
         });

@@ -1,4 +1,4 @@
-//! `axpy`, `ascend` and `sgd`.
+//! `axpy`, `ascend`, `sgd`, `decay` and `descend`.
 
 use sse_sam_core::{Outcome, Sgd};
 
@@ -29,8 +29,11 @@ pub fn ascend<M: Machine>(bench: &mut Bench<'_, M>) {
                 let params: Vec<f32> = case.numbers.list(length).iter().map(|value| value * size).collect();
                 let expected = reference::ascend(&wide(&gradient), &wide(&params), f64::from(radius));
                 let (point, params) = (case.in_out(&gradient), case.input(&params));
-                case.run(|backend| backend.ascend(point, params, radius));
+                let squared_norm = case.output(1);
+                case.run(|backend| backend.ascend(point, squared_norm, params, radius));
                 case.close("ascend", "point", point, &expected);
+                let expected = reference::squared_norm(&wide(&gradient));
+                case.close("squared_norm", "squared norm", squared_norm, &[expected]);
             });
         }
     }
@@ -59,13 +62,48 @@ pub fn sgd<M: Machine>(bench: &mut Bench<'_, M>) {
             bench.case(&format!("{length} numbers, {rule:?}"), |case| {
                 let [mut w, mut v, g] = [(); 3].map(|()| case.numbers.list(length));
                 let (params, velocity, gradient) = (case.in_out(&w), case.in_out(&v), case.input(&g));
-                let outcome = Outcome { squared_norm: case.output(1), failure: case.in_out(&[0.0]), number: 7.0 };
+                let (squared_norm, failure) = (case.output(1), case.in_out(&[0.0]));
+                let outcome = Outcome { squared_norm, group_squared_norms: [squared_norm; 2], failure, number: 7.0 };
                 case.run(|backend| backend.sgd(params, velocity, &outcome, gradient, &rule));
                 plain_sgd(&mut w, &mut v, &g, &rule);
                 case.same("params", params, &w);
                 case.same("velocity", velocity, &v);
                 case.same("failure", outcome.failure, &[0.0]);
                 case.close("squared_norm", "squared norm", outcome.squared_norm, &[reference::squared_norm(&wide(&g))]);
+            });
+        }
+    }
+}
+
+pub fn decay<M: Machine>(bench: &mut Bench<'_, M>) {
+    for length in LENGTHS {
+        for rule in RULES {
+            bench.case(&format!("{length} numbers, {rule:?}"), |case| {
+                let (v, w) = (case.numbers.list(length), case.numbers.list(length));
+                let expected: Vec<f32> =
+                    v.iter().zip(&w).map(|(v, w)| rule.momentum * v + rule.weight_decay * w).collect();
+                let (velocity, params) = (case.in_out(&v), case.input(&w));
+                case.run(|backend| backend.decay(velocity, params, &rule));
+                case.same("velocity", velocity, &expected);
+            });
+        }
+    }
+}
+
+pub fn descend<M: Machine>(bench: &mut Bench<'_, M>) {
+    for length in LENGTHS {
+        for rate in [0.1, 0.03, 0.0] {
+            bench.case(&format!("{length} numbers, rate {rate}"), |case| {
+                let (w, v) = (case.numbers.list(length), case.numbers.list(length));
+                let expected: Vec<f32> = w.iter().zip(&v).map(|(w, v)| w - rate * v).collect();
+                let (params, velocity) = (case.in_out(&w), case.in_out(&v));
+                let (squared_norm, failure) = (case.output(1), case.in_out(&[0.0]));
+                let outcome = Outcome { squared_norm, group_squared_norms: [squared_norm; 2], failure, number: 7.0 };
+                case.run(|backend| backend.descend(params, velocity, &outcome, rate));
+                case.same("params", params, &expected);
+                case.same("velocity", velocity, &v);
+                case.same("failure", outcome.failure, &[0.0]);
+                case.close("squared_norm", "squared norm", outcome.squared_norm, &[reference::squared_norm(&wide(&v))]);
             });
         }
     }

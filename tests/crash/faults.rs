@@ -62,7 +62,7 @@ fn a_read_only_folder_is_named() {
 }
 
 /// How many system calls of each kind are made to fail, one a run.
-fn failing_calls() -> u32 {
+pub fn failing_calls() -> u32 {
     std::env::var("SSE_SAM_FAILING_CALLS").map_or(3, |calls| calls.parse().unwrap())
 }
 
@@ -72,17 +72,26 @@ fn whichever_system_call_fails_the_checkpoints_stay_whole() {
         return skip("there is no strace to make system calls fail");
     }
     let whole = tempdir().unwrap();
-    succeed(whole.path(), &training("run", &["--epochs", "2"]));
-    let layout = layout("resnet8:1");
+    succeed(whole.path(), &training("run", &QUICK));
+    let layout = layout(QUICK[1]);
     let mut failures = 0;
     for (call, error) in [("write", "ENOSPC"), ("fsync", "EIO"), ("write", "EIO"), ("/^rename", "EIO")] {
         for number in 1..=failing_calls() {
             let what = format!("{error} at {call} {number}");
             let folder = tempdir().unwrap();
             let inject = format!("inject={call}:error={error}:when={number}");
-            let args = training("run", &["--epochs", "2"]);
+            let args = training("run", &QUICK);
             let mut strace = Command::new("strace");
-            strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
+            strace.env("SSE_SAM_CACHE", CACHE).args([
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                &format!("trace={call}"),
+                "-e",
+                &inject,
+            ]);
             let output =
                 strace.arg(env!("CARGO_BIN_EXE_sse-sam")).args(args).current_dir(folder.path()).output().unwrap();
             let text = stderr(&output);
@@ -90,11 +99,15 @@ fn whichever_system_call_fails_the_checkpoints_stay_whole() {
             let run = folder.path().join("run");
             if !output.status.success() && run.join("checkpoints").exists() {
                 failures += 1;
-                assert!(text.contains("sse-sam: run/") && output.status.code() == Some(1), "{what}: {text}");
+                assert_eq!(output.status.code(), Some(1), "{what}: {text}");
+                // The call that fails in each thread may be the one that writes the sentence: the log has it too.
+                let log = fs::read_to_string(run.join("log.txt")).unwrap_or_default();
+                let said = text.contains("sse-sam: run/") || (text.is_empty() && log.contains(" failed: run/"));
+                assert!(said, "{what}: {text}");
                 let read = |path: &PathBuf| Checkpoint::read(path, &layout).unwrap_or_else(|e| panic!("{what}: {e}"));
                 checkpoints(&run).iter().for_each(|path| drop(read(path)));
             }
-            if run.join("config.toml").exists() && !checkpoints(&run).iter().any(|path| path.ends_with(LAST_OF_TWO)) {
+            if run.join("config.toml").exists() && !checkpoints(&run).iter().any(|path| path.ends_with(LAST_OF_QUICK)) {
                 succeed(folder.path(), &["resume", "run", "--quiet"]);
                 same(&whole.path().join("run"), &run, &what);
             }
@@ -104,8 +117,47 @@ fn whichever_system_call_fails_the_checkpoints_stay_whole() {
     println!("{failures} failures");
 }
 
-/// The last checkpoint of two epochs.
-const LAST_OF_TWO: &str = "epoch-000002-step-0000000.safetensors";
+#[test]
+fn a_write_that_is_cut_short_leaves_the_checkpoints_whole() {
+    if Command::new("prlimit").arg("--version").output().is_err() {
+        return skip("there is no prlimit to cut writes short");
+    }
+    let whole = tempdir().unwrap();
+    succeed(whole.path(), &training("run", &["--epochs", "2"]));
+    let layout = layout("resnet8:1");
+    let largest = checkpoints(&whole.path().join("run")).iter().map(|path| fs::metadata(path).unwrap().len()).max();
+    for number in 0..u64::from(failing_calls()) {
+        // No file may grow beyond this: the system writes the bytes before it, and refuses the next call.
+        let limit = 1 + number * largest.unwrap() / u64::from(failing_calls());
+        let folder = tempdir().unwrap();
+        let limited = "trap '' XFSZ; limit=$1; shift; exec prlimit --fsize=$limit \"$@\"";
+        let mut shell = Command::new("sh");
+        shell.env("SSE_SAM_CACHE", CACHE).args([
+            "-c",
+            limited,
+            "sh",
+            &limit.to_string(),
+            env!("CARGO_BIN_EXE_sse-sam"),
+        ]);
+        let output = shell.args(training("run", &["--epochs", "2"])).current_dir(folder.path()).output().unwrap();
+        let (what, text, run) = (format!("at {limit} bytes"), stderr(&output), folder.path().join("run"));
+        assert!(text.contains("sse-sam: run/") && text.contains("file too large"), "{what}: {text}");
+        assert!(!text.contains("panicked") && output.status.code() == Some(1), "{what}: {text}");
+        for path in checkpoints(&run) {
+            Checkpoint::read(&path, &layout).unwrap_or_else(|error| panic!("{what}: {error}"));
+        }
+        if run.join("config.toml").exists() {
+            succeed(folder.path(), &["resume", "run", "--quiet"]);
+            same(&whole.path().join("run"), &run, &what);
+        }
+    }
+}
+
+/// A run of a hundred calls of each kind.
+const QUICK: [&str; 4] = ["--model", "mlp:64-3-10", "--epochs", "60"];
+
+/// Its last checkpoint.
+const LAST_OF_QUICK: &str = "epoch-000060-step-0000000.safetensors";
 
 #[test]
 fn a_checkpoint_that_cannot_be_written_ends_the_run_by_name() {

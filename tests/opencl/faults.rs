@@ -66,14 +66,14 @@ fn little_run() -> Result<(), Error> {
         let mut machine = OpenCl::new(&device, 4096, &[1.0; 8], &[7; 64])?;
         let conv = Conv2d::new(Shape::new(4, 4, 2), 3, 3, 1, 1)?;
         machine.reserve_convolution(&conv, 2)?;
-        let [x, y, weight, dweight] =
-            [(0, 64), (128, 96), (256, 54), (320, 54)].map(|(at, length)| Span::work(at, length));
+        let [x, y, weight, dweight, norm] =
+            [(0, 64), (128, 96), (256, 54), (320, 54), (384, 1)].map(|(at, length)| Span::work(at, length));
         machine.write(x, &[0.5; 64])?;
         machine.stage(3, vec![9; 5])?;
         machine.fill(weight, 0.25)?;
         machine.conv2d_forward(y, x, weight, &conv)?;
         machine.conv2d_backward_weight(&[dweight], x, &[y], &conv)?;
-        machine.ascend(dweight, weight, 0.1)?;
+        machine.ascend(dweight, norm, weight, 0.1)?;
         let mut values = [0.0; 54];
         machine.read(&mut values, dweight)?;
         machine.finish()?;
@@ -128,10 +128,11 @@ fn child_keeps_objects_and_memory_flat() {
         let mut arena = Arena::new(OpenCl::alignment());
         let plan = Plan::new(&graph, 8, 2, &mut arena).unwrap();
         let vectors = Vectors::new(&mut arena, plan.parameters(), 2).unwrap();
-        let [table, record] = [8 * Row::WORDS, 6].map(|length| arena.allocate(length).unwrap());
+        let [table, record] = [8 * Row::WORDS, 8].map(|length| arena.allocate(length).unwrap());
         let slot = |index| record.part(index, 1).unwrap();
         let losses = Losses { plain: [slot(0), slot(1)], perturbed: [slot(2), slot(3)] };
-        let outcome = Outcome { squared_norm: slot(4), failure: slot(5), number: 1.0 };
+        let group_squared_norms = [slot(6), slot(7)];
+        let outcome = Outcome { squared_norm: slot(4), group_squared_norms, failure: slot(5), number: 1.0 };
         let bytes: Vec<u8> = (0..56).map(|index| if index < 48 { index * 5 } else { index % 3 }).collect();
         let mut machine = OpenCl::new(device, arena.len(), &[], &bytes).unwrap();
         let rows = (0..8).map(|index| Row { index, top: 0, left: 0, flip: false, weights: [0.1, 0.1] }.encode());
@@ -144,31 +145,36 @@ fn child_keeps_objects_and_memory_flat() {
         let samples = Samples { images, labels, image: Shape::new(1, 2, 3), normalization: plan.normalization };
         let groups = Method::SseSam { head_rho: 0.05, tail_rho: 0.1, gamma: 1.0 }.groups(0, 1).unwrap().all();
         let sgd = Sgd { learning_rate: 0.01, momentum: 0.9, weight_decay: 0.0, nesterov: false };
-        let mut steps = |count: usize| {
+        let mut steps = |machine: &mut OpenCl, count: usize| {
             for number in 0..count {
-                network.gather(&mut machine, table, &samples, losses).unwrap();
-                step(&mut machine, &mut network, &vectors, &groups, &sgd, &outcome).unwrap();
+                network.gather(machine, table, &samples, losses).unwrap();
+                step(machine, &mut network, &vectors, &groups, &sgd, &outcome).unwrap();
                 if number % 50 == 0 {
-                    machine.read(&mut [0.0; 6], record).unwrap();
+                    machine.read(&mut [0.0; 8], record).unwrap();
                 }
             }
-            let mut left = [0.0; 6];
+            let mut left = [0.0; 8];
             machine.read(&mut left, record).unwrap();
             assert!(left[4] > 0.0 && left[5] == 0.0, "{left:?}");
         };
-        steps(2_000);
-        let before = (opencl::live_objects(), opencl::live_buffers(), resident());
-        steps(20_000);
-        let after = (opencl::live_objects(), opencl::live_buffers(), resident());
-        eprintln!("objects, buffers, bytes: {before:?}, then {after:?}");
-        assert_eq!((before.0, before.1), (after.0, after.1));
-        assert!(after.2 < before.2 + (8 << 20), "{} bytes, then {}", before.2, after.2);
+        let wanted = std::env::var("SSE_SAM_SOAK_STEPS").map_or(20_000, |steps| steps.parse().unwrap());
+        let left = |machine: &OpenCl| (opencl::live_objects(), opencl::live_buffers(), machine.bytes());
+        steps(&mut machine, wanted / 10);
+        let (before, small) = (left(&machine), resident());
+        steps(&mut machine, wanted);
+        let (after, large) = (left(&machine), resident());
+        eprintln!("{wanted} steps: objects, buffers and bytes of the device {before:?}, then {after:?}");
+        eprintln!("bytes of the process: {small}, then {large}");
+        assert_eq!(before, after);
+        assert!(large <= small + small / 100, "{small} bytes, then {large}");
     });
 }
 
 #[test]
 fn objects_and_memory_stay_flat() {
-    assert_passed(&child("faults::child_keeps_objects_and_memory_flat", &[]));
+    let result = child("faults::child_keeps_objects_and_memory_flat", &[]);
+    assert_passed(&result);
+    eprint!("{}", String::from_utf8_lossy(&result.0.stderr));
 }
 
 #[test]

@@ -142,18 +142,22 @@ fn vectors_equal_the_cpu_core() {
             both!(exact, "fill", &layout, |machine| machine.fill(a, 1.5));
             both!(exact, "copy", &layout, |machine| machine.copy(a, b));
             both!(exact, "axpy", &layout, |machine| machine.axpy(a, 0.3, b));
+            let rule = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.01, nesterov: false };
+            both!(exact, "decay", &layout, |machine| machine.decay(a, b, &rule));
             both!(exact, "relu_forward", &layout, |machine| machine.relu_forward(a, b));
             for accumulate in [false, true] {
                 both!(exact, "relu_backward", &layout, |machine| machine.relu_backward(&[a], &[b], c, accumulate));
             }
             let close = Pair::new(device, 1e-6);
-            both!(close, "ascend", &layout, |machine| machine.ascend(a, b, 0.7));
+            both!(close, "ascend", &layout, |machine| machine.ascend(a, norm, b, 0.7));
             for nesterov in [false, true] {
                 let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.01, nesterov };
-                let outcome = Outcome { squared_norm: norm, failure, number: 3.0 };
+                let outcome = Outcome { squared_norm: norm, group_squared_norms: [norm; 2], failure, number: 3.0 };
                 both!(close, "sgd", &layout, |machine| machine.sgd(a, b, &outcome, c, &sgd));
+                both!(close, "descend", &layout, |machine| machine.descend(a, c, &outcome, 0.1));
                 layout.work[c.offset + length / 2] = f32::NAN;
                 both!(close, "sgd", &layout, |machine| machine.sgd(a, b, &outcome, c, &sgd));
+                both!(close, "descend", &layout, |machine| machine.descend(a, c, &outcome, 0.1));
                 layout.work[c.offset + length / 2] = 0.5;
             }
         }
@@ -274,7 +278,16 @@ fn convolutions_equal_the_cpu_core() {
 fn batch_norm_equals_the_cpu_core() {
     each_device(|device| {
         let pair = Pair::new(device, 2e-5);
-        for (gap, rows, channels) in [(1, 1, 1), (3, 2, 5), (32, 63, 16), (5, 129, 17), (1, 10_007, 32), (2, 700, 3)] {
+        for (gap, rows, channels) in [
+            (1, 1, 1),
+            (3, 2, 5),
+            (32, 63, 16),
+            (5, 129, 17),
+            (1, 10_007, 32),
+            (2, 700, 3),
+            (32, 4_100, 64),
+            (3, 90, 145),
+        ] {
             let mut layout = Layout::new(gap);
             let n = rows * channels;
             let (y, x, residual) = (layout.random(n), layout.random(n), layout.random(n));
@@ -291,6 +304,7 @@ fn batch_norm_equals_the_cpu_core() {
                     .batch_norm_inference(y, x, weight, bias, running, added, relu));
                 for accumulate in [false, true] {
                     both!(pair, "batch_norm_backward", &layout, |machine| {
+                        machine.batch_norm_forward(y, saved, moved, x, weight, bias, added, relu)?;
                         machine.batch_norm_backward(
                             &[dx],
                             &[dweight],
@@ -299,6 +313,7 @@ fn batch_norm_equals_the_cpu_core() {
                             y,
                             x,
                             weight,
+                            bias,
                             saved,
                             relu,
                             added.is_some(),
@@ -381,7 +396,7 @@ fn smallest_shapes() {
         let [a, b, c] = [19, 19, 19].map(|length| layout.random(length));
         let [norm, failure] = [layout.put(&[1.0]), layout.put(&[0.0])];
         let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.01, nesterov: true };
-        let outcome = Outcome { squared_norm: norm, failure, number: 3.0 };
+        let outcome = Outcome { squared_norm: norm, group_squared_norms: [norm; 2], failure, number: 3.0 };
         let pair = Pair::new(device, 1e-4);
         both!(pair, "vectors", &layout, |machine| {
             machine.fill(a, 1.5)?;
@@ -389,8 +404,10 @@ fn smallest_shapes() {
             machine.axpy(a, 0.3, c)?;
             machine.relu_forward(b, c)?;
             machine.relu_backward(&[b], &[c], a, true)?;
-            machine.ascend(b, a, 0.7)?;
-            machine.sgd(a, b, &outcome, c, &sgd)
+            machine.ascend(b, norm, a, 0.7)?;
+            machine.sgd(a, b, &outcome, c, &sgd)?;
+            machine.decay(b, a, &sgd)?;
+            machine.descend(a, b, &outcome, 0.1)
         });
         // Outputs of 16, 8 and 4 pixels a side take wide, middle and narrow tiles.
         let tiles = [(3, 1, [16, 8, 4]), (3, 2, [32, 16, 8]), (1, 2, [32, 16, 8])];
@@ -465,7 +482,7 @@ fn small_layers(device: &DeviceInfo) {
     both!(pair, "layers", &layout, |machine| {
         machine.gather(&batch, table, &samples)?;
         machine.batch_norm_forward(y, saved, Some(running), x, weight, bias, Some(residual), true)?;
-        machine.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, saved, true, true, true)?;
+        machine.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, bias, saved, true, true, true)?;
         machine.batch_norm_inference(dx, x, weight, bias, running, None, false)?;
         machine.linear_forward(y, x, matrix, bias)?;
         machine.linear_backward_input(&[dx], &[y], matrix, channels, true)?;

@@ -26,7 +26,7 @@ pub use linear::{linear_backward_input, linear_backward_weight, linear_forward};
 pub use loss::{LossTables, cross_entropy};
 pub use pooling::{global_average_pool_backward, global_average_pool_forward};
 pub use shortcut::{shortcut_backward, shortcut_forward};
-pub use vector::{ascend, axpy, sgd, squared_norm};
+pub use vector::{ascend, axpy, decay, descend, sgd, squared_norm};
 
 pub(crate) use root::sqrt;
 

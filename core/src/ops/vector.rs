@@ -30,20 +30,21 @@ pub fn squared_norm(x: &[f32]) -> f32 {
 
 /// Climbs: `point <- params + radius * point / (||point||_2 + 1e-16)`, in place.
 ///
-/// `point` holds a gradient on entry and the perturbed parameters on return.
+/// `point` holds a gradient on entry and the perturbed parameters on return. Returns the gradient's squared norm.
 ///
 /// # Errors
 /// [`Error::Length`] when the slices differ in length.
 ///
 /// # Source
 /// Foret et al. 2021 (SAM), eq. 2.
-pub fn ascend(point: &mut [f32], params: &[f32], radius: f32) -> Result<(), Error> {
+pub fn ascend(point: &mut [f32], params: &[f32], radius: f32) -> Result<f32, Error> {
     expect("params", point.len(), params.len())?;
-    let factor = radius / (super::sqrt(squared_norm(point)) + 1e-16);
+    let squared_norm = squared_norm(point);
+    let factor = radius / (super::sqrt(squared_norm) + 1e-16);
     for (point, param) in point.iter_mut().zip(params) {
         *point = param + factor * *point;
     }
-    Ok(())
+    Ok(squared_norm)
 }
 
 /// One update of stochastic gradient descent, as [`Sgd`] says.
@@ -66,6 +67,38 @@ pub fn sgd(params: &mut [f32], velocity: &mut [f32], gradient: &[f32], sgd: &Sgd
     Ok(squared_norm)
 }
 
+/// The velocity as an update begins with it where gradients are added to it: `velocity[i] = momentum * velocity[i] +
+/// weight_decay * params[i]`.
+///
+/// # Errors
+/// [`Error::Length`] when the slices differ in length.
+pub fn decay(velocity: &mut [f32], params: &[f32], sgd: &Sgd) -> Result<(), Error> {
+    expect("params", velocity.len(), params.len())?;
+    for (v, w) in velocity.iter_mut().zip(params) {
+        *v = sgd.momentum * *v + sgd.weight_decay * w;
+    }
+    Ok(())
+}
+
+/// The end of such an update: `params[i] -= learning_rate * velocity[i]`.
+///
+/// Returns the squared norm of `velocity`; when it is not finite, `params` have not changed and `velocity` is zero.
+///
+/// # Errors
+/// [`Error::Length`] when the slices differ in length.
+pub fn descend(params: &mut [f32], velocity: &mut [f32], learning_rate: f32) -> Result<f32, Error> {
+    expect("velocity", params.len(), velocity.len())?;
+    let squared_norm = squared_norm(velocity);
+    if squared_norm.is_finite() {
+        for (w, v) in params.iter_mut().zip(velocity) {
+            *w -= learning_rate * *v;
+        }
+    } else {
+        velocity.fill(0.0);
+    }
+    Ok(squared_norm)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{assert_close, numbers, wide};
@@ -83,7 +116,7 @@ mod tests {
     #[test]
     fn ascend_moves_by_the_radius() {
         let mut point = [3.0, 4.0];
-        ascend(&mut point, &[1.0, 1.0], 0.5).unwrap();
+        assert_eq!(ascend(&mut point, &[1.0, 1.0], 0.5), Ok(25.0));
         assert_close(&point, &[1.3, 1.4], 1e-6);
         ascend(&mut point, &[1.0, 1.0], 0.0).unwrap();
         assert_eq!(point, [1.0, 1.0]);
@@ -102,5 +135,19 @@ mod tests {
             assert!(sgd(&mut w, &mut v, &[f32::NAN], &hyper).unwrap().is_nan());
             assert_eq!((w, v), ([expected], [3.75]));
         }
+    }
+
+    #[test]
+    fn decay_and_descend_are_momentum_around_a_gradient_that_is_added() {
+        let hyper = Sgd { learning_rate: 0.5, momentum: 0.75, weight_decay: 0.25, nesterov: false };
+        let (mut w, mut v) = ([1.0], [2.0]);
+        decay(&mut v, &w, &hyper).unwrap();
+        assert_eq!(v, [1.75]);
+        v[0] += 2.0;
+        assert_eq!(descend(&mut w, &mut v, hyper.learning_rate), Ok(3.75 * 3.75));
+        assert_eq!((w, v), ([1.0 - 0.5 * 3.75], [3.75]));
+        v[0] = f32::NAN;
+        assert!(descend(&mut w, &mut v, hyper.learning_rate).unwrap().is_nan());
+        assert_eq!((w, v), ([1.0 - 0.5 * 3.75], [0.0]));
     }
 }

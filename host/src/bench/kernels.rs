@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use sse_sam_core::watch::{Call, Extent, Watch};
-use sse_sam_core::{Shape, Space, Span};
+use sse_sam_core::{Conv2d, Shape, Space, Span};
 
 use crate::device::{Clock, Machine};
 
@@ -190,19 +190,25 @@ fn row(text: &mut String, line: &Line, total: f64) {
     );
 }
 
+fn image(shape: Shape) -> String {
+    format!("{}x{}x{}", shape.height, shape.width, shape.channels)
+}
+
+/// A kind of convolution.
+pub fn convolution(conv: &Conv2d) -> String {
+    let (kernel, stride) = (conv.kernel, conv.stride);
+    let step = if stride > 1 { format!("/{stride}") } else { String::new() };
+    format!("{kernel}x{kernel}{step} {} -> {}", image(conv.input), conv.output.channels)
+}
+
 fn shape(extent: &Extent) -> String {
-    let image = |shape: Shape| format!("{}x{}x{}", shape.height, shape.width, shape.channels);
     match *extent {
         Extent::Vector(length) => length.to_string(),
         Extent::Rows(rows, width) => format!("{rows} x {width}"),
         Extent::Images(_, shape) => image(shape),
         Extent::Mapped(_, input, output) => format!("{} -> {}", image(input), image(output)),
         Extent::Linear { inputs, outputs, .. } => format!("{inputs} -> {outputs}"),
-        Extent::Conv2d(_, conv) => {
-            let (kernel, stride) = (conv.kernel, conv.stride);
-            let step = if stride > 1 { format!("/{stride}") } else { String::new() };
-            format!("{kernel}x{kernel}{step} {} -> {}", image(conv.input), conv.output.channels)
-        }
+        Extent::Conv2d(_, conv) => convolution(&conv),
     }
 }
 

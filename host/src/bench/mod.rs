@@ -10,7 +10,7 @@ use std::time::Instant;
 use sse_sam_core::plan::Slot;
 use sse_sam_core::step::Present;
 use sse_sam_core::watch::Watched;
-use sse_sam_core::{Backend, Method, Model, Sgd, Shape, Span, step};
+use sse_sam_core::{Backend, Conv2d, Memory, Method, Model, Sgd, Shape, Span};
 
 use crate::args::{BenchArgs, MethodName};
 use crate::config;
@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::layout::{Layout, Needs};
 use crate::progress::say;
 use kernels::Ledger;
-use report::{Report, Timing};
+use report::{Convolutions, Report, Timing};
 use workload::Workload;
 
 /// Steps before the first one that is timed.
@@ -39,41 +39,42 @@ const HYPER: Sgd = Sgd { learning_rate: 0.01, momentum: 0.9, weight_decay: 2e-4,
 /// Whatever is wrong with the arguments or the device.
 pub fn run(args: &BenchArgs) -> Result<(), Error> {
     let model = config::model(&args.model)?;
-    let (image, classes) = data(args, &model);
-    let method = method(args);
+    let (image, classes) = data(args.image, args.classes, &model);
+    let method = method(args.method, args.stage);
     let device = Device::choose(&args.device)?;
     let batch = args.batch as usize;
-    let needs = Needs { image, classes, batch, points: method.points(1)?, rows: 1 };
+    let (points, memory) = (method.points(1)?, Memory::Full);
+    let needs = Needs { image, classes, batch, piece: None, points, memory, first: 0, rows: 1 };
     let layout = device.plan_network(&model, &needs, |rows| rows * (image.len() + 1))?;
     let workload = Workload::new(&layout, needs, method.groups(0, 1)?);
     let bench = Bench { layout: &layout, workload: &workload, steps: args.steps as usize, kernels: args.kernels };
-    let timing = device.run(&layout, &workload.bytes, bench)?;
+    let timing = device.run(&layout, &[], &workload.bytes, bench)?;
     let report = Report::new(args, &device, &model, image, classes, timing);
     say(&report.table())?;
     if args.json { say(&report.json()?) } else { Ok(()) }
 }
 
 /// The images and classes: those that are asked for, else those of a perceptron's own size, else CIFAR-100's.
-fn data(args: &BenchArgs, model: &Model) -> (Shape, usize) {
-    let (image, classes) = match model {
+pub(crate) fn data(image: Option<Shape>, classes: Option<u16>, model: &Model) -> (Shape, usize) {
+    let (usual, outputs) = match model {
         Model::Mlp(widths) => {
             let end = |width: Option<&u32>| width.map_or(1, |&width| width as usize);
             (Shape::new(1, 1, end(widths.first())), end(widths.last()))
         }
         _ => (Shape::new(32, 32, 3), 100),
     };
-    (args.image.unwrap_or(image), args.classes.map_or(classes, usize::from))
+    (image.unwrap_or(usual), classes.map_or(outputs, usize::from))
 }
 
 /// A method whose only epoch is in the stage asked for.
-fn method(args: &BenchArgs) -> Method {
+pub(crate) fn method(name: MethodName, stage: u8) -> Method {
     let rho = 0.05;
-    match args.method {
+    match name {
         MethodName::Sgd => Method::Sgd,
         MethodName::Sam => Method::Sam { rho },
         MethodName::Imbsam => Method::ImbSam { rho },
         MethodName::SseSam => {
-            Method::SseSam { head_rho: 0.05, tail_rho: 0.1, gamma: if args.stage == 1 { 1.0 } else { 0.0 } }
+            Method::SseSam { head_rho: 0.05, tail_rho: 0.1, gamma: if stage == 1 { 1.0 } else { 0.0 } }
         }
     }
 }
@@ -112,9 +113,9 @@ impl Job for Bench<'_> {
         let optimizer_ms = self.optimizer(backend)?;
         let flops = count::flops(layout, workload.rows, &workload.present)?;
         let kernels = if self.kernels { Some(self.profile(backend)?) } else { None };
-        let device_bytes = backend.bytes();
+        let (device_bytes, forms) = (backend.bytes(), forms(backend, layout));
         let measured = (fma_rate, bandwidth);
-        Ok(Timing { step_ms, host_ms, optimizer_ms, launches, flops, measured, device_bytes, kernels })
+        Ok(Timing { step_ms, host_ms, optimizer_ms, launches, flops, measured, device_bytes, forms, kernels })
     }
 }
 
@@ -128,8 +129,7 @@ impl Bench<'_> {
         let losses = layout.losses(0)?;
         let mut network = layout.network(0.0)?;
         network.gather(backend, workload.table(layout)?, &workload.samples(layout), losses)?;
-        step(backend, &mut network, &layout.vectors, &workload.present, &HYPER, &layout.outcome(0)?)?;
-        Ok(())
+        layout.step(backend, &mut network, &workload.present, &HYPER, 0)
     }
 
     /// Waits for all that was asked for.
@@ -173,6 +173,22 @@ impl Bench<'_> {
     }
 }
 
+/// The network's kinds of convolutions, in order, and the forms they are computed in.
+fn forms<B: Machine>(backend: &B, layout: &Layout) -> Vec<Convolutions> {
+    let mut kinds: Vec<(Conv2d, usize)> = Vec::new();
+    for conv in layout.convolutions() {
+        match kinds.iter_mut().find(|(known, _)| *known == conv) {
+            Some((_, layers)) => *layers += 1,
+            None => kinds.push((conv, 1)),
+        }
+    }
+    let kind = |(conv, layers)| {
+        let [forward, backward_input, backward_weight] = backend.forms(&conv);
+        Convolutions { shape: kernels::convolution(&conv), layers, forward, backward_input, backward_weight }
+    };
+    kinds.into_iter().map(kind).collect()
+}
+
 /// What a step does to its vectors: zeros for the sum and the points, the ascents, the update.
 fn vectors<B: Backend>(backend: &mut B, layout: &Layout, present: &Present) -> Result<(), Error>
 where
@@ -184,10 +200,11 @@ where
     for (&point, _) in points() {
         backend.fill(point, 0.0)?;
     }
+    let outcome = layout.outcome(0)?;
     for (&point, group) in points() {
-        backend.ascend(point, vectors.params, group.radius)?;
+        backend.ascend(point, outcome.group_squared_norms[group.column], vectors.params, group.radius)?;
     }
-    backend.sgd(vectors.params, vectors.velocity, &layout.outcome(0)?, vectors.gradient, &HYPER)?;
+    backend.sgd(vectors.params, vectors.velocity, &outcome, vectors.gradient, &HYPER)?;
     Ok(())
 }
 

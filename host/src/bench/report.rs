@@ -10,6 +10,7 @@ use super::kernels::{Ledger, Line};
 use crate::args::BenchArgs;
 use crate::device::Device;
 use crate::error::Error;
+use crate::opencl::choice::Form;
 
 /// What was measured.
 pub struct Timing {
@@ -27,8 +28,31 @@ pub struct Timing {
     pub measured: (f64, f64),
     /// Bytes of memory that the backend holds.
     pub device_bytes: u64,
+    /// The network's convolutions and their forms.
+    pub forms: Vec<Convolutions>,
     /// The operations one by one, where they are asked for.
     pub kernels: Option<Ledger>,
+}
+
+/// A kind of convolution, and the form that each of its operations is computed in.
+#[derive(Serialize)]
+pub struct Convolutions {
+    /// Its sizes.
+    pub shape: String,
+    /// Layers of this kind.
+    pub layers: usize,
+    pub forward: Form,
+    pub backward_input: Form,
+    pub backward_weight: Form,
+}
+
+impl Convolutions {
+    fn row(&self) -> String {
+        let Self { shape, layers, forward, backward_input, backward_weight } = self;
+        let forms = [forward, backward_input, backward_weight].map(|form| form.name());
+        let forms = if forms == [forms[0]; 3] { forms[0].to_owned() } else { forms.join(", ") };
+        format!("{shape} ({layers}): {forms}")
+    }
 }
 
 /// The line of `--json`.
@@ -63,6 +87,7 @@ pub struct Report {
     fma_flops_per_s: f64,
     /// Bytes a second that a copy reads and writes.
     copy_bytes_per_s: f64,
+    convolutions: Vec<Convolutions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kernels: Option<Vec<Line>>,
     #[serde(skip)]
@@ -97,6 +122,7 @@ impl Report {
             optimizer_ms: timing.optimizer_ms,
             fma_flops_per_s: fma_rate,
             copy_bytes_per_s: bandwidth,
+            convolutions: timing.forms,
             kernels: timing.kernels.as_ref().map(Ledger::lines),
             kernel_table: timing.kernels.as_ref().map(Ledger::table),
         }
@@ -122,7 +148,9 @@ impl Report {
         let mut text = format!(
             "{model} by {method}, stage {stage}, batch {batch} of {image}, {classes} classes\n{device}, convolutions: {conv}\n"
         );
-        for (name, value) in rows {
+        let names = ["convolutions"].into_iter().chain(std::iter::repeat(""));
+        let forms = names.zip(self.convolutions.iter().map(Convolutions::row));
+        for (name, value) in rows.into_iter().chain(forms) {
             text.push_str(&format!("\n  {name:<21} {value}"));
         }
         if let Some(table) = &self.kernel_table {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use sse_sam_core::Shape;
 
@@ -18,7 +18,7 @@ const IMAGE: Shape = Shape::new(32, 32, 3);
 const PIXELS: usize = IMAGE.len();
 
 /// Bytes set aside for a split's images before any was read, at most: a length may be a lie.
-const LARGEST_RESERVE: usize = 1 << 28;
+const LARGEST_RESERVE: usize = 1 << 24;
 
 /// Which of the two: decides records as well as usual file names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,10 +121,11 @@ pub(super) fn archive_kind(path: &Path) -> Result<Kind, Error> {
     let mut archive = tar::Archive::new(reader);
     for entry in archive.entries().map_err(|source| not_an_archive(path, compressed, source))? {
         let entry = entry.map_err(|source| not_an_archive(path, compressed, source))?;
-        if let Some(kind) = Kind::naming(&entry_name(&entry)) {
+        let name = entry_name(path, &entry)?;
+        if let Some(kind) = Kind::naming(&name) {
             return Ok(kind);
         }
-        if entry_name(&entry) == "data_batch_1" || entry_name(&entry) == "train" {
+        if name == "data_batch_1" || name == "train" {
             return Err(Error::file(path, "holds pickled Python objects")
                 .with_hint("this is CIFAR's Python version; get the binary version"));
         }
@@ -166,7 +167,7 @@ fn load_archive(path: &Path, kind: Option<Kind>) -> Result<Dataset, Error> {
     let mut parts = Parts::new(naming);
     for entry in archive.entries().map_err(|source| not_an_archive(path, compressed, source))? {
         let mut entry = entry.map_err(|source| damaged(path, source))?;
-        let name = entry_name(&entry);
+        let name = entry_name(path, &entry)?;
         if entry.header().entry_type().is_file() && Kind::naming(&name) == Some(naming) {
             let place = PathBuf::from(format!("{}: {name}", path.display()));
             let length = entry.size();
@@ -178,8 +179,15 @@ fn load_archive(path: &Path, kind: Option<Kind>) -> Result<Dataset, Error> {
     parts.finish(path, path, kind)
 }
 
-fn entry_name<R: Read>(entry: &tar::Entry<'_, R>) -> String {
-    entry.path().map(|path| name_of(&path)).unwrap_or_default()
+/// The last component of an entry's name. Nothing is ever unpacked; a name that leads out of the archive is refused all
+/// the same, since no data set has one.
+fn entry_name<R: Read>(archive: &Path, entry: &tar::Entry<'_, R>) -> Result<String, Error> {
+    let path = entry.path().map_err(|source| damaged(archive, source))?;
+    if path.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir)) {
+        return Ok(name_of(&path));
+    }
+    let message = format!("holds {}, a name that leads out of the archive", path.display());
+    Err(Error::file(archive, message).with_hint("this is not a data set as it was published"))
 }
 
 fn open_archive(path: &Path) -> Result<(Box<dyn Read>, bool), Error> {
@@ -187,7 +195,7 @@ fn open_archive(path: &Path) -> Result<(Box<dyn Read>, bool), Error> {
 }
 
 fn not_an_archive(path: &Path, compressed: bool, source: io::Error) -> Error {
-    if source.raw_os_error().is_some() {
+    if source.raw_os_error().is_some() || source.kind() == io::ErrorKind::FileTooLarge {
         return read_failed(path, compressed, 0, source);
     }
     Error::file(path, "is neither a folder nor a whole .tar.gz")
@@ -195,8 +203,8 @@ fn not_an_archive(path: &Path, compressed: bool, source: io::Error) -> Error {
 }
 
 fn damaged(path: &Path, source: io::Error) -> Error {
-    if source.raw_os_error().is_some() {
-        return Error::io(path, source);
+    if source.raw_os_error().is_some() || source.kind() == io::ErrorKind::FileTooLarge {
+        return read_failed(path, true, 0, source);
     }
     Error::file(path, "the archive is damaged or cut off").with_hint("copy or download it again")
 }

@@ -10,6 +10,11 @@ use crate::Error;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
+/// Gzip content may be as much larger than its file: pictures are 2 to 30 times, a bomb of zeros 1000 times.
+const LARGEST_RATIO: u64 = 100;
+/// Content that is always allowed, in bytes.
+const ALLOWED: u64 = 16 << 20;
+
 /// A file being read. Offsets count bytes of its content: of the decompressed one where it is gzip.
 pub(super) struct Input {
     path: PathBuf,
@@ -22,10 +27,15 @@ impl Input {
     /// Opens a file; whether it is gzip is told by its first two bytes, whatever its name.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let file = File::open(path).map_err(|source| Error::io(path, source))?;
+        let length = file.metadata().map_err(|source| Error::io(path, source))?.len();
         let mut reader = BufReader::with_capacity(1 << 16, file);
         let compressed = reader.fill_buf().map_err(|source| Error::io(path, source))?.starts_with(&GZIP_MAGIC);
-        let reader: Box<dyn Read> =
-            if compressed { Box::new(BufReader::new(MultiGzDecoder::new(reader))) } else { Box::new(reader) };
+        let reader: Box<dyn Read> = if compressed {
+            let left = length.saturating_mul(LARGEST_RATIO).max(ALLOWED);
+            Box::new(BufReader::new(Bounded { reader: MultiGzDecoder::new(reader), left }))
+        } else {
+            Box::new(reader)
+        };
         Ok(Self { path: path.to_owned(), reader, compressed, at: 0 })
     }
 
@@ -54,10 +64,26 @@ impl Input {
     }
 }
 
+/// A stream that fails where its content goes on for too long.
+struct Bounded<R> {
+    reader: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(bytes)?;
+        self.left = self.left.checked_sub(count as u64).ok_or(io::ErrorKind::FileTooLarge)?;
+        Ok(count)
+    }
+}
+
 /// The error for a read of `path` that failed after `at` bytes of content.
 pub(super) fn read_failed(path: &Path, compressed: bool, at: u64, source: io::Error) -> Error {
-    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    use io::ErrorKind::{FileTooLarge, InvalidData, InvalidInput, UnexpectedEof};
     match source.kind() {
+        FileTooLarge => Error::file(path, format!("the gzip data grow to more than {LARGEST_RATIO} times the file"))
+            .with_hint("pictures do not; if these do, decompress the file"),
         UnexpectedEof => Error::file(path, format!("is cut off after byte {at} of its content"))
             .at(at)
             .with_hint("copy or download it again"),

@@ -7,9 +7,11 @@ use ocl::core::{self, ArgVal, CommandQueue, CommandQueueProperties, Event, Kerne
 use sse_sam_core::{Backend, Batch, Conv2d, Outcome, Samples, Sgd, Shape, Span, Terms};
 
 use super::arguments::expect;
+use super::choice::{self, Choices, Form, Forms, Operation};
 use super::memory::{self, ALIGNMENT, At, Memory};
 use super::program::{Built, KERNELS, Name, kernel_names};
 use super::tiles::Tiles;
+use super::winograd::Statistics;
 use super::{Convolution, DeviceInfo, Error, batch_norm, convolution, measure, network, vectors, winograd};
 
 /// A [`Backend`] on an OpenCL device.
@@ -21,6 +23,9 @@ pub struct OpenCl {
     queue: CommandQueue,
     launches: u64,
     convolution: Convolution,
+    choices: Choices,
+    /// What the last operation, a convolution, left about its output.
+    statistics: Option<Statistics>,
     /// The launches since the last look, where they are timed.
     timed: Option<Vec<Event>>,
     built: Arc<Built>,
@@ -102,6 +107,8 @@ impl OpenCl {
             queue,
             launches: 0,
             convolution: Convolution::default(),
+            choices: Choices::default(),
+            statistics: None,
             timed: None,
             built,
         })
@@ -128,11 +135,6 @@ impl OpenCl {
         &self.built.info
     }
 
-    /// The sizes that its kernels were built with.
-    pub fn kernel_table(&self) -> String {
-        format!("{:?} {:?}", self.convolution, self.built.tiles)
-    }
-
     /// Kernels launched so far.
     pub fn launches(&self) -> u64 {
         self.launches
@@ -143,9 +145,34 @@ impl OpenCl {
         self.convolution = convolution;
     }
 
-    /// Whether `conv` is computed in Winograd's form.
-    pub(super) fn in_tiles(&self, conv: &Conv2d) -> bool {
-        winograd::takes(self.tiles(), self.convolution, conv)
+    /// How they are.
+    pub fn convolution(&self) -> Convolution {
+        self.convolution
+    }
+
+    /// Puts these choices in force under [`Convolution::Auto`].
+    pub fn set_choices(&mut self, choices: Choices) {
+        self.choices = choices;
+    }
+
+    /// The choices in force under [`Convolution::Auto`].
+    pub fn choices(&self) -> &Choices {
+        &self.choices
+    }
+
+    /// The forms in which `conv` and its gradients are computed.
+    pub fn forms(&self, conv: &Conv2d) -> Forms {
+        match self.convolution {
+            _ if !winograd::fits(self.tiles(), conv) => [Form::Direct; 3],
+            Convolution::Direct => [Form::Direct; 3],
+            Convolution::Winograd => [Form::Winograd; 3],
+            Convolution::Auto => self.choices.forms(conv).unwrap_or_else(|| choice::shipped(conv)),
+        }
+    }
+
+    /// Whether an operation of `conv` is computed in Winograd's form.
+    pub(super) fn in_tiles(&self, operation: Operation, conv: &Conv2d) -> bool {
+        self.forms(conv)[operation as usize] == Form::Winograd
     }
 
     /// Kernels of this device that no backend of the process has launched yet.
@@ -170,7 +197,7 @@ impl OpenCl {
     /// # Errors
     /// [`Error::Memory`] when the device has no room.
     pub fn reserve(&mut self, channels: usize, rows: usize) -> Result<(), Error> {
-        let needed = (2 * channels * (self.tiles().row_parts + 1)).max(rows);
+        let needed = (3 * channels * (self.tiles().row_parts + 1)).max(rows);
         self.memory.finish(&self.queue)?;
         self.memory.reserve(&self.built, needed)
     }
@@ -245,8 +272,19 @@ impl OpenCl {
         self.memory.admit(written, read)
     }
 
+    /// Keeps what a convolution left about its output for the operation that follows.
+    pub(super) fn leave(&mut self, statistics: Statistics) {
+        self.statistics = Some(statistics);
+    }
+
+    /// What the operation before this one left about `x`, if that was the one that wrote it.
+    pub(super) fn take_statistics(&mut self, x: Span) -> Option<Statistics> {
+        self.statistics.take().filter(|statistics| statistics.of == x)
+    }
+
     /// What launches kernels, and the memory that their arguments lie in.
     pub(super) fn split(&mut self) -> (Launch<'_>, &Memory) {
+        self.statistics = None;
         let Self { kernels, queue, launches, timed, built, memory, .. } = self;
         (Launch { kernels, queue, launches, timed, tiles: &built.tiles, device: &built.info.name }, memory)
     }
@@ -336,6 +374,7 @@ impl Backend for OpenCl {
 
     fn write(&mut self, to: Span, values: &[f32]) -> Result<(), Error> {
         expect("values", to.length, values.len())?;
+        self.statistics = None;
         self.memory.written(to)?;
         self.memory.write(&self.queue, to, values.to_vec())
     }
@@ -361,12 +400,20 @@ impl Backend for OpenCl {
         vectors::axpy(self, y, alpha, x)
     }
 
-    fn ascend(&mut self, point: Span, params: Span, radius: f32) -> Result<(), Error> {
-        vectors::ascend(self, point, params, radius)
+    fn ascend(&mut self, point: Span, squared_norm: Span, params: Span, radius: f32) -> Result<(), Error> {
+        vectors::ascend(self, point, squared_norm, params, radius)
     }
 
     fn sgd(&mut self, params: Span, velocity: Span, outcome: &Outcome, gradient: Span, sgd: &Sgd) -> Result<(), Error> {
         vectors::sgd(self, params, velocity, outcome, gradient, sgd)
+    }
+
+    fn decay(&mut self, velocity: Span, params: Span, sgd: &Sgd) -> Result<(), Error> {
+        vectors::decay(self, velocity, params, sgd)
+    }
+
+    fn descend(&mut self, params: Span, velocity: Span, outcome: &Outcome, learning_rate: f32) -> Result<(), Error> {
+        vectors::descend(self, params, velocity, outcome, learning_rate)
     }
 
     fn linear_forward(&mut self, y: Span, x: Span, weight: Span, bias: Span) -> Result<(), Error> {
@@ -443,12 +490,13 @@ impl Backend for OpenCl {
         y: Span,
         x: Span,
         weight: Span,
+        bias: Span,
         saved: Span,
         relu: bool,
         residual: bool,
         accumulate: bool,
     ) -> Result<(), Error> {
-        batch_norm::backward(self, [dx, dweight, dbias, dy], y, x, weight, saved, [relu, residual, accumulate])
+        batch_norm::backward(self, [dx, dweight, dbias, dy], [y, x, weight, bias, saved], [relu, residual, accumulate])
     }
 
     fn relu_forward(&mut self, y: Span, x: Span) -> Result<(), Error> {

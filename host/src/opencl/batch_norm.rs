@@ -13,9 +13,14 @@ fn parts(tiles: &Tiles, rows: usize) -> usize {
     (rows / tiles.part_rows).clamp(1, tiles.row_parts)
 }
 
-/// Parts in which `rows` x `blocks` vectors are visited.
-fn visits(tiles: &Tiles, rows: usize, blocks: usize) -> usize {
-    (tiles.visitors / blocks.max(1)).clamp(1, rows.max(1))
+/// Parts in which `rows` x `chunks` of channels are visited.
+fn visits(tiles: &Tiles, rows: usize, chunks: usize) -> usize {
+    (tiles.visitors / chunks.max(1)).clamp(1, rows.max(1))
+}
+
+/// Work-items side by side in a row of channels.
+fn chunks(tiles: &Tiles, channels: usize) -> usize {
+    channels.div_ceil(tiles.columns * tiles.width)
 }
 
 /// Normalisation with the batch's own statistics.
@@ -45,17 +50,19 @@ fn statistics(cl: &mut OpenCl, saved: Span, running: Option<Span>, x: Span, weig
     expect("statistics", 2 * channels, saved.length)?;
     expect("running", 2 * channels, running.map_or(2 * channels, |running| running.length))?;
     cl.admit(&[&[saved, running.unwrap_or(Span::work(0, 0))]], &[&[x, weight]])?;
+    let left = cl.take_statistics(x);
     let (mut launch, memory) = cl.split();
-    let (parts, blocks) = (parts(launch.tiles, rows), channels.div_ceil(launch.tiles.width));
-    let partial = memory.scratch(0, parts * 2 * channels)?;
-    let (at, keep) = (memory.written(saved)?, running.is_some());
-    let running = memory.written(running.unwrap_or(saved))?;
-    launch.looped(
-        Name::BatchNormForwardTiles,
-        parts * blocks,
-        arguments![rows, channels, parts, partial, memory.read(x)?],
-    )?;
-    launch.looped(Name::BatchNormForwardMerge, blocks, arguments![rows, channels, parts, keep, at, running, partial])
+    let blocks = channels.div_ceil(launch.tiles.width);
+    let (at, parts) = left.map_or((0, parts(launch.tiles, rows)), |left| (left.at, left.parts));
+    let partial = memory.scratch(at, parts * 3 * channels)?;
+    let (saved, keep) = (memory.written(saved)?, running.is_some());
+    let running = running.map(|running| memory.written(running)).transpose()?.unwrap_or(saved);
+    if left.is_none() {
+        let arguments = arguments![rows, channels, parts, partial, memory.read(x)?];
+        launch.looped(Name::BatchNormForwardTiles, parts * chunks(launch.tiles, channels), arguments)?;
+    }
+    let arguments = arguments![rows, channels, parts, keep, saved, running, partial];
+    launch.looped(Name::BatchNormForwardMerge, blocks, arguments)
 }
 
 /// The normalisation itself, with the `statistics` that the kernel called `name` takes.
@@ -75,17 +82,19 @@ pub(super) fn apply(
     expect("residual", x.length, residual.map_or(x.length, |residual| residual.length))?;
     cl.admit(&[&[y]], &[&[x, weight, bias, statistics, residual.unwrap_or(Span::work(0, 0))]])?;
     let (mut launch, memory) = cl.split();
-    let blocks = channels.div_ceil(launch.tiles.width);
-    let parts = visits(launch.tiles, rows, blocks);
+    let chunks = chunks(launch.tiles, channels);
+    let parts = visits(launch.tiles, rows, chunks);
+    let stream = launch.tiles.streams(y, channels);
     launch.looped(
         name,
-        parts * blocks,
+        parts * chunks,
         arguments![
             rows,
             channels,
             parts,
             relu,
             residual.is_some(),
+            stream,
             memory.written(y)?,
             memory.read(x)?,
             memory.read(weight)?,
@@ -100,14 +109,11 @@ pub(super) fn apply(
 pub(super) fn backward(
     cl: &mut OpenCl,
     outputs: [&[Span]; 4],
-    y: Span,
-    x: Span,
-    weight: Span,
-    saved: Span,
+    [y, x, weight, bias, saved]: [Span; 5],
     [relu, residual, accumulate]: [bool; 3],
 ) -> Result<(), Error> {
     let channels = weight.length;
-    let rows = arguments::batch_norm(y.length, x.length, channels, channels, saved.length)?;
+    let rows = arguments::batch_norm(y.length, x.length, channels, bias.length, saved.length)?;
     for stream in 0..streams(&outputs)? {
         let [dx, dweight, dbias, dy] = outputs.map(|spans| spans[stream]);
         expect("dx", x.length, dx.length)?;
@@ -116,32 +122,34 @@ pub(super) fn backward(
         expect("dbias", channels, dbias.length)?;
     }
     let [dx, dweight, dbias, dy] = outputs;
-    cl.admit(&[dx, dweight, dbias, dy], &[&[y, x, weight, saved]])?;
+    cl.admit(&[dx, dweight, dbias, dy], &[&[y, x, weight, bias, saved]])?;
     for stream in 0..dx.len() {
         let [dx, dweight, dbias, dy] = outputs.map(|spans| spans[stream]);
         let (mut launch, memory) = cl.split();
-        let blocks = channels.div_ceil(launch.tiles.width);
+        let (blocks, chunks) = (channels.div_ceil(launch.tiles.width), chunks(launch.tiles, channels));
         let parts = parts(launch.tiles, rows);
         let partial = memory.scratch(0, parts * 2 * channels)?;
         let sums = memory.scratch(parts * 2 * channels, 2 * channels)?;
         let (dx, dy, dweight, dbias) =
             (memory.written(dx)?, memory.written(dy)?, memory.written(dweight)?, memory.written(dbias)?);
-        let (y, x, weight, saved) = (memory.read(y)?, memory.read(x)?, memory.read(weight)?, memory.read(saved)?);
+        let (y, x, weight, bias) = (memory.read(y)?, memory.read(x)?, memory.read(weight)?, memory.read(bias)?);
+        let saved = memory.read(saved)?;
         launch.looped(
             Name::BatchNormBackwardTiles,
-            parts * blocks,
-            arguments![rows, channels, parts, relu, relu && residual, partial, dy, y, x, saved],
+            parts * chunks,
+            arguments![rows, channels, parts, relu, residual, partial, dy, y, x, weight, bias, saved],
         )?;
         launch.looped(
             Name::BatchNormBackwardMerge,
             blocks,
             arguments![channels, parts, dweight, dbias, sums, partial, saved],
         )?;
-        let parts = visits(launch.tiles, rows, blocks);
+        let parts = visits(launch.tiles, rows, chunks);
+        let relu = relu && !residual;
         launch.looped(
             Name::BatchNormBackward,
-            parts * blocks,
-            arguments![rows, channels, parts, relu && !residual, accumulate, dx, dy, y, x, weight, saved, sums],
+            parts * chunks,
+            arguments![rows, channels, parts, relu, accumulate, dx, dy, x, weight, bias, saved, sums],
         )?;
     }
     Ok(())

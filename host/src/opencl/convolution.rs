@@ -5,6 +5,7 @@ use sse_sam_core::{Conv2d, Span};
 use super::Error;
 use super::arguments::{self, streams};
 use super::backend::{Argument, OpenCl, arguments};
+use super::choice::Operation;
 use super::program::Name;
 use super::tiles::Tiles;
 use super::winograd;
@@ -174,7 +175,7 @@ macro_rules! sizes {
 pub(super) fn forward(cl: &mut OpenCl, y: Span, x: Span, weight: Span, conv: &Conv2d) -> Result<(), Error> {
     let images = arguments::convolution(y.length, x.length, weight.length, conv)?;
     cl.admit(&[&[y]], &[&[x, weight]])?;
-    if cl.in_tiles(conv) {
+    if cl.in_tiles(Operation::Forward, conv) {
         return winograd::forward(cl, y, x, weight, conv, images);
     }
     let (mut launch, memory) = cl.split();
@@ -210,7 +211,7 @@ pub(super) fn backward_input(
         arguments::convolution(dy.length, dx.length, weight.length, conv)?;
     }
     cl.admit(&[dx], &[dy, &[weight]])?;
-    if cl.in_tiles(conv) {
+    if cl.in_tiles(Operation::BackwardInput, conv) {
         return winograd::backward_input(cl, dx, dy, weight, conv, accumulate);
     }
     let (mut launch, memory) = cl.split();
@@ -265,7 +266,7 @@ pub(super) fn backward_weight(
         arguments::convolution(dy.length, x.length, dweight.length, conv)?;
     }
     cl.admit(&[dweight], &[dy, &[x]])?;
-    if cl.in_tiles(conv) {
+    if cl.in_tiles(Operation::BackwardWeight, conv) {
         return winograd::backward_weight(cl, dweight, x, dy, conv);
     }
     let images = x.length / conv.input.len();

@@ -4,14 +4,15 @@
 //! Those in use forward to the library that is found at their first call; the others refuse. All calls pass through
 //! [`admit`], which can be told to refuse one of them, and what is created and released is counted.
 //!
-//! `SSE_SAM_OPENCL_LIBRARY` names another library; `SSE_SAM_OPENCL_FAIL=k` or `k:code` makes the k-th call from 1 fail.
+//! `SSE_SAM_OPENCL_LIBRARY` names another library; `SSE_SAM_OPENCL_FAIL=k` or `k:code` makes the k-th call from 1 fail,
+//! `k..:code` all from there on, as when a device is lost.
 
 use std::cell::Cell;
 use std::env;
 use std::ffi::{c_char, c_void};
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use libloading::Library;
 use ocl::ffi::*;
@@ -38,6 +39,7 @@ thread_local! {
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
 static FAIL_AT: AtomicU64 = AtomicU64::new(0);
+static FAIL_ON: AtomicBool = AtomicBool::new(false);
 static FAIL_CODE: AtomicI64 = AtomicI64::new(OUT_OF_RESOURCES as i64);
 static LIVE: AtomicI64 = AtomicI64::new(0);
 static LIVE_BUFFERS: AtomicI64 = AtomicI64::new(0);
@@ -96,6 +98,8 @@ pub(super) fn library() -> Result<&'static Library, &'static str> {
 fn open() -> Result<Library, String> {
     if let Ok(order) = env::var("SSE_SAM_OPENCL_FAIL") {
         let (at, code) = order.split_once(':').unwrap_or((&order, "-5"));
+        let (at, on) = at.strip_suffix("..").map_or((at, false), |at| (at, true));
+        FAIL_ON.store(on, Relaxed);
         if let (Ok(at), Ok(code)) = (at.parse(), code.parse()) {
             fail_after(at, code);
         }
@@ -119,10 +123,11 @@ fn find(name: &'static str) -> Option<*const c_void> {
     symbol.ok().map(|address| *address).filter(|address| !address.is_null())
 }
 
-/// Counts a call; refuses the one that was asked to fail.
+/// Counts a call; refuses those that were asked to fail.
 fn admit() -> Result<(), cl_int> {
-    let number = CALLS.fetch_add(1, Relaxed) + 1;
-    if number == FAIL_AT.load(Relaxed) { Err(FAIL_CODE.load(Relaxed) as cl_int) } else { Ok(()) }
+    let (number, at) = (CALLS.fetch_add(1, Relaxed) + 1, FAIL_AT.load(Relaxed));
+    let fails = number == at || (number > at && at > 0 && FAIL_ON.load(Relaxed));
+    if fails { Err(FAIL_CODE.load(Relaxed) as cl_int) } else { Ok(()) }
 }
 
 /// Remembers a failed call and returns its code, or one that stands for it where the crates below know only their own.

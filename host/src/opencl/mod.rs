@@ -6,6 +6,7 @@
 mod arguments;
 mod backend;
 mod batch_norm;
+pub mod choice;
 mod convolution;
 mod device;
 mod error;
@@ -23,7 +24,7 @@ pub use device::{DeviceInfo, DeviceType, devices, preferred, select};
 pub use error::Error;
 #[doc(hidden)]
 pub use loader::{calls, fail_after, live_buffers, live_objects};
-pub use program::kernel_names;
+pub use program::{kernel_names, kernel_table};
 pub use winograd::Convolution;
 
 /// Why there is no OpenCL library, if there is none.

@@ -7,7 +7,7 @@ use ocl::core::{self, Context, Kernel, Program};
 use sse_sam_kernels::{self as sources, Source};
 
 use super::tiles::Tiles;
-use super::{DeviceInfo, Error, loader};
+use super::{Convolution, DeviceInfo, Error, loader};
 
 /// Names every kernel once: its file, its number, its name.
 macro_rules! kernels {
@@ -37,6 +37,8 @@ kernels! {
         SgdNorm = "sgd_norm",
         SgdMerge = "sgd_merge",
         Sgd = "sgd",
+        Decay = "decay",
+        Descend = "descend",
     }
     GATHER {
         Gather = "gather",
@@ -160,6 +162,17 @@ impl Built {
         }
         Ok(kernels)
     }
+}
+
+/// What decides the bits of kernels on `device` beside the device itself: how convolutions are computed, the sizes that
+/// kernels are built with, and a checksum of their sources and of the program that launches them.
+pub fn kernel_table(device: &DeviceInfo, convolution: Convolution) -> String {
+    let mut hasher = crc32fast::Hasher::new();
+    let sources = FILES.iter().map(|(source, _)| source.text);
+    for text in sources.chain([sources::COMMON.text, env!("CARGO_PKG_VERSION")]) {
+        hasher.update(text.as_bytes());
+    }
+    format!("{convolution:?} {:?} {:08x}", Tiles::of(device), hasher.finalize())
 }
 
 /// Every kernel's name.

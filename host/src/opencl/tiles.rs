@@ -1,5 +1,7 @@
 //! The one table of tile sizes: device class -> tiles.
 
+use sse_sam_core::Span;
+
 use super::{DeviceInfo, DeviceType};
 
 /// Sizes that kernels are compiled with, and how many work-items share a reduction.
@@ -9,6 +11,10 @@ pub(super) struct Tiles {
     pub width: usize,
     /// Whether neighbouring work-items take neighbouring pieces, `INTERLEAVED`, or long runs of their own.
     pub interleaved: bool,
+    /// Most vectors of channels that a work-item takes side by side: `COLUMNS`.
+    pub columns: usize,
+    /// Fewest `f32` of a result that is stored past the caches.
+    pub stream: usize,
     /// Work-items that merge partial sums: `MERGE`.
     pub merge: usize,
     /// Work-items in a group of kernels without a loop.
@@ -34,6 +40,8 @@ pub(super) struct Tiles {
 const CPU: Tiles = Tiles {
     width: 16,
     interleaved: false,
+    columns: 4,
+    stream: 1 << 18,
     merge: 1,
     local: 256,
     looped: 1,
@@ -49,6 +57,8 @@ const CPU: Tiles = Tiles {
 const GPU: Tiles = Tiles {
     width: 4,
     interleaved: true,
+    columns: 1,
+    stream: usize::MAX,
     merge: 256,
     local: 256,
     looped: 64,
@@ -75,12 +85,18 @@ impl Tiles {
         }
     }
 
+    /// Whether a result of whole `channels` is stored past the caches: one that is larger than these, so that they keep
+    /// what is read next, and whose vectors are aligned.
+    pub fn streams(&self, result: Span, channels: usize) -> bool {
+        result.length >= self.stream && channels.is_multiple_of(self.width) && result.offset.is_multiple_of(self.width)
+    }
+
     /// The compiler options that say the sizes.
     pub fn options(&self, fma: bool) -> String {
-        let Self { width, merge, winograd_block, .. } = self;
+        let Self { width, columns, merge, winograd_block, .. } = self;
         let (interleaved, fma) = (u8::from(self.interleaved), u8::from(fma));
         format!(
-            "-cl-std=CL1.2 -DWIDTH={width} -DINTERLEAVED={interleaved} -DMERGE={merge} -DFMA={fma} \
+            "-cl-std=CL1.2 -DWIDTH={width} -DINTERLEAVED={interleaved} -DCOLUMNS={columns} -DMERGE={merge} -DFMA={fma} \
              -DWINOGRAD_BLOCK={winograd_block}"
         )
     }

@@ -4,7 +4,8 @@ use sse_sam_core::{Batch, Outcome, Row, Samples, Sgd, Span};
 
 use super::Error;
 use super::arguments::{expect, whole_rows};
-use super::backend::{Argument, OpenCl, arguments};
+use super::backend::{Argument, Launch, OpenCl, arguments};
+use super::memory::{At, Memory};
 use super::program::Name;
 
 pub(super) fn fill(cl: &mut OpenCl, to: Span, value: f32) -> Result<(), Error> {
@@ -58,15 +59,16 @@ pub(super) fn axpy(cl: &mut OpenCl, y: Span, alpha: f32, x: Span) -> Result<(), 
     launch.each(Name::Axpy, items, arguments![y.length, memory.written(y)?, alpha, memory.read(x)?])
 }
 
-pub(super) fn ascend(cl: &mut OpenCl, point: Span, params: Span, radius: f32) -> Result<(), Error> {
+pub(super) fn ascend(cl: &mut OpenCl, point: Span, squared_norm: Span, params: Span, radius: f32) -> Result<(), Error> {
     expect("params", point.length, params.length)?;
-    cl.admit(&[&[point]], &[&[params]])?;
+    expect("squared_norm", 1, squared_norm.length)?;
+    cl.admit(&[&[point, squared_norm]], &[&[params]])?;
     let (mut launch, memory) = cl.split();
     let (parts, merge, n) = (launch.tiles.sum_parts, launch.tiles.merge, point.length);
     let (partial, scale) = (memory.scratch(0, parts)?, memory.scratch(parts, 1)?);
-    let (point, params) = (memory.written(point)?, memory.read(params)?);
+    let (point, norm, params) = (memory.written(point)?, memory.written(squared_norm)?, memory.read(params)?);
     launch.looped(Name::AscendNorm, parts, arguments![n, parts, partial, point])?;
-    launch.launch(Name::AscendMerge, merge, merge, arguments![parts, scale, partial, radius])?;
+    launch.launch(Name::AscendMerge, merge, merge, arguments![parts, scale, norm, partial, radius])?;
     launch.each(Name::Ascend, n.div_ceil(launch.tiles.width), arguments![n, point, params, scale])
 }
 
@@ -84,13 +86,55 @@ pub(super) fn sgd(
     expect("failure", 1, outcome.failure.length)?;
     cl.admit(&[&[params, velocity, outcome.squared_norm, outcome.failure]], &[&[gradient]])?;
     let (mut launch, memory) = cl.split();
-    let (parts, merge, n) = (launch.tiles.sum_parts, launch.tiles.merge, params.length);
-    let partial = memory.scratch(0, parts)?;
-    let (norm, failure) = (memory.written(outcome.squared_norm)?, memory.written(outcome.failure)?);
-    let (params, velocity, gradient) = (memory.written(params)?, memory.written(velocity)?, memory.read(gradient)?);
+    let (n, gradient) = (params.length, memory.read(gradient)?);
+    let norm = norm(&mut launch, memory, n, gradient, outcome)?;
+    let (params, velocity) = (memory.written(params)?, memory.written(velocity)?);
     let Sgd { learning_rate, momentum, weight_decay, nesterov } = *sgd;
-    launch.looped(Name::SgdNorm, parts, arguments![n, parts, partial, gradient])?;
-    launch.launch(Name::SgdMerge, merge, merge, arguments![parts, norm, failure, partial, outcome.number])?;
     let arguments = arguments![n, params, velocity, gradient, norm, learning_rate, momentum, weight_decay, nesterov];
     launch.each(Name::Sgd, n.div_ceil(launch.tiles.width), arguments)
+}
+
+pub(super) fn decay(cl: &mut OpenCl, velocity: Span, params: Span, sgd: &Sgd) -> Result<(), Error> {
+    expect("params", velocity.length, params.length)?;
+    cl.admit(&[&[velocity]], &[&[params]])?;
+    let (mut launch, memory) = cl.split();
+    let (n, velocity, params) = (velocity.length, memory.written(velocity)?, memory.read(params)?);
+    let arguments = arguments![n, velocity, params, sgd.momentum, sgd.weight_decay];
+    launch.each(Name::Decay, n.div_ceil(launch.tiles.width), arguments)
+}
+
+pub(super) fn descend(
+    cl: &mut OpenCl,
+    params: Span,
+    velocity: Span,
+    outcome: &Outcome,
+    learning_rate: f32,
+) -> Result<(), Error> {
+    expect("velocity", params.length, velocity.length)?;
+    expect("squared_norm", 1, outcome.squared_norm.length)?;
+    expect("failure", 1, outcome.failure.length)?;
+    cl.admit(&[&[params, velocity, outcome.squared_norm, outcome.failure]], &[])?;
+    let (mut launch, memory) = cl.split();
+    let n = params.length;
+    let norm = norm(&mut launch, memory, n, memory.written(velocity)?, outcome)?;
+    let (params, velocity) = (memory.written(params)?, memory.written(velocity)?);
+    let arguments = arguments![n, params, velocity, norm, learning_rate];
+    launch.each(Name::Descend, n.div_ceil(launch.tiles.width), arguments)
+}
+
+/// The squared norm of `n` numbers from `of`, in the outcome's slot; and the step's number in the other when it is not
+/// finite.
+fn norm<'m>(
+    launch: &mut Launch<'_>,
+    memory: &'m Memory,
+    n: usize,
+    of: At<'m>,
+    outcome: &Outcome,
+) -> Result<At<'m>, Error> {
+    let (parts, merge) = (launch.tiles.sum_parts, launch.tiles.merge);
+    let partial = memory.scratch(0, parts)?;
+    let (norm, failure) = (memory.written(outcome.squared_norm)?, memory.written(outcome.failure)?);
+    launch.looped(Name::SgdNorm, parts, arguments![n, parts, partial, of])?;
+    launch.launch(Name::SgdMerge, merge, merge, arguments![parts, norm, failure, partial, outcome.number])?;
+    Ok(norm)
 }

@@ -11,7 +11,7 @@ use super::tiles::Tiles;
 /// How 3 x 3 convolutions of stride 1 are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Convolution {
-    /// What is faster for a shape, as far as it is known.
+    /// What is faster for each shape and operation, by a timing at its first use on a device.
     #[default]
     Auto,
     /// As the formula says.
@@ -25,6 +25,8 @@ const FREQUENCIES: usize = 36;
 const CELL: usize = FREQUENCIES * 16 + 16;
 const APART: usize = 80;
 
+/// Most channels, or filters, whose weights are few.
+const FEW: usize = 64;
 /// Blocks of tiles that a work-item of a weight gradient should sum at least.
 const BLOCKS: usize = 4;
 /// Most products of channels and filters whose sums a work-item keeps to itself.
@@ -34,20 +36,20 @@ const SHARED: usize = 32;
 /// Work-items that transform tiles for weight gradients of many channels.
 const TRANSFORMERS: usize = 64;
 
-/// Whether `conv` is computed in this form.
-pub(super) fn takes(tiles: &Tiles, convolution: Convolution, conv: &Conv2d) -> bool {
+/// Whether `conv` can be computed in this form.
+pub(super) fn fits(tiles: &Tiles, conv: &Conv2d) -> bool {
     let Conv2d { input, output, kernel, stride, padding } = *conv;
-    let fits = tiles.winograd_block > 0
+    tiles.winograd_block > 0
         && (kernel, stride, padding) == (3, 1, 1)
         && input.channels.is_multiple_of(16)
-        && output.channels.is_multiple_of(16);
+        && output.channels.is_multiple_of(16)
+}
+
+/// Whether this form should be faster for a convolution that it fits.
+pub(super) fn pays(conv: &Conv2d) -> bool {
+    let output = conv.output;
     // A tile costs 36 products and gives up to 16 pixels that cost 9 each: it must be two thirds full.
-    let full = 3 * output.height * output.width >= 2 * 16 * pieces(output, 1);
-    match convolution {
-        Convolution::Direct => false,
-        Convolution::Winograd => fits,
-        Convolution::Auto => fits && full,
-    }
+    3 * output.height * output.width >= 2 * 16 * pieces(output, 1)
 }
 
 /// Tiles of 4 x 4 pixels in `images` images.
@@ -60,9 +62,11 @@ fn transformed(inputs: usize, outputs: usize) -> usize {
     FREQUENCIES * (inputs * outputs + outputs / 16 * APART)
 }
 
-/// How the work of the forward form is shared out: neither changes a bit of the result.
+/// How the work of the forward form is shared out, which changes no bit of the result.
 #[derive(Clone, Copy)]
 struct Forward {
+    /// Tiles that are transformed at once.
+    block: usize,
     /// Work-items.
     groups: usize,
     /// Shares of the filters, where tiles alone would leave units of the device idle.
@@ -70,10 +74,13 @@ struct Forward {
 }
 
 impl Forward {
-    fn of(tiles: &Tiles, units: usize, input: Shape, filters: usize, images: usize) -> Self {
-        let blocks = pieces(input, images).div_ceil(tiles.winograd_block).max(1);
+    fn of(tiles: &Tiles, units: usize, image: Shape, [inputs, filters]: [usize; 2], images: usize) -> Self {
+        // Where weights are few, tiles that stay in the first cache; where they are many, fewer readings of them.
+        let few = inputs.max(filters) <= FEW;
+        let block = if few { tiles.winograd_block / 2 } else { tiles.winograd_block };
+        let blocks = pieces(image, images).div_ceil(block).max(1);
         let splits = units.div_ceil(blocks).min(filters / 16);
-        Self { groups: tiles.winograd_groups.max(units).min(blocks * splits), splits }
+        Self { block, groups: tiles.winograd_groups.max(units).min(blocks * splits), splits }
     }
 
     /// `f32` of scratch memory.
@@ -122,13 +129,14 @@ fn fused_tiles(tiles: &Tiles, conv: &Conv2d, groups: usize) -> usize {
 
 /// `f32` of scratch memory that `conv` and its gradients need in this form.
 pub(super) fn scratch(tiles: &Tiles, units: usize, conv: &Conv2d, images: usize) -> usize {
-    if !takes(tiles, Convolution::Winograd, conv) {
+    if !fits(tiles, conv) {
         return 0;
     }
     let (channels, filters) = (conv.input.channels, conv.output.channels);
     let one_way = |inputs: usize, outputs: usize| {
-        let forward = Forward::of(tiles, units, conv.output, outputs, images);
-        transformed(inputs, outputs) + forward.scratch(tiles, inputs)
+        let forward = Forward::of(tiles, units, conv.output, [inputs, outputs], images);
+        let parts = pieces(conv.output, images).div_ceil(forward.block);
+        transformed(inputs, outputs) + forward.scratch(tiles, inputs) + 3 * parts * outputs
     };
     let weight = match BackwardWeight::of(tiles, conv, images, 2) {
         BackwardWeight::Fused { groups, streams } => groups * streams * sums(conv) + fused_tiles(tiles, conv, groups),
@@ -138,6 +146,17 @@ pub(super) fn scratch(tiles: &Tiles, units: usize, conv: &Conv2d, images: usize)
         }
     };
     weight.max(one_way(channels, filters)).max(one_way(filters, channels))
+}
+
+/// What a convolution left in scratch memory about its output: statistics of `parts` of its pixels, `[parts][3][channels]`.
+#[derive(Clone, Copy)]
+pub(super) struct Statistics {
+    /// The output.
+    pub of: Span,
+    /// Where they lie.
+    pub at: usize,
+    /// How many there are.
+    pub parts: usize,
 }
 
 /// The forward form from `inputs` channels to `outputs`, both of the same height and width, with weights transformed.
@@ -165,16 +184,24 @@ impl<'a> Pass<'a> {
         Ok(Self { launch, memory, units, image: conv.output, inputs, outputs, weights })
     }
 
-    fn run(&mut self, y: Span, x: Span, images: usize, accumulate: bool) -> Result<(), Error> {
+    fn run(&mut self, y: Span, x: Span, images: usize, accumulate: bool) -> Result<Statistics, Error> {
+        let y_span = y;
         let Self { ref mut launch, memory, units, image, inputs, outputs, weights } = *self;
         let Shape { height, width, .. } = image;
-        let forward = Forward::of(launch.tiles, units, image, outputs, images);
-        let tiles = memory.scratch(transformed(inputs, outputs), forward.scratch(launch.tiles, inputs))?;
+        let forward = Forward::of(launch.tiles, units, image, [inputs, outputs], images);
+        let (before, own) = (transformed(inputs, outputs), forward.scratch(launch.tiles, inputs));
+        let tiles = memory.scratch(before, own)?;
+        let parts = pieces(image, images).div_ceil(forward.block);
+        let statistics = memory.scratch(before + own, 3 * parts * outputs)?;
+        let stream = launch.tiles.streams(y, outputs);
         let (y, x) = (memory.written(y)?, memory.read(x)?);
-        let Forward { groups, splits } = forward;
-        let arguments =
-            arguments![images, height, width, inputs, outputs, groups, splits, accumulate, y, tiles, x, weights];
-        launch.looped(Name::Conv2dForwardWinograd, groups, arguments)
+        let Forward { block, groups, splits } = forward;
+        let arguments = arguments![
+            images, height, width, inputs, outputs, block, groups, splits, accumulate, stream, y, tiles, statistics, x,
+            weights
+        ];
+        launch.looped(Name::Conv2dForwardWinograd, groups, arguments)?;
+        Ok(Statistics { of: y_span, at: before + own, parts })
     }
 }
 
@@ -187,7 +214,11 @@ pub(super) fn forward(
     conv: &Conv2d,
     images: usize,
 ) -> Result<(), Error> {
-    if images == 0 { Ok(()) } else { Pass::new(cl, weight, conv, false)?.run(y, x, images, false) }
+    if images > 0 {
+        let statistics = Pass::new(cl, weight, conv, false)?.run(y, x, images, false)?;
+        cl.leave(statistics);
+    }
+    Ok(())
 }
 
 /// Each `dx` from its `dy`, all checked.

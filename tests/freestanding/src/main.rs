@@ -9,9 +9,10 @@ use core::panic::PanicInfo;
 use sse_sam_core::classes::{Profile, Shots, is_tail, long_tail_counts};
 use sse_sam_core::loss::deferred_class_weight;
 use sse_sam_core::model::MAX_LAYERS;
+use sse_sam_core::step::Target;
 use sse_sam_core::{
-    Arena, Backend, Batch, Conv2d, Cpu, Error, Graph, Loss, Losses, Method, Model, Network, Outcome, Plan, Problem,
-    Row, Samples, Schedule, Sgd, Shape, Space, Span, Statistics, Terms, Vectors, step,
+    Arena, Backend, Batch, Conv2d, Cpu, Error, Graph, Loss, Losses, Memory, Method, Model, Network, Outcome, Pieces,
+    Plan, Problem, Row, Samples, Schedule, Sgd, Shape, Space, Span, Statistics, Terms, Vectors, lean_step, step,
 };
 
 unsafe extern "C" {
@@ -78,12 +79,18 @@ fn memory(backend: &mut Cpu<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+fn outcome() -> Outcome {
+    let group_squared_norms = [span(), span()];
+    Outcome { squared_norm: span(), group_squared_norms, failure: span(), number: number() }
+}
+
 fn vectors(backend: &mut Cpu<'_>) -> Result<(), Error> {
     backend.axpy(span(), number(), span())?;
-    backend.ascend(span(), span(), number())?;
-    let outcome = Outcome { squared_norm: span(), failure: span(), number: number() };
+    backend.ascend(span(), span(), span(), number())?;
     let sgd = Sgd { learning_rate: number(), momentum: number(), weight_decay: number(), nesterov: flag() };
-    backend.sgd(span(), span(), &outcome, span(), &sgd)
+    backend.sgd(span(), span(), &outcome(), span(), &sgd)?;
+    backend.decay(span(), span(), &sgd)?;
+    backend.descend(span(), span(), &outcome(), number())
 }
 
 fn layers(backend: &mut Cpu<'_>) -> Result<(), Error> {
@@ -107,7 +114,7 @@ fn normalization(backend: &mut Cpu<'_>) -> Result<(), Error> {
     backend.batch_norm_forward(span(), span(), maybe(), span(), span(), span(), maybe(), flag())?;
     backend.batch_norm_inference(span(), span(), span(), span(), span(), maybe(), flag())?;
     let (dx, dweight, dbias, dy) = (a.list(), b.list(), c.list(), d.list());
-    backend.batch_norm_backward(dx, dweight, dbias, dy, span(), span(), span(), span(), flag(), flag(), flag())
+    backend.batch_norm_backward(dx, dweight, dbias, dy, span(), span(), span(), span(), span(), flag(), flag(), flag())
 }
 
 fn rest(backend: &mut Cpu<'_>) -> Result<(), Error> {
@@ -139,10 +146,30 @@ fn network(backend: &mut Cpu<'_>) -> Result<(), Error> {
     let groups = method.groups(any() as u32, any() as u32)?;
     let groups = groups.present([flag(), groups.column(flag()) > 0]);
     let sgd = Sgd { learning_rate: number(), momentum: number(), weight_decay: number(), nesterov: flag() };
-    let outcome = Outcome { squared_norm: span(), failure: span(), number: number() };
-    step(backend, &mut network, &vectors, &groups, &sgd, &outcome)?;
+    step(backend, &mut network, &vectors, &groups, &sgd, &outcome())?;
+    let lean = Vectors::in_memory(black_box(Memory::Recompute), &mut arena, plan.parameters(), any())?;
+    lean_step(backend, &mut network, &lean, &groups, &sgd, &outcome())?;
     network.forward(backend, vectors.params, Statistics::Running)?;
     black_box(network.logits()?);
+    let mut pieces = Pieces::new(network, samples, span())?;
+    pieces.set_batch(span(), any(), losses)?;
+    lean_step(backend, &mut pieces, &lean, &groups, &sgd, &outcome())?;
+    fine_tuning(backend, &graph)
+}
+
+/// The same network with frozen layers, and for inference.
+fn fine_tuning(backend: &mut Cpu<'_>, graph: &Graph<MAX_LAYERS>) -> Result<(), Error> {
+    let mut arena = Arena::segmented(any(), any());
+    let tuned = Plan::fine_tuning(graph, graph.last_layers(any()), any(), any(), &mut arena)?;
+    let plan = Plan::inference(graph, any(), &mut arena)?;
+    for plan in [&tuned, &plan] {
+        let losses = Losses { plain: [span(), span()], perturbed: [span(), span()] };
+        let mut network = Network::new(graph, plan, number(), losses);
+        network.set_batch(any(), losses)?;
+        network.forward(backend, span(), Statistics::Repeat)?;
+        network.backward(backend, span(), &[Target { column: any(), gradient: span() }])?;
+        black_box((plan.usage(), plan.is_separable()));
+    }
     Ok(())
 }
 

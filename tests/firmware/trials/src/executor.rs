@@ -43,10 +43,11 @@ impl Layout {
     fn new<const N: usize>(plan: &Plan<N>, recipe: &Recipe, arena: &mut Arena) -> Result<Self, Error> {
         let vectors = Vectors::new(arena, plan.parameters(), recipe.method.points(recipe.epochs)?)?;
         let rows = arena.allocate(recipe.batch.saturating_mul(Row::WORDS))?;
-        let slots = arena.allocate(6)?;
+        let slots = arena.allocate(8)?;
         let slot = |at| Span::work(slots.offset + at, 1);
         let losses = Losses { plain: [slot(0), slot(1)], perturbed: [slot(2), slot(3)] };
-        let outcome = Outcome { squared_norm: slot(4), failure: slot(5), number: 0.0 };
+        let group_squared_norms = [slot(6), slot(7)];
+        let outcome = Outcome { squared_norm: slot(4), group_squared_norms, failure: slot(5), number: 0.0 };
         let samples = |label, image, count| Samples {
             labels: Span::samples(label, count),
             images: Span::samples(TRAIN + TEST + image * IMAGE.len(), count * IMAGE.len()),

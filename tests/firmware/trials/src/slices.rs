@@ -14,7 +14,7 @@ const PARAMETERS: usize = (INPUTS + 1) * HIDDEN + (HIDDEN + 1) * CLASSES;
 /// Numbers of work memory that [`slices`] needs: five vectors, two slots, and the activations.
 pub const WORK: usize = LENT + Activations::LENGTH;
 /// Those of them that are lent to the backend.
-const LENT: usize = 5 * PARAMETERS + 2;
+const LENT: usize = 5 * PARAMETERS + 4;
 
 /// One vector as long as the parameters after the other.
 const fn vector(number: usize) -> Span {
@@ -23,8 +23,14 @@ const fn vector(number: usize) -> Span {
 
 const VECTORS: Vectors =
     Vectors { params: vector(0), velocity: vector(1), gradient: vector(2), points: [Some(vector(3)), Some(vector(4))] };
+/// One slot behind the vectors after the other.
+const fn slot(number: usize) -> Span {
+    Span::work(5 * PARAMETERS + number, 1)
+}
+
 const OUTCOME: Outcome =
-    Outcome { squared_norm: Span::work(5 * PARAMETERS, 1), failure: Span::work(5 * PARAMETERS + 1, 1), number: 0.0 };
+    Outcome { squared_norm: slot(0), failure: slot(1), group_squared_norms: [slot(2), slot(3)], number: 0.0 };
+
 /// The perceptron and its batch.
 struct Perceptron<'m> {
     values: Activations<'m>,

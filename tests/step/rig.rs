@@ -1,0 +1,274 @@
+//! A planned network with the memory around it, on the CPU core.
+
+use std::collections::BTreeMap;
+
+use sse_sam_core::graph::Op;
+use sse_sam_core::model::MAX_LAYERS;
+use sse_sam_core::step::Present;
+use sse_sam_core::{
+    Arena, Backend, Cpu, Error, Graph, Losses, Memory, Method, Model, Network, Outcome, Plan, Problem, Row, Samples,
+    Sgd, Shape, Span, Vectors, lean_step, step,
+};
+use sse_sam_tests::random::Numbers;
+use sse_sam_tests::recorder::{Call, List, Recorder};
+
+pub const SGD: Sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 5e-4, nesterov: false };
+pub const SSE_SAM: Method = Method::SseSam { head_rho: 0.05, tail_rho: 0.1, gamma: 0.5 };
+
+/// Every method with an epoch of 2, and forward and backward passes of one of its steps.
+pub const METHODS: [(Method, u32, (usize, usize)); 5] = [
+    (Method::Sgd, 0, (1, 1)),
+    (Method::Sam { rho: 0.05 }, 0, (2, 2)),
+    (Method::ImbSam { rho: 0.05 }, 0, (2, 3)),
+    (SSE_SAM, 0, (3, 4)),
+    (SSE_SAM, 1, (2, 3)),
+];
+
+pub const PERCEPTRON: (&str, Shape) = ("mlp:6-9-7-5", Shape::new(1, 3, 2));
+pub const RESNETS: [(&str, Shape); 2] = [("resnet8:4", Shape::new(7, 5, 3)), ("resnet18:2", Shape::new(5, 7, 1))];
+pub const CLASSES: usize = 5;
+/// Classes from this one on are tail.
+pub const TAIL: usize = 3;
+/// Rows of a batch.
+pub const BATCH: usize = 7;
+/// Rows planned for.
+pub const LARGEST: usize = 9;
+pub const SAMPLES: usize = 12;
+
+pub fn models() -> impl Iterator<Item = (&'static str, Shape)> {
+    [PERCEPTRON].into_iter().chain(RESNETS)
+}
+
+/// A planned network, with the memory around it.
+pub struct Rig {
+    pub graph: Graph<MAX_LAYERS>,
+    pub plan: Plan<MAX_LAYERS>,
+    pub vectors: Vectors,
+    pub table: Span,
+    pub losses: Losses,
+    pub outcome: Outcome,
+    pub image: Shape,
+    pub words: usize,
+    pub memory: Memory,
+}
+
+impl Rig {
+    pub fn new(model: &str, image: Shape, arena: Arena) -> Self {
+        let mut graph = Graph::new();
+        model.parse::<Model>().unwrap().build(&mut graph, image, CLASSES).unwrap();
+        Self::of(graph, image, arena)
+    }
+
+    /// With vectors and gradients for another form of the step.
+    pub fn lean(model: &str, image: Shape, memory: Memory) -> Self {
+        let Self { graph, .. } = Self::new(model, image, Arena::new(1));
+        let mut arena = Arena::new(1);
+        let streams = memory.streams(&SSE_SAM.groups(0, 2).unwrap().all());
+        let plan = Plan::new(&graph, LARGEST, streams, &mut arena).unwrap();
+        Self::around(graph, plan, image, arena, memory)
+    }
+
+    pub fn of(graph: Graph<MAX_LAYERS>, image: Shape, mut arena: Arena) -> Self {
+        let plan = Plan::new(&graph, LARGEST, 2, &mut arena).unwrap();
+        Self::around(graph, plan, image, arena, Memory::Full)
+    }
+
+    /// Around a plan, what a step needs beside it.
+    pub fn around(
+        graph: Graph<MAX_LAYERS>,
+        plan: Plan<MAX_LAYERS>,
+        image: Shape,
+        mut arena: Arena,
+        memory: Memory,
+    ) -> Self {
+        let vectors = Vectors::in_memory(memory, &mut arena, plan.parameters(), 2).unwrap();
+        let mut one = || arena.allocate(1).unwrap();
+        let losses = Losses { plain: [one(), one()], perturbed: [one(), one()] };
+        let group_squared_norms = [one(), one()];
+        let outcome = Outcome { squared_norm: one(), group_squared_norms, failure: one(), number: 3.0 };
+        let table = arena.allocate(LARGEST * Row::WORDS).unwrap();
+        Self { graph, plan, vectors, table, losses, outcome, image, words: arena.len(), memory }
+    }
+
+    pub fn network(&self) -> Network<'_, MAX_LAYERS> {
+        Network::new(&self.graph, &self.plan, 0.0, self.losses)
+    }
+
+    /// Initial weights, plain cross-entropy, and a batch of both groups.
+    pub fn prepare<B: Backend>(&self, backend: &mut B) -> Network<'_, MAX_LAYERS>
+    where
+        B::Error: std::fmt::Debug,
+    {
+        let mut network = self.start(backend);
+        self.gather(backend, &mut network, &(0..BATCH).collect::<Vec<_>>());
+        network
+    }
+
+    /// Initial weights and plain cross-entropy.
+    pub fn start<B: Backend>(&self, backend: &mut B) -> Network<'_, MAX_LAYERS>
+    where
+        B::Error: std::fmt::Debug,
+    {
+        let network = self.network();
+        let mut streams: BTreeMap<usize, Numbers> = BTreeMap::new();
+        let mut draw = |layer: usize| (streams.entry(layer).or_insert(Numbers::new(layer as u64)).bits() >> 32) as u32;
+        network.initialize(backend, self.vectors.params, &mut draw).unwrap();
+        let [scale, shift, margin] = self.plan.terms;
+        backend.fill(scale, 1.0).unwrap();
+        backend.fill(shift, 0.0).unwrap();
+        backend.fill(margin, 0.0).unwrap();
+        let (mean, inverse) = (self.plan.normalization, self.image.channels);
+        backend.fill(mean.part(0, inverse).unwrap(), 127.5).unwrap();
+        backend.fill(mean.part(inverse, inverse).unwrap(), 1.0 / 64.0).unwrap();
+        network
+    }
+
+    /// Makes these samples the batch; sample `i` has label `i % CLASSES`.
+    pub fn gather<B: Backend>(&self, backend: &mut B, network: &mut Network<'_, MAX_LAYERS>, indices: &[usize])
+    where
+        B::Error: std::fmt::Debug,
+    {
+        let rows = self.write_rows(backend, indices);
+        network.gather(backend, rows, &self.samples(), self.losses).unwrap();
+    }
+
+    /// Puts the rows of these samples into the table.
+    pub fn write_rows<B: Backend>(&self, backend: &mut B, indices: &[usize]) -> Span
+    where
+        B::Error: std::fmt::Debug,
+    {
+        let share = 1.0 / indices.len() as f32;
+        let row = |&index: &usize| {
+            let weights = if index % CLASSES < TAIL { [share, 0.0] } else { [0.0, share] };
+            Row { index: index as u32, top: 1, left: 0, flip: index % 2 == 1, weights }.encode()
+        };
+        let words: Vec<f32> = indices.iter().flat_map(row).collect();
+        let rows = self.table.part(0, words.len()).unwrap();
+        backend.write(rows, &words).unwrap();
+        rows
+    }
+
+    pub fn samples(&self) -> Samples {
+        let images = Span::samples(0, SAMPLES * self.image.len());
+        let labels = Span::samples(images.length, SAMPLES);
+        Samples { images, labels, image: self.image, normalization: self.plan.normalization }
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut numbers = Numbers::named("samples");
+        let images = (0..SAMPLES * self.image.len()).map(|_| numbers.below(256) as u8);
+        images.chain((0..SAMPLES).map(|index| (index % CLASSES) as u8)).collect()
+    }
+
+    /// Parameters, velocity and running statistics after `body`, layer by layer and without padding.
+    pub fn run(
+        &self,
+        body: impl FnOnce(&mut Recorder<'_, Cpu<'_>>, &mut Network<'_, MAX_LAYERS>) -> Result<(), Error>,
+    ) -> (Vec<f32>, Vec<Call>) {
+        let (mut memory, bytes) = (vec![0.0; self.words], self.bytes());
+        let mut cpu = Cpu::new(&mut memory, &[], &bytes);
+        let mut backend = Recorder::new(&mut cpu, List::default());
+        let mut network = self.prepare(&mut backend);
+        backend.watch.calls.clear();
+        body(&mut backend, &mut network).unwrap();
+        let calls = backend.watch.calls;
+        (self.state(&memory), calls)
+    }
+
+    pub fn state(&self, memory: &[f32]) -> Vec<f32> {
+        let mut state = Vec::new();
+        for slot in self.plan.slots() {
+            for vector in [self.vectors.params, self.vectors.velocity] {
+                state.extend(at(memory, slot.weight.of(vector).unwrap()));
+                state.extend(at(memory, slot.bias.of(vector).unwrap()));
+            }
+            state.extend(slot.running.into_iter().flat_map(|running| at(memory, running)));
+        }
+        state
+    }
+
+    /// The state after `steps` steps of a method, two batches in turn.
+    pub fn train(&self, method: Method, epoch: u32, steps: usize) -> Vec<f32> {
+        let groups = method.groups(epoch, 2).unwrap().all();
+        let train = |backend: &mut Recorder<'_, Cpu<'_>>, network: &mut Network<'_, MAX_LAYERS>| {
+            for number in 0..steps {
+                let batch: Vec<usize> = if number % 2 == 0 { (0..BATCH).collect() } else { (5..SAMPLES).collect() };
+                self.gather(backend, network, &batch);
+                self.step(backend, network, &groups)?;
+            }
+            Ok(())
+        };
+        self.run(train).0
+    }
+
+    /// A step in the rig's memory.
+    pub fn step<B: Backend, P: Problem<B>>(
+        &self,
+        backend: &mut B,
+        problem: &mut P,
+        groups: &Present,
+    ) -> Result<(), B::Error> {
+        match self.memory {
+            Memory::Full => step(backend, problem, &self.vectors, groups, &SGD, &self.outcome),
+            _ => lean_step(backend, problem, &self.vectors, groups, &SGD, &self.outcome),
+        }
+    }
+
+    /// The calls of one step.
+    pub fn calls(&self, groups: &Present) -> Vec<Call> {
+        self.run(|backend, network| self.step(backend, network, groups)).1
+    }
+
+    /// Forward and backward passes among these calls: what every weighted layer was asked for.
+    pub fn passes(&self, calls: &[Call]) -> (usize, usize) {
+        let weighted = |op: &Op| matches!(op, Op::Linear | Op::Conv2d(_));
+        let layers = self.graph.layers().iter().filter(|layer| weighted(&layer.op)).count();
+        let sum = |methods: [&str; 2]| -> usize {
+            let streams: usize =
+                calls.iter().filter(|call| methods.contains(&call.method)).map(|call| call.streams).sum();
+            assert_eq!(streams % layers, 0, "{methods:?}: {streams} in {layers} layers");
+            streams / layers
+        };
+        let backward = sum(["linear_backward_weight", "conv2d_backward_weight"]);
+        let input = calls.iter().filter(|call| call.method.ends_with("_backward_input"));
+        assert_eq!(
+            input.map(|call| call.streams).sum::<usize>(),
+            backward * (layers - 1),
+            "the images want no gradient"
+        );
+        (sum(["linear_forward", "conv2d_forward"]), backward)
+    }
+}
+
+pub fn at(memory: &[f32], span: Span) -> &[f32] {
+    &memory[span.offset..span.offset + span.length]
+}
+
+#[track_caller]
+pub fn assert_same_bits(a: &[f32], b: &[f32], what: &str) {
+    assert_eq!(a.len(), b.len(), "{what}");
+    let differing = a.iter().zip(b).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
+    assert_eq!(differing, 0, "{what}: {differing} of {} numbers differ", a.len());
+}
+
+pub fn overlap(a: Span, b: Span) -> bool {
+    a.length > 0 && b.length > 0 && a.offset < b.offset + b.length && b.offset < a.offset + a.length
+}
+
+impl Rig {
+    /// The state after `steps` steps on a batch whose samples count in the column the method gives them.
+    pub fn train_by_columns(&self, method: Method, steps: usize) -> Vec<f32> {
+        let groups = method.groups(0, 2).unwrap();
+        let train = |backend: &mut Recorder<'_, Cpu<'_>>, network: &mut Network<'_, MAX_LAYERS>| {
+            let share = 1.0 / BATCH as f32;
+            let mut columns = [[0.0; BATCH]; 2];
+            for index in 0..BATCH {
+                columns[groups.column(index % CLASSES >= TAIL)][index] = share;
+            }
+            let spans = network.batch()?.weights;
+            spans.into_iter().zip(columns).try_for_each(|(span, column)| backend.write(span, &column))?;
+            (0..steps).try_for_each(|_| self.step(backend, network, &groups.all()))
+        };
+        self.run(train).0
+    }
+}
