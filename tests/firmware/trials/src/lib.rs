@@ -21,9 +21,9 @@ pub use slices::{WORK as SLICES_WORK, slices};
 /// Samples of a batch of the perceptron.
 pub const MLP_BATCH: usize = 16;
 /// Numbers of work memory that [`perceptron`] needs.
-pub const MLP_WORK: usize = 16_456;
+pub const MLP_WORK: usize = 16_458;
 /// Numbers of work memory that [`residual`] needs.
-pub const RESIDUAL_WORK: usize = 57_980;
+pub const RESIDUAL_WORK: usize = 57_982;
 
 const EPOCHS: u32 = 4;
 const STEPS: u32 = 10;
