@@ -173,7 +173,7 @@ pub fn linear_backward_weight(dweight: &mut [f32], dbias: &mut [f32], x: &[f32],
 }
 
 /// Adds to the rows of `dweight`, those of the inputs from `input` on, columns `at..at + C` as far as they go.
-#[inline(never)]
+#[inline(always)]
 fn weight_tile<const C: usize>(
     dweight: &mut [f32],
     (x, inputs): (&[f32], usize),
