@@ -29,7 +29,12 @@ pub enum Profile {
 /// Cao et al. 2019 (LDAM), section 4; the same rule as in the public code of SSE-SAM.
 pub fn long_tail_counts(counts: &mut [u32], largest: u32, imbalance: f64, profile: Profile) -> Result<(), Error> {
     if !(imbalance > 0.0 && imbalance.is_finite()) {
-        return Err(Error::Range { what: "imbalance", low: f64::MIN_POSITIVE, high: f64::INFINITY, found: imbalance });
+        return Err(Error::Range {
+            what: "imbalance",
+            low: f32::MIN_POSITIVE,
+            high: f32::INFINITY,
+            found: imbalance as f32,
+        });
     }
     let factor = if imbalance < 1.0 { 1.0 / imbalance } else { imbalance };
     let half = counts.len() / 2;

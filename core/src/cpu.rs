@@ -14,25 +14,71 @@ pub struct Cpu<'a> {
     samples: &'a [u8],
 }
 
-/// What a span of `f32` turned out to be.
-enum Operand<'s> {
-    Work(&'s mut [f32]),
-    Constant(&'s [f32]),
+/// Most operands of an operation.
+const OPERANDS: usize = 8;
+
+/// The memory of one operation, out of which its operands are taken one by one.
+///
+/// An operand that cannot be had is empty; `found` then says why the first one could not, and is looked at before the
+/// operation begins.
+struct Memory<'m> {
+    length: usize,
+    /// What is left of work memory: stretches with their offsets.
+    parts: [(usize, &'m mut [f32]); OPERANDS + 1],
+    constant: &'m [f32],
+    found: Result<(), Error>,
 }
 
-impl<'s> Operand<'s> {
-    fn read(self) -> &'s [f32] {
-        match self {
-            Self::Work(slice) => slice,
-            Self::Constant(slice) => slice,
+impl<'m> Memory<'m> {
+    /// An operand in work memory.
+    // A call, as the next one: what every operation begins with is there once.
+    #[inline(never)]
+    fn write(&mut self, span: Span) -> &'m mut [f32] {
+        match self.take(span) {
+            Ok(operand) => operand,
+            Err(error) => {
+                self.found = self.found.and(Err(error));
+                &mut []
+            }
         }
     }
 
-    fn written(self) -> Result<&'s mut [f32], Error> {
-        match self {
-            Self::Work(slice) => Ok(slice),
-            Self::Constant(_) => Err(Error::Space { found: Space::Constant }),
+    /// An operand in work or constant memory.
+    #[inline(never)]
+    fn read(&mut self, span: Span) -> &'m [f32] {
+        if span.space != Space::Constant {
+            return self.write(span);
         }
+        match range(span, self.constant.len()) {
+            Ok(range) => self.constant.get(range).unwrap_or_default(),
+            Err(error) => {
+                self.found = self.found.and(Err(error));
+                &[]
+            }
+        }
+    }
+
+    fn take(&mut self, span: Span) -> Result<&'m mut [f32], Error> {
+        if span.space != Space::Work {
+            return Err(Error::Space { found: span.space });
+        }
+        if span.length == 0 {
+            return Ok(&mut []);
+        }
+        let Range { start, end } = range(span, self.length)?;
+        for (offset, part) in &mut self.parts {
+            let Some(skipped) = start.checked_sub(*offset) else { continue };
+            if end - *offset > part.len() {
+                continue;
+            }
+            let (before, rest) = core::mem::take(part).split_at_mut_checked(skipped).unwrap_or_default();
+            let (taken, after) = rest.split_at_mut_checked(span.length).unwrap_or_default();
+            *part = before;
+            let free = self.parts.iter_mut().find(|(_, part)| part.is_empty());
+            *free.ok_or(Error::Capacity { what: "operands", capacity: OPERANDS })? = (end, after);
+            return Ok(taken);
+        }
+        Err(Error::Overlap)
     }
 }
 
@@ -63,34 +109,22 @@ impl<'a> Cpu<'a> {
     ///
     /// # Errors
     /// [`Error::Bounds`] when a span reaches past the memory, [`Error::Overlap`] when two of them share elements,
-    /// [`Error::Space`] when one lies in another memory.
+    /// [`Error::Space`] when one lies in another memory, [`Error::Capacity`] when there are more than eight.
     pub fn slices_mut<const N: usize>(&mut self, spans: [Span; N]) -> Result<[&mut [f32]; N], Error> {
-        let mut ranges = [const { 0..0 }; N];
-        for (range_of, span) in ranges.iter_mut().zip(spans) {
-            match span.space {
-                Space::Work if span.length > 0 => *range_of = range(span, self.work.len())?,
-                Space::Work => {}
-                found => return Err(Error::Space { found }),
-            }
+        let mut memory = self.memory();
+        let mut slices = [(); N].map(|()| <&mut [f32]>::default());
+        for (slice, span) in slices.iter_mut().zip(spans) {
+            *slice = memory.write(span);
         }
-        self.work.get_disjoint_mut(ranges).map_err(|_| Error::Overlap)
+        memory.found.map(|()| slices)
     }
 
-    /// As [`Cpu::slices_mut`], but spans may also lie in constant memory.
-    fn operands<const N: usize>(&mut self, spans: [Span; N]) -> Result<[Operand<'_>; N], Error> {
-        let constant = self.constant;
-        let mut found = [None; N];
-        for (found, span) in found.iter_mut().zip(spans) {
-            if span.space == Space::Constant {
-                *found = constant.get(range(span, constant.len())?);
-            }
-        }
-        let work = spans.map(|span| if span.space == Space::Constant { ABSENT } else { span });
-        let mut found = found.into_iter();
-        Ok(self.slices_mut(work)?.map(|slice| match found.next().flatten() {
-            Some(constant) => Operand::Constant(constant),
-            None => Operand::Work(slice),
-        }))
+    #[inline(never)]
+    fn memory(&mut self) -> Memory<'_> {
+        let length = self.work.len();
+        let mut parts: [(usize, &mut [f32]); OPERANDS + 1] = Default::default();
+        parts[0].1 = self.work;
+        Memory { length, parts, constant: self.constant, found: Ok(()) }
     }
 
     fn sample_bytes(&self, span: Span) -> Result<&'a [u8], Error> {
@@ -111,6 +145,16 @@ fn for_streams<const N: usize>(
     streams: [&[Span]; N],
     mut each: impl FnMut([Span; N]) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    for stream in 0..check_streams(&streams)? {
+        each(streams.map(|spans| spans.get(stream).copied().unwrap_or(ABSENT)))?;
+    }
+    Ok(())
+}
+
+/// Checks that the lists are equally long, and each list's spans, and that no two spans share memory; returns how many
+/// streams there are.
+#[inline(never)]
+fn check_streams(streams: &[&[Span]]) -> Result<usize, Error> {
     let count = streams.first().map_or(0, |first| first.len());
     for (index, spans) in streams.iter().enumerate() {
         expect("each list of streams", count, spans.len())?;
@@ -123,10 +167,7 @@ fn for_streams<const N: usize>(
             }
         }
     }
-    for stream in 0..count {
-        each(streams.map(|spans| spans.get(stream).copied().unwrap_or(ABSENT)))?;
-    }
-    Ok(())
+    Ok(count)
 }
 
 /// Leaves what became of the update of step `number`.
@@ -146,49 +187,55 @@ impl Backend for Cpu<'_> {
     type Error = Error;
 
     fn write(&mut self, to: Span, values: &[f32]) -> Result<(), Error> {
-        let [to] = self.slices_mut([to])?;
+        let mut memory = self.memory();
+        let to = memory.write(to);
+        memory.found?;
         expect("values", to.len(), values.len())?;
         to.iter_mut().zip(values).for_each(|(to, value)| *to = *value);
         Ok(())
     }
 
     fn read(&mut self, values: &mut [f32], from: Span) -> Result<(), Error> {
-        let [from] = self.operands([from])?.map(Operand::read);
+        let mut memory = self.memory();
+        let from = memory.read(from);
+        memory.found?;
         expect("values", from.len(), values.len())?;
         values.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         Ok(())
     }
 
     fn fill(&mut self, to: Span, value: f32) -> Result<(), Error> {
-        let [to] = self.slices_mut([to])?;
-        to.fill(value);
-        Ok(())
+        let mut memory = self.memory();
+        memory.write(to).fill(value);
+        memory.found
     }
 
     fn copy(&mut self, to: Span, from: Span) -> Result<(), Error> {
-        let [to, from] = self.operands([to, from])?;
-        let (to, from) = (to.written()?, from.read());
+        let mut memory = self.memory();
+        let (to, from) = (memory.write(to), memory.read(from));
+        memory.found?;
         expect("from", to.len(), from.len())?;
         to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         Ok(())
     }
 
+    #[inline(never)]
     fn gather(&mut self, batch: &Batch, rows: Span, samples: &Samples) -> Result<(), Error> {
         let (pictures, classes) = (self.sample_bytes(samples.images)?, self.sample_bytes(samples.labels)?);
         let size = samples.image.len();
         expect("images", classes.len().saturating_mul(size), pictures.len())?;
         let [head, tail] = batch.weights;
-        let spans = [batch.images, batch.labels, head, tail, rows, samples.normalization];
-        let [images, labels, head, tail, rows, normalization] = self.operands(spans)?;
-        let (images, labels) = (images.written()?, labels.written()?);
-        let (head, tail, rows) = (head.written()?, tail.written()?, rows.read());
+        let mut memory = self.memory();
+        let (images, labels) = (memory.write(batch.images), memory.write(batch.labels));
+        let (head, tail, rows) = (memory.write(head), memory.write(tail), memory.read(rows));
+        let normalization = memory.read(samples.normalization);
+        memory.found?;
         let count = whole_rows("rows", rows.len(), Row::WORDS)?;
         expect("images", count.saturating_mul(size), images.len())?;
         for written in [&*labels, &*head, &*tail] {
             expect("labels and weights", count, written.len())?;
         }
         let (rows, _) = rows.as_chunks();
-        let normalization = normalization.read();
         let picture = |index: usize| pictures.get(index.checked_mul(size)?..)?.get(..size);
         let outputs = ops::rows_mut(images, size).zip(labels).zip(head).zip(tail);
         for ((((image, label), head), tail), row) in outputs.zip(rows) {
@@ -205,21 +252,28 @@ impl Backend for Cpu<'_> {
     }
 
     fn axpy(&mut self, y: Span, alpha: f32, x: Span) -> Result<(), Error> {
-        let [y, x] = self.operands([y, x])?;
-        ops::axpy(y.written()?, alpha, x.read())
+        let mut memory = self.memory();
+        let (y, x) = (memory.write(y), memory.read(x));
+        memory.found?;
+        ops::axpy(y, alpha, x)
     }
 
+    #[inline(never)]
     fn ascend(&mut self, point: Span, squared_norm: Span, params: Span, radius: f32) -> Result<(), Error> {
-        let [point, squared_norm, params] = self.operands([point, squared_norm, params])?;
-        let squared_norm = squared_norm.written()?;
+        let mut memory = self.memory();
+        let (point, squared_norm, params) = (memory.write(point), memory.write(squared_norm), memory.read(params));
+        memory.found?;
         expect("squared_norm", 1, squared_norm.len())?;
-        squared_norm.fill(ops::ascend(point.written()?, params.read(), radius)?);
+        squared_norm.fill(ops::ascend(point, params, radius)?);
         Ok(())
     }
 
+    #[inline(never)]
     fn sgd(&mut self, params: Span, velocity: Span, outcome: &Outcome, gradient: Span, sgd: &Sgd) -> Result<(), Error> {
-        let spans = [params, velocity, outcome.squared_norm, outcome.failure, gradient];
-        let [params, velocity, squared_norm, failure, gradient] = self.slices_mut(spans)?;
+        let mut memory = self.memory();
+        let (squared_norm, failure) = (memory.write(outcome.squared_norm), memory.write(outcome.failure));
+        let (params, velocity, gradient) = (memory.write(params), memory.write(velocity), memory.read(gradient));
+        memory.found?;
         expect("squared_norm", 1, squared_norm.len())?;
         expect("failure", 1, failure.len())?;
         let norm = ops::sgd(params, velocity, gradient, sgd)?;
@@ -228,13 +282,17 @@ impl Backend for Cpu<'_> {
     }
 
     fn decay(&mut self, velocity: Span, params: Span, sgd: &Sgd) -> Result<(), Error> {
-        let [velocity, params] = self.slices_mut([velocity, params])?;
+        let mut memory = self.memory();
+        let (velocity, params) = (memory.write(velocity), memory.read(params));
+        memory.found?;
         ops::decay(velocity, params, sgd)
     }
 
     fn descend(&mut self, params: Span, velocity: Span, outcome: &Outcome, learning_rate: f32) -> Result<(), Error> {
-        let spans = [params, velocity, outcome.squared_norm, outcome.failure];
-        let [params, velocity, squared_norm, failure] = self.slices_mut(spans)?;
+        let mut memory = self.memory();
+        let (params, velocity) = (memory.write(params), memory.write(velocity));
+        let (squared_norm, failure) = (memory.write(outcome.squared_norm), memory.write(outcome.failure));
+        memory.found?;
         expect("squared_norm", 1, squared_norm.len())?;
         expect("failure", 1, failure.len())?;
         let norm = ops::descend(params, velocity, learning_rate)?;
@@ -243,8 +301,10 @@ impl Backend for Cpu<'_> {
     }
 
     fn linear_forward(&mut self, y: Span, x: Span, weight: Span, bias: Span) -> Result<(), Error> {
-        let [y, x, weight, bias] = self.operands([y, x, weight, bias])?;
-        ops::linear_forward(y.written()?, x.read(), weight.read(), bias.read())
+        let mut memory = self.memory();
+        let (y, x, weight, bias) = (memory.write(y), memory.read(x), memory.read(weight), memory.read(bias));
+        memory.found?;
+        ops::linear_forward(y, x, weight, bias)
     }
 
     fn linear_backward_input(
@@ -256,21 +316,27 @@ impl Backend for Cpu<'_> {
         accumulate: bool,
     ) -> Result<(), Error> {
         for_streams([dx, dy], |[dx, dy]| {
-            let [dx, dy, weight] = self.operands([dx, dy, weight])?;
-            ops::linear_backward_input(dx.written()?, dy.read(), weight.read(), outputs, accumulate)
+            let mut memory = self.memory();
+            let (dx, dy, weight) = (memory.write(dx), memory.read(dy), memory.read(weight));
+            memory.found?;
+            ops::linear_backward_input(dx, dy, weight, outputs, accumulate)
         })
     }
 
     fn linear_backward_weight(&mut self, dweight: &[Span], dbias: &[Span], x: Span, dy: &[Span]) -> Result<(), Error> {
         for_streams([dweight, dbias, dy], |[dweight, dbias, dy]| {
-            let [dweight, dbias, x, dy] = self.operands([dweight, dbias, x, dy])?;
-            ops::linear_backward_weight(dweight.written()?, dbias.written()?, x.read(), dy.read())
+            let mut memory = self.memory();
+            let (dweight, dbias, x, dy) = (memory.write(dweight), memory.write(dbias), memory.read(x), memory.read(dy));
+            memory.found?;
+            ops::linear_backward_weight(dweight, dbias, x, dy)
         })
     }
 
     fn conv2d_forward(&mut self, y: Span, x: Span, weight: Span, conv: &Conv2d) -> Result<(), Error> {
-        let [y, x, weight] = self.operands([y, x, weight])?;
-        ops::conv2d_forward(y.written()?, x.read(), weight.read(), conv)
+        let mut memory = self.memory();
+        let (y, x, weight) = (memory.write(y), memory.read(x), memory.read(weight));
+        memory.found?;
+        ops::conv2d_forward(y, x, weight, conv)
     }
 
     fn conv2d_backward_input(
@@ -282,15 +348,19 @@ impl Backend for Cpu<'_> {
         accumulate: bool,
     ) -> Result<(), Error> {
         for_streams([dx, dy], |[dx, dy]| {
-            let [dx, dy, weight] = self.operands([dx, dy, weight])?;
-            ops::conv2d_backward_input(dx.written()?, dy.read(), weight.read(), conv, accumulate)
+            let mut memory = self.memory();
+            let (dx, dy, weight) = (memory.write(dx), memory.read(dy), memory.read(weight));
+            memory.found?;
+            ops::conv2d_backward_input(dx, dy, weight, conv, accumulate)
         })
     }
 
     fn conv2d_backward_weight(&mut self, dweight: &[Span], x: Span, dy: &[Span], conv: &Conv2d) -> Result<(), Error> {
         for_streams([dweight, dy], |[dweight, dy]| {
-            let [dweight, x, dy] = self.operands([dweight, x, dy])?;
-            ops::conv2d_backward_weight(dweight.written()?, x.read(), dy.read(), conv)
+            let mut memory = self.memory();
+            let (dweight, x, dy) = (memory.write(dweight), memory.read(x), memory.read(dy));
+            memory.found?;
+            ops::conv2d_backward_weight(dweight, x, dy, conv)
         })
     }
 
@@ -305,12 +375,13 @@ impl Backend for Cpu<'_> {
         residual: Option<Span>,
         relu: bool,
     ) -> Result<(), Error> {
-        let spans = [y, saved, running.unwrap_or(ABSENT), x, weight, bias, residual.unwrap_or(ABSENT)];
-        let [y, saved, moved, x, weight, bias, added] = self.operands(spans)?;
-        let (y, saved) = (y.written()?, saved.written()?);
-        let moved = running.map(|_| moved.written()).transpose()?;
-        let added = residual.map(|_| added.read());
-        ops::batch_norm_forward(y, saved, moved, x.read(), weight.read(), bias.read(), added, relu)
+        let mut memory = self.memory();
+        let (y, saved) = (memory.write(y), memory.write(saved));
+        let moved = running.map(|running| memory.write(running));
+        let added = residual.map(|residual| memory.read(residual));
+        let (x, weight, bias) = (memory.read(x), memory.read(weight), memory.read(bias));
+        memory.found?;
+        ops::batch_norm_forward(y, saved, moved, x, weight, bias, added, relu)
     }
 
     fn batch_norm_inference(
@@ -323,10 +394,12 @@ impl Backend for Cpu<'_> {
         residual: Option<Span>,
         relu: bool,
     ) -> Result<(), Error> {
-        let spans = [y, x, weight, bias, running, residual.unwrap_or(ABSENT)];
-        let [y, x, weight, bias, running, added] = self.operands(spans)?;
-        let added = residual.map(|_| added.read());
-        ops::batch_norm_inference(y.written()?, x.read(), weight.read(), bias.read(), running.read(), added, relu)
+        let mut memory = self.memory();
+        let added = residual.map(|residual| memory.read(residual));
+        let (y, x, weight, bias, running) =
+            (memory.write(y), memory.read(x), memory.read(weight), memory.read(bias), memory.read(running));
+        memory.found?;
+        ops::batch_norm_inference(y, x, weight, bias, running, added, relu)
     }
 
     fn batch_norm_backward(
@@ -345,29 +418,36 @@ impl Backend for Cpu<'_> {
         accumulate: bool,
     ) -> Result<(), Error> {
         for_streams([dx, dweight, dbias, dy], |[dx, dweight, dbias, dy]| {
-            let [dx, dweight, dbias, dy, y, x, weight, saved] =
-                self.operands([dx, dweight, dbias, dy, y, x, weight, saved])?;
-            let (dx, dweight, dbias, dy) = (dx.written()?, dweight.written()?, dbias.written()?, dy.written()?);
-            let (y, x, weight, saved) = (y.read(), x.read(), weight.read(), saved.read());
+            let mut memory = self.memory();
+            let (dx, dweight, dbias, dy) =
+                (memory.write(dx), memory.write(dweight), memory.write(dbias), memory.write(dy));
+            let (y, x, weight, saved) = (memory.read(y), memory.read(x), memory.read(weight), memory.read(saved));
+            memory.found?;
             ops::batch_norm_backward(dx, dweight, dbias, dy, y, x, weight, saved, relu, accumulate)
         })
     }
 
     fn relu_forward(&mut self, y: Span, x: Span) -> Result<(), Error> {
-        let [y, x] = self.operands([y, x])?;
-        ops::relu_forward(y.written()?, x.read())
+        let mut memory = self.memory();
+        let (y, x) = (memory.write(y), memory.read(x));
+        memory.found?;
+        ops::relu_forward(y, x)
     }
 
     fn relu_backward(&mut self, dx: &[Span], dy: &[Span], y: Span, accumulate: bool) -> Result<(), Error> {
         for_streams([dx, dy], |[dx, dy]| {
-            let [dx, dy, y] = self.operands([dx, dy, y])?;
-            ops::relu_backward(dx.written()?, dy.read(), y.read(), accumulate)
+            let mut memory = self.memory();
+            let (dx, dy, y) = (memory.write(dx), memory.read(dy), memory.read(y));
+            memory.found?;
+            ops::relu_backward(dx, dy, y, accumulate)
         })
     }
 
     fn shortcut_forward(&mut self, y: Span, x: Span, input: Shape, output: Shape) -> Result<(), Error> {
-        let [y, x] = self.operands([y, x])?;
-        ops::shortcut_forward(y.written()?, x.read(), input, output)
+        let mut memory = self.memory();
+        let (y, x) = (memory.write(y), memory.read(x));
+        memory.found?;
+        ops::shortcut_forward(y, x, input, output)
     }
 
     fn shortcut_backward(
@@ -379,14 +459,18 @@ impl Backend for Cpu<'_> {
         accumulate: bool,
     ) -> Result<(), Error> {
         for_streams([dx, dy], |[dx, dy]| {
-            let [dx, dy] = self.operands([dx, dy])?;
-            ops::shortcut_backward(dx.written()?, dy.read(), input, output, accumulate)
+            let mut memory = self.memory();
+            let (dx, dy) = (memory.write(dx), memory.read(dy));
+            memory.found?;
+            ops::shortcut_backward(dx, dy, input, output, accumulate)
         })
     }
 
     fn global_average_pool_forward(&mut self, y: Span, x: Span, input: Shape) -> Result<(), Error> {
-        let [y, x] = self.operands([y, x])?;
-        ops::global_average_pool_forward(y.written()?, x.read(), input)
+        let mut memory = self.memory();
+        let (y, x) = (memory.write(y), memory.read(x));
+        memory.found?;
+        ops::global_average_pool_forward(y, x, input)
     }
 
     fn global_average_pool_backward(
@@ -397,8 +481,10 @@ impl Backend for Cpu<'_> {
         accumulate: bool,
     ) -> Result<(), Error> {
         for_streams([dx, dy], |[dx, dy]| {
-            let [dx, dy] = self.operands([dx, dy])?;
-            ops::global_average_pool_backward(dx.written()?, dy.read(), input, accumulate)
+            let mut memory = self.memory();
+            let (dx, dy) = (memory.write(dx), memory.read(dy));
+            memory.found?;
+            ops::global_average_pool_backward(dx, dy, input, accumulate)
         })
     }
 
@@ -413,12 +499,13 @@ impl Backend for Cpu<'_> {
     ) -> Result<(), Error> {
         let Terms { scale, shift, margin, focal } = *terms;
         for_streams([dlogits, losses, weights], |[dlogits, losses, weights]| {
-            let [dlogits, loss, logits, labels, weights, scale, shift, margin] =
-                self.operands([dlogits, losses, logits, labels, weights, scale, shift, margin])?;
-            let tables = LossTables { scale: scale.read(), shift: shift.read(), margin: margin.read(), focal };
+            let mut memory = self.memory();
+            let tables =
+                LossTables { scale: memory.read(scale), shift: memory.read(shift), margin: memory.read(margin), focal };
             let classes = tables.scale.len();
-            let (dlogits, loss, labels) = (dlogits.written()?, loss.written()?, labels.read());
-            let (logits, weights) = (logits.read(), weights.read());
+            let (dlogits, loss, labels) = (memory.write(dlogits), memory.write(losses), memory.read(labels));
+            let (logits, weights) = (memory.read(logits), memory.read(weights));
+            memory.found?;
             let rows = whole_rows("logits", logits.len(), classes)?;
             expect("dlogits", logits.len(), dlogits.len())?;
             expect("labels", rows, labels.len())?;

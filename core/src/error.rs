@@ -75,11 +75,11 @@ pub enum Error {
         /// Which number.
         what: &'static str,
         /// Its lower bound.
-        low: f64,
+        low: f32,
         /// Its upper bound.
-        high: f64,
+        high: f32,
         /// The number found.
-        found: f64,
+        found: f32,
     },
     /// A layer cannot take an image of this shape.
     Image {
@@ -92,6 +92,11 @@ pub enum Error {
     EmptyClass {
         /// The first class left without samples.
         class: usize,
+    },
+    /// A perceptron's graph has a layer that no perceptron has.
+    Layer {
+        /// The layer's number.
+        index: usize,
     },
     /// Nesterov momentum was asked for where gradients are added to the velocity: it needs them by themselves.
     Nesterov,
@@ -122,10 +127,10 @@ impl fmt::Display for Error {
             }
             Self::Capacity { what, capacity } => write!(f, "more than {capacity} {what}"),
             Self::Batch { found, largest } => write!(f, "a batch must have 1 to {largest} samples, got {found}"),
-            Self::Range { what, low: f64::MIN_POSITIVE, found, .. } => {
+            Self::Range { what, low: f32::MIN_POSITIVE, found, .. } => {
                 write!(f, "{what} must be a finite number above 0, got {found}")
             }
-            Self::Range { what, low, high, found } if high == f64::INFINITY => {
+            Self::Range { what, low, high, found } if high == f32::INFINITY => {
                 write!(f, "{what} must be a finite number, at least {low}, got {found}")
             }
             Self::Range { what, low, high, found } => write!(f, "{what} must be in {low}..={high}, got {found}"),
@@ -133,6 +138,7 @@ impl fmt::Display for Error {
                 write!(f, "{what} cannot take images of {height} x {width} x {channels}")
             }
             Self::EmptyClass { class } => write!(f, "class {class} is left without a sample"),
+            Self::Layer { index } => write!(f, "layer {index} is none of a perceptron's: linear and drawn uniformly, or ReLU"),
             Self::Nesterov => f.write_str("lean memory keeps no gradient, which nesterov momentum needs"),
             Self::Pieces => f.write_str("batch normalisation needs the whole batch at once, not pieces of it"),
             Self::Consumed => f.write_str("the batch's images have made room for activations: gather it once more"),

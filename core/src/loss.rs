@@ -87,7 +87,9 @@ impl Loss {
             Self::Focal { gamma } => ([("focal gamma", gamma), ("focal gamma", gamma)], 0.0),
         };
         match numbers.into_iter().find(|(_, number)| !(*number >= low && number.is_finite())) {
-            Some((what, found)) => Err(Error::Range { what, low, high: f64::INFINITY, found }),
+            Some((what, found)) => {
+                Err(Error::Range { what, low: low as f32, high: f32::INFINITY, found: found as f32 })
+            }
             None => Ok(()),
         }
     }

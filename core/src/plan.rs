@@ -111,7 +111,7 @@ pub struct Slot {
     pub residual: Residual,
 }
 
-const BLOCKS: usize = 16;
+const BLOCKS: usize = 8;
 
 /// `f32` of work memory that a plan takes, by what they are for; without padding, in all what the arena handed out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use heapless::Vec;
 use crate::backend::{Backend, Batch, Samples, Span};
 use crate::error::Error;
 use crate::graph::{Graph, Initializer, Layer, Op};
-use crate::plan::{Plan, Residual, Slot};
+use crate::ops::sqrt;
+use crate::plan::{Place, Plan, Residual, Slot};
 use crate::step::{Problem, Statistics, Target};
 
 /// Spans of one or two streams.
@@ -21,8 +22,12 @@ pub struct Losses {
 }
 
 /// A planned network at work on one batch.
+///
+/// A `PERCEPTRON`, made by [`Network::perceptron`], computes the same and takes linear layers, ReLU and losses without a
+/// focal exponent alone: a program that makes no other network links no convolution, batch norm, pooling, shortcut or
+/// power.
 #[derive(Clone, Debug)]
-pub struct Network<'a, const N: usize> {
+pub struct Network<'a, const N: usize, const PERCEPTRON: bool = false> {
     graph: &'a Graph<N>,
     plan: &'a Plan<N>,
     focal: f32,
@@ -38,7 +43,28 @@ impl<'a, const N: usize> Network<'a, N> {
     pub fn new(graph: &'a Graph<N>, plan: &'a Plan<N>, focal: f32, losses: Losses) -> Self {
         Self { graph, plan, focal, losses, rows: plan.max_batch(), statistics: Statistics::Running, done: 0 }
     }
+}
 
+impl<'a, const N: usize> Network<'a, N, true> {
+    /// As [`Network::new`], for a perceptron whose loss has no focal exponent.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] when a layer is neither linear, with uniform initial values, nor ReLU.
+    pub fn perceptron(graph: &'a Graph<N>, plan: &'a Plan<N>, losses: Losses) -> Result<Self, Error> {
+        let known = |layer: &Layer| {
+            layer.initializer == Initializer::Uniform && matches!(layer.op, Op::Input | Op::Linear | Op::Relu)
+        };
+        match graph.layers().iter().position(|layer| !known(layer)) {
+            Some(index) => Err(Error::Layer { index }),
+            None => {
+                let (rows, statistics) = (plan.max_batch(), Statistics::Running);
+                Ok(Self { graph, plan, focal: 0.0, losses, rows, statistics, done: 0 })
+            }
+        }
+    }
+}
+
+impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
     /// Its plan.
     pub const fn plan(&self) -> &'a Plan<N> {
         self.plan
@@ -113,7 +139,7 @@ impl<'a, const N: usize> Network<'a, N> {
             let mut stream = || draw(index);
             let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
             match (layer.op, slot.running) {
-                (Op::BatchNorm { .. }, Some(running)) => {
+                (Op::BatchNorm { .. }, Some(running)) if !PERCEPTRON => {
                     let channels = layer.output.channels;
                     backend.fill(weight, 1.0)?;
                     backend.fill(running.part(0, channels)?, 0.0)?;
@@ -121,15 +147,16 @@ impl<'a, const N: usize> Network<'a, N> {
                 }
                 (Op::Linear | Op::Conv2d(_), _) => {
                     let fan_in = (weight.length / layer.output.channels.max(1)) as f32;
-                    let bound = 1.0 / libm::sqrtf(fan_in);
+                    let bound = 1.0 / sqrt(fan_in);
                     let fan_out = weight.length as f32 / self.input_channels(layer)? as f32;
                     match layer.initializer {
+                        _ if PERCEPTRON => draw_into(backend, weight, || uniform(&mut stream, bound))?,
                         Initializer::Uniform => draw_into(backend, weight, || uniform(&mut stream, bound))?,
                         Initializer::KaimingFanIn => {
-                            draw_into(backend, weight, || normal(&mut stream, libm::sqrtf(2.0 / fan_in)))?;
+                            draw_into(backend, weight, || normal(&mut stream, sqrt(2.0 / fan_in)))?;
                         }
                         Initializer::KaimingFanOut => {
-                            draw_into(backend, weight, || normal(&mut stream, libm::sqrtf(2.0 / fan_out)))?;
+                            draw_into(backend, weight, || normal(&mut stream, sqrt(2.0 / fan_out)))?;
                         }
                     }
                     draw_into(backend, bias, || uniform(&mut stream, bound))?;
@@ -158,6 +185,7 @@ impl<'a, const N: usize> Network<'a, N> {
         collect(self.plan.block(block)?.into_iter().take(streams).map(|span| span.part(0, length)))
     }
 
+    #[inline(never)]
     fn forward_layer<B: Backend>(
         &self,
         backend: &mut B,
@@ -172,6 +200,8 @@ impl<'a, const N: usize> Network<'a, N> {
         match layer.op {
             Op::Input => Ok(()),
             Op::Linear => backend.linear_forward(y, x, weight, bias),
+            Op::Relu => backend.relu_forward(y, x),
+            _ if PERCEPTRON => Err(Error::Model.into()),
             Op::Conv2d(conv) => backend.conv2d_forward(y, x, weight, &conv),
             Op::BatchNorm { residual, relu } => {
                 let running = slot.running.ok_or(Error::Model)?;
@@ -183,12 +213,24 @@ impl<'a, const N: usize> Network<'a, N> {
                 let moving = (statistics == Statistics::Update).then_some(running);
                 backend.batch_norm_forward(y, saved, moving, x, weight, bias, residual, relu)
             }
-            Op::Relu => backend.relu_forward(y, x),
             Op::Shortcut => backend.shortcut_forward(y, x, input, layer.output),
             Op::GlobalAveragePool => backend.global_average_pool_forward(y, x, input),
         }
     }
 
+    /// The losses of the batch and the gradients of its logits.
+    // A call, as the next one: what one takes of the stack is free again in the other.
+    #[inline(never)]
+    fn backward_loss<B: Backend>(&self, backend: &mut B, targets: &[Target]) -> Result<(), B::Error> {
+        let Batch { labels, weights, .. } = self.batch()?;
+        let losses = if self.statistics == Statistics::Keep { self.losses.perturbed } else { self.losses.plain };
+        let (losses, weights) = (columns(&losses, targets)?, columns(&weights, targets)?);
+        let dlogits = self.gradient(self.graph.layers().len().saturating_sub(1), targets.len())?;
+        let terms = self.plan.terms(if PERCEPTRON { 0.0 } else { self.focal });
+        backend.cross_entropy(&dlogits, &losses, self.logits()?, labels, &weights, &terms)
+    }
+
+    #[inline(never)]
     fn backward_layer<B: Backend>(
         &self,
         backend: &mut B,
@@ -203,8 +245,7 @@ impl<'a, const N: usize> Network<'a, N> {
             None => Streams::new(),
         };
         let accumulate = slot.backward_input.unwrap_or(false);
-        let dweight: Streams = collect(targets.iter().map(|target| slot.weight.of(target.gradient)))?;
-        let dbias: Streams = collect(targets.iter().map(|target| slot.bias.of(target.gradient)))?;
+        let (dweight, dbias) = (places(slot.weight, targets)?, places(slot.bias, targets)?);
         let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
         let input = self.graph.shape(layer.input)?;
         let wanted = slot.backward_input.is_some();
@@ -215,6 +256,8 @@ impl<'a, const N: usize> Network<'a, N> {
                     backend.linear_backward_input(&dx, &dy, weight, layer.output.channels, accumulate)?;
                 }
             }
+            Op::Relu if wanted => backend.relu_backward(&dx, &dy, y, accumulate)?,
+            _ if PERCEPTRON => {}
             Op::Conv2d(conv) => {
                 backend.conv2d_backward_weight(&dweight, x, &dy, &conv)?;
                 if wanted {
@@ -234,7 +277,6 @@ impl<'a, const N: usize> Network<'a, N> {
                     }
                 }
             }
-            Op::Relu if wanted => backend.relu_backward(&dx, &dy, y, accumulate)?,
             Op::Shortcut if wanted => backend.shortcut_backward(&dx, &dy, input, layer.output, accumulate)?,
             Op::GlobalAveragePool if wanted => backend.global_average_pool_backward(&dx, &dy, input, accumulate)?,
             Op::Input | Op::Relu | Op::Shortcut | Op::GlobalAveragePool => {}
@@ -243,7 +285,7 @@ impl<'a, const N: usize> Network<'a, N> {
     }
 }
 
-impl<B: Backend, const N: usize> Problem<B> for Network<'_, N> {
+impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Network<'_, N, PERCEPTRON> {
     fn forward(&mut self, backend: &mut B, params: Span, statistics: Statistics) -> Result<(), B::Error> {
         self.statistics = statistics;
         // Frozen layers compute the same at every point.
@@ -263,19 +305,7 @@ impl<B: Backend, const N: usize> Problem<B> for Network<'_, N> {
     }
 
     fn backward(&mut self, backend: &mut B, params: Span, targets: &[Target]) -> Result<(), B::Error> {
-        let Batch { labels, weights, .. } = self.batch()?;
-        let losses = if self.statistics == Statistics::Keep { self.losses.perturbed } else { self.losses.plain };
-        let last = self.graph.layers().len().saturating_sub(1);
-        let column = |spans: [Span; 2]| {
-            let pick = move |target: &Target| {
-                spans.get(target.column).copied().ok_or(Error::Capacity { what: "groups", capacity: 2 })
-            };
-            collect(targets.iter().map(pick))
-        };
-        let (losses, weights): (Streams, Streams) = (column(losses)?, column(weights)?);
-        let dlogits = self.gradient(last, targets.len())?;
-        let terms = self.plan.terms(self.focal);
-        backend.cross_entropy(&dlogits, &losses, self.logits()?, labels, &weights, &terms)?;
+        self.backward_loss(backend, targets)?;
         for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate().rev() {
             // A frozen layer's may have a place all the same: batch norm gives its input's with the others.
             if slot.gradient.is_some() && index >= self.plan.first_trained() {
@@ -284,6 +314,21 @@ impl<B: Backend, const N: usize> Problem<B> for Network<'_, N> {
         }
         Ok(())
     }
+}
+
+/// One place in the gradient of each target.
+// Calls, this and the next: in line they would take more room than the rest of a backward pass.
+#[inline(never)]
+fn places(place: Place, targets: &[Target]) -> Result<Streams, Error> {
+    collect(targets.iter().map(|target| place.of(target.gradient)))
+}
+
+/// Each target's group's span.
+#[inline(never)]
+fn columns(spans: &[Span; 2], targets: &[Target]) -> Result<Streams, Error> {
+    let column =
+        |target: &Target| spans.get(target.column).copied().ok_or(Error::Capacity { what: "groups", capacity: 2 });
+    collect(targets.iter().map(column))
 }
 
 fn collect(spans: impl Iterator<Item = Result<Span, Error>>) -> Result<Streams, Error> {
@@ -316,5 +361,5 @@ fn uniform(stream: &mut impl FnMut() -> u32, bound: f32) -> f32 {
 fn normal(stream: &mut impl FnMut() -> u32, deviation: f32) -> f32 {
     let radius = ((stream() >> 8) + 1) as f32 * (1.0 / 16_777_216.0);
     let angle = (stream() >> 8) as f32 * (core::f32::consts::TAU / 16_777_216.0);
-    libm::sqrtf(-2.0 * libm::logf(radius)) * libm::cosf(angle) * deviation
+    sqrt(-2.0 * libm::logf(radius)) * libm::cosf(angle) * deviation
 }

@@ -28,7 +28,7 @@ impl Schedule<'_> {
     /// [`Error::Range`] when `base` is negative or not finite.
     pub fn learning_rate(&self, base: f64, epoch: u32, epochs: u32, warmup: u32) -> Result<f64, Error> {
         if !(base >= 0.0 && base.is_finite()) {
-            return Err(Error::Range { what: "learning rate", low: 0.0, high: f64::INFINITY, found: base });
+            return Err(Error::Range { what: "learning rate", low: 0.0, high: f32::INFINITY, found: base as f32 });
         }
         if epoch < warmup {
             return Ok(base * (f64::from(epoch) + 1.0) / f64::from(warmup));

@@ -90,7 +90,7 @@ impl Method {
             Self::ImbSam { rho } => (0.0, Some(radius("rho", rho)?)),
             Self::SseSam { head_rho, tail_rho, gamma } => {
                 if !(0.0..=1.0).contains(&gamma) {
-                    return Err(Error::Range { what: "gamma", low: 0.0, high: 1.0, found: gamma });
+                    return Err(Error::Range { what: "gamma", low: 0.0, high: 1.0, found: gamma as f32 });
                 }
                 let head = radius("head_rho", head_rho)?;
                 (if self.stage(epoch, epochs) == 1 { head } else { 0.0 }, Some(radius("tail_rho", tail_rho)?))
@@ -112,7 +112,7 @@ fn radius(what: &'static str, found: f64) -> Result<f32, Error> {
     if found >= 0.0 && found.is_finite() {
         Ok(found as f32)
     } else {
-        Err(Error::Range { what, low: 0.0, high: f64::INFINITY, found })
+        Err(Error::Range { what, low: 0.0, high: f32::INFINITY, found: found as f32 })
     }
 }
 
@@ -161,7 +161,7 @@ pub struct Present {
 impl Present {
     /// Every group with samples, by column.
     pub fn iter(&self) -> impl Iterator<Item = Group> {
-        self.groups.into_iter().flatten()
+        self.groups.iter().filter_map(|group| *group)
     }
 
     /// The groups with a point of their own.

@@ -14,7 +14,8 @@ use crate::error::Error;
 use crate::layout::first_trained;
 use crate::progress::say;
 
-/// Numbers that a step leaves behind: the losses of two groups at two points, three squared norms, and the failed step's.
+/// Numbers that a step leaves behind: the losses of two groups at two points, the squared norms of the update's gradient
+/// and of both groups', and the failed step's.
 const SLOTS: usize = 8;
 
 /// Memory of one form of one method, in `f32` of work memory.

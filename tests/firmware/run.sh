@@ -8,6 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 target=${CARGO_TARGET_DIR:-$here/target}
 out=$target/trials
 trials="slices perceptron residual sweep"
+labels="slices perceptron residual"
 header="target|core|profile|program|text|rodata|ram|arena|stack|stage1|stage2"
 
 fail() {
@@ -54,14 +55,54 @@ emulate() {
         -semihosting-config enable=on,target=native -kernel "$2" 2>&1
 }
 
-# try TARGET CORE PROFILE FOLDER TRIAL: runs one program, compares it with the desk, writes its row of the label.
+# try TARGET PROFILE FOLDER TRIAL: runs one program and compares what it prints with what the desk prints.
 try() {
+    log=$out/$1-$2-$4
+    emulate "$1" "$3/$4" >"$log.txt" || { tail -n 3 "$log.txt" >&2; fail "$4 failed on $1 ($2)"; }
+    cmp "$log.txt" "$out/$4.txt" >&2 || fail "$4 on $1 ($2) differs from this machine"
+}
+
+# measure TARGET CORE PROFILE FOLDER TRIAL: runs the program that only trains, compares what it has learnt, writes its row.
+measure() {
     log=$out/$1-$2-$3-$5
-    rm -f "$log".*
-    emulate "$1" "$4/$5" >"$log.log" || { tail -n 3 "$log.log" >&2; fail "$5 failed on $1 ($3)"; }
-    grep -v '^label ' "$log.log" >"$log.txt"
-    cmp "$log.txt" "$out/$5.txt" >&2 || fail "$5 on $1 ($3) differs from this machine"
-    sed -n "s/^label \(.*[0-9]\) *$/$1 $2 $3 $5 \1/p" "$log.log" | tr ' ' '|' >"$log.label"
+    words=$(emulate "$1" "$4/label-$5") || fail "label-$5 failed on $1 ($3)"
+    learnt=$(tail -n 1 "$out/$5.txt" | sed 's/.*hash //; s/ *$//')
+    # shellcheck disable=SC2086
+    set -- "$1" "$2" "$3" "$4" "$5" $words
+    [ $# = 14 ] || fail "label-$5 on $1 ($3) printed: $words"
+    [ "${13} ${14}" = "$learnt" ] || fail "label-$5 on $1 ($3) differs from this machine"
+    row="$1|$2|$3|$5"
+    for word in "$6" "$7" "$8" "$9" "${10}" "${11}" "${12}"; do
+        row="$row|$(printf %d "0x$word")"
+    done
+    echo "$row" >"$log.label"
+}
+
+# Programs without convolutions link none; the residual one shows that the search would find them.
+search() {
+    for program in label-slices label-perceptron; do
+        if grep -q convolution "$1/$program"; then fail "$program has a convolution in it"; fi
+    done
+    grep -q convolution "$1/label-residual" || fail "label-residual has no symbols to search"
+}
+
+# table LABEL: the rows of the table in the project's README.
+table() {
+    awk -F'|' '
+        function thousands(number) {
+            return number < 1000 ? number : thousands(int(number / 1000)) sprintf(",%03d", number % 1000)
+        }
+        BEGIN {
+            chip["thumbv7em-none-eabihf"] = "Cortex-M4F"; chip["thumbv7m-none-eabi"] = "Cortex-M3"
+            chip["riscv32imac-unknown-none-elf"] = "RISC-V 32"
+        }
+        { gsub(" ", "") }
+        $2 == "source" && $3 == "release" {
+            printf "| %-10s | `%s`%*s |", chip[$1], $4, 10 - length($4), ""
+            printf " %6s | %7s | %7s | %6s |", thousands($5 + $6), thousands($7), thousands($8), thousands($9)
+            printf " %11s | %11s |\n", thousands($10), thousands($11)
+        }
+    ' "$1"
 }
 
 command -v qemu-system-arm qemu-system-riscv32 >/dev/null || fail "QEMU for ARM and RISC-V is missing
@@ -83,9 +124,14 @@ for profile in ${*:-release}; do
         folder=$(build "$core" "$profile" $chip)
         running=
         for trial in $trials; do
-            try $chip "$core" "$profile" "$folder" "$trial" &
+            try $chip "$profile" "$folder" "$trial" &
             running="$running $!"
         done
+        for trial in $labels; do
+            measure $chip "$core" "$profile" "$folder" "$trial" &
+            running="$running $!"
+        done
+        search "$folder"
         for process in $running; do
             wait "$process" || exit 1
         done
@@ -102,7 +148,12 @@ awk -F'|' '
     !(key() in flash) { print "run.sh: label.txt has no row for " key(); next }
     $5 + $6 > 1.05 * flash[key()] { print "run.sh: flash grew by more than 5 %: " key(); status = 1 }
     $7 > 1.05 * ram[key()] { print "run.sh: RAM grew by more than 5 %: " key(); status = 1 }
-    $7 > $8 + 1024 { print "run.sh: more than 1 KiB of RAM beside the arena: " key(); status = 1 }
+    $4 != "residual" && $7 > $8 + 1024 { print "run.sh: more than 1 KiB of RAM beside the arena: " key(); status = 1 }
     END { exit status }
 ' "$here/label.txt" "$out/label"
+table "$out/label" >"$out/table"
+table "$here/label.txt" | while read -r row; do
+    grep -qxF "$row" "$here/../../README.md" || fail "README.md does not have the row of label.txt:
+$row"
+done || exit 1
 echo "the same bits on every machine"

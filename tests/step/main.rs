@@ -5,6 +5,7 @@ mod frozen;
 mod lean;
 mod numbers;
 mod passes;
+mod perceptron;
 mod pieces;
 mod plan;
 mod quadratic;

@@ -108,7 +108,7 @@ fn move_running(mean: &mut [f32], variance: &mut [f32], means: &[f32], variances
 }
 
 fn inverse_deviation(variance: f32) -> f32 {
-    1.0 / libm::sqrtf(variance + EPSILON)
+    1.0 / super::sqrt(variance + EPSILON)
 }
 
 /// `y = relu?(weight * (x - mean) * factor(spread) + bias + residual?)`.

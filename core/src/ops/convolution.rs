@@ -1,14 +1,11 @@
-//! Two-dimensional convolutions; a linear layer is one with a 1 x 1 kernel over a row of samples.
+//! Two-dimensional convolutions.
 
 use core::ops::Range;
 
-use super::tile::{PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, outer, width};
+use super::tile::{DEPTH, PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, outer, transposed, width};
 use super::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::backend::Conv2d;
 use crate::error::Error;
-
-/// Outputs whose weights are transposed at a time.
-const DEPTH: usize = 16;
 
 fn check(y: usize, x: usize, weight: usize, conv: &Conv2d) -> Result<(), Error> {
     let Conv2d { input, output, kernel, stride, padding } = *conv;
@@ -50,36 +47,30 @@ fn positions(tap: usize, size: usize, outputs: usize, conv: &Conv2d) -> Range<us
 /// [`Error::Length`] when a slice does not fit `conv`, [`Error::Image`] when `conv` contradicts itself.
 pub fn conv2d_forward(y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d) -> Result<(), Error> {
     check(y.len(), x.len(), weight.len(), conv)?;
-    forward(y, x, weight, None, conv);
-    Ok(())
-}
-
-/// [`conv2d_forward`] with checked lengths and an optional bias.
-pub(super) fn forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: Option<&[f32]>, conv: &Conv2d) {
     let images = rows_mut(y, conv.output.len()).zip(rows(x, conv.input.len()));
     for (y, x) in images {
         let mut at = 0;
         while at < conv.output.channels {
             let width = width(conv.output.channels - at);
             if width == WIDE {
-                plane::<WIDE>(y, x, weight, bias, conv, at);
+                plane::<WIDE>(y, x, weight, conv, at);
             } else if width == 4 {
-                plane::<4>(y, x, weight, bias, conv, at);
+                plane::<4>(y, x, weight, conv, at);
             } else {
-                plane::<1>(y, x, weight, bias, conv, at);
+                plane::<1>(y, x, weight, conv, at);
             }
             at += width;
         }
     }
+    Ok(())
 }
 
 /// Channels `at..at + C` of one output image.
-fn plane<const C: usize>(y: &mut [f32], x: &[f32], weight: &[f32], bias: Option<&[f32]>, conv: &Conv2d, at: usize) {
+fn plane<const C: usize>(y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d, at: usize) {
     let channels = conv.output.channels;
-    let start = bias.and_then(|bias| columns(bias, at)).copied().unwrap_or([0.0; C]);
     for (i, row) in rows_mut(y, conv.output.width * channels).enumerate() {
         for (tile, y) in pieces_mut(row, PIXELS * channels).enumerate() {
-            let mut sums = [start; PIXELS];
+            let mut sums = [[0.0; C]; PIXELS];
             window(&mut sums, x, weight, conv, (i, tile * PIXELS), at);
             for (pixel, sums) in rows_mut(y, channels).zip(sums) {
                 if let Some(pixel) = columns_mut(pixel, at) {
@@ -152,12 +143,6 @@ pub fn conv2d_backward_input(
     accumulate: bool,
 ) -> Result<(), Error> {
     check(dy.len(), dx.len(), weight.len(), conv)?;
-    backward_input(dx, dy, weight, conv, accumulate);
-    Ok(())
-}
-
-/// [`conv2d_backward_input`] with checked lengths.
-pub(super) fn backward_input(dx: &mut [f32], dy: &[f32], weight: &[f32], conv: &Conv2d, accumulate: bool) {
     if !accumulate {
         dx.fill(0.0);
     }
@@ -179,6 +164,7 @@ pub(super) fn backward_input(dx: &mut [f32], dy: &[f32], weight: &[f32], conv: &
             at += width;
         }
     }
+    Ok(())
 }
 
 /// Input channels `at..at + C` of some images, one block of transposed weights after the other.
@@ -190,15 +176,7 @@ fn spread_taps<const C: usize>(dx: &mut [f32], dy: &[f32], weight: &[f32], conv:
         let mut from = 0;
         while from < outputs {
             let depth = DEPTH.min(outputs - from);
-            let mut block = [[0.0; C]; DEPTH];
-            let block_rows = part(weight, at * outputs, C * outputs);
-            for (c, row) in rows(block_rows, outputs).enumerate() {
-                for (transposed, weight) in block.iter_mut().zip(part(row, from, depth)) {
-                    if let Some(transposed) = transposed.get_mut(c) {
-                        *transposed = *weight;
-                    }
-                }
-            }
+            let block = transposed::<C>(part(weight, at * outputs, C * outputs), outputs, &(from..from + depth));
             spread(dx, dy, block.get(..depth).unwrap_or_default(), conv, tap, at, from);
             from += depth;
         }
@@ -256,12 +234,6 @@ fn spread_tile<const C: usize>(dx: &mut [f32], step: usize, dy: &[f32], pitch: u
 /// As [`conv2d_forward`].
 pub fn conv2d_backward_weight(dweight: &mut [f32], x: &[f32], dy: &[f32], conv: &Conv2d) -> Result<(), Error> {
     check(dy.len(), x.len(), dweight.len(), conv)?;
-    backward_weight(dweight, x, dy, conv);
-    Ok(())
-}
-
-/// [`conv2d_backward_weight`] with checked lengths.
-pub(super) fn backward_weight(dweight: &mut [f32], x: &[f32], dy: &[f32], conv: &Conv2d) {
     // About 32 pixels are summed in registers before they meet memory: few enough to stay in the first cache.
     let height = (32 / conv.output.width.max(1)).max(1);
     for (x, dy) in rows(x, conv.input.len()).zip(rows(dy, conv.output.len())) {
@@ -271,6 +243,7 @@ pub(super) fn backward_weight(dweight: &mut [f32], x: &[f32], dy: &[f32], conv: 
             first += height;
         }
     }
+    Ok(())
 }
 
 /// What the output rows `rows` of one image add.

@@ -1,18 +1,22 @@
-//! Fully connected layers: 1 x 1 convolutions over a row of samples.
+//! Fully connected layers: products of a matrix of samples, straight on the register tiles.
 
-use super::convolution::{backward_input, backward_weight, forward};
-use super::reduce::for_each_sum;
-use super::{expect, whole_rows};
-use crate::backend::{Conv2d, Shape};
+use core::ops::Range;
+
+use super::reduce::{for_each_sum, lanes};
+use super::tile::{DEPTH, PIXELS, WIDE, multiply_all, multiply_one, outer, put_columns, transposed};
+use super::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::error::Error;
 
-/// The layer as a convolution of one image of one row; checks the lengths of `x`, `y` and `weight`.
-fn as_convolution(x: usize, y: usize, weight: usize, outputs: usize) -> Result<Conv2d, Error> {
+/// Inputs of a tile of the weight's gradient.
+const INPUTS: usize = 4;
+
+/// Checks the lengths of `x`, `y` and `weight`; returns the number of inputs.
+#[inline(never)]
+fn check(x: usize, y: usize, weight: usize, outputs: usize) -> Result<usize, Error> {
     let samples = whole_rows("y", y, outputs)?;
     let inputs = whole_rows("weight", weight, outputs)?;
     expect("x", samples.saturating_mul(inputs), x)?;
-    let (input, output) = (Shape::new(1, samples, inputs), Shape::new(1, samples, outputs));
-    Ok(Conv2d { input, output, kernel: 1, stride: 1, padding: 0 })
+    Ok(inputs)
 }
 
 /// Fully connected layer: `y[n][o] = bias[o] + sum_i x[n][i] * weight[i][o]`.
@@ -26,10 +30,42 @@ fn as_convolution(x: usize, y: usize, weight: usize, outputs: usize) -> Result<C
 ///
 /// # Errors
 /// [`Error::Length`] when the slices do not fit together.
+#[inline(never)]
 pub fn linear_forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) -> Result<(), Error> {
-    let conv = as_convolution(x.len(), y.len(), weight.len(), bias.len())?;
-    forward(y, x, weight, Some(bias), &conv);
+    let outputs = bias.len();
+    let inputs = check(x.len(), y.len(), weight.len(), outputs)?;
+    for y in rows_mut(y, outputs) {
+        y.iter_mut().zip(bias).for_each(|(y, bias)| *y = *bias);
+    }
+    let mut at = 0;
+    while at < outputs {
+        let (y, x) = ((&mut *y, outputs), (x, inputs));
+        if WIDE > 4 && outputs - at >= WIDE {
+            add_product::<WIDE>(y, at, x, 0..inputs, weight, (outputs, at));
+            at += WIDE;
+        } else if outputs - at >= 4 {
+            add_product::<4>(y, at, x, 0..inputs, weight, (outputs, at));
+            at += 4;
+        } else {
+            for (block, weight) in pieces(weight, DEPTH * outputs).enumerate() {
+                let terms = block * DEPTH..inputs.min((block + 1) * DEPTH);
+                let mut block = [[0.0; 4]; DEPTH];
+                let weight = pad(&mut block, weight, outputs, at);
+                add_product::<4>((&mut *y.0, outputs), at, x, terms, weight, (4, 0));
+            }
+            at = outputs;
+        }
+    }
     Ok(())
+}
+
+/// Fills `block` with up to [`DEPTH`] rows of `pitch` numbers from column `at` on, zeros after the last.
+#[inline(never)]
+fn pad<'b, const C: usize>(block: &'b mut [[f32; C]; DEPTH], values: &[f32], pitch: usize, at: usize) -> &'b [f32] {
+    for (to, row) in block.iter_mut().zip(rows(values, pitch)) {
+        *to = lanes(row, at);
+    }
+    block.as_flattened()
 }
 
 /// The gradient of [`linear_forward`] with respect to `x`: `dx[n][i] = sum_o dy[n][o] * weight[i][o]`.
@@ -38,6 +74,7 @@ pub fn linear_forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) ->
 ///
 /// # Errors
 /// [`Error::Length`] when the slices do not fit together.
+#[inline(never)]
 pub fn linear_backward_input(
     dx: &mut [f32],
     dy: &[f32],
@@ -45,9 +82,68 @@ pub fn linear_backward_input(
     outputs: usize,
     accumulate: bool,
 ) -> Result<(), Error> {
-    let conv = as_convolution(dx.len(), dy.len(), weight.len(), outputs)?;
-    backward_input(dx, dy, weight, &conv, accumulate);
+    let inputs = check(dx.len(), dy.len(), weight.len(), outputs)?;
+    if !accumulate {
+        dx.fill(0.0);
+    }
+    let mut at = 0;
+    while at < inputs {
+        if WIDE > 4 && inputs - at >= WIDE {
+            backward_columns::<WIDE>(dx, dy, weight, (inputs, outputs), at);
+            at += WIDE;
+        } else {
+            backward_columns::<4>(dx, dy, weight, (inputs, outputs), at);
+            at += 4;
+        }
+    }
     Ok(())
+}
+
+/// Up to `C` inputs from `at` on of all samples, one block of transposed weights after the other.
+fn backward_columns<const C: usize>(
+    dx: &mut [f32],
+    dy: &[f32],
+    weight: &[f32],
+    (inputs, outputs): (usize, usize),
+    at: usize,
+) {
+    let weight = weight.get(at * outputs..).unwrap_or_default();
+    let mut from = 0;
+    while from < outputs {
+        let terms = from..outputs.min(from + DEPTH);
+        let block = transposed::<C>(weight, outputs, &terms);
+        add_product::<C>((dx, inputs), at, (dy, outputs), terms, block.as_flattened(), (C, 0));
+        from += DEPTH;
+    }
+}
+
+/// `y[n][at + c] += sum_t x[n][terms.start + t] * weight[t][column + c]` for up to `C` columns.
+///
+/// Rows are as long as the second number of each pair says; those of `weight` as the first of the last.
+#[inline(never)]
+fn add_product<const C: usize>(
+    (y, y_pitch): (&mut [f32], usize),
+    at: usize,
+    (x, x_pitch): (&[f32], usize),
+    terms: Range<usize>,
+    weight: &[f32],
+    (pitch, column): (usize, usize),
+) {
+    for (y, x) in pieces_mut(y, PIXELS * y_pitch).zip(pieces(x, PIXELS * x_pitch)) {
+        let mut sums = [[0.0; C]; PIXELS];
+        sums.iter_mut().zip(rows(y, y_pitch)).for_each(|(sums, y)| *sums = lanes(y, at));
+        let sample = |p: usize| x.get(p * x_pitch + terms.start..p * x_pitch + terms.end);
+        let first = sample(0).unwrap_or_default();
+        if x.len() > x_pitch {
+            // Where samples are missing, copies of the first; what becomes of them is thrown away.
+            let others = [1, 2, 3].map(|p| sample(p).unwrap_or(first));
+            multiply_all(&mut sums, [first, others[0], others[1], others[2]], weight, pitch, column);
+        } else {
+            let [sum, ..] = &mut sums;
+            multiply_one(sum, first, weight, pitch, column);
+        }
+        rows_mut(y, y_pitch).zip(&sums).for_each(|(y, sums)| put_columns(y, at, sums));
+    }
 }
 
 /// Adds the gradients of [`linear_forward`] with respect to `weight` and `bias`.
@@ -56,11 +152,51 @@ pub fn linear_backward_input(
 ///
 /// # Errors
 /// [`Error::Length`] when the slices do not fit together.
+#[inline(never)]
 pub fn linear_backward_weight(dweight: &mut [f32], dbias: &mut [f32], x: &[f32], dy: &[f32]) -> Result<(), Error> {
-    let conv = as_convolution(x.len(), dy.len(), dweight.len(), dbias.len())?;
-    backward_weight(dweight, x, dy, &conv);
+    let outputs = dbias.len();
+    let inputs = check(x.len(), dy.len(), dweight.len(), outputs)?;
+    for (tile, dweight) in pieces_mut(dweight, INPUTS * outputs).enumerate() {
+        let mut at = 0;
+        while at < outputs {
+            if WIDE > 4 && outputs - at >= WIDE {
+                weight_tile::<WIDE>(dweight, (x, inputs), (dy, outputs), (tile * INPUTS, at));
+                at += WIDE;
+            } else {
+                weight_tile::<4>(dweight, (x, inputs), (dy, outputs), (tile * INPUTS, at));
+                at += 4;
+            }
+        }
+    }
     for_each_sum(dbias, dy, |dbias, sum| *dbias += sum as f32);
     Ok(())
+}
+
+/// Adds to the rows of `dweight`, those of the inputs from `input` on, columns `at..at + C` as far as they go.
+#[inline(always)]
+fn weight_tile<const C: usize>(
+    dweight: &mut [f32],
+    (x, inputs): (&[f32], usize),
+    (dy, outputs): (&[f32], usize),
+    (input, at): (usize, usize),
+) {
+    let mut sums = [[0.0; C]; INPUTS];
+    if inputs - input >= INPUTS && outputs - at >= C {
+        outer(&mut sums, x.get(input..).unwrap_or_default(), inputs, dy, outputs, at);
+    } else {
+        for (x, dy) in pieces(x, DEPTH * inputs).zip(pieces(dy, DEPTH * outputs)) {
+            let mut x_block = [[0.0; INPUTS]; DEPTH];
+            let mut dy_block = [[0.0; C]; DEPTH];
+            let samples = rows(dy, outputs).count();
+            let (x, dy) = (pad(&mut x_block, x, inputs, input), pad(&mut dy_block, dy, outputs, at));
+            outer(&mut sums, x, INPUTS, part(dy, 0, samples * C), C, 0);
+        }
+    }
+    for (dweight, sums) in rows_mut(dweight, outputs).zip(&mut sums) {
+        let before = lanes::<C>(dweight, at);
+        sums.iter_mut().zip(&before).for_each(|(sum, before)| *sum = before + *sum);
+        put_columns(dweight, at, sums);
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod linear;
 mod loss;
 mod pooling;
 mod reduce;
+mod root;
 mod shortcut;
 mod tile;
 mod vector;
@@ -26,6 +27,8 @@ pub use loss::{LossTables, cross_entropy};
 pub use pooling::{global_average_pool_backward, global_average_pool_forward};
 pub use shortcut::{shortcut_backward, shortcut_forward};
 pub use vector::{ascend, axpy, decay, descend, sgd, squared_norm};
+
+pub(crate) use root::sqrt;
 
 use crate::error::Error;
 

@@ -2,7 +2,9 @@
 //!
 //! The tile's width changes with the architecture, the order in which one sum is added up does not.
 
-use super::{pieces, rows};
+use core::ops::Range;
+
+use super::{part, pieces, rows};
 
 /// Pixels (or samples) of a tile.
 pub(super) const PIXELS: usize = 4;
@@ -15,6 +17,9 @@ pub(super) const WIDE: usize = if cfg!(any(target_feature = "avx", target_arch =
 } else {
     4
 };
+
+/// Outputs whose weights are transposed at a time, and rows whose last columns are padded at a time.
+pub(super) const DEPTH: usize = 16;
 
 /// The width of the next tile when `rest` channels are left.
 pub(super) fn width(rest: usize) -> usize {
@@ -37,6 +42,30 @@ pub(super) fn columns<const C: usize>(row: &[f32], at: usize) -> Option<&[f32; C
 #[inline(always)]
 pub(super) fn columns_mut<const C: usize>(row: &mut [f32], at: usize) -> Option<&mut [f32; C]> {
     row.get_mut(at..)?.first_chunk_mut()
+}
+
+/// Writes `values` to `row` from `at`, as far as it goes.
+#[inline(always)]
+pub(super) fn put_columns<const C: usize>(row: &mut [f32], at: usize, values: &[f32; C]) {
+    let rest = row.get_mut(at..).unwrap_or_default();
+    match rest.first_chunk_mut() {
+        Some(full) => *full = *values,
+        None => rest.iter_mut().zip(values).for_each(|(to, value)| *to = *value),
+    }
+}
+
+/// Up to `C` rows of `pitch` weights, of which up to [`DEPTH`] columns are transposed.
+#[inline(always)]
+pub(super) fn transposed<const C: usize>(weight: &[f32], pitch: usize, range: &Range<usize>) -> [[f32; C]; DEPTH] {
+    let mut block = [[0.0; C]; DEPTH];
+    for (c, row) in rows(weight, pitch).take(C).enumerate() {
+        for (transposed, weight) in block.iter_mut().zip(part(row, range.start, range.len())) {
+            if let Some(transposed) = transposed.get_mut(c) {
+                *transposed = *weight;
+            }
+        }
+    }
+    block
 }
 
 #[inline(always)]
@@ -108,14 +137,8 @@ pub(super) fn multiply_all<const C: usize>(
 }
 
 /// `sum[o] += sum_t x[t] * weight[t][at + o]`: a tile of one pixel.
-#[inline(never)]
-fn multiply_one<const C: usize>(sum: &mut [f32; C], x: &[f32], weight: &[f32], pitch: usize, at: usize) {
-    let mut local = *sum;
-    for (x, row) in x.iter().zip(rows(weight, pitch)) {
-        let Some(weight) = columns(row, at) else { break };
-        add_scaled(&mut local, *x, weight);
-    }
-    *sum = local;
+pub(super) fn multiply_one<const C: usize>(sum: &mut [f32; C], x: &[f32], weight: &[f32], pitch: usize, at: usize) {
+    outer(core::array::from_mut(sum), x, 1, weight, pitch, at);
 }
 
 /// `sums[r][o] += sum_j x[j * step + r] * dy[j][at + o]`; `dy` has rows of `pitch` and ends the sum.

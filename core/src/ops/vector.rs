@@ -40,7 +40,7 @@ pub fn squared_norm(x: &[f32]) -> f32 {
 pub fn ascend(point: &mut [f32], params: &[f32], radius: f32) -> Result<f32, Error> {
     expect("params", point.len(), params.len())?;
     let squared_norm = squared_norm(point);
-    let factor = radius / (libm::sqrtf(squared_norm) + 1e-16);
+    let factor = radius / (super::sqrt(squared_norm) + 1e-16);
     for (point, param) in point.iter_mut().zip(params) {
         *point = param + factor * *point;
     }

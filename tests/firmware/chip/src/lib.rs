@@ -13,70 +13,86 @@ mod arch;
 mod arch;
 
 use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
 
 use sse_sam_core::Error;
-use sse_sam_trials::{Label, Machine, digits};
+use sse_sam_trials::{Hash, Label, Machine, digits};
 
 /// The digits, in a section of their own: data is not code.
 #[unsafe(link_section = ".samples")]
 static SAMPLES: [u8; digits::BYTES.len()] = *digits::BYTES;
 
-/// Work memory, lent once.
-pub struct Memory<const N: usize>(UnsafeCell<[f32; N]>);
+/// What a program lends its trial, once: work memory, and room for its network.
+pub struct Memory<const WORK: usize, R> {
+    work: UnsafeCell<[f32; WORK]>,
+    // Start-up writes nothing but zeros, which need not be an empty room.
+    room: UnsafeCell<MaybeUninit<R>>,
+}
 
 // SAFETY: a single core without interrupts; `run` alone borrows it.
-unsafe impl<const N: usize> Sync for Memory<N> {}
+unsafe impl<const WORK: usize, R> Sync for Memory<WORK, R> {}
 
-impl<const N: usize> Memory<N> {
+impl<const WORK: usize, R> Memory<WORK, R> {
     /// Nothing but zeros.
     pub const fn zeros() -> Self {
-        Self(UnsafeCell::new([0.0; N]))
+        Self { work: UnsafeCell::new([0.0; WORK]), room: UnsafeCell::new(MaybeUninit::zeroed()) }
     }
 }
 
-/// Runs a trial in `memory`, prints the label and stops the machine: status 0, or 1 when the trial failed.
+/// Runs a trial in `memory` and stops the machine: status 0, or 1 when the trial failed.
 #[inline(always)]
-pub fn run<const N: usize>(
-    trial: impl FnOnce(&mut Chip, &mut [f32], &[u8]) -> Result<(), Error>,
-    memory: &'static Memory<N>,
+pub fn run<const PRINTS: bool, const WORK: usize, R: Default>(
+    trial: impl FnOnce(&mut Chip<PRINTS>, &mut R, &mut [f32], &[u8]) -> Result<(), Error>,
+    memory: &'static Memory<WORK, R>,
 ) -> ! {
-    let mut chip = Chip { arena: 0, steps: [0; 2] };
+    let mut chip = Chip { arena: 0, steps: [0; 2], hash: 0 };
     arch::start_counting();
     // SAFETY: called once, by the program's entry, which never returns.
-    let work = unsafe { &mut *memory.0.get() };
-    let result = trial(&mut chip, work, &SAMPLES);
-    match result {
-        Ok(()) => chip.print_label(),
-        Err(_) => chip.text("the trial failed\n"),
+    let (work, room) = unsafe { (&mut *memory.work.get(), &mut *memory.room.get()) };
+    let result = trial(&mut chip, room.write(R::default()), work, &SAMPLES);
+    if !PRINTS {
+        chip.print_label();
     }
     exit(result.is_ok())
 }
 
-/// The program's entry point: a trial and the number of `f32` it works in.
+/// The program's entry point: a trial, the number of `f32` it works in, and its room. It prints after every step, or it `trains`
+/// and does nothing else but print its label.
 #[macro_export]
 macro_rules! program {
-    ($trial:path, $work:expr) => {
-        static MEMORY: $crate::Memory<{ $work }> = $crate::Memory::zeros();
+    (trains $trial:path, $work:expr, $room:ty) => {
+        $crate::program!($trial, $work, $room, false);
+    };
+    ($trial:path, $work:expr, $room:ty) => {
+        $crate::program!($trial, $work, $room, true);
+    };
+    ($trial:path, $work:expr, $room:ty, $prints:expr) => {
+        static MEMORY: $crate::Memory<{ $work }, $room> = $crate::Memory::zeros();
 
         /// Where start-up leads.
         #[unsafe(no_mangle)]
         extern "C" fn entry() -> ! {
-            $crate::run(|chip, work, samples| $trial(chip, work, samples), &MEMORY)
+            $crate::run::<$prints, _, _>(|chip, room, work, samples| $trial(chip, room, work, samples), &MEMORY)
         }
     };
 }
 
 /// What a trial runs on: semihosting for a console, and the figures it noted.
-pub struct Chip {
+pub struct Chip<const PRINTS: bool> {
     arena: u32,
     steps: [u32; 2],
+    hash: u64,
 }
 
-impl Machine for Chip {
+fn print(byte: u8) {
+    arch::semihosting(WRITE_CHARACTER, (&raw const byte) as usize);
+}
+
+impl<const PRINTS: bool> Machine for Chip<PRINTS> {
+    const PRINTS: bool = PRINTS;
+
     fn text(&mut self, text: &str) {
-        for byte in text.bytes() {
-            arch::semihosting(WRITE_CHARACTER, (&raw const byte) as usize);
-        }
+        text.bytes().for_each(print);
     }
 
     fn instructions(&mut self) -> u64 {
@@ -89,6 +105,14 @@ impl Machine for Chip {
             Label::Step(1) if self.steps[0] == 0 => self.steps[0] = value as u32,
             Label::Step(2) if self.steps[1] == 0 => self.steps[1] = value as u32,
             Label::Step(_) => {}
+        }
+    }
+
+    #[inline(never)]
+    #[unsafe(link_section = ".report")]
+    fn trained(&mut self, params: &[f32]) {
+        if !PRINTS {
+            self.hash = Hash::of(params).bits();
         }
     }
 }
@@ -110,8 +134,10 @@ unsafe extern "C" {
     static stack_top: u32;
 }
 
-impl Chip {
-    /// `label text rodata ram arena stack stage1 stage2`: bytes, and instructions of a step.
+impl<const PRINTS: bool> Chip<PRINTS> {
+    /// `text rodata ram arena stack stage1 stage2 hash`, a word of 32 bits in hexadecimal each, the hash in two.
+    #[inline(never)]
+    #[unsafe(link_section = ".report")]
     fn print_label(&mut self) {
         let [text, rodata, ram] = [
             (&raw const text_start, &raw const text_end),
@@ -119,8 +145,14 @@ impl Chip {
             (&raw const bss_start, &raw const bss_end),
         ]
         .map(|(start, end)| (end as usize - start as usize) as u32);
-        let figures = [text, rodata, ram, self.arena, stack_used(), self.steps[0], self.steps[1]];
-        sse_sam_trials::print_figures(self, &figures);
+        let [stage1, stage2] = self.steps;
+        let hash = [(self.hash >> 32) as u32, self.hash as u32];
+        for word in [text, rodata, ram, self.arena, stack_used(), stage1, stage2, hash[0], hash[1]] {
+            for nibble in (0..8).rev().map(|place| (word >> (4 * place)) as u8 & 15) {
+                print(nibble + if nibble < 10 { b'0' } else { b'a' - 10 });
+            }
+            print(b' ');
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use sse_sam_core::{
     Statistics, Vectors, step,
 };
 
+use crate::Room;
 use crate::digits::{self, CLASSES, IMAGE, TEST, TRAIN};
 use crate::report::{Hash, Label, Machine, Step};
 
@@ -43,10 +44,10 @@ impl Layout {
         let vectors = Vectors::new(arena, plan.parameters(), recipe.method.points(recipe.epochs)?)?;
         let rows = arena.allocate(recipe.batch.saturating_mul(Row::WORDS))?;
         let slots = arena.allocate(8)?;
-        let slot = |at| slots.part(at, 1);
-        let losses = Losses { plain: [slot(0)?, slot(1)?], perturbed: [slot(2)?, slot(3)?] };
-        let group_squared_norms = [slot(6)?, slot(7)?];
-        let outcome = Outcome { squared_norm: slot(4)?, group_squared_norms, failure: slot(5)?, number: 0.0 };
+        let slot = |at| Span::work(slots.offset + at, 1);
+        let losses = Losses { plain: [slot(0), slot(1)], perturbed: [slot(2), slot(3)] };
+        let group_squared_norms = [slot(6), slot(7)];
+        let outcome = Outcome { squared_norm: slot(4), group_squared_norms, failure: slot(5), number: 0.0 };
         let samples = |label, image, count| Samples {
             labels: Span::samples(label, count),
             images: Span::samples(TRAIN + TEST + image * IMAGE.len(), count * IMAGE.len()),
@@ -58,54 +59,92 @@ impl Layout {
     }
 }
 
-/// Trains `graph` as `recipe` says, from the same start on every machine.
-pub fn train<const N: usize>(
+/// What makes a network of graph, plan, focal exponent and losses.
+pub trait Make<const N: usize, const PERCEPTRON: bool>:
+    for<'a> FnOnce(&'a Graph<N>, &'a Plan<N>, f32, Losses) -> Result<Network<'a, N, PERCEPTRON>, Error>
+{
+}
+
+impl<F, const N: usize, const PERCEPTRON: bool> Make<N, PERCEPTRON> for F where
+    F: for<'a> FnOnce(&'a Graph<N>, &'a Plan<N>, f32, Losses) -> Result<Network<'a, N, PERCEPTRON>, Error>
+{
+}
+
+/// [`Network::new`].
+pub fn any_network<'a, const N: usize>(
+    graph: &'a Graph<N>,
+    plan: &'a Plan<N>,
+    focal: f32,
+    losses: Losses,
+) -> Result<Network<'a, N>, Error> {
+    Ok(Network::new(graph, plan, focal, losses))
+}
+
+/// [`Network::perceptron`]; its loss has no focal exponent.
+pub fn perceptron<'a, const N: usize>(
+    graph: &'a Graph<N>,
+    plan: &'a Plan<N>,
+    _focal: f32,
+    losses: Losses,
+) -> Result<Network<'a, N, true>, Error> {
+    Network::perceptron(graph, plan, losses)
+}
+
+/// Trains the graph in `room` as `recipe` says, from the same start on every machine.
+pub fn train<const N: usize, const PERCEPTRON: bool>(
     machine: &mut impl Machine,
-    graph: &Graph<N>,
+    room: &mut Room<N>,
     recipe: &Recipe,
+    make: impl Make<N, PERCEPTRON>,
     work: &mut [f32],
     samples: &[u8],
 ) -> Result<(), Error> {
     let mut arena = Arena::new(1);
-    // Borrowed where they lie: moved out of the result, each would take its place on the stack twice.
-    let plan = &announce(graph, recipe, &mut arena);
+    let Room { graph, plan } = room;
+    announce(plan, graph, recipe, &mut arena);
     let plan = plan.as_ref().map_err(|error| *error)?;
+    // Borrowed where it lies: moved out of the result, it would take its place on the stack twice.
     let layout = &Layout::new(plan, recipe, &mut arena);
     let layout = layout.as_ref().map_err(|error| *error)?;
     machine.note(Label::Arena, 4 * arena.len() as u64);
     let mut cpu = Cpu::new(work, &[], samples);
-    let mut network = Network::new(graph, plan, recipe.loss.focal(), layout.losses);
+    let mut network = make(graph, plan, recipe.loss.focal(), layout.losses)?;
     let mut counter = 0;
     cpu.fill(Span::work(0, arena.len()), 0.0)?;
     network.initialize(&mut cpu, layout.vectors.params, |_| digits::draw(&mut counter))?;
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
     write_tables(&mut cpu, plan.terms, &recipe.loss)?;
-    run(machine, &mut cpu, &mut network, recipe, layout, samples)
+    run(machine, &mut cpu, &mut network, recipe, layout, samples)?;
+    let [params] = cpu.slices_mut([layout.vectors.params])?;
+    machine.trained(params);
+    Ok(())
 }
 
 /// The network's plan; a function of its own, so that what planning takes of the stack is free again in training.
 #[inline(never)]
-fn announce<const N: usize>(graph: &Graph<N>, recipe: &Recipe, arena: &mut Arena) -> Result<Plan<N>, Error> {
+fn announce<const N: usize>(plan: &mut Result<Plan<N>, Error>, graph: &Graph<N>, recipe: &Recipe, arena: &mut Arena) {
     let streams = if recipe.method.splits() { 2 } else { 1 };
-    Plan::new(graph, recipe.batch, streams, arena)
+    *plan = Plan::new(graph, recipe.batch, streams, arena);
 }
 
 #[inline(never)]
 fn write_tables(cpu: &mut Cpu, [scale, shift, margin]: [Span; 3], loss: &Loss) -> Result<(), Error> {
-    for class in 0..CLASSES {
+    let mut tables = [[0.0; CLASSES]; 3];
+    let [scales, shifts, margins] = &mut tables;
+    for (class, ((scale, shift), margin)) in scales.iter_mut().zip(shifts).zip(margins).enumerate() {
         let terms = loss.terms(&digits::COUNTS, class)?;
-        cpu.write(scale.part(class, 1)?, &[terms.scale])?;
-        cpu.write(shift.part(class, 1)?, &[terms.shift])?;
-        cpu.write(margin.part(class, 1)?, &[terms.margin])?;
+        (*scale, *shift, *margin) = (terms.scale, terms.shift, terms.margin);
     }
-    Ok(())
+    cpu.write(scale, &tables[0])?;
+    cpu.write(shift, &tables[1])?;
+    cpu.write(margin, &tables[2])
 }
 
 #[inline(never)]
-fn run<const N: usize>(
-    machine: &mut impl Machine,
+fn run<M: Machine, const N: usize, const PERCEPTRON: bool>(
+    machine: &mut M,
     cpu: &mut Cpu,
-    network: &mut Network<N>,
+    network: &mut Network<N, PERCEPTRON>,
     recipe: &Recipe,
     layout: &Layout,
     samples: &[u8],
@@ -129,10 +168,12 @@ fn run<const N: usize>(
                 let instructions = machine.instructions().wrapping_sub(started);
                 machine.note(Label::Step(recipe.method.stage(epoch, recipe.epochs)), instructions);
             }
-            let loss = loss(cpu, layout, columns)?;
-            let correct = correct(cpu, network, recipe.batch, layout, samples)?;
-            let hash = hash(cpu, layout.vectors.params)?;
-            Step { epoch, step: number, loss, correct, hash }.print(machine);
+            if M::PRINTS {
+                let loss = loss(cpu, layout, columns)?;
+                let correct = correct(cpu, network, recipe.batch, layout, samples)?;
+                let hash = hash(cpu, layout.vectors.params)?;
+                Step { epoch, step: number, loss, correct, hash }.print(machine);
+            }
         }
     }
     Ok(())
@@ -159,9 +200,9 @@ fn loss(cpu: &mut Cpu, layout: &Layout, columns: [bool; 2]) -> Result<f32, Error
 }
 
 /// Test images that the network classifies correctly.
-fn correct<const N: usize>(
+fn correct<const N: usize, const PERCEPTRON: bool>(
     cpu: &mut Cpu,
-    network: &mut Network<N>,
+    network: &mut Network<N, PERCEPTRON>,
     batch: usize,
     layout: &Layout,
     samples: &[u8],
@@ -191,7 +232,5 @@ fn correct<const N: usize>(
 #[inline(never)]
 pub fn hash(cpu: &mut Cpu, params: Span) -> Result<Hash, Error> {
     let [params] = cpu.slices_mut([params])?;
-    let mut hash = Hash::new();
-    hash.add(params);
-    Ok(hash)
+    Ok(Hash::of(params))
 }

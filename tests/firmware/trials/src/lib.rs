@@ -11,11 +11,11 @@ mod report;
 mod slices;
 
 use sse_sam_core::model::{cifar_resnet, mlp};
-use sse_sam_core::{Error, Graph, Loss, Method, Sgd};
+use sse_sam_core::{Error, Graph, Loss, Method, Plan, Sgd};
 
 pub use executor::Recipe;
 use report::Line;
-pub use report::{Label, Machine, print_figures};
+pub use report::{Hash, Label, Machine};
 pub use slices::{WORK as SLICES_WORK, slices};
 
 /// Samples of a batch of the perceptron.
@@ -30,35 +30,80 @@ const STEPS: u32 = 10;
 const SSE_SAM: Method = Method::SseSam { head_rho: 0.05, tail_rho: 0.1, gamma: 0.5 };
 const SGD: Sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 5e-4, nesterov: false };
 
+/// Where a trial keeps its network, off the stack: lent like the work memory, for up to `N` layers.
+pub struct Room<const N: usize> {
+    graph: Graph<N>,
+    plan: Result<Plan<N>, Error>,
+}
+
+impl<const N: usize> Room<N> {
+    /// An empty one.
+    pub const fn new() -> Self {
+        Self { graph: Graph::new(), plan: Err(Error::Model) }
+    }
+}
+
+impl<const N: usize> Default for Room<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Layers of the perceptron, the input among them.
+pub const MLP_LAYERS: usize = 4;
+/// Layers of the residual network.
+pub const RESIDUAL_LAYERS: usize = 20;
+
+// Constants: what a recipe does not use is not linked.
+static PERCEPTRON: Recipe = Recipe {
+    method: SSE_SAM,
+    loss: Loss::CrossEntropy,
+    sgd: SGD,
+    epochs: EPOCHS,
+    steps: STEPS,
+    batch: MLP_BATCH,
+    crop: 0,
+};
+static RESIDUAL: Recipe = Recipe {
+    method: SSE_SAM,
+    loss: Loss::VectorScaling { gamma: 0.05, tau: 0.75 },
+    sgd: SGD,
+    epochs: 2,
+    steps: 4,
+    batch: 8,
+    crop: 1,
+};
+
 /// A perceptron 64-32-10 with SSE-SAM through both stages, batch 16.
-pub fn perceptron(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) -> Result<(), Error> {
-    let mut graph = Graph::<4>::new();
-    mlp(&mut graph, digits::IMAGE, digits::CLASSES, &[64, 32, 10])?;
-    let recipe = Recipe {
-        method: SSE_SAM,
-        loss: Loss::CrossEntropy,
-        sgd: SGD,
-        epochs: EPOCHS,
-        steps: STEPS,
-        batch: MLP_BATCH,
-        crop: 0,
-    };
-    executor::train(machine, &graph, &recipe, work, samples)
+pub fn perceptron(
+    machine: &mut impl Machine,
+    room: &mut Room<MLP_LAYERS>,
+    work: &mut [f32],
+    samples: &[u8],
+) -> Result<(), Error> {
+    mlp(&mut room.graph, digits::IMAGE, digits::CLASSES, &[64, 32, 10])?;
+    executor::train(machine, room, &PERCEPTRON, executor::perceptron, work, samples)
 }
 
 /// A residual network with convolutions, batch norm and shortcuts, with SSE-SAM through both stages, batch 8.
-pub fn residual(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) -> Result<(), Error> {
-    let mut graph = Graph::<20>::new();
-    cifar_resnet(&mut graph, 1, 4, digits::IMAGE, digits::CLASSES)?;
-    let loss = Loss::VectorScaling { gamma: 0.05, tau: 0.75 };
-    let recipe = Recipe { method: SSE_SAM, loss, sgd: SGD, epochs: 2, steps: 4, batch: 8, crop: 1 };
-    executor::train(machine, &graph, &recipe, work, samples)
+pub fn residual(
+    machine: &mut impl Machine,
+    room: &mut Room<RESIDUAL_LAYERS>,
+    work: &mut [f32],
+    samples: &[u8],
+) -> Result<(), Error> {
+    cifar_resnet(&mut room.graph, 1, 4, digits::IMAGE, digits::CLASSES)?;
+    executor::train(machine, room, &RESIDUAL, executor::any_network, work, samples)
 }
 
 /// Every method with every loss, a few steps each, on a perceptron.
-pub fn sweep(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) -> Result<(), Error> {
-    let mut graph = Graph::<4>::new();
-    mlp(&mut graph, digits::IMAGE, digits::CLASSES, &[64, 32, 10])?;
+pub fn sweep(
+    machine: &mut impl Machine,
+    room: &mut Room<MLP_LAYERS>,
+    work: &mut [f32],
+    samples: &[u8],
+) -> Result<(), Error> {
+    mlp(&mut room.graph, digits::IMAGE, digits::CLASSES, &[64, 32, 10])?;
     let methods = [
         ("sgd", Method::Sgd),
         ("sam", Method::Sam { rho: 0.05 }),
@@ -78,7 +123,7 @@ pub fn sweep(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) -> Re
             Line::new(machine).text(method_name).text(loss_name).end();
             let sgd = Sgd { nesterov: method == Method::Sgd, ..SGD };
             let recipe = Recipe { method, loss, sgd, epochs: 2, steps: 1, batch: MLP_BATCH, crop: 2 };
-            executor::train(machine, &graph, &recipe, work, samples)?;
+            executor::train(machine, room, &recipe, executor::any_network, work, samples)?;
         }
     }
     Ok(())

@@ -2,12 +2,17 @@
 
 /// What a trial runs on.
 pub trait Machine {
+    /// Whether it wants a line after every step; a trial only trains where it does not.
+    const PRINTS: bool;
+
     /// Prints.
     fn text(&mut self, text: &str);
     /// Instructions executed so far; 0 where nobody counts.
     fn instructions(&mut self) -> u64;
     /// Takes note of a figure for the label.
     fn note(&mut self, label: Label, value: u64);
+    /// Takes the trained parameters.
+    fn trained(&mut self, params: &[f32]);
 }
 
 /// A figure that a trial itself knows.
@@ -90,8 +95,8 @@ impl Step {
     pub fn print(&self, machine: &mut impl Machine) {
         let line = Line::new(machine).text("epoch").number(self.epoch).text("step").number(self.step);
         let line = line.text("milliloss").number((self.loss * 1000.0) as u32).bits(self.loss.to_bits());
-        let [high, low] = self.hash.halves();
-        line.text("correct").number(self.correct).text("hash").bits(high).bits(low).end();
+        let hash = self.hash.bits();
+        line.text("correct").number(self.correct).text("hash").bits((hash >> 32) as u32).bits(hash as u32).end();
     }
 }
 
@@ -100,24 +105,17 @@ impl Step {
 pub struct Hash(u64);
 
 impl Hash {
-    /// The hash of nothing.
-    pub const fn new() -> Self {
-        Self(0xCBF2_9CE4_8422_2325)
-    }
-
-    /// Adds numbers.
-    pub fn add(&mut self, values: &[f32]) {
+    /// The hash of numbers.
+    pub fn of(values: &[f32]) -> Self {
+        let mut hash = Self(0xCBF2_9CE4_8422_2325);
         for byte in values.iter().flat_map(|value| value.to_bits().to_le_bytes()) {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+            hash.0 = (hash.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
         }
+        hash
     }
 
-    const fn halves(self) -> [u32; 2] {
-        [(self.0 >> 32) as u32, self.0 as u32]
+    /// Its bits.
+    pub const fn bits(self) -> u64 {
+        self.0
     }
-}
-
-/// Prints the figures of a label in one line.
-pub fn print_figures(machine: &mut impl Machine, figures: &[u32]) {
-    figures.iter().fold(Line::new(machine).text("label"), |line, figure| line.number(*figure)).end();
 }

@@ -1,7 +1,7 @@
 //! The perceptron again, by slice operations and the step alone: no graph, no plan, no executor.
 
 use sse_sam_core::ops::{self, LossTables};
-use sse_sam_core::{Cpu, Error, Outcome, Problem, Row, Span, Statistics, Vectors, step, step::Target};
+use sse_sam_core::{Cpu, Error, Outcome, Problem, Span, Statistics, Vectors, step, step::Target};
 
 use crate::digits::{self, CLASSES, IMAGE, TEST, TRAIN};
 use crate::executor::hash;
@@ -12,21 +12,28 @@ const INPUTS: usize = IMAGE.len();
 const HIDDEN: usize = 32;
 const PARAMETERS: usize = (INPUTS + 1) * HIDDEN + (HIDDEN + 1) * CLASSES;
 /// Numbers of work memory that [`slices`] needs: five vectors, four slots, and the activations.
-pub const WORK: usize = 5 * PARAMETERS + 4 + Activations::LENGTH;
+pub const WORK: usize = LENT + Activations::LENGTH;
+/// Those of them that are lent to the backend.
+const LENT: usize = 5 * PARAMETERS + 4;
 
-/// Consecutive spans of work memory.
-struct Cut(usize);
-
-impl Cut {
-    fn next(&mut self, length: usize) -> Span {
-        self.0 += length;
-        Span::work(self.0 - length, length)
-    }
+/// One vector as long as the parameters after the other.
+const fn vector(number: usize) -> Span {
+    Span::work(number * PARAMETERS, PARAMETERS)
 }
 
+const VECTORS: Vectors =
+    Vectors { params: vector(0), velocity: vector(1), gradient: vector(2), points: [Some(vector(3)), Some(vector(4))] };
+/// One slot behind the vectors after the other.
+const fn slot(number: usize) -> Span {
+    Span::work(5 * PARAMETERS + number, 1)
+}
+
+const OUTCOME: Outcome =
+    Outcome { squared_norm: slot(0), failure: slot(1), group_squared_norms: [slot(2), slot(3)], number: 0.0 };
+
 /// The perceptron and its batch.
-struct Perceptron {
-    activations: Span,
+struct Perceptron<'m> {
+    values: Activations<'m>,
     labels: [u8; BATCH],
     plain: f32,
     perturbed: bool,
@@ -75,14 +82,12 @@ fn too_short(span: Span) -> Error {
     Error::Bounds { space: span.space, offset: span.offset, length: PARAMETERS, available: span.length }
 }
 
-impl Problem<Cpu<'_>> for Perceptron {
+impl Problem<Cpu<'_>> for Perceptron<'_> {
     fn forward(&mut self, cpu: &mut Cpu<'_>, params: Span, statistics: Statistics) -> Result<(), Error> {
         self.perturbed = statistics == Statistics::Keep;
-        let [values, vector] = cpu.slices_mut([self.activations, params])?;
-        let Some(Activations { images, before, hidden, logits, .. }) = Activations::cut(values) else {
-            return Err(too_short(self.activations));
-        };
+        let [vector] = cpu.slices_mut([params])?;
         let Some([(weight1, bias1), (weight2, bias2)]) = layers(vector) else { return Err(too_short(params)) };
+        let Activations { images, before, hidden, logits, .. } = &mut self.values;
         ops::linear_forward(before, images, weight1, bias1)?;
         ops::relu_forward(hidden, before)?;
         ops::linear_forward(logits, hidden, weight2, bias2)
@@ -91,12 +96,17 @@ impl Problem<Cpu<'_>> for Perceptron {
     fn backward(&mut self, cpu: &mut Cpu<'_>, params: Span, targets: &[Target]) -> Result<(), Error> {
         let mut loss = 0.0;
         for target in targets {
-            let [values, vector, gradient] = cpu.slices_mut([self.activations, params, target.gradient])?;
+            loss += self.cross_entropy(target.column == 1)?;
+            let [vector, gradient] = cpu.slices_mut([params, target.gradient])?;
             let (Some([_, (weight2, _)]), Some(layers)) = (layers(vector), layers_mut(gradient)) else {
                 return Err(too_short(params));
             };
-            let activations = Activations::cut(values).ok_or(too_short(self.activations))?;
-            loss += self.backward_group(activations, weight2, layers, target.column == 1)?;
+            let [(dweight1, dbias1), (dweight2, dbias2)] = layers;
+            let Activations { images, before: dbefore, hidden, dhidden, dlogits, .. } = &mut self.values;
+            ops::linear_backward_weight(dweight2, dbias2, hidden, dlogits)?;
+            ops::linear_backward_input(dhidden, dlogits, weight2, CLASSES, false)?;
+            ops::relu_backward(dbefore, dhidden, hidden, false)?;
+            ops::linear_backward_weight(dweight1, dbias1, images, dbefore)?;
         }
         if !self.perturbed {
             self.plain = loss;
@@ -105,28 +115,12 @@ impl Problem<Cpu<'_>> for Perceptron {
     }
 }
 
-impl Perceptron {
-    /// One group's loss; adds its gradient.
-    fn backward_group(
-        &self,
-        values: Activations<'_>,
-        weight2: &[f32],
-        [(dweight1, dbias1), (dweight2, dbias2)]: [(&mut [f32], &mut [f32]); 2],
-        tail: bool,
-    ) -> Result<f32, Error> {
-        let Activations { images, before: dbefore, hidden, logits, dhidden, dlogits } = values;
-        let loss = self.cross_entropy(dlogits, logits, tail)?;
-        ops::linear_backward_weight(dweight2, dbias2, hidden, dlogits)?;
-        ops::linear_backward_input(dhidden, dlogits, weight2, CLASSES, false)?;
-        ops::relu_backward(dbefore, dhidden, hidden, false)?;
-        ops::linear_backward_weight(dweight1, dbias1, images, dbefore)?;
-        Ok(loss)
-    }
-
+impl Perceptron<'_> {
     /// The sum of the losses of one group of the batch, and its gradient.
-    fn cross_entropy(&self, dlogits: &mut [f32], logits: &[f32], tail: bool) -> Result<f32, Error> {
+    fn cross_entropy(&mut self, tail: bool) -> Result<f32, Error> {
         let tables = LossTables { scale: &[1.0; CLASSES], shift: &[0.0; CLASSES], margin: &[0.0; CLASSES], focal: 0.0 };
         let mut total = 0.0;
+        let Activations { logits, dlogits, .. } = &mut self.values;
         let rows = dlogits.chunks_exact_mut(CLASSES).zip(logits.chunks_exact(CLASSES));
         for ((dlogits, logits), label) in rows.zip(self.labels) {
             let weight = if digits::is_tail(label) == tail { 1.0 / BATCH as f32 } else { 0.0 };
@@ -136,16 +130,17 @@ impl Perceptron {
     }
 
     /// Makes the samples `indices` the batch; images and labels lie as in [`digits::BYTES`].
-    fn gather(&mut self, cpu: &mut Cpu<'_>, samples: &[u8], indices: impl Iterator<Item = usize>) -> Result<(), Error> {
+    fn gather(&mut self, samples: &[u8], indices: impl Iterator<Item = usize>) -> Result<(), Error> {
+        let [mean, factor] = digits::NORMALIZATION;
         let (labels, pictures) = samples.split_at_checked(TRAIN + TEST).unwrap_or_default();
-        let [values] = cpu.slices_mut([self.activations])?;
-        let batch = values.chunks_exact_mut(INPUTS).zip(&mut self.labels);
+        let batch = self.values.images.chunks_exact_mut(INPUTS).zip(&mut self.labels);
         for ((image, label), index) in batch.zip(indices) {
             let (Some(class), Some(picture)) = (labels.get(index), pictures.chunks_exact(INPUTS).nth(index)) else {
                 return Err(Error::Sample { index, samples: labels.len() });
             };
-            let row = Row { index: 0, top: 0, left: 0, flip: false, weights: [0.0; 2] };
-            ops::gather(image, picture, IMAGE, &row, &digits::NORMALIZATION)?;
+            for (value, byte) in image.iter_mut().zip(picture) {
+                *value = (f32::from(*byte) - mean) * factor;
+            }
             *label = *class;
         }
         Ok(())
@@ -156,11 +151,9 @@ impl Perceptron {
         let mut correct = 0;
         for first in (0..TEST).step_by(BATCH) {
             let rows = BATCH.min(TEST - first);
-            self.gather(cpu, samples, (first..first + rows).map(|test| TRAIN + test))?;
+            self.gather(samples, (first..first + rows).map(|test| TRAIN + test))?;
             self.forward(cpu, params, Statistics::Running)?;
-            let [values] = cpu.slices_mut([self.activations])?;
-            let Activations { logits, .. } = Activations::cut(values).ok_or(too_short(self.activations))?;
-            let rows = logits.chunks_exact(CLASSES).zip(self.labels).take(rows);
+            let rows = self.values.logits.chunks_exact(CLASSES).zip(self.labels).take(rows);
             correct += rows.filter(|(logits, label)| digits::argmax(logits) == usize::from(*label)).count() as u32;
         }
         Ok(correct)
@@ -181,32 +174,34 @@ fn initialize(cpu: &mut Cpu<'_>, params: Span) -> Result<(), Error> {
 }
 
 /// What [`crate::perceptron`] does, and the same bits, without graph, plan and executor.
-pub fn slices(machine: &mut impl Machine, work: &mut [f32], samples: &[u8]) -> Result<(), Error> {
-    let mut cut = Cut(0);
-    let [params, velocity, gradient, head, tail] = [(); 5].map(|()| cut.next(PARAMETERS));
-    let vectors = Vectors { params, velocity, gradient, points: [Some(head), Some(tail)] };
-    let [squared_norm, failure, head_norm, tail_norm] = [(); 4].map(|()| cut.next(1));
-    let outcome = Outcome { squared_norm, group_squared_norms: [head_norm, tail_norm], failure, number: 0.0 };
-    let activations = cut.next(Activations::LENGTH);
-    let mut perceptron = Perceptron { activations, labels: [0; BATCH], plain: 0.0, perturbed: false };
-    machine.note(Label::Arena, 4 * cut.0 as u64);
+pub fn slices<M: Machine>(machine: &mut M, _: &mut (), work: &mut [f32], samples: &[u8]) -> Result<(), Error> {
+    let params = VECTORS.params;
+    machine.note(Label::Arena, 4 * WORK as u64);
+    let lacking = Error::Length { what: "work memory", expected: WORK, found: work.len() };
+    let (work, values) = work.split_at_mut_checked(LENT).ok_or(lacking)?;
+    let values = Activations::cut(values).ok_or(lacking)?;
+    let mut perceptron = Perceptron { values, labels: [0; BATCH], plain: 0.0, perturbed: false };
     let mut cpu = Cpu::new(work, &[], samples);
     initialize(&mut cpu, params)?;
     for (epoch, number) in (0..EPOCHS).flat_map(|epoch| (0..STEPS).map(move |number| (epoch, number))) {
         let groups = SSE_SAM.groups(epoch, EPOCHS)?;
         let started = machine.instructions();
         let first = number as usize * BATCH;
-        perceptron.gather(&mut cpu, samples, (first..first + BATCH).map(|position| digits::sample(epoch, position)))?;
-        let tails = perceptron.labels.map(digits::is_tail);
-        let columns = [tails.contains(&false), tails.contains(&true)];
-        step(&mut cpu, &mut perceptron, &vectors, &groups.present(columns), &SGD, &outcome)?;
+        perceptron.gather(samples, (first..first + BATCH).map(|position| digits::sample(epoch, position)))?;
+        let mut columns = [false; 2];
+        perceptron.labels.iter().for_each(|label| columns[usize::from(digits::is_tail(*label))] = true);
+        step(&mut cpu, &mut perceptron, &VECTORS, &groups.present(columns), &SGD, &OUTCOME)?;
         if number == 0 {
             let instructions = machine.instructions().wrapping_sub(started);
             machine.note(Label::Step(SSE_SAM.stage(epoch, EPOCHS)), instructions);
         }
-        let loss = perceptron.plain;
-        let correct = perceptron.correct(&mut cpu, samples, params)?;
-        Step { epoch, step: number, loss, correct, hash: hash(&mut cpu, params)? }.print(machine);
+        if M::PRINTS {
+            let loss = perceptron.plain;
+            let correct = perceptron.correct(&mut cpu, samples, params)?;
+            Step { epoch, step: number, loss, correct, hash: hash(&mut cpu, params)? }.print(machine);
+        }
     }
+    let [params] = cpu.slices_mut([params])?;
+    machine.trained(params);
     Ok(())
 }

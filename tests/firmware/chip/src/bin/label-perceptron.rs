@@ -1,0 +1,8 @@
+//! The trial `perceptron` on a chip, with nothing printed but its label.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+sse_sam_chip::program!(trains sse_sam_trials::perceptron, sse_sam_trials::MLP_WORK, sse_sam_trials::Room<{ sse_sam_trials::MLP_LAYERS }>);
+
+#[cfg(not(target_os = "none"))]
+fn main() {}
