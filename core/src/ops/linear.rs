@@ -194,7 +194,7 @@ fn weight_tile<const C: usize>(
     }
     for (dweight, sums) in rows_mut(dweight, outputs).zip(&mut sums) {
         let before = lanes::<C>(dweight, at);
-        sums.iter_mut().zip(&before).for_each(|(sum, before)| *sum = before + *sum);
+        sums.iter_mut().zip(&before).for_each(|(sum, before)| *sum += before);
         put_columns(dweight, at, sums);
     }
 }
