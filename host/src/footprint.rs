@@ -263,8 +263,8 @@ mod tests {
         assert_eq!(form.activations_f32, 16 * (64 + 32 + 32 + 10));
         // Two blocks of 32 values, for head and tail each.
         assert_eq!(form.gradients_f32, 16 * 2 * 2 * 32);
-        // Labels and two weights, three tables of the loss, mean and deviation, the batch's rows, six slots.
-        assert_eq!(form.tables_f32, 16 * 3 + 3 * 10 + 2 + 16 * 4 + 6);
+        // Labels and two weights, three tables of the loss, mean and deviation, the batch's rows, eight slots.
+        assert_eq!(form.tables_f32, 16 * 3 + 3 * 10 + 2 + 16 * 4 + 8);
         let sum = form.vectors_f32 + form.activations_f32 + form.gradients_f32 + form.tables_f32;
         assert_eq!((form.total_f32, form.total_bytes), (sum, 4 * sum));
     }
