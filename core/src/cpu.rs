@@ -111,6 +111,9 @@ impl<'a> Cpu<'a> {
     /// [`Error::Bounds`] when a span reaches past the memory, [`Error::Overlap`] when two of them share elements,
     /// [`Error::Space`] when one lies in another memory, [`Error::Capacity`] when there are more than eight.
     pub fn slices_mut<const N: usize>(&mut self, spans: [Span; N]) -> Result<[&mut [f32]; N], Error> {
+        if N > OPERANDS {
+            return Err(Error::Capacity { what: "operands", capacity: OPERANDS });
+        }
         let mut memory = self.memory();
         let mut slices = [(); N].map(|()| <&mut [f32]>::default());
         for (slice, span) in slices.iter_mut().zip(spans) {
@@ -538,6 +541,20 @@ mod tests {
         assert_eq!(cpu.copy(frozen, Span::work(0, 2)), Err(Error::Space { found: Space::Constant }));
         cpu.axpy(Span::work(1, 2), 2.0, frozen).unwrap();
         assert_eq!(work, [1.0, 12.0, 15.0, 4.0]);
+    }
+
+    #[test]
+    fn an_operation_takes_up_to_eight_operands_out_of_any_places() {
+        let mut work = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
+        let mut cpu = Cpu::new(&mut work, &[], &[]);
+        let one = |offset| Span::work(offset, 1);
+        let spans = [one(8), one(1), one(3), Span::work(4, 2), one(0), one(9), one(6), one(2)];
+        let taken = cpu.slices_mut(spans).unwrap();
+        let expected: [&[f32]; 8] = [&[8.0], &[1.0], &[3.0], &[4.0, 5.0], &[0.0], &[9.0], &[6.0], &[2.0]];
+        assert_eq!(taken.map(|slice| &*slice), expected);
+        assert_eq!(cpu.slices_mut([one(8), one(1), Span::work(1, 3)]), Err(Error::Overlap));
+        let refused = cpu.slices_mut([1, 3, 5, 7, 9, 0, 2, 4, 6].map(one));
+        assert_eq!(refused, Err(Error::Capacity { what: "operands", capacity: 8 }));
     }
 
     #[test]
