@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::reduce::{for_each_sum, lanes};
-use super::tile::{DEPTH, PIXELS, WIDE, multiply_all, multiply_one, outer, put_columns, transposed};
+use super::tile::{DEPTH, PIXELS, WIDE, multiply_all, multiply_one, outer, put_columns, transpose};
 use super::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::error::Error;
 
@@ -108,10 +108,11 @@ fn backward_columns<const C: usize>(
     at: usize,
 ) {
     let weight = weight.get(at * outputs..).unwrap_or_default();
+    let mut block = [[0.0; C]; DEPTH];
     let mut from = 0;
     while from < outputs {
         let terms = from..outputs.min(from + DEPTH);
-        let block = transposed::<C>(weight, outputs, &terms);
+        transpose(&mut block, weight, outputs, &terms);
         add_product::<C>((dx, inputs), at, (dy, outputs), terms, block.as_flattened(), (C, 0));
         from += DEPTH;
     }
@@ -168,7 +169,7 @@ pub fn linear_backward_weight(dweight: &mut [f32], dbias: &mut [f32], x: &[f32],
             }
         }
     }
-    for_each_sum(dbias, dy, |dbias, sum| *dbias += sum as f32);
+    for_each_sum(dbias, dy, |dbias, sum| *dbias += sum);
     Ok(())
 }
 
