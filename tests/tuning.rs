@@ -247,14 +247,19 @@ fn footprint(args: &[&str]) -> Value {
 
 #[test]
 fn the_footprint_is_the_arena_that_the_firmware_announces() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/firmware/trials/src/lib.rs");
-    let source = fs::read_to_string(source).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/firmware/trials/src");
+    let source: String = ["lib.rs", "economy.rs"].map(|name| fs::read_to_string(folder.join(name)).unwrap()).concat();
     let announced = |name: &str| -> u64 {
         let text = source.split_once(&format!("pub const {name}: usize = ")).unwrap().1;
         text.split_once(';').unwrap().0.replace('_', "").parse().unwrap()
     };
-    let mlp = footprint(&["--model", "mlp:64-32-10", "--batch", "16", "--method", "sse-sam"]);
-    assert_eq!(mlp["arena_f32"], announced("MLP_WORK"));
+    let mlp = |options: &[&str]| {
+        footprint(&[&["--model", "mlp:64-32-10", "--batch", "16", "--method", "sse-sam"], options].concat())
+    };
+    assert_eq!(mlp(&[])["arena_f32"], announced("MLP_WORK"));
+    assert_eq!(mlp(&["--memory", "lean"])["arena_f32"], announced("LEAN_WORK"));
+    let smallest = mlp(&["--memory", "recompute", "--micro-batch", "1"]);
+    assert_eq!(smallest["arena_f32"], announced("SMALLEST_WORK"));
     let residual = ["--model", "resnet8:4", "--image", "8x8x1", "--classes", "10", "--batch", "8"];
     assert_eq!(footprint(&residual)["arena_f32"], announced("RESIDUAL_WORK"));
 }
