@@ -3,7 +3,7 @@
 
 use sse_sam_core::model::mlp;
 use sse_sam_core::{
-    Arena, Backend, Cpu, Error, Loss, Memory, Network, Pieces, Plan, Problem, Row, Span, Vectors, lean_step,
+    Arena, Backend, Cpu, Error, Graph, Loss, Memory, Network, Pieces, Plan, Problem, Row, Span, Vectors, lean_step,
 };
 
 use crate::digits::{self, CLASSES};
@@ -91,7 +91,7 @@ fn whole(
 ) -> Result<Span, Error> {
     let mut arena = Arena::new(1);
     let Room { graph, plan } = room;
-    *plan = Plan::new(graph, BATCH, streams(memory)?, &mut arena);
+    announce(plan, graph, BATCH, streams(memory)?, &mut arena);
     let plan = plan.as_ref().map_err(|error| *error)?;
     let layout = lay_out(machine, plan, memory, arena)?;
     let mut cpu = Cpu::new(work, &[], samples);
@@ -136,15 +136,17 @@ fn pieces(
 ) -> Result<(), Error> {
     let mut arena = Arena::new(1);
     let Room { graph, plan } = room;
-    *plan = Plan::new(graph, 1, 1, &mut arena);
+    announce(plan, graph, 1, 1, &mut arena);
     let plan = plan.as_ref().map_err(|error| *error)?;
     let scratch = arena.allocate(1)?;
-    let layout = lay_out(machine, plan, Memory::Recompute, arena)?;
+    // Borrowed where it lies: moved out of the result, it would take its place on the stack twice.
+    let layout = &lay_out(machine, plan, Memory::Recompute, arena);
+    let layout = layout.as_ref().map_err(|error| *error)?;
     let mut cpu = Cpu::new(work, &[], samples);
     let mut network = Network::perceptron(graph, plan, layout.losses)?;
-    begin(&mut cpu, &network, &layout)?;
+    begin(&mut cpu, &network, layout)?;
     let mut pieces = Pieces::new(network.clone(), layout.train, scratch)?;
-    train(machine, &mut cpu, &mut pieces, &mut network, &layout, samples)?;
+    train(machine, &mut cpu, &mut pieces, &mut network, layout, samples)?;
     let [params] = cpu.slices_mut([layout.vectors.params])?;
     machine.trained(params);
     Ok(())
@@ -170,6 +172,18 @@ fn evaluation(
     let correct = correct(&mut cpu, &mut network, BATCH, &layout, samples)?;
     Line::new(machine).text("correct").number(correct).end();
     Ok(())
+}
+
+/// A plan for training all layers; a function of its own, so that what planning takes of the stack is free again later.
+#[inline(never)]
+fn announce<const N: usize>(
+    plan: &mut Result<Plan<N>, Error>,
+    graph: &Graph<N>,
+    batch: usize,
+    streams: usize,
+    arena: &mut Arena,
+) {
+    *plan = Plan::new(graph, batch, streams, arena);
 }
 
 /// Gradients of an activation at a time.
