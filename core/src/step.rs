@@ -180,6 +180,8 @@ impl Present {
         Ok(targets)
     }
 
+    // A call, for a step asks often.
+    #[inline(never)]
     fn point(&self, group: Group, vectors: &Vectors) -> Result<Span, Error> {
         let number = self.perturbed().take_while(|other| other.column < group.column).count();
         let point = vectors.points.get(number).copied().flatten();

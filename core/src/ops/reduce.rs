@@ -7,7 +7,7 @@ use super::{pieces_mut, rows};
 pub(super) const CHANNELS: usize = if WIDE == 4 { 4 } else { 16 };
 
 /// Terms a lane takes before it goes to the total.
-const RUN: usize = 64;
+pub(super) const RUN: usize = 64;
 
 /// `N` values of `row` from `at`, zeros where it ends.
 #[inline(always)]

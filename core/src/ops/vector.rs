@@ -1,7 +1,7 @@
 //! Operations on the flat vectors of parameters and gradients.
 
 use super::expect;
-use super::reduce::{Total, lanes, sum};
+use super::reduce::{RUN, Total};
 use crate::backend::Sgd;
 use crate::error::Error;
 
@@ -25,9 +25,18 @@ pub fn axpy(y: &mut [f32], alpha: f32, x: &[f32]) -> Result<(), Error> {
 /// Lanes take 64 terms each, then go to totals that keep what rounding leaves out.
 #[inline(never)]
 pub fn squared_norm(x: &[f32]) -> f32 {
-    let [lanes] = sum(x.chunks(LANES).map(|x| [lanes::<LANES>(x, 0).map(|x| x * x)]));
+    let mut totals = [Total::default(); LANES];
+    for x in x.chunks(RUN * LANES) {
+        let mut runs = [0.0; LANES];
+        let (rows, rest) = x.as_chunks::<LANES>();
+        for row in rows {
+            runs.iter_mut().zip(row).for_each(|(run, x)| *run += x * x);
+        }
+        runs.iter_mut().zip(rest).for_each(|(run, x)| *run += x * x);
+        totals.iter_mut().zip(runs).for_each(|(total, run)| total.add(run));
+    }
     let mut total = Total::default();
-    lanes.iter().for_each(|lane| total.add(*lane));
+    totals.iter().for_each(|lane| total.add(lane.value()));
     total.value()
 }
 
