@@ -127,6 +127,8 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
     ///
     /// # Errors
     /// What the backend reports.
+    // A call: what it takes of the stack is free again in training.
+    #[inline(never)]
     pub fn initialize<B: Backend>(
         &self,
         backend: &mut B,
@@ -149,17 +151,20 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
                     let fan_in = (weight.length / layer.output.channels.max(1)) as f32;
                     let bound = 1.0 / sqrt(fan_in);
                     let fan_out = weight.length as f32 / self.input_channels(layer)? as f32;
-                    match layer.initializer {
-                        _ if PERCEPTRON => draw_into(backend, weight, || uniform(&mut stream, bound))?,
-                        Initializer::Uniform => draw_into(backend, weight, || uniform(&mut stream, bound))?,
-                        Initializer::KaimingFanIn => {
-                            draw_into(backend, weight, || normal(&mut stream, sqrt(2.0 / fan_in)))?;
-                        }
-                        Initializer::KaimingFanOut => {
-                            draw_into(backend, weight, || normal(&mut stream, sqrt(2.0 / fan_out)))?;
-                        }
+                    let deviation = match layer.initializer {
+                        _ if PERCEPTRON => None,
+                        Initializer::Uniform => None,
+                        Initializer::KaimingFanIn => Some(sqrt(2.0 / fan_in)),
+                        Initializer::KaimingFanOut => Some(sqrt(2.0 / fan_out)),
+                    };
+                    if let Some(deviation) = deviation {
+                        draw_into(backend, weight, || normal(&mut stream, deviation))?;
                     }
-                    draw_into(backend, bias, || uniform(&mut stream, bound))?;
+                    let mut uniform = || uniform(&mut stream, bound);
+                    if deviation.is_none() {
+                        draw_into(backend, weight, &mut uniform)?;
+                    }
+                    draw_into(backend, bias, &mut uniform)?;
                 }
                 _ => {}
             }
@@ -339,6 +344,7 @@ fn collect(spans: impl Iterator<Item = Result<Span, Error>>) -> Result<Streams, 
     Ok(streams)
 }
 
+#[inline(never)]
 fn draw_into<B: Backend>(backend: &mut B, to: Span, mut next: impl FnMut() -> f32) -> Result<(), B::Error> {
     let mut offset = 0;
     while offset < to.length {
