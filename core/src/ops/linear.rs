@@ -10,6 +10,9 @@ use crate::error::Error;
 /// Inputs of a tile of the weight's gradient.
 const INPUTS: usize = 4;
 
+/// Samples of which a tile at the edge takes padded copies at a time: few, for they lie on the stack.
+const PADDED: usize = 4;
+
 /// Checks the lengths of `x`, `y` and `weight`; returns the number of inputs.
 #[inline(never)]
 fn check(x: usize, y: usize, weight: usize, outputs: usize) -> Result<usize, Error> {
@@ -59,9 +62,9 @@ pub fn linear_forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) ->
     Ok(())
 }
 
-/// Fills `block` with up to [`DEPTH`] rows of `pitch` numbers from column `at` on, zeros after the last.
+/// Fills `block` with rows of `pitch` numbers from column `at` on, zeros after the last.
 #[inline(never)]
-fn pad<'b, const C: usize>(block: &'b mut [[f32; C]; DEPTH], values: &[f32], pitch: usize, at: usize) -> &'b [f32] {
+fn pad<'b, const C: usize>(block: &'b mut [[f32; C]], values: &[f32], pitch: usize, at: usize) -> &'b [f32] {
     for (to, row) in block.iter_mut().zip(rows(values, pitch)) {
         *to = lanes(row, at);
     }
@@ -185,9 +188,9 @@ fn weight_tile<const C: usize>(
     if inputs - input >= INPUTS && outputs - at >= C {
         outer(&mut sums, x.get(input..).unwrap_or_default(), inputs, dy, outputs, at);
     } else {
-        for (x, dy) in pieces(x, DEPTH * inputs).zip(pieces(dy, DEPTH * outputs)) {
-            let mut x_block = [[0.0; INPUTS]; DEPTH];
-            let mut dy_block = [[0.0; C]; DEPTH];
+        for (x, dy) in pieces(x, PADDED * inputs).zip(pieces(dy, PADDED * outputs)) {
+            let mut x_block = [[0.0; INPUTS]; PADDED];
+            let mut dy_block = [[0.0; C]; PADDED];
             let samples = rows(dy, outputs).count();
             let (x, dy) = (pad(&mut x_block, x, inputs, input), pad(&mut dy_block, dy, outputs, at));
             outer(&mut sums, x, INPUTS, part(dy, 0, samples * C), C, 0);
