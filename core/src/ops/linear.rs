@@ -2,16 +2,13 @@
 
 use core::ops::Range;
 
-use super::reduce::{for_each_sum, lanes};
-use super::tile::{DEPTH, PIXELS, WIDE, multiply_all, multiply_one, outer, put_columns, transpose};
-use super::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
+use super::reduce::for_each_sum;
+use super::tile::{DEPTH, PIXELS, WIDE, get_columns, multiply_all, multiply_one, outer, put_columns, transpose};
+use super::{expect, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::error::Error;
 
 /// Inputs of a tile of the weight's gradient.
 const INPUTS: usize = 4;
-
-/// Samples of which a tile at the edge takes padded copies at a time: few, for they lie on the stack.
-const PADDED: usize = 4;
 
 /// Checks the lengths of `x`, `y` and `weight`; returns the number of inputs.
 #[inline(never)]
@@ -50,25 +47,23 @@ pub fn linear_forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) ->
             add_product::<4>(y, at, x, 0..inputs, weight, (outputs, at));
             at += 4;
         } else {
-            for (block, weight) in pieces(weight, DEPTH * outputs).enumerate() {
-                let terms = block * DEPTH..inputs.min((block + 1) * DEPTH);
-                let mut block = [[0.0; 4]; DEPTH];
-                let weight = pad(&mut block, weight, outputs, at);
-                add_product::<4>((&mut *y.0, outputs), at, x, terms, weight, (4, 0));
-            }
+            last_columns(y.0, outputs, at, x, weight);
             at = outputs;
         }
     }
     Ok(())
 }
 
-/// Fills `block` with rows of `pitch` numbers from column `at` on, zeros after the last.
+/// `y[n][at..] += x[n] * weight[..][at..]`, one number after the other: columns that are too few for a tile.
 #[inline(never)]
-fn pad<'b, const C: usize>(block: &'b mut [[f32; C]], values: &[f32], pitch: usize, at: usize) -> &'b [f32] {
-    for (to, row) in block.iter_mut().zip(rows(values, pitch)) {
-        *to = lanes(row, at);
+fn last_columns(y: &mut [f32], outputs: usize, at: usize, (x, inputs): (&[f32], usize), weight: &[f32]) {
+    for (y, x) in rows_mut(y, outputs).zip(rows(x, inputs)) {
+        for (column, y) in y.iter_mut().enumerate().skip(at) {
+            for (x, weight) in x.iter().zip(rows(weight, outputs)) {
+                *y += weight.get(column).map_or(0.0, |weight| x * weight);
+            }
+        }
     }
-    block.as_flattened()
 }
 
 /// The gradient of [`linear_forward`] with respect to `x`: `dx[n][i] = sum_o dy[n][o] * weight[i][o]`.
@@ -135,7 +130,7 @@ fn add_product<const C: usize>(
 ) {
     for (y, x) in pieces_mut(y, PIXELS * y_pitch).zip(pieces(x, PIXELS * x_pitch)) {
         let mut sums = [[0.0; C]; PIXELS];
-        sums.iter_mut().zip(rows(y, y_pitch)).for_each(|(sums, y)| *sums = lanes(y, at));
+        sums.iter_mut().zip(rows(y, y_pitch)).for_each(|(sums, y)| get_columns(sums, y, at));
         let sample = |p: usize| x.get(p * x_pitch + terms.start..p * x_pitch + terms.end);
         let first = sample(0).unwrap_or_default();
         if x.len() > x_pitch {
@@ -188,17 +183,16 @@ fn weight_tile<const C: usize>(
     if inputs - input >= INPUTS && outputs - at >= C {
         outer(&mut sums, x.get(input..).unwrap_or_default(), inputs, dy, outputs, at);
     } else {
-        for (x, dy) in pieces(x, PADDED * inputs).zip(pieces(dy, PADDED * outputs)) {
-            let mut x_block = [[0.0; INPUTS]; PADDED];
-            let mut dy_block = [[0.0; C]; PADDED];
-            let samples = rows(dy, outputs).count();
-            let (x, dy) = (pad(&mut x_block, x, inputs, input), pad(&mut dy_block, dy, outputs, at));
-            outer(&mut sums, x, INPUTS, part(dy, 0, samples * C), C, 0);
+        for (x, dy) in rows(x, inputs).zip(rows(dy, outputs)) {
+            for (sums, x) in sums.iter_mut().zip(x.get(input..).unwrap_or_default()) {
+                let dy = dy.get(at..).unwrap_or_default();
+                sums.iter_mut().zip(dy).for_each(|(sum, dy)| *sum += x * dy);
+            }
         }
     }
     for (dweight, sums) in rows_mut(dweight, outputs).zip(&mut sums) {
-        let before = lanes::<C>(dweight, at);
-        sums.iter_mut().zip(&before).for_each(|(sum, before)| *sum += before);
+        let before = dweight.get(at..).unwrap_or_default();
+        sums.iter_mut().zip(before).for_each(|(sum, before)| *sum += before);
         put_columns(dweight, at, sums);
     }
 }

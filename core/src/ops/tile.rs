@@ -18,7 +18,7 @@ pub(super) const WIDE: usize = if cfg!(any(target_feature = "avx", target_arch =
     4
 };
 
-/// Outputs whose weights are transposed at a time, and rows whose last columns are padded at a time.
+/// Outputs whose weights are transposed at a time.
 ///
 /// On a chip few, for they lie on its stack; sums do not depend on it.
 pub(super) const DEPTH: usize = if WIDE == 4 { 8 } else { 16 };
@@ -44,6 +44,16 @@ pub(super) fn columns<const C: usize>(row: &[f32], at: usize) -> Option<&[f32; C
 #[inline(always)]
 pub(super) fn columns_mut<const C: usize>(row: &mut [f32], at: usize) -> Option<&mut [f32; C]> {
     row.get_mut(at..)?.first_chunk_mut()
+}
+
+/// Fills `values` from `row` from `at`, as far as it goes.
+#[inline(always)]
+pub(super) fn get_columns<const C: usize>(values: &mut [f32; C], row: &[f32], at: usize) {
+    let rest = row.get(at..).unwrap_or_default();
+    match rest.first_chunk() {
+        Some(full) => *values = *full,
+        None => values.iter_mut().zip(rest).for_each(|(to, value)| *to = *value),
+    }
 }
 
 /// Writes `values` to `row` from `at`, as far as it goes.
