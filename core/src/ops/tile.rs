@@ -21,7 +21,7 @@ pub(super) const WIDE: usize = if cfg!(any(target_feature = "avx", target_arch =
 /// Outputs whose weights are transposed at a time.
 ///
 /// On a chip few, for they lie on its stack; sums do not depend on it.
-pub(super) const DEPTH: usize = if WIDE == 4 { 8 } else { 16 };
+pub(super) const DEPTH: usize = if WIDE == 4 { 4 } else { 16 };
 
 /// The width of the next tile when `rest` channels are left.
 pub(super) fn width(rest: usize) -> usize {
