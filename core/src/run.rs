@@ -241,8 +241,12 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         backend: &mut B,
         params: Span,
         targets: &[Target],
-        (index, layer, slot): (usize, &Layer, &Slot),
+        index: usize,
     ) -> Result<(), B::Error> {
+        let (layer, slot) = (self.graph.layers().get(index).ok_or(Error::Model)?, self.plan.slot_at(index)?);
+        if slot.gradient.is_none() {
+            return Ok(());
+        }
         let (x, y) = (self.activation(layer.input.index())?, self.activation(index)?);
         let dy = self.gradient(index, targets.len())?;
         let dx = match slot.backward_input {
@@ -311,11 +315,10 @@ impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Network<
 
     fn backward(&mut self, backend: &mut B, params: Span, targets: &[Target]) -> Result<(), B::Error> {
         self.backward_loss(backend, targets)?;
-        for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate().rev() {
-            // A frozen layer's may have a place all the same: batch norm gives its input's with the others.
-            if slot.gradient.is_some() && index >= self.plan.first_trained() {
-                self.backward_layer(backend, params, targets, (index, layer, slot))?;
-            }
+        let layers = self.graph.layers().len();
+        // A frozen layer's gradient may have a place all the same: batch norm gives its input's with the others.
+        for index in (self.plan.first_trained()..layers).rev() {
+            self.backward_layer(backend, params, targets, index)?;
         }
         Ok(())
     }

@@ -128,15 +128,16 @@ fn add_product<const C: usize>(
     weight: &[f32],
     (pitch, column): (usize, usize),
 ) {
+    let x = x.get(terms.start..).unwrap_or_default();
     for (y, x) in pieces_mut(y, PIXELS * y_pitch).zip(pieces(x, PIXELS * x_pitch)) {
         let mut sums = [[0.0; C]; PIXELS];
         sums.iter_mut().zip(rows(y, y_pitch)).for_each(|(sums, y)| get_columns(sums, y, at));
-        let sample = |p: usize| x.get(p * x_pitch + terms.start..p * x_pitch + terms.end);
+        let sample = |p: usize| x.get(p * x_pitch..p * x_pitch + terms.len());
         let first = sample(0).unwrap_or_default();
         if x.len() > x_pitch {
             // Where samples are missing, copies of the first; what becomes of them is thrown away.
-            let others = [1, 2, 3].map(|p| sample(p).unwrap_or(first));
-            multiply_all(&mut sums, [first, others[0], others[1], others[2]], weight, pitch, column);
+            let sample = |p| sample(p).unwrap_or(first);
+            multiply_all(&mut sums, [first, sample(1), sample(2), sample(3)], weight, pitch, column);
         } else {
             let [sum, ..] = &mut sums;
             multiply_one(sum, first, weight, pitch, column);
