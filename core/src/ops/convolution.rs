@@ -2,10 +2,13 @@
 
 use core::ops::Range;
 
-use super::tile::{DEPTH, PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, outer, transpose, width};
+use super::tile::{PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, outer, transpose, width};
 use super::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::backend::Conv2d;
 use crate::error::Error;
+
+/// Outputs whose weights are transposed at a time.
+const DEPTH: usize = 16;
 
 fn check(y: usize, x: usize, weight: usize, conv: &Conv2d) -> Result<(), Error> {
     let Conv2d { input, output, kernel, stride, padding } = *conv;

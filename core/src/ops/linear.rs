@@ -3,12 +3,15 @@
 use core::ops::Range;
 
 use super::reduce::for_each_sum;
-use super::tile::{DEPTH, PIXELS, WIDE, get_columns, multiply_all, multiply_one, outer, put_columns, transpose};
+use super::tile::{PIXELS, WIDE, get_columns, multiply_all, multiply_one, outer, put_columns, transpose};
 use super::{expect, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::error::Error;
 
 /// Inputs of a tile of the weight's gradient.
 const INPUTS: usize = 4;
+
+/// Outputs whose weights are transposed at a time: few on a chip, for they lie on its stack. Sums do not depend on it.
+const DEPTH: usize = if WIDE == 4 { 4 } else { 16 };
 
 /// Checks the lengths of `x`, `y` and `weight`; returns the number of inputs.
 #[inline(never)]

@@ -18,11 +18,6 @@ pub(super) const WIDE: usize = if cfg!(any(target_feature = "avx", target_arch =
     4
 };
 
-/// Outputs whose weights are transposed at a time.
-///
-/// On a chip few, for they lie on its stack; sums do not depend on it.
-pub(super) const DEPTH: usize = if WIDE == 4 { 4 } else { 16 };
-
 /// The width of the next tile when `rest` channels are left.
 pub(super) fn width(rest: usize) -> usize {
     if rest >= WIDE {
@@ -66,15 +61,15 @@ pub(super) fn put_columns<const C: usize>(row: &mut [f32], at: usize, values: &[
     }
 }
 
-/// Fills `block` with up to `C` rows of `pitch` weights, of which up to [`DEPTH`] columns are transposed.
+/// Fills `block` with up to `C` rows of `pitch` weights, of which up to `D` columns are transposed.
 #[inline(always)]
-pub(super) fn transpose<const C: usize>(
-    block: &mut [[f32; C]; DEPTH],
+pub(super) fn transpose<const C: usize, const D: usize>(
+    block: &mut [[f32; C]; D],
     weight: &[f32],
     pitch: usize,
     range: &Range<usize>,
 ) {
-    *block = [[0.0; C]; DEPTH];
+    *block = [[0.0; C]; D];
     for (c, row) in rows(weight, pitch).take(C).enumerate() {
         for (transposed, weight) in block.iter_mut().zip(part(row, range.start, range.len())) {
             if let Some(transposed) = transposed.get_mut(c) {
