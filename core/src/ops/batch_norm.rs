@@ -221,8 +221,8 @@ pub fn batch_norm_backward(
             let dy = lanes(dy, at);
             [dy, combine(dy, xhat(x), |dy, xhat| dy * xhat)]
         }));
-        dbias.iter_mut().zip(dy_sum).for_each(|(dbias, sum)| *dbias += sum as f32);
-        dweight.iter_mut().zip(dy_xhat_sum).for_each(|(dweight, sum)| *dweight += sum as f32);
+        dbias.iter_mut().zip(dy_sum).for_each(|(dbias, sum)| *dbias += sum);
+        dweight.iter_mut().zip(dy_xhat_sum).for_each(|(dweight, sum)| *dweight += sum);
         let [dy_mean, slope] = [dy_sum, dy_xhat_sum].map(|sums| sums.map(|sum| sum / values as f32));
         let scale = combine(lanes(weight, at), factor, |weight, factor| weight * factor);
         for ((dx, dy), x) in rows_mut(dx, channels).zip(rows(dy, channels)).zip(rows(x, channels)) {
