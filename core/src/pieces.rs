@@ -16,8 +16,8 @@ use crate::step::{Problem, Statistics, Target};
 ///
 /// Evaluation is the network's own affair.
 #[derive(Clone, Debug)]
-pub struct Pieces<'a, const N: usize> {
-    network: Network<'a, N>,
+pub struct Pieces<'a, const N: usize, const PERCEPTRON: bool = false> {
+    network: Network<'a, N, PERCEPTRON>,
     samples: Samples,
     scratch: Span,
     rows: Span,
@@ -26,12 +26,12 @@ pub struct Pieces<'a, const N: usize> {
     statistics: Statistics,
 }
 
-impl<'a, const N: usize> Pieces<'a, N> {
+impl<'a, const N: usize, const PERCEPTRON: bool> Pieces<'a, N, PERCEPTRON> {
     /// A network that takes its pieces from `samples`; `scratch`, `[1]`, holds the loss of a piece.
     ///
     /// # Errors
     /// [`Error::Pieces`] when a layer that is trained normalises by the batch, [`Error::Inference`] when none is trained.
-    pub fn new(network: Network<'a, N>, samples: Samples, scratch: Span) -> Result<Self, Error> {
+    pub fn new(network: Network<'a, N, PERCEPTRON>, samples: Samples, scratch: Span) -> Result<Self, Error> {
         let plan = network.plan();
         if plan.parameters() == 0 {
             return Err(Error::Inference);
@@ -69,7 +69,7 @@ impl<'a, const N: usize> Pieces<'a, N> {
     }
 }
 
-impl<B: Backend, const N: usize> Problem<B> for Pieces<'_, N> {
+impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Pieces<'_, N, PERCEPTRON> {
     /// Takes note of what is asked for: a piece goes forward just before it goes backward.
     fn forward(&mut self, _: &mut B, _: Span, statistics: Statistics) -> Result<(), B::Error> {
         self.statistics = statistics;

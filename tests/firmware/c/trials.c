@@ -25,10 +25,10 @@ uint32_t draw(void *context, uint32_t layer) {
   return mixed ^ (mixed >> 16);
 }
 
-int prepare(const recipe *recipe, uint32_t loss, double a, double b) {
+int prepare(const recipe *recipe) {
   sse_sam_network *network = recipe->network;
   sse_sam_sizes sizes;
-  if (failed("sse_sam_plan", sse_sam_plan(network, recipe->batch, &recipe->first_stage, &sizes)))
+  if (failed("sse_sam_plan", sse_sam_plan(network, recipe->batch, &recipe->first_stage, NULL, &sizes)))
     return 1;
   if (sizes.floats != recipe->sizes.floats || sizes.weights != recipe->sizes.weights ||
       sizes.parameters != recipe->sizes.parameters || sizes.classes != CLASSES) {
@@ -41,8 +41,7 @@ int prepare(const recipe *recipe, uint32_t loss, double a, double b) {
   }
   return failed("sse_sam_lend", sse_sam_lend(network, recipe->arena, sizes.floats)) ||
          failed("sse_sam_set_normalization", sse_sam_set_normalization(network, recipe->normalization, 2)) ||
-         failed("sse_sam_set_loss",
-                sse_sam_set_loss(network, recipe->counts, CLASSES, recipe->eta, loss, a, b));
+         failed("sse_sam_set_tail", sse_sam_set_tail(network, recipe->counts, CLASSES, recipe->eta));
 }
 
 /* The training sample at a position of an epoch: every sample once, well mixed. */

@@ -37,8 +37,8 @@ int failed(const char *function, sse_sam_status status);
 /* The next number of a random stream that `context`, a uint32_t, counts. */
 uint32_t draw(void *context, uint32_t layer);
 
-/* Plans the network, lends it the arena, sets digits and loss. Returns 0 when all is well. */
-int prepare(const recipe *recipe, uint32_t loss, double a, double b);
+/* Plans the network, lends it the arena, sets normalisation and tail. Returns 0 when all is well. */
+int prepare(const recipe *recipe);
 
 /* Trains, and prints a line after every step. Returns 0 when all is well. */
 int train(const recipe *recipe);
