@@ -6,7 +6,7 @@
 use core::ops::Range;
 
 use sse_sam_core::plan::Slot;
-use sse_sam_core::step::Present;
+use sse_sam_core::step::{Groups, Target};
 use sse_sam_core::{
     Arena, Cpu, Error, Graph, Losses, Memory, Network as Planned, Node, Outcome, Pieces, Plan, Problem, Row, Samples,
     Sgd, Span, Statistics, Vectors, lean_step, step,
@@ -15,7 +15,7 @@ use sse_sam_core::{
 use crate::layout::{Layout, Order, Table};
 use crate::memory::addresses;
 use crate::status::Status;
-use crate::training::Training;
+use crate::training::{Training, sort, weigh};
 
 /// What every handle begins with.
 const TAG: u32 = 0x5353_4d32;
@@ -36,9 +36,9 @@ pub struct Network {
 
 /// A handle: `Network` is its beginning.
 #[repr(C)]
-pub(crate) struct Handle<const N: usize, const PERCEPTRON: bool> {
+pub(crate) struct Handle<const N: usize, const PERCEPTRON: bool, const OPTIONS: bool> {
     head: Network,
-    body: Body<N, PERCEPTRON>,
+    body: Body<N, PERCEPTRON, OPTIONS>,
 }
 
 /// Memory that a handle uses, by its addresses.
@@ -118,23 +118,23 @@ pub(crate) unsafe fn ready<'a>(network: *mut Network) -> Result<(Training<'a>, T
 ///
 /// # Safety
 /// As [`open`] for `bytes` of memory.
-pub(crate) unsafe fn make<const N: usize, const PERCEPTRON: bool>(
+pub(crate) unsafe fn make<const N: usize, const PERCEPTRON: bool, const OPTIONS: bool>(
     network: *mut Network,
     bytes: usize,
     build: impl FnOnce(&mut Graph<N>) -> Result<Node, Error>,
 ) -> Result<(), Status>
 where
-    Body<N, PERCEPTRON>: Kind<N, PERCEPTRON>,
+    Body<N, PERCEPTRON, OPTIONS>: Kind<N, PERCEPTRON>,
 {
     addresses(network, 1)?;
-    if bytes < size_of::<Handle<N, PERCEPTRON>>() {
+    if bytes < size_of::<Handle<N, PERCEPTRON, OPTIONS>>() {
         return Err(Status::ShortHandle);
     }
-    let handle = network.cast::<Handle<N, PERCEPTRON>>();
+    let handle = network.cast::<Handle<N, PERCEPTRON, OPTIONS>>();
     let head = Network {
         tag: 0,
-        bytes: size_of::<Handle<N, PERCEPTRON>>(),
-        model: body::<N, PERCEPTRON>,
+        bytes: size_of::<Handle<N, PERCEPTRON, OPTIONS>>(),
+        model: body::<N, PERCEPTRON, OPTIONS>,
         layout: None,
         arena: core::ptr::null_mut(),
         frozen: core::ptr::null(),
@@ -158,23 +158,48 @@ where
 ///
 /// # Safety
 /// `network` is the beginning of such a handle.
-unsafe fn body<const N: usize, const PERCEPTRON: bool>(network: *mut Network) -> *mut dyn Model
+unsafe fn body<const N: usize, const PERCEPTRON: bool, const OPTIONS: bool>(network: *mut Network) -> *mut dyn Model
 where
-    Body<N, PERCEPTRON>: Kind<N, PERCEPTRON>,
+    Body<N, PERCEPTRON, OPTIONS>: Kind<N, PERCEPTRON>,
 {
     // SAFETY: the caller's promise.
-    unsafe { &raw mut (*network.cast::<Handle<N, PERCEPTRON>>()).body }
+    unsafe { &raw mut (*network.cast::<Handle<N, PERCEPTRON, OPTIONS>>()).body }
+}
+
+/// Plans training of all layers. Calls, this and the next: what one takes of the stack is free again in the other.
+#[inline(never)]
+fn plan_all<const N: usize>(
+    plan: &mut Option<Plan<N>>,
+    graph: &Graph<N>,
+    order: &Order,
+    arena: &mut Arena,
+) -> Result<(), Error> {
+    *plan = Some(Plan::new(graph, order.rows(), order.streams(), arena)?);
+    Ok(())
+}
+
+/// Plans training of the layers from number `first` on.
+#[inline(never)]
+fn plan_last<const N: usize>(
+    plan: &mut Option<Plan<N>>,
+    graph: &Graph<N>,
+    first: usize,
+    order: &Order,
+    arena: &mut Arena,
+) -> Result<(), Error> {
+    *plan = Some(Plan::fine_tuning(graph, first, order.rows(), order.streams(), arena)?);
+    Ok(())
 }
 
 /// What a step is to do beside the network's own.
-pub(crate) struct Task {
+pub(crate) struct Task<'a> {
     pub(crate) rows: usize,
-    /// How many of them are the first group's; they lie first where the batch passes in pieces.
-    pub(crate) heads: usize,
-    pub(crate) groups: Present,
+    pub(crate) groups: Groups,
     pub(crate) sgd: Sgd,
     pub(crate) outcome: Outcome,
     pub(crate) samples: Samples,
+    /// Their labels.
+    pub(crate) labels: &'a [u8],
 }
 
 /// A network of some kind, and its plan.
@@ -186,13 +211,13 @@ pub(crate) trait Model {
     /// Draws initial weights.
     fn initialize(&self, cpu: &mut Cpu<'_>, layout: &Layout, draw: &mut dyn FnMut(usize) -> u32) -> Result<(), Error>;
     /// One step on the batch that is there.
-    fn step(&self, cpu: &mut Cpu<'_>, layout: &Layout, task: &Task) -> Result<(), Error>;
+    fn step(&self, cpu: &mut Cpu<'_>, layout: &Layout, task: &Task<'_>) -> Result<(), Status>;
     /// The logits of the first `rows` rows, with the running statistics.
     fn logits(&self, cpu: &mut Cpu<'_>, layout: &Layout, rows: usize) -> Result<Span, Error>;
 }
 
-/// A graph and its plan; a perceptron's alone where `PERCEPTRON` is set.
-pub(crate) struct Body<const N: usize, const PERCEPTRON: bool> {
+/// A graph and its plan; a perceptron's alone where `PERCEPTRON` is set. Without `OPTIONS` no code is there for any.
+pub(crate) struct Body<const N: usize, const PERCEPTRON: bool, const OPTIONS: bool> {
     graph: Graph<N>,
     plan: Option<Plan<N>>,
 }
@@ -207,7 +232,7 @@ pub(crate) trait Kind<const N: usize, const PERCEPTRON: bool> {
     ) -> Result<Planned<'a, N, PERCEPTRON>, Error>;
 }
 
-impl<const N: usize> Kind<N, false> for Body<N, false> {
+impl<const N: usize, const OPTIONS: bool> Kind<N, false> for Body<N, false, OPTIONS> {
     fn network<'a>(
         graph: &'a Graph<N>,
         plan: &'a Plan<N>,
@@ -218,7 +243,7 @@ impl<const N: usize> Kind<N, false> for Body<N, false> {
     }
 }
 
-impl<const N: usize> Kind<N, true> for Body<N, true> {
+impl<const N: usize, const OPTIONS: bool> Kind<N, true> for Body<N, true, OPTIONS> {
     fn network<'a>(
         graph: &'a Graph<N>,
         plan: &'a Plan<N>,
@@ -229,7 +254,7 @@ impl<const N: usize> Kind<N, true> for Body<N, true> {
     }
 }
 
-impl<const N: usize, const PERCEPTRON: bool> Body<N, PERCEPTRON>
+impl<const N: usize, const PERCEPTRON: bool, const OPTIONS: bool> Body<N, PERCEPTRON, OPTIONS>
 where
     Self: Kind<N, PERCEPTRON>,
 {
@@ -239,28 +264,30 @@ where
     }
 }
 
-impl<const N: usize, const PERCEPTRON: bool> Model for Body<N, PERCEPTRON>
+impl<const N: usize, const PERCEPTRON: bool, const OPTIONS: bool> Model for Body<N, PERCEPTRON, OPTIONS>
 where
     Self: Kind<N, PERCEPTRON>,
 {
     #[inline(never)]
     fn place(&mut self, order: &Order) -> Result<Layout, Status> {
+        if !OPTIONS && !order.is_usual() {
+            return Err(Status::Options);
+        }
         let mut arena = Arena::new(1);
-        let first = order.first_trained(&self.graph)?;
-        let (batch, streams) = (order.rows(), order.streams());
+        let first = if OPTIONS { order.first_trained(&self.graph)? } else { 0 };
         self.plan = None;
-        self.plan = Some(match first {
-            0 => Plan::new(&self.graph, batch, streams, &mut arena)?,
-            _ => Plan::fine_tuning(&self.graph, first, batch, streams, &mut arena)?,
-        });
+        match first {
+            0 => plan_all(&mut self.plan, &self.graph, order, &mut arena)?,
+            _ => plan_last(&mut self.plan, &self.graph, first, order, &mut arena)?,
+        }
         let (Some(plan), Some(input)) = (&self.plan, self.graph.layers().first()) else {
             return Err(Status::Internal);
         };
-        if order.micro_batch > 0 && !plan.is_separable() {
+        if OPTIONS && order.micro_batch > 0 && !plan.is_separable() {
             return Err(Status::Pieces);
         }
         let tail = arena.allocate(plan.terms(0.0).scale.length)?;
-        let table = (order.micro_batch > 0).then(|| Table::new(&mut arena, order.batch)).transpose()?;
+        let table = if OPTIONS && order.micro_batch > 0 { Some(Table::new(&mut arena, order.batch)?) } else { None };
         Layout {
             vectors: Vectors::in_memory(order.memory, &mut arena, plan.parameters(), order.points)?,
             tail,
@@ -289,16 +316,19 @@ where
         self.planned(layout)?.initialize(cpu, layout.vectors.params, draw)
     }
 
-    fn step(&self, cpu: &mut Cpu<'_>, layout: &Layout, task: &Task) -> Result<(), Error> {
+    fn step(&self, cpu: &mut Cpu<'_>, layout: &Layout, task: &Task<'_>) -> Result<(), Status> {
+        let Task { rows, groups, labels, .. } = *task;
         let (mut network, losses) = (self.planned(layout)?, layout.losses()?);
-        let Some(table) = &layout.table else {
-            network.set_batch(task.rows, losses)?;
-            return take(cpu, &mut network, layout, task);
-        };
-        let mut pieces = Pieces::new(network, task.samples, table.scratch)?;
-        let rows = table.ordered.part(0, task.rows.saturating_mul(Row::WORDS))?;
-        pieces.set_batch(rows, task.heads, losses)?;
-        take(cpu, &mut pieces, layout, task)
+        let column = |tail| groups.column(tail);
+        if let (true, Some(table)) = (OPTIONS, &layout.table) {
+            let heads = sort(cpu, table, (rows, labels), layout.tail, column)?;
+            let mut pieces = Pieces::new(network, task.samples, table.scratch)?;
+            pieces.set_batch(table.ordered.part(0, rows.saturating_mul(Row::WORDS))?, heads, losses)?;
+            return Ok(take::<OPTIONS>(cpu, &mut pieces, layout, heads, task)?);
+        }
+        let heads = weigh(cpu, layout, rows, column)?;
+        network.set_batch(rows, losses)?;
+        Ok(take::<OPTIONS>(cpu, &mut network, layout, heads, task)?)
     }
 
     fn logits(&self, cpu: &mut Cpu<'_>, layout: &Layout, rows: usize) -> Result<Span, Error> {
@@ -317,21 +347,24 @@ impl<'c> Problem<Cpu<'c>> for Any<'_, 'c> {
         self.0.forward(cpu, params, statistics)
     }
 
-    fn backward(
-        &mut self,
-        cpu: &mut Cpu<'c>,
-        params: Span,
-        targets: &[sse_sam_core::step::Target],
-    ) -> Result<(), Error> {
+    fn backward(&mut self, cpu: &mut Cpu<'c>, params: Span, targets: &[Target]) -> Result<(), Error> {
         self.0.backward(cpu, params, targets)
     }
 }
 
+/// A step, of which `heads` rows are the first group's.
 #[inline(never)]
-fn take<'c>(cpu: &mut Cpu<'c>, problem: &mut dyn Problem<Cpu<'c>>, layout: &Layout, task: &Task) -> Result<(), Error> {
-    let (vectors, Task { groups, sgd, outcome, .. }) = (&layout.vectors, task);
-    match layout.order.memory {
-        Memory::Full => step(cpu, &mut Any(problem), vectors, groups, sgd, outcome),
-        Memory::Lean | Memory::Recompute => lean_step(cpu, &mut Any(problem), vectors, groups, sgd, outcome),
+fn take<'c, const OPTIONS: bool>(
+    cpu: &mut Cpu<'c>,
+    problem: &mut dyn Problem<Cpu<'c>>,
+    layout: &Layout,
+    heads: usize,
+    task: &Task<'_>,
+) -> Result<(), Error> {
+    let (vectors, Task { rows, sgd, outcome, .. }) = (&layout.vectors, task);
+    let groups = &task.groups.present([heads > 0, heads < *rows]);
+    if OPTIONS && layout.order.memory != Memory::Full {
+        return lean_step(cpu, &mut Any(problem), vectors, groups, sgd, outcome);
     }
+    step(cpu, &mut Any(problem), vectors, groups, sgd, outcome)
 }

@@ -2,6 +2,7 @@
 
 use sse_sam_core::graph::{Layer, Op};
 use sse_sam_core::plan::Slot;
+use sse_sam_core::step::Groups;
 use sse_sam_core::{Arena, Error, Graph, Losses, Memory, Method, Row, Sgd, Shape, Space, Span, Vectors};
 
 use crate::status::Status;
@@ -21,15 +22,18 @@ impl Image {
 }
 
 impl Update {
-    pub(crate) fn method(&self) -> Result<Method, Status> {
-        let (radius, tail) = (f64::from(self.radius), f64::from(self.tail_radius));
-        match self.groups {
-            1 if radius == 0.0 => Ok(Method::Sgd),
-            1 => Ok(Method::Sam { rho: radius }),
-            // The second stage is a radius of 0 for the head: there is no need to know the epoch here.
-            2 => Ok(Method::SseSam { head_rho: radius, tail_rho: tail, gamma: 1.0 }),
-            _ => Err(Status::Range),
-        }
+    /// The groups, with their radii.
+    // A call, so that the method's choice among stages is there once, and decided.
+    #[inline(never)]
+    pub(crate) fn grouped(&self) -> Result<Groups, Status> {
+        let (tail, method) = (f64::from(self.tail_radius), f64::from(self.radius));
+        // The second stage is a radius of 0 for the head: there is no need to know the epoch here.
+        let method = match self.groups {
+            1 => Method::Sam { rho: method },
+            2 => Method::SseSam { head_rho: method, tail_rho: tail, gamma: 1.0 },
+            _ => return Err(Status::Range),
+        };
+        Ok(method.groups(0, 1)?)
     }
 
     pub(crate) fn sgd(&self) -> Result<Sgd, Status> {
@@ -61,7 +65,7 @@ impl Order {
     /// # Errors
     /// What is out of range, or does not go together.
     pub(crate) fn new(batch: usize, largest: &Update, options: &Options) -> Result<Self, Status> {
-        let points = largest.method()?.points(1)?;
+        let points = largest.grouped()?.all().perturbed().count();
         let memory = match options.memory {
             SSE_SAM_MEMORY_FULL => Memory::Full,
             SSE_SAM_MEMORY_LEAN => Memory::Lean,
@@ -76,6 +80,11 @@ impl Order {
         }
         let (trainable_layers, micro_batch) = (options.trainable_layers as usize, options.micro_batch);
         Ok(Self { batch, micro_batch, memory, trainable_layers, groups: largest.groups, points })
+    }
+
+    /// Whether it is what options of 0 mean.
+    pub(crate) fn is_usual(&self) -> bool {
+        self.memory == Memory::Full && self.micro_batch == 0 && self.trainable_layers == 0
     }
 
     /// Rows to plan the network for.

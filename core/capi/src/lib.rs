@@ -55,8 +55,8 @@ const PERCEPTRON_LAYERS: usize = 8;
 /// A picture as it is.
 const UNMOVED: Row = Row { index: 0, top: 0, left: 0, flip: false, weights: [0.0; 2] };
 
-type General = Handle<LAYERS, false>;
-type Perceptron = Handle<PERCEPTRON_LAYERS, true>;
+type General = Handle<LAYERS, false, true>;
+type Perceptron = Handle<PERCEPTRON_LAYERS, true, true>;
 
 const _: () = assert!(LAYERS > USUAL_LAYERS || size_of::<General>() <= SSE_SAM_HANDLE_WORDS * size_of::<usize>());
 const _: () = assert!(size_of::<Perceptron>() <= SSE_SAM_PERCEPTRON_WORDS * size_of::<usize>());
@@ -81,7 +81,8 @@ pub extern "C" fn sse_sam_message(status: i32) -> *const c_char {
 }
 
 /// Makes a multi-layer perceptron as `sse_sam_mlp` does, the same bits in less memory and flash: of 2 to 5 sizes, and for
-/// losses without a focal factor. A program that makes no other network links no convolution, batch norm or pooling.
+/// losses without a focal factor, planned without options. A program that makes no other network links no convolution,
+/// batch norm or pooling.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sse_sam_perceptron(
     network: *mut Network,
@@ -91,7 +92,20 @@ pub unsafe extern "C" fn sse_sam_perceptron(
     count: usize,
 ) -> Status {
     // SAFETY: the caller's promise.
-    unsafe { perceptron::<PERCEPTRON_LAYERS, true>(network, bytes, image, layer_sizes, count) }.into()
+    unsafe { perceptron::<PERCEPTRON_LAYERS, true, false>(network, bytes, image, layer_sizes, count) }.into()
+}
+
+/// As `sse_sam_perceptron`, for a network that is planned with options: some more flash.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sse_sam_perceptron_with_options(
+    network: *mut Network,
+    bytes: usize,
+    image: Image,
+    layer_sizes: *const u32,
+    count: usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { perceptron::<PERCEPTRON_LAYERS, true, true>(network, bytes, image, layer_sizes, count) }.into()
 }
 
 /// Makes a multi-layer perceptron in `bytes` of memory at `network`: linear layers of `count` sizes (2 to 13) with ReLU
@@ -105,14 +119,14 @@ pub unsafe extern "C" fn sse_sam_mlp(
     count: usize,
 ) -> Status {
     // SAFETY: the caller's promise.
-    unsafe { perceptron::<LAYERS, false>(network, bytes, image, layer_sizes, count) }.into()
+    unsafe { perceptron::<LAYERS, false, true>(network, bytes, image, layer_sizes, count) }.into()
 }
 
 /// A perceptron of either kind.
 ///
 /// # Safety
 /// As [`make`]; and `layer_sizes` has `count` elements.
-unsafe fn perceptron<const N: usize, const PERCEPTRON: bool>(
+unsafe fn perceptron<const N: usize, const PERCEPTRON: bool, const OPTIONS: bool>(
     network: *mut Network,
     bytes: usize,
     image: Image,
@@ -120,7 +134,7 @@ unsafe fn perceptron<const N: usize, const PERCEPTRON: bool>(
     count: usize,
 ) -> Result<(), Status>
 where
-    handle::Body<N, PERCEPTRON>: handle::Kind<N, PERCEPTRON>,
+    handle::Body<N, PERCEPTRON, OPTIONS>: handle::Kind<N, PERCEPTRON>,
 {
     let own = addresses(network, 1)?.start..addresses(network.cast::<u8>(), bytes)?.end;
     // SAFETY: the caller's promise.
@@ -129,7 +143,7 @@ where
     widths.iter().try_for_each(|width| size(*width).map(|_| ()))?;
     let (image, classes) = (image.shape()?, size(classes)?);
     // SAFETY: the caller's promise.
-    unsafe { make::<N, PERCEPTRON>(network, bytes, |graph| mlp(graph, image, classes, widths)) }
+    unsafe { make::<N, PERCEPTRON, OPTIONS>(network, bytes, |graph| mlp(graph, image, classes, widths)) }
 }
 
 /// Makes a residual network in `bytes` of memory at `network`: `depth` 8, 20, 32, 44, 56 (three stages of `width`, 2 and
@@ -164,7 +178,7 @@ pub unsafe extern "C" fn sse_sam_resnet(
             None => cifar_resnet(graph, repeats, width, image, classes),
         };
         // SAFETY: the caller's promise.
-        unsafe { make::<LAYERS, false>(network, bytes, build) }
+        unsafe { make::<LAYERS, false, true>(network, bytes, build) }
     };
     made().into()
 }

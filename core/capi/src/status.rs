@@ -56,10 +56,12 @@ pub enum Status {
     Rows = 22,
     /// There is no such sample.
     Sample = 23,
+    /// What `sse_sam_perceptron` makes takes no options; what `sse_sam_perceptron_with_options` makes does.
+    Options = 24,
 }
 
 impl Status {
-    const ALL: [(Self, &'static CStr); 24] = [
+    const ALL: [(Self, &'static CStr); 25] = [
         (Self::Ok, c"done"),
         (Self::Null, c"a pointer is NULL"),
         (Self::Misaligned, c"a pointer is not aligned to its type"),
@@ -90,6 +92,7 @@ impl Status {
         (Self::Focal, c"sse_sam_perceptron takes no focal loss; sse_sam_mlp does"),
         (Self::Rows, c"a row was used up; put the batch once more"),
         (Self::Sample, c"there is no such sample"),
+        (Self::Options, c"sse_sam_perceptron takes no options; sse_sam_perceptron_with_options does"),
     ];
 
     /// The sentence for a number that a function returned.
@@ -138,6 +141,6 @@ mod tests {
             assert_eq!(Status::message(*status as i32), *message);
             assert!(Status::ALL.iter().skip(number + 1).all(|(_, other)| other != message));
         }
-        assert_eq!(Status::message(24), Status::message(-1));
+        assert_eq!(Status::message(25), Status::message(-1));
     }
 }

@@ -162,13 +162,12 @@ impl<'a> Training<'a> {
 
     /// One step on the first `rows` rows.
     pub(crate) fn step(self, rows: usize, update: &Update) -> Result<Report, Status> {
-        let (method, sgd) = (update.method()?, update.sgd()?);
-        let groups = method.groups(0, 1)?;
+        let (groups, sgd) = (update.grouped()?, update.sgd()?);
         let samples = samples(self.layout, self.samples)?;
         let labels = self.samples.get(..samples.labels.length).unwrap_or_default();
         let (mut cpu, model, layout) = self.begin();
         let planned = &layout.order;
-        if update.groups > planned.groups || method.points(1)? > planned.points {
+        if update.groups > planned.groups || groups.all().perturbed().count() > planned.points {
             return Err(Status::Points);
         }
         if planned.memory != Memory::Full && sgd.nesterov {
@@ -177,16 +176,10 @@ impl<'a> Training<'a> {
         if rows == 0 || rows > planned.batch {
             return Err(Status::Batch);
         }
-        let column = |tail| groups.column(tail);
-        let heads = match &layout.table {
-            Some(table) => sort(&mut cpu, table, (rows, labels), layout.tail, column)?,
-            None => weigh(&mut cpu, layout, rows, column)?,
-        };
         let (squared_norm, group_squared_norms) = (layout.slot(4)?, [layout.slot(5)?, layout.slot(6)?]);
         let outcome = Outcome { squared_norm, group_squared_norms, failure: layout.slot(7)?, number: 1.0 };
-        let groups = groups.present([heads > 0, heads < rows]);
         cpu.fill(layout.slots, 0.0)?;
-        let done = model.step(&mut cpu, layout, &Task { rows, heads, groups, sgd, outcome, samples });
+        let done = model.step(&mut cpu, layout, &Task { rows, groups, sgd, outcome, samples, labels });
         use_up(&mut cpu, layout)?;
         done?;
         report(&mut cpu, layout)
@@ -249,7 +242,12 @@ fn check_rows(cpu: &mut Cpu<'_>, layout: &Layout, rows: usize) -> Result<(), Sta
 }
 
 /// Gives every sample its factor in its group; returns how many are in the first.
-fn weigh(cpu: &mut Cpu<'_>, layout: &Layout, rows: usize, column: impl Fn(bool) -> usize) -> Result<usize, Status> {
+pub(crate) fn weigh(
+    cpu: &mut Cpu<'_>,
+    layout: &Layout,
+    rows: usize,
+    column: impl Fn(bool) -> usize,
+) -> Result<usize, Status> {
     check_rows(cpu, layout, rows)?;
     let [first, second] = layout.weights;
     let spans = [layout.labels.part(0, rows)?, first.part(0, rows)?, second.part(0, rows)?, layout.tail];
@@ -264,7 +262,7 @@ fn weigh(cpu: &mut Cpu<'_>, layout: &Layout, rows: usize, column: impl Fn(bool) 
 }
 
 /// Puts the rows that were asked for in order, the first group's first, with their factors; returns how many those are.
-fn sort(
+pub(crate) fn sort(
     cpu: &mut Cpu<'_>,
     table: &Table,
     (rows, labels): (usize, &[u8]),
