@@ -107,6 +107,53 @@ fn a_checkpoint_has_velocities_of_trained_layers_alone() {
     assert!(names.iter().any(|name| name == "layer1.0.bn1.running_var"));
 }
 
+/// How many updates a weights file says that each batch norm has seen.
+fn counters(path: &Path) -> BTreeMap<String, i64> {
+    let (tensors, _) = weights::read(path).unwrap();
+    let counters = tensors.into_iter().filter_map(|tensor| match tensor.data {
+        Data::I64(values) => Some((tensor.name, values[0])),
+        Data::F32(_) => None,
+    });
+    counters.collect()
+}
+
+#[test]
+fn frozen_batch_norms_keep_their_counts_of_updates() {
+    let folder = trained();
+    let base = folder.path().join("base/last.safetensors");
+    let (mut tensors, metadata) = weights::read(&base).unwrap();
+    let mut count = 1000;
+    for tensor in &mut tensors {
+        if let Data::I64(values) = &mut tensor.data {
+            values[0] = count;
+            count += 1;
+        }
+    }
+    weights::write(&base, &tensors, &metadata).unwrap();
+    let before = counters(&base);
+    assert_eq!((before.len(), before["bn1.num_batches_tracked"]), (7, 1000));
+    train(folder.path(), "tuned", &[&RESNET, &TUNED]);
+    let run_folder = folder.path().join("tuned");
+    let newest = run_folder.join("checkpoints/epoch-000002-step-0000000.safetensors");
+    let files = ["last.safetensors", "best.safetensors"].map(|name| run_folder.join(name));
+    let check = |file: &Path| {
+        for (name, count) in counters(file) {
+            let own = name.strip_prefix("best/").unwrap_or(&name);
+            // The others count this run's: two epochs of 17 batches, or one where the first was the best.
+            let expected = if is_frozen(own) { vec![before[own]] } else { vec![17, 34] };
+            assert!(expected.contains(&count), "{}: {name} is {count}, not {expected:?}", file.display());
+        }
+    };
+    files.iter().chain([&newest]).for_each(|file| check(file));
+    assert_eq!(counters(&newest).len(), 14, "those of the best weights too");
+    // As a kill after the first epoch would leave it; what the run began with is gone.
+    fs::remove_file(&files[0]).unwrap();
+    fs::remove_file(&newest).unwrap();
+    fs::remove_file(&base).unwrap();
+    assert_eq!(run(folder.path(), &["resume", "tuned"]).code, 0);
+    files.iter().chain([&newest]).for_each(|file| check(file));
+}
+
 #[test]
 fn tuned_runs_repeat_and_resume_with_the_same_bits() {
     let folder = trained();
@@ -200,14 +247,19 @@ fn footprint(args: &[&str]) -> Value {
 
 #[test]
 fn the_footprint_is_the_arena_that_the_firmware_announces() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/firmware/trials/src/lib.rs");
-    let source = fs::read_to_string(source).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/firmware/trials/src");
+    let source: String = ["lib.rs", "economy.rs"].map(|name| fs::read_to_string(folder.join(name)).unwrap()).concat();
     let announced = |name: &str| -> u64 {
         let text = source.split_once(&format!("pub const {name}: usize = ")).unwrap().1;
         text.split_once(';').unwrap().0.replace('_', "").parse().unwrap()
     };
-    let mlp = footprint(&["--model", "mlp:64-32-10", "--batch", "16", "--method", "sse-sam"]);
-    assert_eq!(mlp["arena_f32"], announced("MLP_WORK"));
+    let mlp = |options: &[&str]| {
+        footprint(&[&["--model", "mlp:64-32-10", "--batch", "16", "--method", "sse-sam"], options].concat())
+    };
+    assert_eq!(mlp(&[])["arena_f32"], announced("MLP_WORK"));
+    assert_eq!(mlp(&["--memory", "lean"])["arena_f32"], announced("LEAN_WORK"));
+    let smallest = mlp(&["--memory", "recompute", "--micro-batch", "1"]);
+    assert_eq!(smallest["arena_f32"], announced("SMALLEST_WORK"));
     let residual = ["--model", "resnet8:4", "--image", "8x8x1", "--classes", "10", "--batch", "8"];
     assert_eq!(footprint(&residual)["arena_f32"], announced("RESIDUAL_WORK"));
 }

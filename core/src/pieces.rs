@@ -14,7 +14,7 @@ use crate::step::{Problem, Statistics, Target};
 /// where a [`Network`] takes 3 and 4; and every [`Memory`](crate::Memory) needs a single gradient of each activation at a
 /// time. Rows are gathered anew for each pass. The weights in the table have the whole batch as their divisor.
 ///
-/// Evaluation is the network's own affair.
+/// Evaluation is the network's own affair. `PERCEPTRON` is the network's.
 #[derive(Clone, Debug)]
 pub struct Pieces<'a, const N: usize, const PERCEPTRON: bool = false> {
     network: Network<'a, N, PERCEPTRON>,

@@ -82,7 +82,7 @@ impl Numbers {
     /// # Errors
     /// As [`Numbers::values`].
     pub fn tensors(&mut self) -> Result<Vec<Tensor>, Error> {
-        Snapshot::read(&mut Cpu::new(&mut self.memory, &[], &[]), &self.layout, 0)?.tensors(&self.layout)
+        Snapshot::read(&mut Cpu::new(&mut self.memory, &[], &[]), &self.layout, 0, &[])?.tensors(&self.layout)
     }
 
     fn spans(&self) -> Vec<Span> {

@@ -20,6 +20,7 @@ pub struct Snapshot {
     velocity: Vec<f32>,
     running: Vec<f32>,
     frozen: Vec<f32>,
+    tracked: Vec<i64>,
 }
 
 /// The running statistics that a step moves.
@@ -28,11 +29,11 @@ fn moving(layout: &Layout) -> impl Iterator<Item = Span> {
 }
 
 impl Snapshot {
-    /// Copies the state after so many updates.
+    /// Copies the state after so many updates; `tracked` has those that frozen batch norms have seen, which no device knows.
     ///
     /// # Errors
     /// What the device reports.
-    pub fn read<B: Backend>(backend: &mut B, layout: &Layout, updates: u64) -> Result<Self, Error>
+    pub fn read<B: Backend>(backend: &mut B, layout: &Layout, updates: u64, tracked: &[i64]) -> Result<Self, Error>
     where
         Error: From<B::Error>,
     {
@@ -48,12 +49,17 @@ impl Snapshot {
         }
         let mut frozen = vec![0.0; layout.plan.frozen().length];
         backend.read(&mut frozen, layout.plan.frozen())?;
-        Ok(Self { updates, params, velocity, running, frozen })
+        Ok(Self { updates, params, velocity, running, frozen, tracked: tracked.to_vec() })
     }
 
     /// The constant memory of frozen layers.
     pub fn frozen(&self) -> &[f32] {
         &self.frozen
+    }
+
+    /// How many updates each frozen batch norm has seen.
+    pub fn tracked(&self) -> &[i64] {
+        &self.tracked
     }
 
     /// Makes it the state of the device again; frozen layers are there as they were.
@@ -86,6 +92,7 @@ impl Snapshot {
     /// [`Error::Core`] when it belongs to another layout.
     pub fn tensors(&self, layout: &Layout) -> Result<Vec<Tensor>, Error> {
         let (mut tensors, mut rest) = (Vec::new(), self.running.as_slice());
+        let mut tracked = self.tracked.iter().copied();
         for entry in state::entries(layout)? {
             let values = match entry.kind {
                 Kind::Parameter(place) => &self.params[place.offset..][..place.length],
@@ -97,11 +104,14 @@ impl Snapshot {
                 }
             };
             let data = Data::F32(entry.outward(values));
-            let counter = entry.name.strip_suffix("running_var").map(|stem| format!("{stem}num_batches_tracked"));
-            // Frozen statistics take no part in an update.
-            let updates = if matches!(entry.kind, Kind::Frozen(_)) { 0 } else { self.updates };
+            let counter = entry.counter();
             tensors.push(Tensor { name: entry.name, shape: entry.shape, data });
-            tensors.extend(counter.map(|name| Tensor::i64(name, updates as i64)));
+            if let Some(name) = counter {
+                // Frozen statistics take no part in an update.
+                let is_frozen = matches!(entry.kind, Kind::Frozen(_));
+                let updates = if is_frozen { tracked.next().unwrap_or(0) } else { self.updates as i64 };
+                tensors.push(Tensor::i64(name, updates));
+            }
         }
         Ok(tensors)
     }
@@ -133,6 +143,7 @@ impl Snapshot {
         prefix: &str,
         updates: u64,
     ) -> Result<Self, Error> {
+        let tracked = state::tracked(layout, tensors, prefix)?;
         let mut take = |name: &str, shape: &[usize]| {
             let fits = |tensor: &Tensor| tensor.name == name && tensor.shape == shape;
             let index = tensors.iter().position(|tensor| fits(tensor) && matches!(tensor.data, Data::F32(_)))?;
@@ -161,6 +172,6 @@ impl Snapshot {
                 velocity[place.offset..][..place.length].copy_from_slice(&entry.inward(&values));
             }
         }
-        Ok(Self { updates, params, velocity, running, frozen })
+        Ok(Self { updates, params, velocity, running, frozen, tracked })
     }
 }

@@ -102,6 +102,11 @@ impl Entry {
         })
     }
 
+    /// The name of its counter of updates, beside a running variance.
+    pub fn counter(&self) -> Option<String> {
+        Some(format!("{}num_batches_tracked", self.name.strip_suffix("running_var")?))
+    }
+
     /// The device's numbers in PyTorch's order.
     pub fn outward(&self, values: &[f32]) -> Vec<f32> {
         match self.order {
@@ -323,6 +328,21 @@ pub fn frozen(layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<Vec<f3
         }
     }
     Ok(frozen)
+}
+
+/// How many updates each frozen batch norm has seen, as a `state_dict` whose names begin with `prefix` says: 0 where it
+/// does not.
+///
+/// # Errors
+/// As [`entries`].
+pub fn tracked(layout: &Layout, tensors: &[Tensor], prefix: &str) -> Result<Vec<i64>, Error> {
+    let is_frozen = |entry: &Entry| matches!(entry.kind, Kind::Frozen(_));
+    let count = |name: String| {
+        let found = tensors.iter().find(|tensor| tensor.name.strip_prefix(prefix) == Some(&name));
+        if let Some(Tensor { data: Data::I64(values), .. }) = found { values.first().copied() } else { None }
+    };
+    let counters = entries(layout)?.into_iter().filter(is_frozen).filter_map(|entry| entry.counter());
+    Ok(counters.map(|name| count(name).unwrap_or(0)).collect())
 }
 
 /// Loads what is trained from any `state_dict` with the network's names and shapes, PyTorch's included; [`frozen`] is

@@ -159,11 +159,7 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     follow(&mut device, args, resumed.as_ref());
     let init = config.init.as_deref().filter(|_| resumed.is_none());
     let init = init.map(|path| initial(&layout, path)).transpose()?;
-    let frozen = match (&resumed, &init) {
-        (Some(resumed), _) => resumed.checkpoint.snapshot.frozen().to_vec(),
-        (None, Some((path, tensors))) => state::frozen(&layout, path, tensors)?,
-        (None, None) => Vec::new(),
-    };
+    let (frozen, tracked) = kept(&layout, resumed.as_ref(), init.as_ref())?;
     let normalization = normalization(&config.normalize, &dataset);
     let description = Description {
         model: config.model.clone(),
@@ -184,7 +180,8 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     let test = TestSet { feed: feeds.test, flip: config.flip };
     let train = feeds.train;
     let (config, layout, description) = (&config, &layout, &description);
-    let training = Training { args, config, layout, description, init, train, test, folder, fingerprint, resumed };
+    let training =
+        Training { args, config, layout, description, init, tracked, train, test, folder, fingerprint, resumed };
     device.run(layout, &frozen, &feeds.bytes, training)
 }
 
@@ -222,6 +219,19 @@ fn initial<'a>(layout: &Layout, path: &'a Path) -> Result<(&'a Path, Vec<Tensor>
     let (tensors, _) = weights::read(path)?;
     state::check(layout, path, &tensors)?;
     Ok((path, tensors))
+}
+
+/// What frozen layers keep: their numbers, and how many updates each of their batch norms has seen.
+fn kept(
+    layout: &Layout,
+    resumed: Option<&Resumed>,
+    init: Option<&(&Path, Vec<Tensor>)>,
+) -> Result<(Vec<f32>, Vec<i64>), Error> {
+    Ok(match (resumed.map(|resumed| &resumed.checkpoint.snapshot), init) {
+        (Some(snapshot), _) => (snapshot.frozen().to_vec(), snapshot.tracked().to_vec()),
+        (None, Some((path, tensors))) => (state::frozen(layout, path, tensors)?, state::tracked(layout, tensors, "")?),
+        (None, None) => (Vec::new(), Vec::new()),
+    })
 }
 
 /// A model's name as part of a file name.

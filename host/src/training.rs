@@ -43,6 +43,8 @@ pub struct Training<'a> {
     pub description: &'a Description,
     /// Given initial weights.
     pub init: Option<(&'a Path, Vec<Tensor>)>,
+    /// How many updates each frozen batch norm has seen.
+    pub tracked: Vec<i64>,
     /// The training set.
     pub train: Feed<'a>,
     /// The test set.
@@ -194,7 +196,7 @@ impl Training<'_> {
     where
         Error: From<B::Error>,
     {
-        let snapshot = Arc::new(Snapshot::read(backend, self.layout, 0)?);
+        let snapshot = Arc::new(Snapshot::read(backend, self.layout, 0, &self.tracked)?);
         let mut target = Checkpoint { position: Position::default(), snapshot, best: None };
         let mut now = target.clone();
         if let Some(resumed) = &self.resumed {
@@ -251,7 +253,7 @@ impl Training<'_> {
         self.steps(backend, now, desktop)?;
         let seconds = started.elapsed().as_secs_f64();
         let position = &mut now.position;
-        let snapshot = desktop.timed(|| Snapshot::read(backend, self.layout, position.updates))?;
+        let snapshot = desktop.timed(|| Snapshot::read(backend, self.layout, position.updates, &self.tracked))?;
         if !snapshot.is_finite() {
             return Err(Error::NotFinite { epoch: position.epoch, step: position.step.saturating_sub(1), saved: None });
         }
@@ -445,7 +447,7 @@ impl Training<'_> {
         Error: From<B::Error>,
     {
         desktop.writer.flush()?;
-        let snapshot = Snapshot::read(backend, self.layout, now.position.updates)?;
+        let snapshot = Snapshot::read(backend, self.layout, now.position.updates, &self.tracked)?;
         if snapshot.is_finite() {
             now.snapshot = Arc::new(snapshot);
             self.hand_over(&now, desktop)?;
@@ -469,7 +471,7 @@ impl Training<'_> {
         if !due || !desktop.writer.is_idle() {
             return Ok(());
         }
-        let snapshot = desktop.timed(|| Snapshot::read(backend, self.layout, now.position.updates))?;
+        let snapshot = desktop.timed(|| Snapshot::read(backend, self.layout, now.position.updates, &self.tracked))?;
         if !snapshot.is_finite() {
             return Ok(());
         }

@@ -7,8 +7,8 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 target=${CARGO_TARGET_DIR:-$here/target}
 out=$target/trials
-trials="slices perceptron residual sweep"
-labels="slices perceptron residual"
+trials="slices perceptron residual sweep economy"
+labels="slices perceptron residual economy"
 header="target|core|profile|program|text|rodata|ram|arena|stack|stage1|stage2"
 
 fail() {
@@ -80,7 +80,7 @@ measure() {
 
 # Programs without convolutions link none; the residual one shows that the search would find them.
 search() {
-    for program in label-slices label-perceptron; do
+    for program in label-slices label-perceptron label-economy; do
         if grep -q convolution "$1/$program"; then fail "$program has a convolution in it"; fi
     done
     grep -q convolution "$1/label-residual" || fail "label-residual has no symbols to search"
@@ -116,6 +116,12 @@ for trial in $trials; do
     "$target/release/sse-sam-desk" "$trial" >"$out/$trial.txt"
 done
 cmp "$out/slices.txt" "$out/perceptron.txt" || fail "slices and executor differ on this machine"
+# What is trained is evaluated alike where it lies in constant memory.
+awk '
+    $8 == "correct" { before = $9 }
+    $1 == "correct" { found += 1; if ($2 != before) status = 1 }
+    END { exit status || found == 0 }
+' "$out/economy.txt" || fail "an inference plan evaluates the same parameters otherwise"
 
 rm -f "$out"/*.label
 for profile in ${*:-release}; do

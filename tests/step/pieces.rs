@@ -1,8 +1,9 @@
 //! A perceptron's step against one in f64: a whole batch at once, and in pieces.
 
-use sse_sam_core::step::Present;
+use sse_sam_core::model::MAX_LAYERS;
+use sse_sam_core::step::{Present, Target};
 use sse_sam_core::watch::{Call, Extent, Watch, Watched};
-use sse_sam_core::{Arena, Backend, Cpu, Error, Memory, Method, Pieces, Plan, Problem, Sgd, Statistics, step::Target};
+use sse_sam_core::{Arena, Backend, Cpu, Error, Memory, Method, Network, Pieces, Plan, Problem, Sgd, Statistics};
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::reference::{cross_entropy, layout, linear, pointwise, relative_error, vectors, wide};
 
@@ -172,6 +173,24 @@ fn losses_of_pieces_are_those_of_the_batch() {
 fn pieces_give_the_same_bits_in_every_run() {
     let run = || stepped(Memory::Recompute, Some(2), SSE_SAM, 0);
     run().iter().zip(&run()).for_each(|(a, b)| assert_same_bits(a, b, "two runs"));
+}
+
+#[test]
+fn pieces_of_a_perceptron_step_to_the_same_bits() {
+    for (method, epoch, _) in METHODS {
+        let rig = rig(Memory::Recompute, 1, 1);
+        let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
+        let mut backend = Cpu::new(&mut work, &[], &bytes);
+        let (table, heads) = begin(&rig, &mut backend, method);
+        let groups = method.groups(epoch, 2).unwrap().all();
+        let network = Network::perceptron(&rig.graph, &rig.plan, rig.losses).unwrap();
+        let mut pieces: Pieces<'_, MAX_LAYERS, true> =
+            Pieces::new(network, rig.samples(), rig.outcome.squared_norm).unwrap();
+        pieces.set_batch(table, heads, rig.losses).unwrap();
+        rig.step(&mut backend, &mut pieces, &groups).unwrap();
+        let [expected, ..] = stepped(Memory::Recompute, Some(1), method, epoch);
+        assert_same_bits(at(&work, rig.vectors.params), &expected, &format!("{method:?} epoch {epoch}"));
+    }
 }
 
 /// Rows that a method has worked on, over all streams.

@@ -1,9 +1,9 @@
-//! Runs a trial on the host: `sse-sam-desk perceptron|slices|residual|sweep`.
+//! Runs a trial on the host: `sse-sam-desk economy|perceptron|slices|residual|sweep`.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use sse_sam_trials::{Label, MLP_WORK, Machine, RESIDUAL_WORK, Room, SLICES_WORK, digits};
+use sse_sam_trials::{LEAN_WORK, Label, MLP_WORK, Machine, RESIDUAL_WORK, Room, SLICES_WORK, digits};
 
 /// Prints to standard output; has no figures for a label.
 struct Desk;
@@ -28,12 +28,13 @@ fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
     let (desk, samples) = (&mut Desk, digits::BYTES);
     let result = match &*name {
+        "economy" => sse_sam_trials::economy(desk, &mut Room::new(), &mut [0.0; LEAN_WORK], samples),
         "perceptron" => sse_sam_trials::perceptron(desk, &mut Room::new(), &mut [0.0; MLP_WORK], samples),
         "slices" => sse_sam_trials::slices(desk, &mut (), &mut [0.0; SLICES_WORK], samples),
         "residual" => sse_sam_trials::residual(desk, &mut Room::new(), &mut vec![0.0; RESIDUAL_WORK], samples),
         "sweep" => sse_sam_trials::sweep(desk, &mut Room::new(), &mut [0.0; MLP_WORK], samples),
         _ => {
-            eprintln!("usage: sse-sam-desk perceptron|slices|residual|sweep");
+            eprintln!("usage: sse-sam-desk economy|perceptron|slices|residual|sweep");
             return ExitCode::from(2);
         }
     };

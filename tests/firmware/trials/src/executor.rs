@@ -29,20 +29,31 @@ pub struct Recipe {
 }
 
 /// Spans of what a training needs beside the network's own.
-struct Layout {
-    vectors: Vectors,
-    losses: Losses,
-    outcome: Outcome,
-    rows: Span,
-    train: Samples,
-    test: Samples,
+pub struct Layout {
+    pub vectors: Vectors,
+    pub losses: Losses,
+    pub outcome: Outcome,
+    pub rows: Span,
+    pub train: Samples,
+    pub test: Samples,
 }
 
 impl Layout {
     #[inline(never)]
     fn new<const N: usize>(plan: &Plan<N>, recipe: &Recipe, arena: &mut Arena) -> Result<Self, Error> {
         let vectors = Vectors::new(arena, plan.parameters(), recipe.method.points(recipe.epochs)?)?;
-        let rows = arena.allocate(recipe.batch.saturating_mul(Row::WORDS))?;
+        Self::around(plan, vectors, recipe.batch, arena)
+    }
+
+    /// What `vectors` of any kind need beside them.
+    #[inline(always)]
+    pub fn around<const N: usize>(
+        plan: &Plan<N>,
+        vectors: Vectors,
+        batch: usize,
+        arena: &mut Arena,
+    ) -> Result<Self, Error> {
+        let rows = arena.allocate(batch.saturating_mul(Row::WORDS))?;
         let slots = arena.allocate(8)?;
         let slot = |at| Span::work(slots.offset + at, 1);
         let losses = Losses { plain: [slot(0), slot(1)], perturbed: [slot(2), slot(3)] };
@@ -190,7 +201,7 @@ fn row(index: usize, position: usize, recipe: &Recipe, column: usize) -> Row {
 }
 
 /// The loss at the parameters, over the groups that the batch has.
-fn loss(cpu: &mut Cpu, layout: &Layout, columns: [bool; 2]) -> Result<f32, Error> {
+pub fn loss(cpu: &mut Cpu, layout: &Layout, columns: [bool; 2]) -> Result<f32, Error> {
     let (mut total, mut one) = (0.0, [0.0]);
     for (span, _) in layout.losses.plain.into_iter().zip(columns).filter(|(_, present)| *present) {
         cpu.read(&mut one, span)?;
@@ -200,7 +211,7 @@ fn loss(cpu: &mut Cpu, layout: &Layout, columns: [bool; 2]) -> Result<f32, Error
 }
 
 /// Test images that the network classifies correctly.
-fn correct<const N: usize, const PERCEPTRON: bool>(
+pub fn correct<const N: usize, const PERCEPTRON: bool>(
     cpu: &mut Cpu,
     network: &mut Network<N, PERCEPTRON>,
     batch: usize,

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod digits;
+mod economy;
 mod executor;
 mod report;
 mod slices;
@@ -13,6 +14,7 @@ mod slices;
 use sse_sam_core::model::{cifar_resnet, mlp};
 use sse_sam_core::{Error, Graph, Loss, Method, Plan, Sgd};
 
+pub use economy::{LEAN_WORK, SMALLEST_WORK, economy, smallest};
 pub use executor::Recipe;
 use report::Line;
 pub use report::{Hash, Label, Machine};

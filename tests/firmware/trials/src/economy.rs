@@ -1,0 +1,275 @@
+//! The perceptron in less memory: by the lean forms of the step, one sample at a time, with a layer in constant memory,
+//! and evaluated with everything there.
+
+use sse_sam_core::model::mlp;
+use sse_sam_core::{
+    Arena, Backend, Cpu, Error, Graph, Loss, Memory, Network, Pieces, Plan, Problem, Row, Span, Vectors, lean_step,
+};
+
+use crate::digits::{self, CLASSES};
+use crate::executor::{Layout, correct, hash, loss};
+use crate::report::{Label, Line, Machine, Step};
+use crate::{MLP_BATCH as BATCH, MLP_LAYERS, Room, SGD, SSE_SAM};
+
+/// Numbers of work memory that [`economy`] needs: those of lean memory, which takes most of what it tries.
+pub const LEAN_WORK: usize = 14_048;
+/// Numbers of work memory that [`smallest`] needs.
+pub const SMALLEST_WORK: usize = 7_540;
+
+const EPOCHS: u32 = 2;
+const STEPS: u32 = 5;
+
+/// What fine-tuning starts from: the perceptron's parameters after its trial, in flash.
+static START: [f32; 2410] = numbers(include_bytes!("../../assets/start.bin"));
+
+const fn numbers<const N: usize>(bytes: &[u8]) -> [f32; N] {
+    let (mut numbers, mut rest, mut at) = ([0.0; N], bytes, 0);
+    while let Some((number, after)) = rest.split_first_chunk() {
+        numbers[at] = f32::from_le_bytes(*number);
+        (rest, at) = (after, at + 1);
+    }
+    assert!(at == N && rest.is_empty());
+    numbers
+}
+
+/// A network that takes its batch whole or in pieces.
+trait Learner: for<'c> Problem<Cpu<'c>> {
+    /// Makes the table's rows the next batch; the first `heads` of them belong to the head.
+    fn take(&mut self, cpu: &mut Cpu, layout: &Layout, heads: usize) -> Result<(), Error>;
+}
+
+impl<const N: usize> Learner for Network<'_, N, true> {
+    fn take(&mut self, cpu: &mut Cpu, layout: &Layout, _: usize) -> Result<(), Error> {
+        self.gather(cpu, layout.rows, &layout.train, layout.losses)
+    }
+}
+
+impl<const N: usize> Learner for Pieces<'_, N, true> {
+    fn take(&mut self, _: &mut Cpu, layout: &Layout, heads: usize) -> Result<(), Error> {
+        self.set_batch(layout.rows, heads, layout.losses)
+    }
+}
+
+/// Every way to save memory, a few steps of SSE-SAM each; what is evaluated from constants is what was trained before.
+pub fn economy(
+    machine: &mut impl Machine,
+    room: &mut Room<MLP_LAYERS>,
+    work: &mut [f32],
+    samples: &[u8],
+) -> Result<(), Error> {
+    mlp(&mut room.graph, digits::IMAGE, CLASSES, &[64, 32, 10])?;
+    for (name, memory) in [("lean", Memory::Lean), ("recompute", Memory::Recompute)] {
+        Line::new(machine).text(name).end();
+        let params = whole(machine, room, memory, work, samples)?;
+        Line::new(machine).text("evaluation").end();
+        evaluation(machine, room, params, work, samples)?;
+    }
+    Line::new(machine).text("fine-tuning").end();
+    fine_tuning(machine, room, work, samples)?;
+    Line::new(machine).text("pieces").end();
+    pieces(machine, room, work, samples)
+}
+
+/// The least memory: one point serves both groups in turn, one sample passes at a time.
+pub fn smallest(
+    machine: &mut impl Machine,
+    room: &mut Room<MLP_LAYERS>,
+    work: &mut [f32],
+    samples: &[u8],
+) -> Result<(), Error> {
+    mlp(&mut room.graph, digits::IMAGE, CLASSES, &[64, 32, 10])?;
+    pieces(machine, room, work, samples)
+}
+
+/// All layers, the batch at once. Returns where the parameters lie.
+fn whole(
+    machine: &mut impl Machine,
+    room: &mut Room<MLP_LAYERS>,
+    memory: Memory,
+    work: &mut [f32],
+    samples: &[u8],
+) -> Result<Span, Error> {
+    let mut arena = Arena::new(1);
+    let Room { graph, plan } = room;
+    announce(plan, graph, BATCH, streams(memory)?, &mut arena);
+    let plan = plan.as_ref().map_err(|error| *error)?;
+    let layout = lay_out(machine, plan, memory, arena)?;
+    let mut cpu = Cpu::new(work, &[], samples);
+    let mut network = Network::perceptron(graph, plan, layout.losses)?;
+    begin(&mut cpu, &network, &layout)?;
+    let mut evaluated = network.clone();
+    train(machine, &mut cpu, &mut network, &mut evaluated, &layout, samples)?;
+    Ok(layout.vectors.params)
+}
+
+/// The last layer alone, for classes that should count alike (logit adjustment); the first is read where it lies.
+fn fine_tuning(
+    machine: &mut impl Machine,
+    room: &mut Room<MLP_LAYERS>,
+    work: &mut [f32],
+    samples: &[u8],
+) -> Result<(), Error> {
+    let mut arena = Arena::new(1);
+    let Room { graph, plan } = room;
+    *plan = Plan::fine_tuning(graph, graph.last_layers(1), BATCH, streams(Memory::Lean)?, &mut arena);
+    let plan = plan.as_ref().map_err(|error| *error)?;
+    let layout = lay_out(machine, plan, Memory::Lean, arena)?;
+    let (frozen, trained) = START.split_at_checked(plan.frozen().length).ok_or(Error::Model)?;
+    let mut cpu = Cpu::new(work, frozen, samples);
+    let mut network = Network::perceptron(graph, plan, layout.losses)?;
+    begin(&mut cpu, &network, &layout)?;
+    cpu.write(layout.vectors.params, trained)?;
+    let [_, shift, _] = plan.terms;
+    for class in 0..CLASSES {
+        let terms = Loss::LogitAdjustment { tau: 1.0 }.terms(&digits::COUNTS, class)?;
+        cpu.write(shift.part(class, 1)?, &[terms.shift])?;
+    }
+    let mut evaluated = network.clone();
+    train(machine, &mut cpu, &mut network, &mut evaluated, &layout, samples)
+}
+
+fn pieces(
+    machine: &mut impl Machine,
+    room: &mut Room<MLP_LAYERS>,
+    work: &mut [f32],
+    samples: &[u8],
+) -> Result<(), Error> {
+    let mut arena = Arena::new(1);
+    let Room { graph, plan } = room;
+    announce(plan, graph, 1, 1, &mut arena);
+    let plan = plan.as_ref().map_err(|error| *error)?;
+    let scratch = arena.allocate(1)?;
+    // Borrowed where it lies: moved out of the result, it would take its place on the stack twice.
+    let layout = &lay_out(machine, plan, Memory::Recompute, arena);
+    let layout = layout.as_ref().map_err(|error| *error)?;
+    let mut cpu = Cpu::new(work, &[], samples);
+    let mut network = Network::perceptron(graph, plan, layout.losses)?;
+    begin(&mut cpu, &network, layout)?;
+    let mut pieces = Pieces::new(network.clone(), layout.train, scratch)?;
+    train(machine, &mut cpu, &mut pieces, &mut network, layout, samples)?;
+    let [params] = cpu.slices_mut([layout.vectors.params])?;
+    machine.trained(params);
+    Ok(())
+}
+
+/// Test images that are classified correctly by a plan that has everything in constant memory: `params`, where they lie.
+fn evaluation(
+    machine: &mut impl Machine,
+    room: &mut Room<MLP_LAYERS>,
+    params: Span,
+    work: &mut [f32],
+    samples: &[u8],
+) -> Result<(), Error> {
+    let mut arena = Arena::new(1);
+    let Room { graph, plan } = room;
+    *plan = Plan::inference(graph, BATCH, &mut arena);
+    let plan = plan.as_ref().map_err(|error| *error)?;
+    let layout = lay_out(machine, plan, Memory::Recompute, arena)?;
+    let (before, rest) = work.split_at_mut_checked(params.offset + params.length).ok_or(Error::Model)?;
+    let mut cpu = Cpu::new(rest, before.get(params.offset..).unwrap_or_default(), samples);
+    cpu.write(plan.normalization, &digits::NORMALIZATION)?;
+    let mut network = Network::perceptron(graph, plan, layout.losses)?;
+    let correct = correct(&mut cpu, &mut network, BATCH, &layout, samples)?;
+    Line::new(machine).text("correct").number(correct).end();
+    Ok(())
+}
+
+/// A plan for training all layers; a function of its own, so that what planning takes of the stack is free again later.
+#[inline(never)]
+fn announce<const N: usize>(
+    plan: &mut Result<Plan<N>, Error>,
+    graph: &Graph<N>,
+    batch: usize,
+    streams: usize,
+    arena: &mut Arena,
+) {
+    *plan = Plan::new(graph, batch, streams, arena);
+}
+
+/// Gradients of an activation at a time.
+fn streams(memory: Memory) -> Result<usize, Error> {
+    Ok(memory.streams(&SSE_SAM.groups(0, EPOCHS)?.all()))
+}
+
+/// Everything beside the network's own, and how much memory that makes.
+#[inline(never)]
+fn lay_out<M: Machine, const N: usize>(
+    machine: &mut M,
+    plan: &Plan<N>,
+    memory: Memory,
+    mut arena: Arena,
+) -> Result<Layout, Error> {
+    let vectors = Vectors::in_memory(memory, &mut arena, plan.parameters(), SSE_SAM.points(EPOCHS)?)?;
+    let layout = Layout::around(plan, vectors, BATCH, &mut arena)?;
+    let bytes = 4 * arena.len();
+    machine.note(Label::Arena, bytes as u64);
+    if M::PRINTS {
+        Line::new(machine).text("arena").number(bytes as u32).end();
+    }
+    Ok(layout)
+}
+
+/// Everything zero but the initial parameters, the normalisation and the scale of plain cross-entropy.
+#[inline(never)]
+fn begin<const N: usize>(cpu: &mut Cpu, network: &Network<N, true>, layout: &Layout) -> Result<(), Error> {
+    let (plan, mut counter) = (network.plan(), 0);
+    let [scale, shift, margin] = plan.terms;
+    network.initialize(cpu, layout.vectors.params, |_| digits::draw(&mut counter))?;
+    cpu.write(plan.normalization, &digits::NORMALIZATION)?;
+    cpu.fill(scale, 1.0)?;
+    for span in [shift, margin, layout.vectors.velocity, layout.outcome.failure] {
+        cpu.fill(span, 0.0)?;
+    }
+    Ok(())
+}
+
+/// Both stages of SSE-SAM.
+#[inline(never)]
+fn train<M: Machine, const N: usize>(
+    machine: &mut M,
+    cpu: &mut Cpu,
+    learner: &mut impl Learner,
+    network: &mut Network<N, true>,
+    layout: &Layout,
+    samples: &[u8],
+) -> Result<(), Error> {
+    for (epoch, number) in (0..EPOCHS).flat_map(|epoch| (0..STEPS).map(move |number| (epoch, number))) {
+        let groups = SSE_SAM.groups(epoch, EPOCHS)?;
+        let started = machine.instructions();
+        let heads = write_rows(cpu, layout.rows, epoch, number, samples)?;
+        let columns = [heads > 0, heads < BATCH];
+        learner.take(cpu, layout, heads)?;
+        lean_step(cpu, learner, &layout.vectors, &groups.present(columns), &SGD, &layout.outcome)?;
+        if number == 0 {
+            let instructions = machine.instructions().wrapping_sub(started);
+            machine.note(Label::Step(SSE_SAM.stage(epoch, EPOCHS)), instructions);
+        }
+        if M::PRINTS {
+            let loss = loss(cpu, layout, columns)?;
+            let correct = correct(cpu, network, network.plan().max_batch(), layout, samples)?;
+            let hash = hash(cpu, layout.vectors.params)?;
+            Step { epoch, step: number, loss, correct, hash }.print(machine);
+        }
+    }
+    Ok(())
+}
+
+/// A batch's rows, head first. Returns how many belong to the head.
+fn write_rows(cpu: &mut Cpu, rows: Span, epoch: u32, number: u32, samples: &[u8]) -> Result<usize, Error> {
+    let (mut heads, mut tails) = (0, 0);
+    for position in (number as usize * BATCH..).take(BATCH) {
+        let index = digits::sample(epoch, position);
+        let is_tail = samples.get(index).is_some_and(|&label| digits::is_tail(label));
+        let share = 1.0 / BATCH as f32;
+        let (place, weights) = if is_tail {
+            tails += 1;
+            (BATCH - tails, [0.0, share])
+        } else {
+            heads += 1;
+            (heads - 1, [share, 0.0])
+        };
+        let row = Row { index: index as u32, top: 0, left: 0, flip: false, weights };
+        cpu.write(rows.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
+    }
+    Ok(heads)
+}
