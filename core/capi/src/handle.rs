@@ -146,7 +146,7 @@ where
     let handle = unsafe {
         (&raw mut (*handle).head).write(head);
         (&raw mut (*handle).body.graph).write(Graph::new());
-        (&raw mut (*handle).body.plan).write(None);
+        (&raw mut (*handle).body.plan).write(Err(Error::Model));
         &mut *handle
     };
     build(&mut handle.body.graph)?;
@@ -168,27 +168,20 @@ where
 
 /// Plans training of all layers. Calls, this and the next: what one takes of the stack is free again in the other.
 #[inline(never)]
-fn plan_all<const N: usize>(
-    plan: &mut Option<Plan<N>>,
-    graph: &Graph<N>,
-    order: &Order,
-    arena: &mut Arena,
-) -> Result<(), Error> {
-    *plan = Some(Plan::new(graph, order.rows(), order.streams(), arena)?);
-    Ok(())
+fn plan_all<const N: usize>(plan: &mut Result<Plan<N>, Error>, graph: &Graph<N>, order: &Order, arena: &mut Arena) {
+    *plan = Plan::new(graph, order.rows(), order.streams(), arena);
 }
 
 /// Plans training of the layers from number `first` on.
 #[inline(never)]
 fn plan_last<const N: usize>(
-    plan: &mut Option<Plan<N>>,
+    plan: &mut Result<Plan<N>, Error>,
     graph: &Graph<N>,
     first: usize,
     order: &Order,
     arena: &mut Arena,
-) -> Result<(), Error> {
-    *plan = Some(Plan::fine_tuning(graph, first, order.rows(), order.streams(), arena)?);
-    Ok(())
+) {
+    *plan = Plan::fine_tuning(graph, first, order.rows(), order.streams(), arena);
 }
 
 /// What a step is to do beside the network's own.
@@ -219,7 +212,7 @@ pub(crate) trait Model {
 /// A graph and its plan; a perceptron's alone where `PERCEPTRON` is set. Without `OPTIONS` no code is there for any.
 pub(crate) struct Body<const N: usize, const PERCEPTRON: bool, const OPTIONS: bool> {
     graph: Graph<N>,
-    plan: Option<Plan<N>>,
+    plan: Result<Plan<N>, Error>,
 }
 
 /// What makes a network of this kind.
@@ -259,7 +252,7 @@ where
     Self: Kind<N, PERCEPTRON>,
 {
     fn planned(&self, layout: &Layout) -> Result<Planned<'_, N, PERCEPTRON>, Error> {
-        let plan = self.plan.as_ref().ok_or(Error::Inference)?;
+        let plan = self.plan.as_ref().map_err(|error| *error)?;
         Self::network(&self.graph, plan, layout.focal, layout.losses()?)
     }
 }
@@ -275,12 +268,12 @@ where
         }
         let mut arena = Arena::new(1);
         let first = if OPTIONS { order.first_trained(&self.graph)? } else { 0 };
-        self.plan = None;
         match first {
-            0 => plan_all(&mut self.plan, &self.graph, order, &mut arena)?,
-            _ => plan_last(&mut self.plan, &self.graph, first, order, &mut arena)?,
+            0 => plan_all(&mut self.plan, &self.graph, order, &mut arena),
+            _ => plan_last(&mut self.plan, &self.graph, first, order, &mut arena),
         }
-        let (Some(plan), Some(input)) = (&self.plan, self.graph.layers().first()) else {
+        let plan = self.plan.as_ref().map_err(|error| *error)?;
+        let Some(input) = self.graph.layers().first() else {
             return Err(Status::Internal);
         };
         if OPTIONS && order.micro_batch > 0 && !plan.is_separable() {
@@ -309,7 +302,7 @@ where
     }
 
     fn slots(&self) -> &[Slot] {
-        self.plan.as_ref().map_or(&[], |plan| plan.slots())
+        self.plan.as_ref().map_or(&[], Plan::slots)
     }
 
     fn initialize(&self, cpu: &mut Cpu<'_>, layout: &Layout, draw: &mut dyn FnMut(usize) -> u32) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use sse_sam_core::graph::{Layer, Op};
 use sse_sam_core::plan::Slot;
 use sse_sam_core::step::Groups;
-use sse_sam_core::{Arena, Error, Graph, Losses, Memory, Method, Row, Sgd, Shape, Space, Span, Vectors};
+use sse_sam_core::{Arena, Error, Graph, Losses, Memory, Row, Sgd, Shape, Space, Span, Vectors};
 
 use crate::status::Status;
 use crate::values::{
@@ -23,17 +23,12 @@ impl Image {
 
 impl Update {
     /// The groups, with their radii.
-    // A call, so that the method's choice among stages is there once, and decided.
-    #[inline(never)]
     pub(crate) fn grouped(&self) -> Result<Groups, Status> {
-        let (tail, method) = (f64::from(self.tail_radius), f64::from(self.radius));
-        // The second stage is a radius of 0 for the head: there is no need to know the epoch here.
-        let method = match self.groups {
-            1 => Method::Sam { rho: method },
-            2 => Method::SseSam { head_rho: method, tail_rho: tail, gamma: 1.0 },
-            _ => return Err(Status::Range),
-        };
-        Ok(method.groups(0, 1)?)
+        match self.groups {
+            1 => Ok(Groups::new(self.radius, None)?),
+            2 => Ok(Groups::new(self.radius, Some(self.tail_radius))?),
+            _ => Err(Status::Range),
+        }
     }
 
     pub(crate) fn sgd(&self) -> Result<Sgd, Status> {
