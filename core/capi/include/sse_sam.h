@@ -112,6 +112,8 @@ enum sse_sam_status
   SSE_SAM_STATUS_ROWS = 22,
   // There is no such sample.
   SSE_SAM_STATUS_SAMPLE = 23,
+  // What `sse_sam_perceptron` makes takes no options; what `sse_sam_perceptron_with_options` makes does.
+  SSE_SAM_STATUS_OPTIONS = 24,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -214,12 +216,20 @@ size_t sse_sam_perceptron_bytes(void);
 const char *sse_sam_message(int32_t status);
 
 // Makes a multi-layer perceptron as `sse_sam_mlp` does, the same bits in less memory and flash: of 2 to 5 sizes, and for
-// losses without a focal factor. A program that makes no other network links no convolution, batch norm or pooling.
+// losses without a focal factor, planned without options. A program that makes no other network links no convolution,
+// batch norm or pooling.
 sse_sam_status sse_sam_perceptron(struct sse_sam_network *network,
                                   size_t bytes,
                                   struct sse_sam_image image,
                                   const uint32_t *layer_sizes,
                                   size_t count);
+
+// As `sse_sam_perceptron`, for a network that is planned with options: some more flash.
+sse_sam_status sse_sam_perceptron_with_options(struct sse_sam_network *network,
+                                               size_t bytes,
+                                               struct sse_sam_image image,
+                                               const uint32_t *layer_sizes,
+                                               size_t count);
 
 // Makes a multi-layer perceptron in `bytes` of memory at `network`: linear layers of `count` sizes (2 to 13) with ReLU
 // between. The first size is `height * width * channels`, the last one the number of classes.

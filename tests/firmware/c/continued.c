@@ -26,9 +26,18 @@ static int print_confusion(const recipe *recipe) {
 }
 
 int main(void) {
-  static const recipe recipe = {
-      (sse_sam_network *)memory, {FLOATS, NETWORK_WEIGHTS, NETWORK_PARAMETERS, CLASSES, 0}, arena, weights,
-      network_normalization, network_class_counts, NETWORK_ETA, 0, 2, 10, 16, FIRST_STAGE, SECOND_STAGE};
+  static const recipe recipe = {.network = (sse_sam_network *)memory,
+                                .sizes = {FLOATS, NETWORK_WEIGHTS, NETWORK_PARAMETERS, CLASSES, 0},
+                                .arena = arena,
+                                .weights = weights,
+                                .normalization = network_normalization,
+                                .counts = network_class_counts,
+                                .eta = NETWORK_ETA,
+                                .epochs = 2,
+                                .steps = 10,
+                                .batch = 16,
+                                .first_stage = FIRST_STAGE,
+                                .second_stage = SECOND_STAGE};
   const sse_sam_image image = {NETWORK_HEIGHT, NETWORK_WIDTH, NETWORK_CHANNELS};
   if (failed("sse_sam_perceptron",
              sse_sam_perceptron(recipe.network, sizeof memory, image, network_layer_sizes, NETWORK_LAYER_SIZES)) ||
