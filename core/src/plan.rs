@@ -155,9 +155,12 @@ impl<const N: usize> Plan<N> {
     /// [`Error::Batch`] when `max_batch` is zero, else as [`Arena::allocate`].
     pub fn new(graph: &Graph<N>, max_batch: usize, streams: usize, arena: &mut Arena) -> Result<Self, Error> {
         // Not by way of `fine_tuning`: a chip that freezes nothing need not carry what shares activations.
-        let mut plan = Self::outline(graph, 0, max_batch, arena)?;
-        plan.place_gradients(graph, streams, arena)?;
-        Ok(plan)
+        // Worked on where it is returned: a plan is large for a chip's stack.
+        let mut plan = Self::outline(graph, 0, max_batch, arena);
+        if let Ok(plan) = &mut plan {
+            plan.place_gradients(graph, streams, arena)?;
+        }
+        plan
     }
 
     /// Plans evaluation alone: every layer is frozen, no gradient has a place, and an activation's memory is used again

@@ -124,6 +124,19 @@ pub struct Groups {
 }
 
 impl Groups {
+    /// Groups by their radii: all samples in one, or those of the tail in another.
+    ///
+    /// # Errors
+    /// [`Error::Range`] when a radius is negative or not finite.
+    pub fn new(head: f32, tail: Option<f32>) -> Result<Self, Error> {
+        for (what, found) in [("radius", head), ("tail radius", tail.unwrap_or(0.0))] {
+            if !(found >= 0.0 && found.is_finite()) {
+                return Err(Error::Range { what, low: 0.0, high: f32::INFINITY, found });
+            }
+        }
+        Ok(Self { head, tail: tail.filter(|&tail| tail > 0.0 || head > 0.0) })
+    }
+
     /// The column of the table of sample weights in which a sample counts.
     pub fn column(&self, tail: bool) -> usize {
         usize::from(tail && self.tail.is_some())

@@ -25,7 +25,10 @@
 #include <stdint.h>
 
 // An upper bound of a handle's size in `size_t`, for a static array: `static size_t handle[SSE_SAM_HANDLE_WORDS];`.
-#define SSE_SAM_HANDLE_WORDS 900
+#define SSE_SAM_HANDLE_WORDS 1000
+
+// The same of a handle that `sse_sam_perceptron` makes.
+#define SSE_SAM_PERCEPTRON_WORDS 440
 
 // Plain cross-entropy; `a` and `b` are not read.
 #define SSE_SAM_LOSS_CE 0
@@ -45,6 +48,16 @@
 // Focal loss: `a` is gamma (1).
 #define SSE_SAM_LOSS_FOCAL 5
 
+// Vectors as the table of `sse_sam_update` says, and any update.
+#define SSE_SAM_MEMORY_FULL 0
+
+// One vector less: gradients are added to the velocity. No Nesterov momentum; a report's squared norm is the velocity's;
+// when that is not finite, the velocity becomes 0.
+#define SSE_SAM_MEMORY_LEAN 1
+
+// As lean, and one perturbed point serves both groups in turn: 3 vectors at most, for another forward pass.
+#define SSE_SAM_MEMORY_RECOMPUTE 2
+
 // What a function returns.
 enum sse_sam_status
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -59,13 +72,13 @@ enum sse_sam_status
   SSE_SAM_STATUS_MISALIGNED = 2,
   // Memory that must not overlap does.
   SSE_SAM_STATUS_OVERLAP = 3,
-  // The memory lent for a handle is shorter than `sse_sam_handle_bytes` says.
+  // The memory lent for a handle is shorter than `sse_sam_handle_bytes` or `sse_sam_perceptron_bytes` says.
   SSE_SAM_STATUS_SHORT_HANDLE = 4,
   // The memory lent as an arena is shorter than `sse_sam_plan` said.
   SSE_SAM_STATUS_SHORT_ARENA = 5,
-  // This is no handle that `sse_sam_mlp` or `sse_sam_resnet` made.
+  // This is no handle that `sse_sam_perceptron`, `sse_sam_mlp` or `sse_sam_resnet` made.
   SSE_SAM_STATUS_NO_HANDLE = 6,
-  // `sse_sam_plan` or `sse_sam_lend` has to come first.
+  // `sse_sam_plan`, `sse_sam_lend`, `sse_sam_lend_frozen` or `sse_sam_lend_samples` has to come first.
   SSE_SAM_STATUS_ORDER = 7,
   // An array has another length than this network's.
   SSE_SAM_STATUS_LENGTH = 8,
@@ -83,10 +96,24 @@ enum sse_sam_status
   SSE_SAM_STATUS_POINTS = 14,
   // The plan needs more than this machine can address.
   SSE_SAM_STATUS_TOO_LARGE = 15,
-  // The gradient is not finite: parameters and velocity are as before the step.
+  // The gradient is not finite: the parameters are as before the step, and so is the velocity but in lean memory.
   SSE_SAM_STATUS_NOT_FINITE = 16,
   // The library contradicts itself: a bug, worth a report.
   SSE_SAM_STATUS_INTERNAL = 17,
+  // There are fewer numbers for frozen layers than `sse_sam_plan` said.
+  SSE_SAM_STATUS_SHORT_FROZEN = 18,
+  // Lean memory keeps no gradient, which Nesterov momentum needs.
+  SSE_SAM_STATUS_NESTEROV = 19,
+  // A layer that is trained normalises by its batch, which cannot pass in pieces then.
+  SSE_SAM_STATUS_PIECES = 20,
+  // What `sse_sam_perceptron` makes takes no focal loss; what `sse_sam_mlp` makes does.
+  SSE_SAM_STATUS_FOCAL = 21,
+  // A row holds no image: with frozen layers or a micro-batch, every step and every classification uses them up.
+  SSE_SAM_STATUS_ROWS = 22,
+  // There is no such sample.
+  SSE_SAM_STATUS_SAMPLE = 23,
+  // What `sse_sam_perceptron` makes takes no options; what `sse_sam_perceptron_with_options` makes does.
+  SSE_SAM_STATUS_OPTIONS = 24,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -135,16 +162,30 @@ typedef struct sse_sam_update {
   uint32_t nesterov;
 } sse_sam_update;
 
+// How to train in less memory. All 0: every layer, whole batches, full memory.
+typedef struct sse_sam_options {
+  // `SSE_SAM_MEMORY_...`.
+  uint32_t memory;
+  // How many of the last layers with parameters are trained (a batch norm is one too); 0 for all. The others are frozen:
+  // they lie in memory of yours (`sse_sam_lend_frozen`), normalise as in evaluation, and have no gradient.
+  uint32_t trainable_layers;
+  // Rows that pass through the network at a time, for networks without batch norm (but in frozen layers); 0 for the
+  // whole batch. Above 0, steps take rows that `sse_sam_put_sample` named, and pass head and tail by themselves.
+  size_t micro_batch;
+} sse_sam_options;
+
 // What a plan needs.
 typedef struct sse_sam_sizes {
   // Floats of the arena.
   size_t floats;
-  // Floats that `sse_sam_load` and `sse_sam_save` take: parameters, then running statistics.
+  // Floats that `sse_sam_load` and `sse_sam_save` take: trained parameters, then their running statistics.
   size_t weights;
   // How many of them are parameters.
   size_t parameters;
   // Number of classes.
   size_t classes;
+  // Floats that `sse_sam_lend_frozen` takes: 0 when every layer is trained.
+  size_t frozen;
 } sse_sam_sizes;
 
 // What a step found. A loss of the batch is `head + tail`: sums over a group's samples, divided by the batch.
@@ -165,11 +206,30 @@ typedef struct sse_sam_report {
 extern "C" {
 #endif // __cplusplus
 
-// Bytes of memory that a handle takes, aligned as a `size_t`.
+// Bytes of memory that a handle takes which `sse_sam_mlp` or `sse_sam_resnet` makes, aligned as a `size_t`.
 size_t sse_sam_handle_bytes(void);
+
+// Bytes of memory that a handle takes which `sse_sam_perceptron` makes, aligned as a `size_t`.
+size_t sse_sam_perceptron_bytes(void);
 
 // A sentence for what a function returned; static, never NULL.
 const char *sse_sam_message(int32_t status);
+
+// Makes a multi-layer perceptron as `sse_sam_mlp` does, the same bits in less memory and flash: of 2 to 5 sizes, and for
+// losses without a focal factor, planned without options. A program that makes no other network links no convolution,
+// batch norm or pooling.
+sse_sam_status sse_sam_perceptron(struct sse_sam_network *network,
+                                  size_t bytes,
+                                  struct sse_sam_image image,
+                                  const uint32_t *layer_sizes,
+                                  size_t count);
+
+// As `sse_sam_perceptron`, for a network that is planned with options: some more flash.
+sse_sam_status sse_sam_perceptron_with_options(struct sse_sam_network *network,
+                                               size_t bytes,
+                                               struct sse_sam_image image,
+                                               const uint32_t *layer_sizes,
+                                               size_t count);
 
 // Makes a multi-layer perceptron in `bytes` of memory at `network`: linear layers of `count` sizes (2 to 13) with ReLU
 // between. The first size is `height * width * channels`, the last one the number of classes.
@@ -189,10 +249,11 @@ sse_sam_status sse_sam_resnet(struct sse_sam_network *network,
                               uint32_t classes);
 
 // Plans training with batches of at most `batch` rows and steps that need no more than `largest`: as many groups, as
-// many radii above 0. Takes back an arena that was lent before.
+// many radii above 0. `options` may be NULL. Takes back whatever was lent before.
 sse_sam_status sse_sam_plan(struct sse_sam_network *network,
                             size_t batch,
                             const struct sse_sam_update *largest,
+                            const struct sse_sam_options *options,
                             struct sse_sam_sizes *sizes);
 
 // Lends `floats` floats at `arena`, at least as many as planned: they are the library's until the next plan. Everything
@@ -201,12 +262,30 @@ sse_sam_status sse_sam_lend(struct sse_sam_network *network,
                             float *arena,
                             size_t floats);
 
+// Lends the numbers of frozen layers, `floats` of them, at least as many as planned; in flash, say, and read there until
+// the next plan. Layer by layer: weight, bias, and of a batch norm mean and variance; so those of a perceptron are the
+// first of the numbers that `sse-sam export` writes, and `sse_sam_load` takes the rest.
+sse_sam_status sse_sam_lend_frozen(struct sse_sam_network *network,
+                                   const float *numbers,
+                                   size_t floats);
+
+// Lends `count` samples, in flash, say, for `sse_sam_put_sample`, until the next plan: a byte with the label of each, then
+// the image of each, a byte a value.
+sse_sam_status sse_sam_lend_samples(struct sse_sam_network *network,
+                                    const uint8_t *samples,
+                                    size_t count);
+
+// Says which classes are tail: those with fewer than `eta` training samples in `counts`, of `classes` classes.
+sse_sam_status sse_sam_set_tail(struct sse_sam_network *network,
+                                const uint32_t *counts,
+                                size_t classes,
+                                uint32_t eta);
+
 // Chooses the loss (`SSE_SAM_LOSS_...` with its numbers `a` and `b`) for `counts`, the training samples of each of
-// `classes` classes. A class with fewer than `eta` is tail.
+// `classes` classes. Plain cross-entropy needs no such call, and spares a program the others' logarithms and powers.
 sse_sam_status sse_sam_set_loss(struct sse_sam_network *network,
                                 const uint32_t *counts,
                                 size_t classes,
-                                uint32_t eta,
                                 uint32_t loss,
                                 double a,
                                 double b);
@@ -251,6 +330,15 @@ sse_sam_status sse_sam_put_floats(struct sse_sam_network *network,
                                   const float *pixels,
                                   size_t length,
                                   uint32_t label);
+
+// Makes sample `index` of those lent (from 0) row `row` of the batch. Pixel (y, x) of the row is pixel
+// (y + `top`, x + `left`) of the sample, mirrored left to right first if `flip` is 1 (else 0), and black outside.
+sse_sam_status sse_sam_put_sample(struct sse_sam_network *network,
+                                  size_t row,
+                                  uint32_t index,
+                                  int8_t top,
+                                  int8_t left,
+                                  uint32_t flip);
 
 // One step of training on the first `rows` rows of the batch. `report` may be NULL. When the gradient is not finite, the
 // parameters stay and `SSE_SAM_STATUS_NOT_FINITE` comes back.

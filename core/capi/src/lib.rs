@@ -15,190 +15,97 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod chacha;
+mod handle;
+mod layout;
 mod memory;
 mod status;
 mod training;
+mod values;
 
 use core::ffi::{c_char, c_void};
-use core::ops::Range;
 
 use sse_sam_core::model::{cifar_resnet, mlp, projected_resnet};
-use sse_sam_core::{Error, Graph, Loss, Node, Plan};
+use sse_sam_core::{Graph, Loss, Row};
 
+use handle::{Handle, make, open, ready};
+use layout::{Order, size};
 use memory::{addresses, apart, input, output, put};
-use training::{LAYERS, Layout, Pixels, Training, USUAL_LAYERS, place, size, streams};
+use training::{Pixels, Training, finite, streams};
 
+pub use handle::Network;
 pub use status::Status;
+pub use values::*;
 
-/// An upper bound of a handle's size in `size_t`, for a static array: `static size_t handle[SSE_SAM_HANDLE_WORDS];`.
-pub const SSE_SAM_HANDLE_WORDS: usize = 900;
+/// Layers of the largest network: perceptrons of 13 sizes and ResNet-8 have fewer than 24. For deeper ones the library is
+/// built with the environment variable `SSE_SAM_LAYERS` (ResNet-18 and ResNet-20: 43); handles grow with it.
+const LAYERS: usize = match option_env!("SSE_SAM_LAYERS") {
+    None => USUAL_LAYERS,
+    Some(text) => match usize::from_str_radix(text, 10) {
+        Ok(layers) => layers,
+        Err(_) => panic!("SSE_SAM_LAYERS must be a number of layers"),
+    },
+};
 
-/// Plain cross-entropy; `a` and `b` are not read.
-pub const SSE_SAM_LOSS_CE: u32 = 0;
-/// Label-distribution-aware margins: `a` is the largest margin (0.5), `b` its factor (30).
-pub const SSE_SAM_LOSS_LDAM: u32 = 1;
-/// Logit adjustment: `a` is tau (1).
-pub const SSE_SAM_LOSS_LA: u32 = 2;
-/// Vector scaling: `a` is gamma (0.3), `b` is tau (1).
-pub const SSE_SAM_LOSS_VS: u32 = 3;
-/// Balanced softmax; `a` and `b` are not read.
-pub const SSE_SAM_LOSS_BALANCED_SOFTMAX: u32 = 4;
-/// Focal loss: `a` is gamma (1).
-pub const SSE_SAM_LOSS_FOCAL: u32 = 5;
+/// As many as `SSE_SAM_HANDLE_WORDS` has room for.
+const USUAL_LAYERS: usize = 24;
 
-/// What every handle begins with.
-const TAG: u32 = 0x5353_4d31;
+/// Layers of what `sse_sam_perceptron` makes: the input, 4 linear ones, ReLU between.
+const PERCEPTRON_LAYERS: usize = 8;
 
-/// A network in the caller's memory: only functions of this file look inside.
-pub struct Network {
-    tag: u32,
-    graph: Graph<LAYERS>,
-    plan: Option<Plan<LAYERS>>,
-    layout: Option<Layout>,
-    arena: *mut f32,
-}
+/// A picture as it is.
+const UNMOVED: Row = Row { index: 0, top: 0, left: 0, flip: false, weights: [0.0; 2] };
 
-const _: () = assert!(LAYERS > USUAL_LAYERS || size_of::<Network>() <= SSE_SAM_HANDLE_WORDS * size_of::<usize>());
-const _: () = assert!(align_of::<Network>() == align_of::<usize>());
+type General = Handle<LAYERS, false, true>;
+type Perceptron = Handle<PERCEPTRON_LAYERS, true, true>;
 
-/// One image, `[height][width][channels]`; for rows of features 1, 1 and their number.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Image {
-    /// Rows of pixels.
-    pub height: u32,
-    /// Pixels a row.
-    pub width: u32,
-    /// Values a pixel.
-    pub channels: u32,
-}
+const _: () = assert!(LAYERS > USUAL_LAYERS || size_of::<General>() <= SSE_SAM_HANDLE_WORDS * size_of::<usize>());
+const _: () = assert!(size_of::<Perceptron>() <= SSE_SAM_PERCEPTRON_WORDS * size_of::<usize>());
+const _: () = assert!(align_of::<General>() == align_of::<usize>() && align_of::<Perceptron>() == align_of::<usize>());
 
-/// What a plan needs.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Sizes {
-    /// Floats of the arena.
-    pub floats: usize,
-    /// Floats that `sse_sam_load` and `sse_sam_save` take: parameters, then running statistics.
-    pub weights: usize,
-    /// How many of them are parameters.
-    pub parameters: usize,
-    /// Number of classes.
-    pub classes: usize,
-}
-
-/// How a step updates the parameters.
-///
-/// | method           | `groups` | `radius`          | `tail_radius` | vectors as long as the parameters |
-/// |------------------|----------|-------------------|---------------|-----------------------------------|
-/// | SGD              | 1        | 0                 | not read      | 3                                 |
-/// | SAM              | 1        | rho               | not read      | 4                                 |
-/// | ImbSAM           | 2        | 0                 | rho           | 4                                 |
-/// | SSE-SAM, stage 1 | 2        | head_rho          | tail_rho      | 5                                 |
-/// | SSE-SAM, stage 2 | 2        | 0                 | tail_rho      | 4                                 |
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Update {
-    /// 1, or 2 when the tail's samples form a group of their own.
-    pub groups: u32,
-    /// How far the (first) group's point lies from the parameters.
-    pub radius: f32,
-    /// How far the tail's point lies from the parameters.
-    pub tail_radius: f32,
-    /// Step length.
-    pub learning_rate: f32,
-    /// Share of the velocity that is kept.
-    pub momentum: f32,
-    /// Factor of the parameters in the gradient.
-    pub weight_decay: f32,
-    /// 1 for Nesterov momentum, else 0.
-    pub nesterov: u32,
-}
-
-/// What a step found. A loss of the batch is `head + tail`: sums over a group's samples, divided by the batch.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Report {
-    /// Loss of the first group at the parameters.
-    pub head: f32,
-    /// Loss of the tail at the parameters; 0 without a second group.
-    pub tail: f32,
-    /// Loss of the first group at its perturbed point; 0 where there is none.
-    pub perturbed_head: f32,
-    /// Loss of the tail at its perturbed point; 0 where there is none.
-    pub perturbed_tail: f32,
-    /// Squared norm of the update's gradient.
-    pub squared_norm: f32,
-}
-
-/// A handle that a constructor made, and the addresses that nothing else may overlap: its own, and the arena's.
-///
-/// # Safety
-/// `network` is NULL or memory of a handle's size that nobody else uses while `'a` lasts.
-unsafe fn open<'a>(network: *mut Network) -> Result<(&'a mut Network, [Range<usize>; 2]), Status> {
-    let own = addresses(network, 1)?;
-    // SAFETY: neither null nor misaligned; the tag is the memory's own word on whether it is a handle.
-    if unsafe { (&raw const (*network).tag).read() } != TAG {
-        return Err(Status::NoHandle);
-    }
-    // SAFETY: made by `make`, which wrote every field.
-    let network = unsafe { &mut *network };
-    let floats = network.layout.as_ref().map_or(0, |layout| layout.floats);
-    let arena = if network.arena.is_null() { 0..0 } else { addresses(network.arena, floats)? };
-    Ok((network, [own, arena]))
-}
-
-/// A network that is ready to work, and the addresses that nothing else may overlap.
-///
-/// # Safety
-/// As [`open`]; and the arena is still lent.
-unsafe fn ready<'a>(network: *mut Network) -> Result<(Training<'a>, [Range<usize>; 2]), Status> {
-    // SAFETY: the caller's promise.
-    let (Network { graph, plan, layout, arena, .. }, taken) = unsafe { open(network)? };
-    let (Some(plan), Some(layout), false) = (plan, layout, arena.is_null()) else { return Err(Status::Order) };
-    // SAFETY: `sse_sam_lend` checked pointer and length and filled it; it is lent until the next plan.
-    let arena = unsafe { core::slice::from_raw_parts_mut(*arena, layout.floats) };
-    Ok((Training { graph, plan, layout, arena }, taken))
-}
-
-/// Makes a handle of `bytes` of memory and fills its graph.
-///
-/// # Safety
-/// As [`open`] for `bytes` of memory.
-unsafe fn make(
-    memory: *mut Network,
-    bytes: usize,
-    build: impl FnOnce(&mut Graph<LAYERS>) -> Result<Node, Error>,
-) -> Result<(), Status> {
-    addresses(memory, 1)?;
-    if bytes < size_of::<Network>() {
-        return Err(Status::ShortHandle);
-    }
-    // SAFETY: long enough, aligned, and the caller's to give; there is nothing in it to drop. Field by field, as a whole
-    // network is large for a chip's stack.
-    let network = unsafe {
-        (&raw mut (*memory).tag).write(0);
-        (&raw mut (*memory).graph).write(Graph::new());
-        (&raw mut (*memory).plan).write(None);
-        (&raw mut (*memory).layout).write(None);
-        (&raw mut (*memory).arena).write(core::ptr::null_mut());
-        &mut *memory
-    };
-    build(&mut network.graph)?;
-    network.tag = TAG;
-    Ok(())
-}
-
-/// Bytes of memory that a handle takes, aligned as a `size_t`.
+/// Bytes of memory that a handle takes which `sse_sam_mlp` or `sse_sam_resnet` makes, aligned as a `size_t`.
 #[unsafe(no_mangle)]
 pub extern "C" fn sse_sam_handle_bytes() -> usize {
-    size_of::<Network>()
+    size_of::<General>()
+}
+
+/// Bytes of memory that a handle takes which `sse_sam_perceptron` makes, aligned as a `size_t`.
+#[unsafe(no_mangle)]
+pub extern "C" fn sse_sam_perceptron_bytes() -> usize {
+    size_of::<Perceptron>()
 }
 
 /// A sentence for what a function returned; static, never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn sse_sam_message(status: i32) -> *const c_char {
     Status::message(status).as_ptr()
+}
+
+/// Makes a multi-layer perceptron as `sse_sam_mlp` does, the same bits in less memory and flash: of 2 to 5 sizes, and for
+/// losses without a focal factor, planned without options. A program that makes no other network links no convolution,
+/// batch norm or pooling.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sse_sam_perceptron(
+    network: *mut Network,
+    bytes: usize,
+    image: Image,
+    layer_sizes: *const u32,
+    count: usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { perceptron::<PERCEPTRON_LAYERS, true, false>(network, bytes, image, layer_sizes, count) }.into()
+}
+
+/// As `sse_sam_perceptron`, for a network that is planned with options: some more flash.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sse_sam_perceptron_with_options(
+    network: *mut Network,
+    bytes: usize,
+    image: Image,
+    layer_sizes: *const u32,
+    count: usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { perceptron::<PERCEPTRON_LAYERS, true, true>(network, bytes, image, layer_sizes, count) }.into()
 }
 
 /// Makes a multi-layer perceptron in `bytes` of memory at `network`: linear layers of `count` sizes (2 to 13) with ReLU
@@ -211,17 +118,32 @@ pub unsafe extern "C" fn sse_sam_mlp(
     layer_sizes: *const u32,
     count: usize,
 ) -> Status {
-    let made = || {
-        let own = addresses(network, 1)?.start..addresses(network.cast::<u8>(), bytes)?.end;
-        // SAFETY: the caller's promise.
-        let widths = unsafe { input(layer_sizes, count, &[own])? };
-        let &[_, .., classes] = widths else { return Err(Status::Model) };
-        widths.iter().try_for_each(|width| size(*width).map(|_| ()))?;
-        let (image, classes) = (image.shape()?, size(classes)?);
-        // SAFETY: the caller's promise.
-        unsafe { make(network, bytes, |graph| mlp(graph, image, classes, widths)) }
-    };
-    made().into()
+    // SAFETY: the caller's promise.
+    unsafe { perceptron::<LAYERS, false, true>(network, bytes, image, layer_sizes, count) }.into()
+}
+
+/// A perceptron of either kind.
+///
+/// # Safety
+/// As [`make`]; and `layer_sizes` has `count` elements.
+unsafe fn perceptron<const N: usize, const PERCEPTRON: bool, const OPTIONS: bool>(
+    network: *mut Network,
+    bytes: usize,
+    image: Image,
+    layer_sizes: *const u32,
+    count: usize,
+) -> Result<(), Status>
+where
+    handle::Body<N, PERCEPTRON, OPTIONS>: handle::Kind<N, PERCEPTRON>,
+{
+    let own = addresses(network, 1)?.start..addresses(network.cast::<u8>(), bytes)?.end;
+    // SAFETY: the caller's promise.
+    let widths = unsafe { input(layer_sizes, count, &[own])? };
+    let &[_, .., classes] = widths else { return Err(Status::Model) };
+    widths.iter().try_for_each(|width| size(*width).map(|_| ()))?;
+    let (image, classes) = (image.shape()?, size(classes)?);
+    // SAFETY: the caller's promise.
+    unsafe { make::<N, PERCEPTRON, OPTIONS>(network, bytes, |graph| mlp(graph, image, classes, widths)) }
 }
 
 /// Makes a residual network in `bytes` of memory at `network`: `depth` 8, 20, 32, 44, 56 (three stages of `width`, 2 and
@@ -256,32 +178,35 @@ pub unsafe extern "C" fn sse_sam_resnet(
             None => cifar_resnet(graph, repeats, width, image, classes),
         };
         // SAFETY: the caller's promise.
-        unsafe { make(network, bytes, build) }
+        unsafe { make::<LAYERS, false, true>(network, bytes, build) }
     };
     made().into()
 }
 
 /// Plans training with batches of at most `batch` rows and steps that need no more than `largest`: as many groups, as
-/// many radii above 0. Takes back an arena that was lent before.
+/// many radii above 0. `options` may be NULL. Takes back whatever was lent before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sse_sam_plan(
     network: *mut Network,
     batch: usize,
     largest: *const Update,
+    options: *const Options,
     sizes: *mut Sizes,
 ) -> Status {
     let planned = || {
         // SAFETY: the caller's promise.
-        let (network, _) = unsafe { open(network)? };
-        network.arena = core::ptr::null_mut();
-        (network.plan, network.layout) = (None, None);
-        let own = addresses(network, 1)?;
+        let (head, model, taken) = unsafe { open(network)? };
+        (head.arena, head.frozen, head.samples) = (core::ptr::null_mut(), core::ptr::null(), core::ptr::null());
+        head.layout = None;
+        let [own, _] = taken.written();
         // SAFETY: the caller's promise.
         let (largest, to) = unsafe { (input(largest, 1, &[])?, output(sizes, 1, &[own])?) };
-        let largest = largest.first().ok_or(Status::Internal)?;
-        let layout = network.layout.insert(place(&mut network.plan, &network.graph, batch, largest)?);
-        let plan = network.plan.as_ref().ok_or(Status::Internal)?;
-        put(to, &[training::sizes(plan, layout)])
+        let usual = [Options { memory: SSE_SAM_MEMORY_FULL, trainable_layers: 0, micro_batch: 0 }];
+        // SAFETY: the caller's promise.
+        let options = if options.is_null() { &usual } else { unsafe { input(options, 1, &[])? } };
+        let (Some(largest), Some(options)) = (largest.first(), options.first()) else { return Err(Status::Internal) };
+        let layout = head.layout.insert(model.place(&Order::new(batch, largest, options)?)?);
+        put(to, &[layout.sizes(model.slots())])
     };
     planned().into()
 }
@@ -292,11 +217,9 @@ pub unsafe extern "C" fn sse_sam_plan(
 pub unsafe extern "C" fn sse_sam_lend(network: *mut Network, arena: *mut f32, floats: usize) -> Status {
     let lent = || {
         // SAFETY: the caller's promise.
-        let (opened, _) = unsafe { open(network)? };
-        let Network { graph, plan: Some(plan), layout: Some(layout), .. } = &mut *opened else {
-            return Err(Status::Order);
-        };
-        apart(&addresses(arena, floats)?, &[addresses(network, 1)?])?;
+        let (head, model, taken) = unsafe { open(network)? };
+        let Some(layout) = &mut head.layout else { return Err(Status::Order) };
+        apart(&addresses(arena, floats)?, &taken.read())?;
         if floats < layout.floats {
             return Err(Status::ShortArena);
         }
@@ -305,21 +228,75 @@ pub unsafe extern "C" fn sse_sam_lend(network: *mut Network, arena: *mut f32, fl
             arena.write_bytes(0, layout.floats);
             core::slice::from_raw_parts_mut(arena, layout.floats)
         };
-        Training { graph, plan, layout, arena: values }.clear()?;
-        opened.arena = arena;
+        Training { model, layout, arena: values, frozen: &[], samples: &[] }.clear()?;
+        head.arena = arena;
         Ok(())
     };
     lent().into()
 }
 
+/// Lends the numbers of frozen layers, `floats` of them, at least as many as planned; in flash, say, and read there until
+/// the next plan. Layer by layer: weight, bias, and of a batch norm mean and variance; so those of a perceptron are the
+/// first of the numbers that `sse-sam export` writes, and `sse_sam_load` takes the rest.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sse_sam_lend_frozen(network: *mut Network, numbers: *const f32, floats: usize) -> Status {
+    let lent = || {
+        // SAFETY: the caller's promise.
+        let (head, _, taken) = unsafe { open(network)? };
+        let Some(layout) = &head.layout else { return Err(Status::Order) };
+        // SAFETY: the caller's promise.
+        let values = unsafe { input(numbers, floats, &taken.written())? };
+        finite(values.get(..layout.frozen).ok_or(Status::ShortFrozen)?)?;
+        head.frozen = numbers;
+        Ok(())
+    };
+    lent().into()
+}
+
+/// Lends `count` samples, in flash, say, for `sse_sam_put_sample`, until the next plan: a byte with the label of each, then
+/// the image of each, a byte a value.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sse_sam_lend_samples(network: *mut Network, samples: *const u8, count: usize) -> Status {
+    let lent = || {
+        // SAFETY: the caller's promise.
+        let (head, _, taken) = unsafe { open(network)? };
+        let Some(layout) = &head.layout else { return Err(Status::Order) };
+        let bytes =
+            layout.image.len().checked_add(1).and_then(|bytes| bytes.checked_mul(count)).ok_or(Status::Length)?;
+        if count == 0 {
+            return Err(Status::Length);
+        }
+        apart(&addresses(samples, bytes)?, &taken.written())?;
+        (head.samples, head.sample_bytes) = (samples, bytes);
+        Ok(())
+    };
+    lent().into()
+}
+
+/// Says which classes are tail: those with fewer than `eta` training samples in `counts`, of `classes` classes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sse_sam_set_tail(
+    network: *mut Network,
+    counts: *const u32,
+    classes: usize,
+    eta: u32,
+) -> Status {
+    let set = || {
+        // SAFETY: the caller's promise.
+        let (training, taken) = unsafe { ready(network)? };
+        // SAFETY: the caller's promise.
+        training.set_tail(unsafe { input(counts, classes, &taken.written())? }, eta)
+    };
+    set().into()
+}
+
 /// Chooses the loss (`SSE_SAM_LOSS_...` with its numbers `a` and `b`) for `counts`, the training samples of each of
-/// `classes` classes. A class with fewer than `eta` is tail.
+/// `classes` classes. Plain cross-entropy needs no such call, and spares a program the others' logarithms and powers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sse_sam_set_loss(
     network: *mut Network,
     counts: *const u32,
     classes: usize,
-    eta: u32,
     loss: u32,
     a: f64,
     b: f64,
@@ -328,7 +305,7 @@ pub unsafe extern "C" fn sse_sam_set_loss(
         // SAFETY: the caller's promise.
         let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
-        let counts = unsafe { input(counts, classes, &taken)? };
+        let counts = unsafe { input(counts, classes, &taken.written())? };
         let loss = match loss {
             SSE_SAM_LOSS_CE => Loss::CrossEntropy,
             SSE_SAM_LOSS_LDAM => Loss::Ldam { max_m: a, scale: b },
@@ -338,7 +315,7 @@ pub unsafe extern "C" fn sse_sam_set_loss(
             SSE_SAM_LOSS_FOCAL => Loss::Focal { gamma: a },
             _ => return Err(Status::Range),
         };
-        training.set_loss(counts, eta, loss)
+        training.set_loss(counts, loss)
     };
     set().into()
 }
@@ -351,7 +328,7 @@ pub unsafe extern "C" fn sse_sam_set_normalization(network: *mut Network, table:
         // SAFETY: the caller's promise.
         let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
-        training.normalize(unsafe { input(table, floats, &taken)? })
+        training.normalize(unsafe { input(table, floats, &taken.written())? })
     };
     set().into()
 }
@@ -385,7 +362,7 @@ pub unsafe extern "C" fn sse_sam_load(network: *mut Network, weights: *const f32
         // SAFETY: the caller's promise.
         let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
-        training.load(unsafe { input(weights, floats, &taken)? })
+        training.load(unsafe { input(weights, floats, &taken.written())? })
     };
     loaded().into()
 }
@@ -398,7 +375,7 @@ pub unsafe extern "C" fn sse_sam_save(network: *mut Network, weights: *mut f32, 
         // SAFETY: the caller's promise.
         let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
-        training.save(unsafe { output(weights, floats, &taken)? })
+        training.save(unsafe { output(weights, floats, &taken.all())? })
     };
     saved().into()
 }
@@ -417,7 +394,7 @@ pub unsafe extern "C" fn sse_sam_put_bytes(
         // SAFETY: the caller's promise.
         let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
-        let pixels = Pixels::Bytes(unsafe { input(pixels, length, &taken)? });
+        let pixels = Pixels::Bytes(unsafe { input(pixels, length, &taken.written())? }, UNMOVED);
         training.put(row, pixels, label)
     };
     done().into()
@@ -437,8 +414,30 @@ pub unsafe extern "C" fn sse_sam_put_floats(
         // SAFETY: the caller's promise.
         let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
-        let pixels = Pixels::Floats(unsafe { input(pixels, length, &taken)? });
+        let pixels = Pixels::Floats(unsafe { input(pixels, length, &taken.written())? });
         training.put(row, pixels, label)
+    };
+    done().into()
+}
+
+/// Makes sample `index` of those lent (from 0) row `row` of the batch. Pixel (y, x) of the row is pixel
+/// (y + `top`, x + `left`) of the sample, mirrored left to right first if `flip` is 1 (else 0), and black outside.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sse_sam_put_sample(
+    network: *mut Network,
+    row: usize,
+    index: u32,
+    top: i8,
+    left: i8,
+    flip: u32,
+) -> Status {
+    let done = || {
+        // SAFETY: the caller's promise.
+        let (training, _) = unsafe { ready(network)? };
+        if flip > 1 {
+            return Err(Status::Range);
+        }
+        training.put_sample(row, Row { index, top, left, flip: flip == 1, ..UNMOVED })
     };
     done().into()
 }
@@ -456,9 +455,9 @@ pub unsafe extern "C" fn sse_sam_step(
         // SAFETY: the caller's promise.
         let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
-        let update = unsafe { input(update, 1, &taken)? }.first().ok_or(Status::Internal)?;
+        let update = unsafe { input(update, 1, &taken.written())? }.first().ok_or(Status::Internal)?;
         // SAFETY: the caller's promise.
-        let to = if report.is_null() { &mut [] } else { unsafe { output(report, 1, &taken)? } };
+        let to = if report.is_null() { &mut [] } else { unsafe { output(report, 1, &taken.all())? } };
         let found = training.step(rows, update)?;
         to.iter_mut().for_each(|to| {
             to.write(found);
@@ -482,9 +481,9 @@ pub unsafe extern "C" fn sse_sam_predict(
         // SAFETY: the caller's promise.
         let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
-        let found = unsafe { output(classes, rows, &taken)? };
-        let [handle, lent] = taken;
-        let taken = [handle, lent, addresses(classes, rows)?];
+        let found = unsafe { output(classes, rows, &taken.all())? };
+        let [own, arena, frozen, samples] = taken.all();
+        let taken = [own, arena, frozen, samples, addresses(classes, rows)?];
         // SAFETY: the caller's promise.
         let logits = if logits.is_null() { None } else { Some(unsafe { output(logits, floats, &taken)? }) };
         training.predict(found, logits)

@@ -16,13 +16,13 @@ pub enum Status {
     Misaligned = 2,
     /// Memory that must not overlap does.
     Overlap = 3,
-    /// The memory lent for a handle is shorter than `sse_sam_handle_bytes` says.
+    /// The memory lent for a handle is shorter than `sse_sam_handle_bytes` or `sse_sam_perceptron_bytes` says.
     ShortHandle = 4,
     /// The memory lent as an arena is shorter than `sse_sam_plan` said.
     ShortArena = 5,
-    /// This is no handle that `sse_sam_mlp` or `sse_sam_resnet` made.
+    /// This is no handle that `sse_sam_perceptron`, `sse_sam_mlp` or `sse_sam_resnet` made.
     NoHandle = 6,
-    /// `sse_sam_plan` or `sse_sam_lend` has to come first.
+    /// `sse_sam_plan`, `sse_sam_lend`, `sse_sam_lend_frozen` or `sse_sam_lend_samples` has to come first.
     Order = 7,
     /// An array has another length than this network's.
     Length = 8,
@@ -40,22 +40,42 @@ pub enum Status {
     Points = 14,
     /// The plan needs more than this machine can address.
     TooLarge = 15,
-    /// The gradient is not finite: parameters and velocity are as before the step.
+    /// The gradient is not finite: the parameters are as before the step, and so is the velocity but in lean memory.
     NotFinite = 16,
     /// The library contradicts itself: a bug, worth a report.
     Internal = 17,
+    /// There are fewer numbers for frozen layers than `sse_sam_plan` said.
+    ShortFrozen = 18,
+    /// Lean memory keeps no gradient, which Nesterov momentum needs.
+    Nesterov = 19,
+    /// A layer that is trained normalises by its batch, which cannot pass in pieces then.
+    Pieces = 20,
+    /// What `sse_sam_perceptron` makes takes no focal loss; what `sse_sam_mlp` makes does.
+    Focal = 21,
+    /// A row holds no image: with frozen layers or a micro-batch, every step and every classification uses them up.
+    Rows = 22,
+    /// There is no such sample.
+    Sample = 23,
+    /// What `sse_sam_perceptron` makes takes no options; what `sse_sam_perceptron_with_options` makes does.
+    Options = 24,
 }
 
 impl Status {
-    const ALL: [(Self, &'static CStr); 18] = [
+    const ALL: [(Self, &'static CStr); 25] = [
         (Self::Ok, c"done"),
         (Self::Null, c"a pointer is NULL"),
         (Self::Misaligned, c"a pointer is not aligned to its type"),
         (Self::Overlap, c"memory that must not overlap does"),
-        (Self::ShortHandle, c"the handle's memory is shorter than sse_sam_handle_bytes says"),
+        (
+            Self::ShortHandle,
+            c"the handle's memory is shorter than sse_sam_handle_bytes or sse_sam_perceptron_bytes says",
+        ),
         (Self::ShortArena, c"the arena is shorter than sse_sam_plan said"),
-        (Self::NoHandle, c"this is no handle that sse_sam_mlp or sse_sam_resnet made"),
-        (Self::Order, c"sse_sam_plan, then sse_sam_lend have to come first"),
+        (Self::NoHandle, c"this is no handle that sse_sam_perceptron, sse_sam_mlp or sse_sam_resnet made"),
+        (
+            Self::Order,
+            c"sse_sam_plan, then sse_sam_lend (and its kin for frozen layers and samples) have to come first",
+        ),
         (Self::Length, c"an array has another length than this network's"),
         (Self::Model, c"there is no such network, or a size is 0 or above 16777215"),
         (Self::Layers, c"the network has more layers than a handle holds"),
@@ -66,6 +86,13 @@ impl Status {
         (Self::TooLarge, c"the plan needs more memory than this machine can address"),
         (Self::NotFinite, c"the gradient is not finite; the parameters are as before the step"),
         (Self::Internal, c"the library contradicts itself; please report this"),
+        (Self::ShortFrozen, c"there are fewer numbers for frozen layers than sse_sam_plan said"),
+        (Self::Nesterov, c"lean memory keeps no gradient, which nesterov momentum needs"),
+        (Self::Pieces, c"a micro-batch needs a network that trains no batch norm"),
+        (Self::Focal, c"sse_sam_perceptron takes no focal loss; sse_sam_mlp does"),
+        (Self::Rows, c"a row was used up; put the batch once more"),
+        (Self::Sample, c"there is no such sample"),
+        (Self::Options, c"sse_sam_perceptron takes no options; sse_sam_perceptron_with_options does"),
     ];
 
     /// The sentence for a number that a function returned.
@@ -86,6 +113,9 @@ impl From<Error> for Status {
             Error::Batch { .. } => Self::Batch,
             Error::Range { .. } => Self::Range,
             Error::Image { .. } | Error::Model => Self::Model,
+            Error::Nesterov => Self::Nesterov,
+            Error::Pieces => Self::Pieces,
+            Error::Sample { .. } => Self::Sample,
             _ => Self::Internal,
         }
     }
@@ -111,6 +141,6 @@ mod tests {
             assert_eq!(Status::message(*status as i32), *message);
             assert!(Status::ALL.iter().skip(number + 1).all(|(_, other)| other != message));
         }
-        assert_eq!(Status::message(18), Status::message(-1));
+        assert_eq!(Status::message(25), Status::message(-1));
     }
 }

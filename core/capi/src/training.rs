@@ -2,199 +2,101 @@
 
 use core::mem::MaybeUninit;
 
-use sse_sam_core::{
-    Arena, Backend, Batch, Cpu, Error, Graph, Loss, Losses, Method, Network, Outcome, Plan, Problem, Row, Sgd, Shape,
-    Span, Statistics, Vectors, classes, ops, step,
-};
+use sse_sam_core::{Backend, Cpu, Error, Loss, Memory, Outcome, Row, Samples, Span, classes, ops};
 
 use crate::chacha::Stream;
+use crate::handle::{Model, Task};
+use crate::layout::{Layout, Table, running};
 use crate::memory::put;
 use crate::status::Status;
-use crate::{Image, Report, Sizes, Update};
+use crate::values::{Report, Update};
 
-/// Layers of the largest network: perceptrons of 13 sizes and ResNet-8 have fewer than 24. For deeper ones the library is
-/// built with the environment variable `SSE_SAM_LAYERS` (ResNet-18 and ResNet-20: 43); handles grow with it.
-pub(crate) const LAYERS: usize = match option_env!("SSE_SAM_LAYERS") {
-    None => USUAL_LAYERS,
-    Some(text) => match usize::from_str_radix(text, 10) {
-        Ok(layers) => layers,
-        Err(_) => panic!("SSE_SAM_LAYERS must be a number of layers"),
-    },
-};
-
-/// As many as `SSE_SAM_HANDLE_WORDS` has room for.
-pub(crate) const USUAL_LAYERS: usize = 24;
-
-/// A size that networks take, as in a model's name.
-pub(crate) fn size(number: u32) -> Result<usize, Status> {
-    if (1..1 << 24).contains(&number) { Ok(number as usize) } else { Err(Status::Model) }
-}
-
-impl Image {
-    pub(crate) fn shape(self) -> Result<Shape, Status> {
-        Ok(Shape::new(size(self.height)?, size(self.width)?, size(self.channels)?))
-    }
-}
-
-impl Update {
-    fn method(&self) -> Result<Method, Status> {
-        let (radius, tail) = (f64::from(self.radius), f64::from(self.tail_radius));
-        match self.groups {
-            1 if radius == 0.0 => Ok(Method::Sgd),
-            1 => Ok(Method::Sam { rho: radius }),
-            // The second stage is a radius of 0 for the head: there is no need to know the epoch here.
-            2 => Ok(Method::SseSam { head_rho: radius, tail_rho: tail, gamma: 1.0 }),
-            _ => Err(Status::Range),
-        }
-    }
-
-    fn sgd(&self) -> Result<Sgd, Status> {
-        let Self { learning_rate, momentum, weight_decay, nesterov, .. } = *self;
-        let usual = |number: f32| number >= 0.0 && number.is_finite();
-        if !(usual(learning_rate) && usual(momentum) && usual(weight_decay) && nesterov <= 1) {
-            return Err(Status::Range);
-        }
-        Ok(Sgd { learning_rate, momentum, weight_decay, nesterov: nesterov == 1 })
-    }
-}
-
-/// Where what a training needs beside its network's plan lies, and what it was planned for.
-pub(crate) struct Layout {
-    vectors: Vectors,
-    /// `[classes]`: 1 for a class of the tail, else 0.
-    tail: Span,
-    /// Losses of two groups, at the parameters and at the points; squared norms of the update and of both groups; the
-    /// failure.
-    slots: Span,
-    focal: f32,
-    points: usize,
-    groups: u32,
-    pub(crate) floats: usize,
-}
-
-/// Plans `plan` in place: a plan is large for a chip's stack.
-///
-/// # Errors
-/// What the core reports; `plan` is then empty.
-#[inline(never)]
-pub(crate) fn place(
-    plan: &mut Option<Plan<LAYERS>>,
-    graph: &Graph<LAYERS>,
-    batch: usize,
-    largest: &Update,
-) -> Result<Layout, Status> {
-    let points = largest.method()?.points(1)?;
-    let mut arena = Arena::new(1);
-    *plan = Some(Plan::new(graph, batch, largest.groups as usize, &mut arena)?);
-    let plan = plan.as_ref().ok_or(Status::Internal)?;
-    let vectors = Vectors::new(&mut arena, plan.parameters(), points)?;
-    let tail = arena.allocate(plan.terms(0.0).scale.length)?;
-    let slots = arena.allocate(8)?;
-    let floats = arena.len();
-    // Lengths in bytes must be addressable too.
-    if floats.checked_mul(size_of::<f32>()).is_none_or(|bytes| isize::try_from(bytes).is_err()) {
-        return Err(Status::TooLarge);
-    }
-    Ok(Layout { vectors, tail, slots, focal: 0.0, points, groups: largest.groups, floats })
-}
-
-/// The sizes of a plan.
-pub(crate) fn sizes(plan: &Plan<LAYERS>, layout: &Layout) -> Sizes {
-    let parameters = plan.parameters();
-    let weights = running(plan).map(|span| span.length).sum::<usize>().saturating_add(parameters);
-    Sizes { floats: layout.floats, weights, parameters, classes: layout.tail.length }
-}
-
-fn running(plan: &Plan<LAYERS>) -> impl Iterator<Item = Span> {
-    plan.slots().iter().filter_map(|slot| slot.running)
-}
-
-impl Layout {
-    fn slot(&self, at: usize) -> Result<Span, Error> {
-        self.slots.part(at, 1)
-    }
-
-    fn losses(&self) -> Result<Losses, Error> {
-        Ok(Losses { plain: [self.slot(0)?, self.slot(1)?], perturbed: [self.slot(2)?, self.slot(3)?] })
-    }
-}
-
-/// Parameters, then running statistics, layer by layer.
-fn weights(plan: &Plan<LAYERS>, layout: &Layout) -> impl Iterator<Item = Span> {
-    core::iter::once(layout.vectors.params).chain(running(plan))
-}
-
-/// A planned network and its arena, for one call.
+/// A planned network and its memory, for one call.
 pub(crate) struct Training<'a> {
-    pub(crate) graph: &'a Graph<LAYERS>,
-    pub(crate) plan: &'a Plan<LAYERS>,
+    pub(crate) model: &'a mut dyn Model,
     pub(crate) layout: &'a mut Layout,
     pub(crate) arena: &'a mut [f32],
+    /// Numbers of frozen layers.
+    pub(crate) frozen: &'a [f32],
+    /// Labels, then images: a byte a value.
+    pub(crate) samples: &'a [u8],
 }
 
+/// What stands for a label in a row whose image is used up.
+const USED_UP: f32 = -1.0;
+
 impl<'a> Training<'a> {
-    /// The machine, the network on it, and its layout.
-    fn begin(self) -> Result<(Cpu<'a>, Network<'a, LAYERS>, &'a Layout), Error> {
-        let Self { graph, plan, layout, arena } = self;
-        let network = Network::new(graph, plan, layout.focal, layout.losses()?);
-        Ok((Cpu::new(arena, &[], &[]), network, layout))
+    /// The machine, the network for it, and its layout.
+    fn begin(self) -> (Cpu<'a>, &'a dyn Model, &'a Layout) {
+        (Cpu::new(self.arena, self.frozen, self.samples), self.model, self.layout)
     }
 
     /// Plain cross-entropy, no tail, bytes from 0 to 1, and zeros.
     pub(crate) fn clear(self) -> Result<(), Status> {
-        let Self { plan, layout, arena, .. } = self;
-        let mut cpu = Cpu::new(arena, &[], &[]);
+        let (mut cpu, _, layout) = self.begin();
         cpu.fill(Span::work(0, layout.floats), 0.0)?;
-        cpu.fill(plan.terms(0.0).scale, 1.0)?;
-        let channels = plan.normalization.length / 2;
-        Ok(cpu.fill(plan.normalization.part(channels, channels)?, 1.0 / 255.0)?)
+        let [scale, ..] = layout.terms;
+        cpu.fill(scale, 1.0)?;
+        let channels = layout.normalization.length / 2;
+        cpu.fill(layout.normalization.part(channels, channels)?, 1.0 / 255.0)?;
+        Ok(use_up(&mut cpu, layout)?)
     }
 
     /// Sets mean and factor of each channel's bytes.
     pub(crate) fn normalize(self, table: &[f32]) -> Result<(), Status> {
-        Ok(Cpu::new(self.arena, &[], &[]).write(self.plan.normalization, table)?)
+        let (mut cpu, _, layout) = self.begin();
+        Ok(cpu.write(layout.normalization, table)?)
     }
 
-    /// Sets the loss's tables, and which classes are tail.
-    pub(crate) fn set_loss(self, counts: &[u32], eta: u32, loss: Loss) -> Result<(), Status> {
-        let terms = self.plan.terms(loss.focal());
-        let spans = [terms.scale, terms.shift, terms.margin, self.layout.tail];
-        let mut cpu = Cpu::new(self.arena, &[], &[]);
-        let [scales, shifts, margins, tails] = cpu.slices_mut(spans)?;
+    /// Sets which classes are tail.
+    pub(crate) fn set_tail(self, counts: &[u32], eta: u32) -> Result<(), Status> {
+        let (mut cpu, _, layout) = self.begin();
+        let [tails] = cpu.slices_mut([layout.tail])?;
         if counts.len() != tails.len() {
             return Err(Status::Length);
         }
+        for (tail, count) in tails.iter_mut().zip(counts) {
+            *tail = f32::from(u8::from(classes::is_tail(*count, eta)));
+        }
+        Ok(())
+    }
+
+    /// Sets the loss's tables.
+    pub(crate) fn set_loss(self, counts: &[u32], loss: Loss) -> Result<(), Status> {
+        let mut cpu = Cpu::new(self.arena, &[], &[]);
+        let [scales, shifts, margins] = cpu.slices_mut(self.layout.terms)?;
+        if counts.len() != scales.len() {
+            return Err(Status::Length);
+        }
+        if self.layout.is_perceptron && loss.focal() != 0.0 {
+            return Err(Status::Focal);
+        }
         // Refused as a whole, before anything is written.
         loss.terms(counts, 0)?;
-        let tables = scales.iter_mut().zip(shifts).zip(margins).zip(tails).zip(counts).enumerate();
-        for (class, ((((scale, shift), margin), tail), count)) in tables {
+        for (class, ((scale, shift), margin)) in scales.iter_mut().zip(shifts).zip(margins).enumerate() {
             let terms = loss.terms(counts, class)?;
             (*scale, *shift, *margin) = (terms.scale, terms.shift, terms.margin);
-            *tail = f32::from(u8::from(classes::is_tail(*count, eta)));
         }
         self.layout.focal = loss.focal();
         Ok(())
     }
 
     /// Draws initial weights; no velocity.
-    pub(crate) fn initialize(self, draw: impl FnMut(usize) -> u32) -> Result<(), Status> {
-        let (mut cpu, network, layout) = self.begin()?;
+    pub(crate) fn initialize(self, mut draw: impl FnMut(usize) -> u32) -> Result<(), Status> {
+        let (mut cpu, model, layout) = self.begin();
         cpu.fill(layout.vectors.velocity, 0.0)?;
-        Ok(network.initialize(&mut cpu, layout.vectors.params, draw)?)
+        Ok(model.initialize(&mut cpu, layout, &mut draw)?)
     }
 
     /// Takes parameters and running statistics; no velocity.
     pub(crate) fn load(self, values: &[f32]) -> Result<(), Status> {
-        let Self { plan, layout, arena, .. } = self;
-        if values.len() != sizes(plan, layout).weights {
+        let (mut cpu, model, layout) = self.begin();
+        if values.len() != layout.sizes(model.slots()).weights {
             return Err(Status::Length);
         }
-        if values.iter().any(|weight| !weight.is_finite()) {
-            return Err(Status::Range);
-        }
-        let mut cpu = Cpu::new(arena, &[], &[]);
+        finite(values)?;
         let mut rest = values;
-        for span in weights(plan, layout) {
+        for span in weights(model, layout) {
             let (values, after) = rest.split_at_checked(span.length).ok_or(Status::Internal)?;
             cpu.write(span, values)?;
             rest = after;
@@ -204,13 +106,12 @@ impl<'a> Training<'a> {
 
     /// Gives parameters and running statistics.
     pub(crate) fn save(self, values: &mut [MaybeUninit<f32>]) -> Result<(), Status> {
-        let Self { plan, layout, arena, .. } = self;
-        if values.len() != sizes(plan, layout).weights {
+        let (mut cpu, model, layout) = self.begin();
+        if values.len() != layout.sizes(model.slots()).weights {
             return Err(Status::Length);
         }
-        let mut cpu = Cpu::new(arena, &[], &[]);
         let mut rest = values;
-        for span in weights(plan, layout) {
+        for span in weights(model, layout) {
             let (values, after) = rest.split_at_mut_checked(span.length).ok_or(Status::Internal)?;
             let [numbers] = cpu.slices_mut([span])?;
             put(values, numbers)?;
@@ -221,25 +122,16 @@ impl<'a> Training<'a> {
 
     /// Makes `pixels` row `row` of the batch.
     pub(crate) fn put(self, row: usize, pixels: Pixels<'_>, label: u32) -> Result<(), Status> {
-        let Self { graph, plan, layout, arena } = self;
-        if row >= plan.max_batch() {
-            return Err(Status::Batch);
-        }
+        let (mut cpu, _, layout) = self.begin();
         if label as usize >= layout.tail.length {
             return Err(Status::Label);
         }
-        let (Some(input), Some(slot)) = (graph.layers().first(), plan.slots().first()) else {
-            return Err(Status::Internal);
-        };
-        let length = input.output.len();
-        let image = slot.activation.part(row.saturating_mul(length), length)?;
-        let mut cpu = Cpu::new(arena, &[], &[]);
-        let [image, class, normalization] = cpu.slices_mut([image, plan.labels.part(row, 1)?, plan.normalization])?;
+        let length = layout.image.len();
+        let place = layout.images.part(row.saturating_mul(length), length).map_err(|_| Status::Batch)?;
+        let [image, class, normalization] =
+            cpu.slices_mut([place, layout.labels.part(row, 1)?, layout.normalization])?;
         match pixels {
-            Pixels::Bytes(bytes) => {
-                let row = Row { index: 0, top: 0, left: 0, flip: false, weights: [0.0; 2] };
-                ops::gather(image, bytes, input.output, &row, normalization)?;
-            }
+            Pixels::Bytes(bytes, moved) => ops::gather(image, bytes, layout.image, &moved, normalization)?,
             Pixels::Floats(floats) if floats.len() == length => {
                 image.iter_mut().zip(floats).for_each(|(to, value)| *to = *value);
             }
@@ -249,27 +141,48 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
+    /// Makes a sample row `row` of the batch: at once, or when its piece comes.
+    pub(crate) fn put_sample(self, row: usize, moved: Row) -> Result<(), Status> {
+        let (index, images) = (moved.index as usize, samples(self.layout, self.samples)?);
+        let label =
+            u32::from(*self.samples.get(..images.labels.length).and_then(|l| l.get(index)).ok_or(Status::Sample)?);
+        if let Some(table) = &self.layout.table {
+            if label as usize >= self.layout.tail.length {
+                return Err(Status::Label);
+            }
+            let place = table.asked.part(row.saturating_mul(Row::WORDS), Row::WORDS).map_err(|_| Status::Batch)?;
+            return Ok(Cpu::new(self.arena, &[], &[]).write(place, &moved.encode())?);
+        }
+        let length = self.layout.image.len();
+        let bytes = self.samples.get(images.images.offset..).unwrap_or_default();
+        let start = index.saturating_mul(length);
+        let bytes = bytes.get(start..start.saturating_add(length)).ok_or(Status::Sample)?;
+        self.put(row, Pixels::Bytes(bytes, moved), label)
+    }
+
     /// One step on the first `rows` rows.
     pub(crate) fn step(self, rows: usize, update: &Update) -> Result<Report, Status> {
-        let (method, sgd) = (update.method()?, update.sgd()?);
-        let groups = method.groups(0, 1)?;
-        if update.groups > self.layout.groups || method.points(1)? > self.layout.points {
+        let (groups, sgd) = (update.grouped()?, update.sgd()?);
+        let samples = samples(self.layout, self.samples)?;
+        let labels = self.samples.get(..samples.labels.length).unwrap_or_default();
+        let (mut cpu, model, layout) = self.begin();
+        let planned = &layout.order;
+        if update.groups > planned.groups || groups.all().perturbed().count() > planned.points {
             return Err(Status::Points);
         }
-        let (mut cpu, mut network, layout) = self.begin()?;
-        network.set_batch(rows, layout.losses()?)?;
-        let columns = weigh(&mut cpu, &network.batch()?, layout.tail, |tail| groups.column(tail))?;
+        if planned.memory != Memory::Full && sgd.nesterov {
+            return Err(Status::Nesterov);
+        }
+        if rows == 0 || rows > planned.batch {
+            return Err(Status::Batch);
+        }
         let (squared_norm, group_squared_norms) = (layout.slot(4)?, [layout.slot(5)?, layout.slot(6)?]);
         let outcome = Outcome { squared_norm, group_squared_norms, failure: layout.slot(7)?, number: 1.0 };
         cpu.fill(layout.slots, 0.0)?;
-        step(&mut cpu, &mut network, &layout.vectors, &groups.present(columns), &sgd, &outcome)?;
-        let mut slots = [0.0; 8];
-        cpu.read(&mut slots, layout.slots)?;
-        let [head, tail, perturbed_head, perturbed_tail, squared_norm, _, _, failure] = slots;
-        if failure != 0.0 {
-            return Err(Status::NotFinite);
-        }
-        Ok(Report { head, tail, perturbed_head, perturbed_tail, squared_norm })
+        let done = model.step(&mut cpu, layout, &Task { rows, groups, sgd, outcome, samples, labels });
+        use_up(&mut cpu, layout)?;
+        done?;
+        report(&mut cpu, layout)
     }
 
     /// Classifies the first rows, as many as `classes`, with the running statistics.
@@ -278,13 +191,14 @@ impl<'a> Training<'a> {
         classes: &mut [MaybeUninit<u32>],
         logits: Option<&mut [MaybeUninit<f32>]>,
     ) -> Result<(), Status> {
-        let (mut cpu, mut network, layout) = self.begin()?;
-        network.set_batch(classes.len(), layout.losses()?)?;
-        let span = network.logits()?;
-        if logits.as_ref().is_some_and(|logits| logits.len() != span.length) {
+        let (mut cpu, model, layout) = self.begin();
+        let rows = classes.len();
+        if logits.as_ref().is_some_and(|logits| logits.len() != rows.saturating_mul(layout.tail.length)) {
             return Err(Status::Length);
         }
-        network.forward(&mut cpu, layout.vectors.params, Statistics::Running)?;
+        check_rows(&mut cpu, layout, rows)?;
+        let span = model.logits(&mut cpu, layout, rows)?;
+        use_up(&mut cpu, layout)?;
         let [scores] = cpu.slices_mut([span])?;
         for (row, class) in classes.iter_mut().enumerate() {
             let first = row.saturating_mul(layout.tail.length);
@@ -295,22 +209,105 @@ impl<'a> Training<'a> {
     }
 }
 
-/// Gives every sample its factor in its group, by `tail`, a flag for each class; says which groups there are.
-fn weigh(cpu: &mut Cpu<'_>, batch: &Batch, tail: Span, column: impl Fn(bool) -> usize) -> Result<[bool; 2], Error> {
-    let [first, second] = batch.weights;
-    let [labels, firsts, seconds, flags] = cpu.slices_mut([batch.labels, first, second, tail])?;
-    let factor = 1.0 / labels.len() as f32;
-    let mut columns = [false; 2];
+/// Parameters, then running statistics, layer by layer.
+fn weights<'m>(model: &'m dyn Model, layout: &Layout) -> impl Iterator<Item = Span> + use<'m> {
+    core::iter::once(layout.vectors.params).chain(running(model.slots()))
+}
+
+/// Refuses numbers of which one is not finite.
+pub(crate) fn finite(values: &[f32]) -> Result<(), Status> {
+    if values.iter().any(|value| !value.is_finite()) { Err(Status::Range) } else { Ok(()) }
+}
+
+/// Where labels and images of the samples lie in their bytes.
+fn samples(layout: &Layout, bytes: &[u8]) -> Result<Samples, Status> {
+    let length = layout.image.len();
+    let count = bytes.len().checked_div(length.saturating_add(1)).ok_or(Status::Internal)?;
+    let (labels, images) = (Span::samples(0, count), Span::samples(count, count.saturating_mul(length)));
+    Ok(Samples { labels, images, image: layout.image, normalization: layout.normalization })
+}
+
+/// Marks every row as without an image where a pass has overwritten them.
+fn use_up(cpu: &mut Cpu<'_>, layout: &Layout) -> Result<(), Error> {
+    if layout.keeps_rows() { Ok(()) } else { cpu.fill(layout.labels, USED_UP) }
+}
+
+/// Refuses a batch with a row that holds no image.
+fn check_rows(cpu: &mut Cpu<'_>, layout: &Layout, rows: usize) -> Result<(), Status> {
+    if rows == 0 || rows > layout.labels.length {
+        return Err(Status::Batch);
+    }
+    let [labels] = cpu.slices_mut([layout.labels.part(0, rows)?])?;
+    if labels.contains(&USED_UP) { Err(Status::Rows) } else { Ok(()) }
+}
+
+/// Gives every sample its factor in its group; returns how many are in the first.
+pub(crate) fn weigh(
+    cpu: &mut Cpu<'_>,
+    layout: &Layout,
+    rows: usize,
+    column: impl Fn(bool) -> usize,
+) -> Result<usize, Status> {
+    check_rows(cpu, layout, rows)?;
+    let [first, second] = layout.weights;
+    let spans = [layout.labels.part(0, rows)?, first.part(0, rows)?, second.part(0, rows)?, layout.tail];
+    let [labels, firsts, seconds, flags] = cpu.slices_mut(spans)?;
+    let (factor, mut heads) = (1.0 / rows as f32, 0);
     for ((label, first), second) in labels.iter().zip(firsts).zip(seconds) {
-        let is_tail = flags.get(*label as usize).is_some_and(|flag| *flag != 0.0);
-        let [heads, tails] = &mut columns;
-        if column(is_tail) == 0 {
-            (*first, *second, *heads) = (factor, 0.0, true);
-        } else {
-            (*first, *second, *tails) = (0.0, factor, true);
+        let is_head = column(is_tail(flags, *label as usize)) == 0;
+        (*first, *second) = if is_head { (factor, 0.0) } else { (0.0, factor) };
+        heads += usize::from(is_head);
+    }
+    Ok(heads)
+}
+
+/// Puts the rows that were asked for in order, the first group's first, with their factors; returns how many those are.
+pub(crate) fn sort(
+    cpu: &mut Cpu<'_>,
+    table: &Table,
+    (rows, labels): (usize, &[u8]),
+    tail: Span,
+    column: impl Fn(bool) -> usize,
+) -> Result<usize, Status> {
+    if labels.is_empty() {
+        return Err(Status::Order);
+    }
+    let words = rows.saturating_mul(Row::WORDS);
+    let [asked, ordered, flags] = cpu.slices_mut([table.asked.part(0, words)?, table.ordered.part(0, words)?, tail])?;
+    let (factor, mut heads) = (1.0 / rows as f32, 0);
+    let mut ordered = ordered.chunks_exact_mut(Row::WORDS);
+    for wanted in 0..2 {
+        for words in asked.chunks_exact(Row::WORDS).filter_map(|words| words.first_chunk()) {
+            let mut row = Row::decode(words);
+            let label = usize::from(*labels.get(row.index as usize).ok_or(Status::Sample)?);
+            if label >= flags.len() {
+                return Err(Status::Label);
+            }
+            if column(is_tail(flags, label)) == wanted {
+                row.weights = if wanted == 0 { [factor, 0.0] } else { [0.0, factor] };
+                let to = ordered.next().ok_or(Status::Internal)?;
+                to.iter_mut().zip(row.encode()).for_each(|(to, word)| *to = word);
+                heads += 1 - wanted;
+            }
         }
     }
-    Ok(columns)
+    Ok(heads)
+}
+
+/// Whether a class's flag is set.
+fn is_tail(flags: &[f32], class: usize) -> bool {
+    flags.get(class).is_some_and(|flag| *flag != 0.0)
+}
+
+/// What a step left behind.
+fn report(cpu: &mut Cpu<'_>, layout: &Layout) -> Result<Report, Status> {
+    let mut slots = [0.0; 8];
+    cpu.read(&mut slots, layout.slots)?;
+    let [head, tail, perturbed_head, perturbed_tail, squared_norm, _, _, failure] = slots;
+    if failure != 0.0 {
+        return Err(Status::NotFinite);
+    }
+    Ok(Report { head, tail, perturbed_head, perturbed_tail, squared_norm })
 }
 
 /// The place of the largest number, the first one of equals.
@@ -326,8 +323,8 @@ fn largest(scores: &[f32]) -> u32 {
 
 /// One image or row of features.
 pub(crate) enum Pixels<'a> {
-    /// As stored; normalised on the way.
-    Bytes(&'a [u8]),
+    /// As stored; moved, mirrored and normalised on the way.
+    Bytes(&'a [u8], Row),
     /// As the network takes them.
     Floats(&'a [f32]),
 }

@@ -1,4 +1,4 @@
-//! The interface from C: `interface.c`, compiled by the system's C compiler and linked with the static library.
+//! The interface from C: `interface.c` and `options.c`, compiled by the system's C compiler and linked with the static library.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -47,19 +47,22 @@ fn every_function_does_its_work_and_refuses_bad_input_under_address_sanitizer() 
         return;
     }
     let (source, out) = (Path::new(env!("CARGO_MANIFEST_DIR")), Path::new(env!("CARGO_TARGET_TMPDIR")));
-    let program = out.join("interface");
-    let compiled = compiler()
-        .args(["-std=c99", "-O1", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
-        .args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
-        .arg("-I")
-        .arg(source.join("include"))
-        .arg(source.join("tests/interface.c"))
-        .arg(library(&out.join("library")))
-        .args(["-lm", "-lpthread", "-ldl", "-o"])
-        .arg(&program)
-        .output()
-        .unwrap();
-    assert!(compiled.status.success(), "{}", text(&compiled));
-    let ran = Command::new(&program).output().unwrap();
-    assert!(ran.status.success(), "{}", text(&ran));
+    let library = library(&out.join("library"));
+    for name in ["interface", "options"] {
+        let program = out.join(name);
+        let compiled = compiler()
+            .args(["-std=c99", "-O1", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
+            .args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
+            .arg("-I")
+            .arg(source.join("include"))
+            .arg(source.join("tests").join(name).with_extension("c"))
+            .arg(&library)
+            .args(["-lm", "-lpthread", "-ldl", "-o"])
+            .arg(&program)
+            .output()
+            .unwrap();
+        assert!(compiled.status.success(), "{}", text(&compiled));
+        let ran = Command::new(&program).output().unwrap();
+        assert!(ran.status.success(), "{name}.c: {}", text(&ran));
+    }
 }

@@ -9,6 +9,8 @@ fn the_header_is_what_cbindgen_makes_of_the_sources() {
     let bindings = cbindgen::Builder::new()
         .with_config(cbindgen::Config::from_file(folder.join("cbindgen.toml")).unwrap())
         .with_src(folder.join("src/lib.rs"))
+        .with_src(folder.join("src/handle.rs"))
+        .with_src(folder.join("src/values.rs"))
         .with_src(folder.join("src/status.rs"))
         .generate()
         .unwrap();

@@ -1,98 +1,11 @@
-/* Every function of sse_sam.h, used well and badly. Buffers are as long as they must be and no longer, so that
- * AddressSanitizer sees every step beside them. Prints what is wrong and where; ends with 1 then. */
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "sse_sam.h"
-
-static int failures = 0;
-
-static void check(int line, const char *what, sse_sam_status found, sse_sam_status expected) {
-  if (found != expected) {
-    printf("interface.c:%d: %s: %d (%s) instead of %d (%s)\n", line, what, (int)found, sse_sam_message(found),
-           (int)expected, sse_sam_message(expected));
-    failures += 1;
-  }
-}
-
-static void check_true(int line, const char *what, int holds) {
-  if (!holds) {
-    printf("interface.c:%d: %s\n", line, what);
-    failures += 1;
-  }
-}
-
-#define IS(call, status) check(__LINE__, #call, call, SSE_SAM_STATUS_##status)
-#define HOLDS(claim) check_true(__LINE__, #claim, claim)
-
-enum { SIDE = 3, PIXELS = SIDE * SIDE, CLASSES = 4, BATCH = 6, WEIGHTS = PIXELS * 5 + 5 + 5 * CLASSES + CLASSES };
-static const sse_sam_image IMAGE = {SIDE, SIDE, 1};
-static const uint32_t LAYER_SIZES[3] = {PIXELS, 5, CLASSES};
-static const uint32_t COUNTS[CLASSES] = {40, 20, 5, 1};
-static const sse_sam_update SSE_SAM = {2, 0.05f, 0.1f, 0.2f, 0.9f, 1e-4f, 0};
-static const sse_sam_update SGD = {1, 0.0f, 0.0f, 0.2f, 0.9f, 1e-4f, 1};
-
-/* What a test works with, each in memory of its own. */
-typedef struct {
-  sse_sam_network *network;
-  float *arena;
-  sse_sam_sizes sizes;
-} bench;
-
-static void *memory(size_t bytes) {
-  void *memory = malloc(bytes);
-  if (memory == NULL)
-    abort();
-  return memset(memory, 0xA5, bytes);
-}
-
-static bench made(void) {
-  bench bench = {memory(sse_sam_handle_bytes()), NULL, {0, 0, 0, 0}};
-  IS(sse_sam_mlp(bench.network, sse_sam_handle_bytes(), IMAGE, LAYER_SIZES, 3), OK);
-  return bench;
-}
-
-static bench planned(void) {
-  bench bench = made();
-  IS(sse_sam_plan(bench.network, BATCH, &SSE_SAM, &bench.sizes), OK);
-  return bench;
-}
-
-static bench ready(void) {
-  bench bench = planned();
-  bench.arena = memory(bench.sizes.floats * sizeof(float));
-  IS(sse_sam_lend(bench.network, bench.arena, bench.sizes.floats), OK);
-  IS(sse_sam_set_loss(bench.network, COUNTS, CLASSES, 10, SSE_SAM_LOSS_CE, 0.0, 0.0), OK);
-  IS(sse_sam_initialize(bench.network, 7, NULL, NULL), OK);
-  return bench;
-}
-
-static void end(bench bench) {
-  free(bench.arena);
-  free(bench.network);
-}
-
-/* A picture with one bright pixel for its class, and some noise. */
-static void put_batch(sse_sam_network *network, uint32_t step) {
-  for (uint32_t row = 0; row < BATCH; row += 1) {
-    uint8_t *pixels = memory(PIXELS);
-    uint32_t label = (row + step) % CLASSES;
-    for (uint32_t pixel = 0; pixel < PIXELS; pixel += 1)
-      pixels[pixel] = (uint8_t)((pixel * 37 + row * 11 + step * 53) % 60);
-    pixels[2 * label] = 220;
-    IS(sse_sam_put_bytes(network, row, pixels, PIXELS, label), OK);
-    free(pixels);
-  }
-}
-
-static void saved(const bench *bench, float *weights) { IS(sse_sam_save(bench->network, weights, WEIGHTS), OK); }
+/* Every function of sse_sam.h, used well and badly; options.c has options and perceptrons. Prints what is wrong and where;
+ * ends with 1 then. */
+#include "bench.h"
 
 static void every_status_has_a_message(void) {
-  for (int32_t status = SSE_SAM_STATUS_OK; status <= SSE_SAM_STATUS_INTERNAL; status += 1)
+  for (int32_t status = SSE_SAM_STATUS_OK; status <= SSE_SAM_STATUS_OPTIONS; status += 1)
     HOLDS(strlen(sse_sam_message(status)) > 3 && strcmp(sse_sam_message(status), sse_sam_message(-1)) != 0);
-  HOLDS(strcmp(sse_sam_message(SSE_SAM_STATUS_INTERNAL + 1), sse_sam_message(INT32_MIN)) == 0);
+  HOLDS(strcmp(sse_sam_message(SSE_SAM_STATUS_OPTIONS + 1), sse_sam_message(INT32_MIN)) == 0);
 }
 
 static void constructors_refuse_bad_memory_and_bad_sizes(void) {
@@ -131,9 +44,9 @@ static void constructors_refuse_bad_memory_and_bad_sizes(void) {
   IS(sse_sam_resnet(network, bytes, IMAGE, 20, 4, CLASSES), LAYERS);
   IS(sse_sam_resnet(network, bytes, IMAGE, 34, 4, CLASSES), LAYERS);
   sse_sam_sizes sizes;
-  IS(sse_sam_plan(network, BATCH, &SGD, &sizes), NO_HANDLE);
+  IS(sse_sam_plan(network, BATCH, &SGD, NULL, &sizes), NO_HANDLE);
   IS(sse_sam_resnet(network, bytes, IMAGE, 8, (1u << 24) - 1, CLASSES), OK);
-  IS(sse_sam_plan(network, BATCH, &SGD, &sizes), TOO_LARGE);
+  IS(sse_sam_plan(network, BATCH, &SGD, NULL, &sizes), TOO_LARGE);
   free(room);
 }
 
@@ -146,7 +59,7 @@ static void all_functions(sse_sam_network *network, sse_sam_status plan, sse_sam
   uint32_t classes[1];
   memset(weights, 0, WEIGHTS * sizeof(float));
   check(__LINE__, "lend", sse_sam_lend(network, arena, own.sizes.floats), lend);
-  check(__LINE__, "set_loss", sse_sam_set_loss(network, COUNTS, CLASSES, 10, 0, 0.0, 0.0), others);
+  check(__LINE__, "set_loss", sse_sam_set_loss(network, COUNTS, CLASSES, 0, 0.0, 0.0), others);
   check(__LINE__, "set_normalization", sse_sam_set_normalization(network, table, 2), others);
   check(__LINE__, "initialize", sse_sam_initialize(network, 0, NULL, NULL), others);
   check(__LINE__, "load", sse_sam_load(network, weights, WEIGHTS), others);
@@ -155,7 +68,7 @@ static void all_functions(sse_sam_network *network, sse_sam_status plan, sse_sam
   check(__LINE__, "put_floats", sse_sam_put_floats(network, 0, features, PIXELS, 0), others);
   check(__LINE__, "step", sse_sam_step(network, 1, &SGD, NULL), others);
   check(__LINE__, "predict", sse_sam_predict(network, 1, classes, NULL, 0), others);
-  check(__LINE__, "plan", sse_sam_plan(network, BATCH, &SSE_SAM, &own.sizes), plan);
+  check(__LINE__, "plan", sse_sam_plan(network, BATCH, &SSE_SAM, NULL, &own.sizes), plan);
   free(arena);
   free(weights);
   end(own);
@@ -185,25 +98,25 @@ static void plans_refuse_bad_numbers(void) {
   bench bench = made();
   sse_sam_sizes sizes;
   sse_sam_update update = SSE_SAM;
-  IS(sse_sam_plan(bench.network, 0, &SSE_SAM, &sizes), BATCH);
-  IS(sse_sam_plan(bench.network, SIZE_MAX, &SSE_SAM, &sizes), TOO_LARGE);
-  IS(sse_sam_plan(bench.network, SIZE_MAX / 64, &SSE_SAM, &sizes), TOO_LARGE);
-  IS(sse_sam_plan(bench.network, BATCH, NULL, &sizes), NULL);
-  IS(sse_sam_plan(bench.network, BATCH, &SSE_SAM, NULL), NULL);
-  IS(sse_sam_plan(bench.network, BATCH, &SSE_SAM, (sse_sam_sizes *)bench.network), OVERLAP);
-  IS(sse_sam_plan(bench.network, BATCH, &SSE_SAM, (sse_sam_sizes *)((char *)&sizes + 4)), MISALIGNED);
+  IS(sse_sam_plan(bench.network, 0, &SSE_SAM, NULL, &sizes), BATCH);
+  IS(sse_sam_plan(bench.network, SIZE_MAX, &SSE_SAM, NULL, &sizes), TOO_LARGE);
+  IS(sse_sam_plan(bench.network, SIZE_MAX / 64, &SSE_SAM, NULL, &sizes), TOO_LARGE);
+  IS(sse_sam_plan(bench.network, BATCH, NULL, NULL, &sizes), NULL);
+  IS(sse_sam_plan(bench.network, BATCH, &SSE_SAM, NULL, NULL), NULL);
+  IS(sse_sam_plan(bench.network, BATCH, &SSE_SAM, NULL, (sse_sam_sizes *)bench.network), OVERLAP);
+  IS(sse_sam_plan(bench.network, BATCH, &SSE_SAM, NULL, (sse_sam_sizes *)((char *)&sizes + 4)), MISALIGNED);
   for (uint32_t groups = 0; groups < 4; groups += 3) {
     update.groups = groups;
-    IS(sse_sam_plan(bench.network, BATCH, &update, &sizes), RANGE);
+    IS(sse_sam_plan(bench.network, BATCH, &update, NULL, &sizes), RANGE);
   }
   update = SSE_SAM;
   update.radius = -1.0f;
-  IS(sse_sam_plan(bench.network, BATCH, &update, &sizes), RANGE);
+  IS(sse_sam_plan(bench.network, BATCH, &update, NULL, &sizes), RANGE);
   update.radius = NAN;
-  IS(sse_sam_plan(bench.network, BATCH, &update, &sizes), RANGE);
-  IS(sse_sam_plan(bench.network, BATCH, &SSE_SAM, &bench.sizes), OK);
+  IS(sse_sam_plan(bench.network, BATCH, &update, NULL, &sizes), RANGE);
+  IS(sse_sam_plan(bench.network, BATCH, &SSE_SAM, NULL, &bench.sizes), OK);
   HOLDS(bench.sizes.weights == WEIGHTS && bench.sizes.parameters == WEIGHTS && bench.sizes.classes == CLASSES);
-  IS(sse_sam_plan(bench.network, BATCH, &SGD, &sizes), OK);
+  IS(sse_sam_plan(bench.network, BATCH, &SGD, NULL, &sizes), OK);
   HOLDS(sizes.floats < bench.sizes.floats - 2 * WEIGHTS);
   end(bench);
 }
@@ -227,14 +140,14 @@ static void arenas_are_checked(void) {
 static void tables_are_checked(void) {
   bench bench = ready();
   sse_sam_network *network = bench.network;
-  IS(sse_sam_set_loss(network, NULL, CLASSES, 10, 0, 0.0, 0.0), NULL);
-  IS(sse_sam_set_loss(network, COUNTS, CLASSES - 1, 10, 0, 0.0, 0.0), LENGTH);
-  IS(sse_sam_set_loss(network, (const uint32_t *)bench.arena, CLASSES, 10, 0, 0.0, 0.0), OVERLAP);
-  IS(sse_sam_set_loss(network, COUNTS, CLASSES, 10, 6, 0.0, 0.0), RANGE);
-  IS(sse_sam_set_loss(network, COUNTS, CLASSES, 10, SSE_SAM_LOSS_LA, NAN, 0.0), RANGE);
-  IS(sse_sam_set_loss(network, COUNTS, CLASSES, 10, SSE_SAM_LOSS_LDAM, 0.5, -1.0), RANGE);
+  IS(sse_sam_set_loss(network, NULL, CLASSES, 0, 0.0, 0.0), NULL);
+  IS(sse_sam_set_loss(network, COUNTS, CLASSES - 1, 0, 0.0, 0.0), LENGTH);
+  IS(sse_sam_set_loss(network, (const uint32_t *)bench.arena, CLASSES, 0, 0.0, 0.0), OVERLAP);
+  IS(sse_sam_set_loss(network, COUNTS, CLASSES, 6, 0.0, 0.0), RANGE);
+  IS(sse_sam_set_loss(network, COUNTS, CLASSES, SSE_SAM_LOSS_LA, NAN, 0.0), RANGE);
+  IS(sse_sam_set_loss(network, COUNTS, CLASSES, SSE_SAM_LOSS_LDAM, 0.5, -1.0), RANGE);
   for (uint32_t loss = SSE_SAM_LOSS_CE; loss <= SSE_SAM_LOSS_FOCAL; loss += 1)
-    IS(sse_sam_set_loss(network, COUNTS, CLASSES, 10, loss, 0.5, 1.0), OK);
+    IS(sse_sam_set_loss(network, COUNTS, CLASSES, loss, 0.5, 1.0), OK);
   float table[2] = {0.0f, 1.0f};
   IS(sse_sam_set_normalization(network, table, 1), LENGTH);
   IS(sse_sam_set_normalization(network, NULL, 2), NULL);
@@ -372,7 +285,7 @@ static void steps_refuse_bad_numbers_and_change_nothing(void) {
   IS(sse_sam_step(network, BATCH, &SSE_SAM, &report), OK);
   HOLDS(isfinite(report.squared_norm) && report.head > 0.0f && report.tail > 0.0f && report.perturbed_head > 0.0f);
   /* Planned for one group without a point: two groups, and a point, are too much. */
-  IS(sse_sam_plan(network, BATCH, &SGD, &bench.sizes), OK);
+  IS(sse_sam_plan(network, BATCH, &SGD, NULL, &bench.sizes), OK);
   IS(sse_sam_lend(network, bench.arena, bench.sizes.floats), OK);
   update = SGD;
   update.radius = 0.1f;
@@ -415,13 +328,13 @@ static void every_method_learns(void) {
 }
 
 static void a_residual_network_learns(void) {
-  bench bench = {memory(sse_sam_handle_bytes()), NULL, {0, 0, 0, 0}};
+  bench bench = {memory(sse_sam_handle_bytes()), NULL, {0, 0, 0, 0, 0}};
   IS(sse_sam_resnet(bench.network, sse_sam_handle_bytes(), IMAGE, 8, 3, CLASSES), OK);
-  IS(sse_sam_plan(bench.network, BATCH, &SSE_SAM, &bench.sizes), OK);
+  IS(sse_sam_plan(bench.network, BATCH, &SSE_SAM, NULL, &bench.sizes), OK);
   HOLDS(bench.sizes.weights > bench.sizes.parameters);
   bench.arena = memory(bench.sizes.floats * sizeof(float));
   IS(sse_sam_lend(bench.network, bench.arena, bench.sizes.floats), OK);
-  IS(sse_sam_set_loss(bench.network, COUNTS, CLASSES, 10, SSE_SAM_LOSS_VS, 0.05, 0.75), OK);
+  IS(sse_sam_set_loss(bench.network, COUNTS, CLASSES, SSE_SAM_LOSS_VS, 0.05, 0.75), OK);
   IS(sse_sam_initialize(bench.network, 0, NULL, NULL), OK);
   float *weights = memory(bench.sizes.weights * sizeof(float));
   HOLDS(trained(bench.network, &SSE_SAM) < 0.2f);

@@ -39,6 +39,7 @@ pub struct LossTables<'a> {
 /// # Source
 /// `scale`, `shift`: Kini et al. 2021 (VS loss), eq. 5; `margin`: Cao et al. 2019 (LDAM), eq. 13; `focal`: Lin et al.
 /// 2017, eq. 4.
+#[inline(always)]
 pub fn cross_entropy(
     dlogits: &mut [f32],
     logits: &[f32],
@@ -109,6 +110,7 @@ fn exponentials(z: &mut [f32], label: usize) -> Softmax {
 
 /// The loss with its focal factor, and its derivative as a multiple of that of plain cross-entropy:
 /// `(1 - p)^focal * (1 + focal * p * loss / (1 - p))`.
+#[inline(always)]
 fn focused(softmax: &Softmax, focal: f32) -> (f32, f32) {
     let missed = softmax.others / softmax.total;
     if focal == 0.0 {

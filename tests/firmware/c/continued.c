@@ -4,7 +4,7 @@
 #include "trials.h"
 
 enum { FLOATS = 16404 };
-static size_t memory[SSE_SAM_HANDLE_WORDS];
+static size_t memory[SSE_SAM_PERCEPTRON_WORDS];
 static float arena[FLOATS], weights[NETWORK_WEIGHTS];
 
 /* `confusion` and a row of counts, a line for each label. */
@@ -26,13 +26,22 @@ static int print_confusion(const recipe *recipe) {
 }
 
 int main(void) {
-  static const recipe recipe = {
-      (sse_sam_network *)memory, {FLOATS, NETWORK_WEIGHTS, NETWORK_PARAMETERS, CLASSES}, arena, weights,
-      network_normalization, network_class_counts, NETWORK_ETA, 0, 2, 10, 16, FIRST_STAGE, SECOND_STAGE};
+  static const recipe recipe = {.network = (sse_sam_network *)memory,
+                                .sizes = {FLOATS, NETWORK_WEIGHTS, NETWORK_PARAMETERS, CLASSES, 0},
+                                .arena = arena,
+                                .weights = weights,
+                                .normalization = network_normalization,
+                                .counts = network_class_counts,
+                                .eta = NETWORK_ETA,
+                                .epochs = 2,
+                                .steps = 10,
+                                .batch = 16,
+                                .first_stage = FIRST_STAGE,
+                                .second_stage = SECOND_STAGE};
   const sse_sam_image image = {NETWORK_HEIGHT, NETWORK_WIDTH, NETWORK_CHANNELS};
-  if (failed("sse_sam_mlp",
-             sse_sam_mlp(recipe.network, sizeof memory, image, network_layer_sizes, NETWORK_LAYER_SIZES)) ||
-      prepare(&recipe, SSE_SAM_LOSS_CE, 0.0, 0.0) ||
+  if (failed("sse_sam_perceptron",
+             sse_sam_perceptron(recipe.network, sizeof memory, image, network_layer_sizes, NETWORK_LAYER_SIZES)) ||
+      prepare(&recipe) ||
       failed("sse_sam_load", sse_sam_load(recipe.network, network_weights, NETWORK_WEIGHTS)))
     return 1;
   text("from the desk\n");

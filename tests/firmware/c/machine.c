@@ -1,7 +1,7 @@
 /* What chip and desk print alike. */
 #include "machine.h"
 
-void number(uint32_t value) {
+REPORT void number(uint32_t value) {
   char digits[12] = "           ";
   char *digit = digits + 10;
   do {
@@ -12,14 +12,14 @@ void number(uint32_t value) {
   text(digit);
 }
 
-void bits(uint32_t value) {
+REPORT void bits(uint32_t value) {
   char digits[10] = "         ";
   for (int place = 7; place >= 0; place -= 1, value >>= 4)
     digits[place] = "0123456789abcdef"[value & 15];
   text(digits);
 }
 
-uint32_t bits_of(float value) {
+REPORT uint32_t bits_of(float value) {
   union {
     float value;
     uint32_t bits;

@@ -9,6 +9,16 @@
 extern const uint8_t samples[];
 enum { TRAIN = 160, TEST = 100, PIXELS = 64, CLASSES = 10 };
 
+/* The perceptron's parameters after its trial: what fine-tuning starts from. */
+extern const float start[];
+
+/* A function that measures or prints: not part of what is measured. */
+#ifdef LABEL
+#define REPORT __attribute__((section(".report"), noinline))
+#else
+#define REPORT
+#endif
+
 /* Prints. */
 void text(const char *words);
 /* Prints a number in decimal, and a space. */

@@ -1,4 +1,4 @@
-/* Where a Cortex-M4F begins: paints the stack, clears .bss, switches the floating-point unit on. */
+/* Where a Cortex-M begins: paints the stack, clears .bss, switches the floating-point unit on if there is one. */
   .syntax unified
   .thumb
   .section .vectors, "a"
@@ -28,11 +28,13 @@ reset:
   str r2, [r0], #4
   b 2b
 3:
+#ifdef __ARM_FP
   ldr r0, =0xE000ED88
   ldr r1, [r0]
   orr r1, r1, #0xF00000
   str r1, [r0]
   dsb
   isb
+#endif
   b run
   .ltorg

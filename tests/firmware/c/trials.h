@@ -11,12 +11,16 @@ typedef struct {
   /* What the plan must come to: `arena` is as long as its floats, `weights` as its weights. */
   sse_sam_sizes sizes;
   float *arena, *weights;
+  /* NULL for none. */
+  const sse_sam_options *options;
+  /* Numbers of frozen layers, if there are any. */
+  const float *frozen;
   /* Mean of the bytes and one over their deviation; training samples of each class; fewer than `eta` are tail. */
   const float *normalization;
   const uint32_t *counts;
   uint32_t eta;
-  /* Most pixels by which a picture is moved. */
-  int crop;
+  /* Most pixels by which a picture is moved; whether a batch's tail comes last, and backwards. */
+  int crop, heads_first;
   uint32_t epochs, steps, batch;
   /* Used in the first half of the epochs, and in the second. */
   sse_sam_update first_stage, second_stage;
@@ -37,10 +41,11 @@ int failed(const char *function, sse_sam_status status);
 /* The next number of a random stream that `context`, a uint32_t, counts. */
 uint32_t draw(void *context, uint32_t layer);
 
-/* Plans the network, lends it the arena, sets digits and loss. Returns 0 when all is well. */
-int prepare(const recipe *recipe, uint32_t loss, double a, double b);
+/* Plans the network, lends it arena, frozen layers and samples, sets normalisation and tail. Returns 0 when all is well. */
+int prepare(const recipe *recipe);
 
-/* Trains, and prints a line after every step. Returns 0 when all is well. */
+/* Trains, and prints a line after every step; compiled for the label, the parameters' hash after the last one and nothing
+ * else. Returns 0 when all is well. */
 int train(const recipe *recipe);
 
 /* Classifies the test images: `predictions[image]`. Returns 0 when all is well. */
