@@ -188,11 +188,11 @@ fn initialized(seed: u64) -> Vec<f32> {
     let (groups, radius, tail_radius) = (1, 0.0, 0.0);
     let update =
         Update { groups, radius, tail_radius, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0, nesterov: 0 };
-    let mut sizes = Sizes { floats: 0, weights: 0, parameters: 0, classes: 0 };
+    let mut sizes = Sizes { floats: 0, weights: 0, parameters: 0, classes: 0, frozen: 0 };
     // SAFETY: pointers are as long as stated; the arena lives as long as it is used.
     unsafe {
         assert_eq!(sse_sam_resnet(network, bytes, Image { height: 8, width: 8, channels: 1 }, 8, 4, 10), Status::Ok);
-        assert_eq!(sse_sam_plan(network, 1, &update, &mut sizes), Status::Ok);
+        assert_eq!(sse_sam_plan(network, 1, &update, std::ptr::null(), &mut sizes), Status::Ok);
         let (mut arena, mut numbers) = (vec![0.0; sizes.floats], vec![0.0; sizes.weights]);
         assert_eq!(sse_sam_lend(network, arena.as_mut_ptr(), arena.len()), Status::Ok);
         assert_eq!(sse_sam_initialize(network, seed, None, std::ptr::null_mut()), Status::Ok);

@@ -424,6 +424,17 @@ mod tests {
     }
 
     #[test]
+    fn groups_by_their_radii_are_those_of_the_methods() {
+        assert_eq!(Groups::new(0.05, Some(0.1)), SSE.groups(1, 4));
+        assert_eq!(Groups::new(0.0, Some(0.1)), SSE.groups(2, 4));
+        assert_eq!(Groups::new(0.05, None), Method::Sam { rho: 0.05 }.groups(0, 4));
+        assert_eq!(Groups::new(0.0, Some(0.0)), Method::Sgd.groups(0, 4));
+        for (head, tail) in [(-0.1, None), (f32::NAN, Some(0.1)), (0.1, Some(f32::INFINITY)), (0.1, Some(-0.1))] {
+            assert!(matches!(Groups::new(head, tail), Err(Error::Range { .. })));
+        }
+    }
+
+    #[test]
     fn groups_of_radius_zero_are_merged() {
         assert_eq!(radii(Method::ImbSam { rho: 0.0 }, 0, 4), [Some(0.0), None]);
         let merged = Method::ImbSam { rho: 0.0 }.groups(0, 4).unwrap();

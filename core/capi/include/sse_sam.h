@@ -1,19 +1,21 @@
 /* SSE-SAM, SAM, ImbSAM and SGD for firmware in C: training steps and small networks in memory that you lend.
  *
- *     static size_t memory[SSE_SAM_HANDLE_WORDS];
+ *     static size_t memory[SSE_SAM_PERCEPTRON_WORDS];
  *     static float arena[16404];                               // sizes.floats: sse_sam_plan says how many
  *     sse_sam_network *network = (sse_sam_network *)memory;
- *     sse_sam_mlp(network, sizeof memory, image, layer_sizes, 3);
- *     sse_sam_plan(network, 16, &update, &sizes);
+ *     sse_sam_perceptron(network, sizeof memory, image, layer_sizes, 3);
+ *     sse_sam_plan(network, 16, &update, NULL, &sizes);        // NULL, or options: lean memory, frozen layers, micro-batches
  *     sse_sam_lend(network, arena, sizeof arena / sizeof arena[0]);
+ *     sse_sam_set_tail(network, counts, 10, 20);               // and sse_sam_set_loss, if it is not cross-entropy
  *     sse_sam_initialize(network, 0, NULL, NULL);              // or sse_sam_load
  *     for (row = 0; row < 16; row += 1)
  *       sse_sam_put_bytes(network, row, pixels[row], 64, labels[row]);
  *     sse_sam_step(network, 16, &update, &report);
  *
- * Every function but two returns an sse_sam_status, 0 (SSE_SAM_STATUS_OK) when all is well; sse_sam_message has a sentence for
+ * Every function but three returns an sse_sam_status, 0 (SSE_SAM_STATUS_OK) when all is well; sse_sam_message has a sentence for
  * it. Nothing allocates, nothing panics. NULL, misaligned and overlapping pointers and wrong lengths are refused; that as
- * much memory is there as you say is your word. Two handles may work at the same time, one handle only for one caller.
+ * much memory is there as you say is your word. A program links the code of the networks it makes: see
+ * sse_sam_perceptron. Two handles may work at the same time, one handle only for one caller.
  *
  * Made by cbindgen: SSE_SAM_WRITE_HEADER=1 cargo test -p sse-sam-capi --test header
  */

@@ -102,7 +102,10 @@ static void less_memory_is_less_memory(void) {
   HOLDS(zero.sizes.floats == full.sizes.floats);
   HOLDS(lean.sizes.floats == full.sizes.floats - WEIGHTS);
   HOLDS(recompute.sizes.floats < lean.sizes.floats - WEIGHTS);
-  HOLDS(single.sizes.floats < full.sizes.floats);
+  /* A row: label, two weights, input, hidden layer twice, logits, a gradient of each of the latter two; the batch: tables of
+   * rows. Without pieces there are two gradients at a time. */
+  size_t row = 3 + PIXELS + 2 * 5 + CLASSES, gradients = 5 + 5, table = 2 * 4 * BATCH + 1;
+  HOLDS(full.sizes.floats - single.sizes.floats == (BATCH - 1) * row + (2 * BATCH - 1) * gradients - table);
   HOLDS(single.sizes.weights == WEIGHTS && single.sizes.parameters == WEIGHTS && single.sizes.frozen == 0);
   end(full);
   end(zero);

@@ -3,9 +3,11 @@
 use core::hint::black_box;
 
 use sse_sam_capi::{
-    Image, Network, Update, sse_sam_handle_bytes, sse_sam_initialize, sse_sam_lend, sse_sam_load, sse_sam_message,
-    sse_sam_mlp, sse_sam_plan, sse_sam_predict, sse_sam_put_bytes, sse_sam_put_floats, sse_sam_resnet, sse_sam_save,
-    sse_sam_set_loss, sse_sam_set_normalization, sse_sam_step,
+    Image, Network, Update, sse_sam_handle_bytes, sse_sam_initialize, sse_sam_lend, sse_sam_lend_frozen,
+    sse_sam_lend_samples, sse_sam_load, sse_sam_message, sse_sam_mlp, sse_sam_perceptron, sse_sam_perceptron_bytes,
+    sse_sam_perceptron_with_options, sse_sam_plan, sse_sam_predict, sse_sam_put_bytes, sse_sam_put_floats,
+    sse_sam_put_sample, sse_sam_resnet, sse_sam_save, sse_sam_set_loss, sse_sam_set_normalization, sse_sam_set_tail,
+    sse_sam_step,
 };
 
 use crate::{any, number};
@@ -27,20 +29,27 @@ pub fn all() {
     // SAFETY: the program is linked, never run.
     let statuses = unsafe {
         [
+            sse_sam_perceptron(network, any(), image, pointer(), any()),
+            sse_sam_perceptron_with_options(network, any(), image, pointer(), any()),
             sse_sam_mlp(network, any(), image, pointer(), any()),
             sse_sam_resnet(network, any(), image, natural, natural, natural),
-            sse_sam_plan(network, any(), update, pointer()),
+            sse_sam_plan(network, any(), update, pointer(), pointer()),
             sse_sam_lend(network, pointer(), any()),
-            sse_sam_set_loss(network, pointer(), any(), natural, natural, real, real),
+            sse_sam_lend_frozen(network, pointer(), any()),
+            sse_sam_lend_samples(network, pointer(), any()),
+            sse_sam_set_tail(network, pointer(), any(), natural),
+            sse_sam_set_loss(network, pointer(), any(), natural, real, real),
             sse_sam_set_normalization(network, pointer(), any()),
             sse_sam_initialize(network, any() as u64, (any() > 0).then_some(draw), pointer()),
             sse_sam_load(network, pointer(), any()),
             sse_sam_save(network, pointer(), any()),
             sse_sam_put_bytes(network, any(), pointer(), any(), natural),
             sse_sam_put_floats(network, any(), pointer(), any(), natural),
+            sse_sam_put_sample(network, any(), natural, any() as i8, any() as i8, natural),
             sse_sam_step(network, any(), update, pointer()),
             sse_sam_predict(network, any(), pointer(), pointer(), any()),
         ]
     };
-    black_box((statuses, sse_sam_handle_bytes(), sse_sam_message(natural as i32)));
+    let bytes = [sse_sam_handle_bytes(), sse_sam_perceptron_bytes()];
+    black_box((statuses, bytes, sse_sam_message(natural as i32)));
 }
