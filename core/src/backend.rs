@@ -9,6 +9,7 @@ use crate::error::Error;
 
 /// One of the three memories a [`Span`] points into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)] // A span is whole words, which a chip copies in one go.
 pub enum Space {
     /// Read-write `f32`, laid out by a plan.
     Work,

@@ -58,6 +58,18 @@ impl<'m> Memory<'m> {
         }
     }
 
+    /// One of a list of operands in work memory.
+    #[inline(never)]
+    fn write_one(&mut self, spans: &[Span], at: usize) -> &'m mut [f32] {
+        self.write(spans.get(at).copied().unwrap_or(ABSENT))
+    }
+
+    /// One of a list of operands in work or constant memory.
+    #[inline(never)]
+    fn read_one(&mut self, spans: &[Span], at: usize) -> &'m [f32] {
+        self.read(spans.get(at).copied().unwrap_or(ABSENT))
+    }
+
     fn take(&mut self, span: Span) -> Result<&'m mut [f32], Error> {
         if span.space != Space::Work {
             return Err(Error::Space { found: span.space });
@@ -143,13 +155,13 @@ fn overlap(a: Span, b: Span) -> bool {
     a.space == b.space && a.length > 0 && b.length > 0 && a.offset < end(b) && b.offset < end(a)
 }
 
-/// Calls `each` with the spans of one output gradient after the other.
+/// Calls `each` with the number of one output gradient after the other.
 fn for_streams<const N: usize>(
-    streams: [&[Span]; N],
-    mut each: impl FnMut([Span; N]) -> Result<(), Error>,
+    lists: [&[Span]; N],
+    mut each: impl FnMut(usize) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    for stream in 0..check_streams(&streams)? {
-        each(streams.map(|spans| spans.get(stream).copied().unwrap_or(ABSENT)))?;
+    for stream in 0..check_streams(&lists)? {
+        each(stream)?;
     }
     Ok(())
 }
@@ -318,18 +330,23 @@ impl Backend for Cpu<'_> {
         outputs: usize,
         accumulate: bool,
     ) -> Result<(), Error> {
-        for_streams([dx, dy], |[dx, dy]| {
+        for_streams([dx, dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dy, weight) = (memory.write(dx), memory.read(dy), memory.read(weight));
+            let (dx, dy, weight) = (memory.write_one(dx, stream), memory.read_one(dy, stream), memory.read(weight));
             memory.found?;
             ops::linear_backward_input(dx, dy, weight, outputs, accumulate)
         })
     }
 
     fn linear_backward_weight(&mut self, dweight: &[Span], dbias: &[Span], x: Span, dy: &[Span]) -> Result<(), Error> {
-        for_streams([dweight, dbias, dy], |[dweight, dbias, dy]| {
+        for_streams([dweight, dbias, dy], |stream| {
             let mut memory = self.memory();
-            let (dweight, dbias, x, dy) = (memory.write(dweight), memory.write(dbias), memory.read(x), memory.read(dy));
+            let (dweight, dbias, x, dy) = (
+                memory.write_one(dweight, stream),
+                memory.write_one(dbias, stream),
+                memory.read(x),
+                memory.read_one(dy, stream),
+            );
             memory.found?;
             ops::linear_backward_weight(dweight, dbias, x, dy)
         })
@@ -350,18 +367,18 @@ impl Backend for Cpu<'_> {
         conv: &Conv2d,
         accumulate: bool,
     ) -> Result<(), Error> {
-        for_streams([dx, dy], |[dx, dy]| {
+        for_streams([dx, dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dy, weight) = (memory.write(dx), memory.read(dy), memory.read(weight));
+            let (dx, dy, weight) = (memory.write_one(dx, stream), memory.read_one(dy, stream), memory.read(weight));
             memory.found?;
             ops::conv2d_backward_input(dx, dy, weight, conv, accumulate)
         })
     }
 
     fn conv2d_backward_weight(&mut self, dweight: &[Span], x: Span, dy: &[Span], conv: &Conv2d) -> Result<(), Error> {
-        for_streams([dweight, dy], |[dweight, dy]| {
+        for_streams([dweight, dy], |stream| {
             let mut memory = self.memory();
-            let (dweight, x, dy) = (memory.write(dweight), memory.read(x), memory.read(dy));
+            let (dweight, x, dy) = (memory.write_one(dweight, stream), memory.read(x), memory.read_one(dy, stream));
             memory.found?;
             ops::conv2d_backward_weight(dweight, x, dy, conv)
         })
@@ -420,10 +437,14 @@ impl Backend for Cpu<'_> {
         _residual: bool,
         accumulate: bool,
     ) -> Result<(), Error> {
-        for_streams([dx, dweight, dbias, dy], |[dx, dweight, dbias, dy]| {
+        for_streams([dx, dweight, dbias, dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dweight, dbias, dy) =
-                (memory.write(dx), memory.write(dweight), memory.write(dbias), memory.write(dy));
+            let (dx, dweight, dbias, dy) = (
+                memory.write_one(dx, stream),
+                memory.write_one(dweight, stream),
+                memory.write_one(dbias, stream),
+                memory.write_one(dy, stream),
+            );
             let (y, x, weight, saved) = (memory.read(y), memory.read(x), memory.read(weight), memory.read(saved));
             memory.found?;
             ops::batch_norm_backward(dx, dweight, dbias, dy, y, x, weight, saved, relu, accumulate)
@@ -438,9 +459,9 @@ impl Backend for Cpu<'_> {
     }
 
     fn relu_backward(&mut self, dx: &[Span], dy: &[Span], y: Span, accumulate: bool) -> Result<(), Error> {
-        for_streams([dx, dy], |[dx, dy]| {
+        for_streams([dx, dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dy, y) = (memory.write(dx), memory.read(dy), memory.read(y));
+            let (dx, dy, y) = (memory.write_one(dx, stream), memory.read_one(dy, stream), memory.read(y));
             memory.found?;
             ops::relu_backward(dx, dy, y, accumulate)
         })
@@ -461,9 +482,9 @@ impl Backend for Cpu<'_> {
         output: Shape,
         accumulate: bool,
     ) -> Result<(), Error> {
-        for_streams([dx, dy], |[dx, dy]| {
+        for_streams([dx, dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dy) = (memory.write(dx), memory.read(dy));
+            let (dx, dy) = (memory.write_one(dx, stream), memory.read_one(dy, stream));
             memory.found?;
             ops::shortcut_backward(dx, dy, input, output, accumulate)
         })
@@ -483,9 +504,9 @@ impl Backend for Cpu<'_> {
         input: Shape,
         accumulate: bool,
     ) -> Result<(), Error> {
-        for_streams([dx, dy], |[dx, dy]| {
+        for_streams([dx, dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dy) = (memory.write(dx), memory.read(dy));
+            let (dx, dy) = (memory.write_one(dx, stream), memory.read_one(dy, stream));
             memory.found?;
             ops::global_average_pool_backward(dx, dy, input, accumulate)
         })
@@ -504,15 +525,14 @@ impl Backend for Cpu<'_> {
     ) -> Result<(), Error> {
         let Terms { scale, shift, margin, focal } = *terms;
         // Not by way of `for_streams`, whose closure would be a function of its own.
-        let streams = dlogits.iter().zip(losses).zip(weights);
-        check_streams(&[dlogits, losses, weights])?;
-        for ((&dlogits, &losses), &weights) in streams {
+        for stream in 0..check_streams(&[dlogits, losses, weights])? {
             let mut memory = self.memory();
             let tables =
                 LossTables { scale: memory.read(scale), shift: memory.read(shift), margin: memory.read(margin), focal };
             let classes = tables.scale.len();
-            let (dlogits, loss, labels) = (memory.write(dlogits), memory.write(losses), memory.read(labels));
-            let (logits, weights) = (memory.read(logits), memory.read(weights));
+            let (dlogits, loss, labels) =
+                (memory.write_one(dlogits, stream), memory.write_one(losses, stream), memory.read(labels));
+            let (logits, weights) = (memory.read(logits), memory.read_one(weights, stream));
             memory.found?;
             let rows = whole_rows("logits", logits.len(), classes)?;
             expect("dlogits", logits.len(), dlogits.len())?;

@@ -5,6 +5,7 @@ use crate::backend::Space;
 /// Everything that can go wrong in this crate, with the offending values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
+#[repr(u32)] // Whole words, which a chip copies in one go.
 pub enum Error {
     /// A slice or span has another length than the operation needs.
     Length {

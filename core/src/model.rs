@@ -110,6 +110,8 @@ impl Model {
 }
 
 /// Linear layers with ReLU between; the image is flattened.
+// A call: what it takes of the stack is free again in training.
+#[inline(never)]
 pub fn mlp<const N: usize>(graph: &mut Graph<N>, image: Shape, classes: usize, widths: &[u32]) -> Result<Node, Error> {
     let (Some((&inputs, rest)), Some(&outputs)) = (widths.split_first(), widths.last()) else {
         return Err(Error::Model);

@@ -127,6 +127,8 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
     ///
     /// # Errors
     /// What the backend reports.
+    // A call: what it takes of the stack is free again in training.
+    #[inline(never)]
     pub fn initialize<B: Backend>(
         &self,
         backend: &mut B,
@@ -149,17 +151,20 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
                     let fan_in = (weight.length / layer.output.channels.max(1)) as f32;
                     let bound = 1.0 / sqrt(fan_in);
                     let fan_out = weight.length as f32 / self.input_channels(layer)? as f32;
-                    match layer.initializer {
-                        _ if PERCEPTRON => draw_into(backend, weight, || uniform(&mut stream, bound))?,
-                        Initializer::Uniform => draw_into(backend, weight, || uniform(&mut stream, bound))?,
-                        Initializer::KaimingFanIn => {
-                            draw_into(backend, weight, || normal(&mut stream, sqrt(2.0 / fan_in)))?;
-                        }
-                        Initializer::KaimingFanOut => {
-                            draw_into(backend, weight, || normal(&mut stream, sqrt(2.0 / fan_out)))?;
-                        }
+                    let deviation = match layer.initializer {
+                        _ if PERCEPTRON => None,
+                        Initializer::Uniform => None,
+                        Initializer::KaimingFanIn => Some(sqrt(2.0 / fan_in)),
+                        Initializer::KaimingFanOut => Some(sqrt(2.0 / fan_out)),
+                    };
+                    if let Some(deviation) = deviation {
+                        draw_into(backend, weight, || normal(&mut stream, deviation))?;
                     }
-                    draw_into(backend, bias, || uniform(&mut stream, bound))?;
+                    let mut uniform = || uniform(&mut stream, bound);
+                    if deviation.is_none() {
+                        draw_into(backend, weight, &mut uniform)?;
+                    }
+                    draw_into(backend, bias, &mut uniform)?;
                 }
                 _ => {}
             }
@@ -236,8 +241,12 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         backend: &mut B,
         params: Span,
         targets: &[Target],
-        (index, layer, slot): (usize, &Layer, &Slot),
+        index: usize,
     ) -> Result<(), B::Error> {
+        let (layer, slot) = (self.graph.layers().get(index).ok_or(Error::Model)?, self.plan.slot_at(index)?);
+        if slot.gradient.is_none() {
+            return Ok(());
+        }
         let (x, y) = (self.activation(layer.input.index())?, self.activation(index)?);
         let dy = self.gradient(index, targets.len())?;
         let dx = match slot.backward_input {
@@ -306,11 +315,10 @@ impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Network<
 
     fn backward(&mut self, backend: &mut B, params: Span, targets: &[Target]) -> Result<(), B::Error> {
         self.backward_loss(backend, targets)?;
-        for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate().rev() {
-            // A frozen layer's may have a place all the same: batch norm gives its input's with the others.
-            if slot.gradient.is_some() && index >= self.plan.first_trained() {
-                self.backward_layer(backend, params, targets, (index, layer, slot))?;
-            }
+        let layers = self.graph.layers().len();
+        // A frozen layer's gradient may have a place all the same: batch norm gives its input's with the others.
+        for index in (self.plan.first_trained()..layers).rev() {
+            self.backward_layer(backend, params, targets, index)?;
         }
         Ok(())
     }
@@ -339,6 +347,7 @@ fn collect(spans: impl Iterator<Item = Result<Span, Error>>) -> Result<Streams, 
     Ok(streams)
 }
 
+#[inline(never)]
 fn draw_into<B: Backend>(backend: &mut B, to: Span, mut next: impl FnMut() -> f32) -> Result<(), B::Error> {
     let mut offset = 0;
     while offset < to.length {

@@ -342,13 +342,15 @@ fn add_gradients<B: Backend, P: Problem<B>>(
     groups: &Present,
     outcome: &Outcome,
 ) -> Result<(), B::Error> {
-    for group in groups.perturbed() {
-        backend.fill(groups.point(group, vectors)?, 0.0)?;
+    let targets = groups.targets(vectors)?;
+    let perturbed = || groups.iter().zip(&targets).filter(|(group, _)| group.radius > 0.0);
+    for (_, target) in perturbed() {
+        backend.fill(target.gradient, 0.0)?;
     }
     problem.forward(backend, vectors.params, Statistics::Update)?;
-    problem.backward(backend, vectors.params, &groups.targets(vectors)?)?;
-    for group in groups.perturbed() {
-        add_perturbed(backend, problem, vectors, group, groups.point(group, vectors)?, outcome)?;
+    problem.backward(backend, vectors.params, &targets)?;
+    for (group, target) in perturbed() {
+        add_perturbed(backend, problem, vectors, group, target.gradient, outcome)?;
     }
     Ok(())
 }

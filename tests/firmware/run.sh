@@ -155,6 +155,12 @@ awk -F'|' '
     $5 + $6 > 1.05 * flash[key()] { print "run.sh: flash grew by more than 5 %: " key(); status = 1 }
     $7 > 1.05 * ram[key()] { print "run.sh: RAM grew by more than 5 %: " key(); status = 1 }
     $4 != "residual" && $7 > $8 + 1024 { print "run.sh: more than 1 KiB of RAM beside the arena: " key(); status = 1 }
+    # What the perceptron may take of a Cortex-M4F at most.
+    $1 == "thumbv7em-none-eabihf" && $2 == "source" && $3 == "release" {
+        if ($4 == "perceptron" && $5 + $6 >= 24576) { print "run.sh: the executor takes 24 KiB of flash"; status = 1 }
+        if ($4 == "slices" && $5 + $6 >= 10240) { print "run.sh: slices take 10 KiB of flash"; status = 1 }
+        if (($4 == "perceptron" || $4 == "slices") && $9 >= 2048) { print "run.sh: 2 KiB of stack: " key(); status = 1 }
+    }
     END { exit status }
 ' "$here/label.txt" "$out/label"
 table "$out/label" >"$out/table"

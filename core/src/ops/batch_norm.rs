@@ -78,14 +78,14 @@ pub fn batch_norm_forward(
 /// Each channel's mean and biased variance.
 fn statistics(means: &mut [f32], variances: &mut [f32], x: &[f32], values: usize) {
     let channels = means.len();
-    let count = values as f64;
+    let count = values as f32;
     for (block, (means, variances)) in pieces_mut(means, CHANNELS).zip(pieces_mut(variances, CHANNELS)).enumerate() {
         let at = block * CHANNELS;
         let [mean] = sum(rows(x, channels).map(|x| [lanes(x, at)]));
-        let mean = mean.map(|sum| (sum / count) as f32);
+        let mean = mean.map(|sum| sum / count);
         let [variance] = sum(rows(x, channels).map(|x| [combine(lanes(x, at), mean, squared_difference)]));
         means.iter_mut().zip(mean).for_each(|(to, mean)| *to = mean);
-        variances.iter_mut().zip(variance).for_each(|(to, sum)| *to = (sum / count) as f32);
+        variances.iter_mut().zip(variance).for_each(|(to, sum)| *to = sum / count);
     }
 }
 
@@ -221,9 +221,9 @@ pub fn batch_norm_backward(
             let dy = lanes(dy, at);
             [dy, combine(dy, xhat(x), |dy, xhat| dy * xhat)]
         }));
-        dbias.iter_mut().zip(dy_sum).for_each(|(dbias, sum)| *dbias += sum as f32);
-        dweight.iter_mut().zip(dy_xhat_sum).for_each(|(dweight, sum)| *dweight += sum as f32);
-        let [dy_mean, slope] = [dy_sum, dy_xhat_sum].map(|sums| sums.map(|sum| (sum / values as f64) as f32));
+        dbias.iter_mut().zip(dy_sum).for_each(|(dbias, sum)| *dbias += sum);
+        dweight.iter_mut().zip(dy_xhat_sum).for_each(|(dweight, sum)| *dweight += sum);
+        let [dy_mean, slope] = [dy_sum, dy_xhat_sum].map(|sums| sums.map(|sum| sum / values as f32));
         let scale = combine(lanes(weight, at), factor, |weight, factor| weight * factor);
         for ((dx, dy), x) in rows_mut(dx, channels).zip(rows(dy, channels)).zip(rows(x, channels)) {
             let centred = combine(lanes(dy, at), dy_mean, |dy, mean| dy - mean);

@@ -2,10 +2,13 @@
 
 use core::ops::Range;
 
-use super::tile::{DEPTH, PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, outer, transposed, width};
+use super::tile::{PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, outer, transpose, width};
 use super::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::backend::Conv2d;
 use crate::error::Error;
+
+/// Outputs whose weights are transposed at a time.
+const DEPTH: usize = 16;
 
 fn check(y: usize, x: usize, weight: usize, conv: &Conv2d) -> Result<(), Error> {
     let Conv2d { input, output, kernel, stride, padding } = *conv;
@@ -171,12 +174,13 @@ pub fn conv2d_backward_input(
 fn spread_taps<const C: usize>(dx: &mut [f32], dy: &[f32], weight: &[f32], conv: &Conv2d, at: usize) {
     let outputs = conv.output.channels;
     let taps = rows(weight, conv.input.channels * outputs);
+    let mut block = [[0.0; C]; DEPTH];
     for (tap, weight) in taps.enumerate() {
         let tap = (tap / conv.kernel.max(1), tap % conv.kernel.max(1));
         let mut from = 0;
         while from < outputs {
             let depth = DEPTH.min(outputs - from);
-            let block = transposed::<C>(part(weight, at * outputs, C * outputs), outputs, &(from..from + depth));
+            transpose(&mut block, part(weight, at * outputs, C * outputs), outputs, &(from..from + depth));
             spread(dx, dy, block.get(..depth).unwrap_or_default(), conv, tap, at, from);
             from += depth;
         }

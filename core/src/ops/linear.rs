@@ -2,13 +2,16 @@
 
 use core::ops::Range;
 
-use super::reduce::{for_each_sum, lanes};
-use super::tile::{DEPTH, PIXELS, WIDE, multiply_all, multiply_one, outer, put_columns, transposed};
-use super::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
+use super::reduce::for_each_sum;
+use super::tile::{PIXELS, WIDE, get_columns, multiply_all, multiply_one, outer, put_columns, transpose};
+use super::{expect, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::error::Error;
 
 /// Inputs of a tile of the weight's gradient.
 const INPUTS: usize = 4;
+
+/// Outputs whose weights are transposed at a time: few on a chip, for they lie on its stack. Sums do not depend on it.
+const DEPTH: usize = if WIDE == 4 { 4 } else { 16 };
 
 /// Checks the lengths of `x`, `y` and `weight`; returns the number of inputs.
 #[inline(never)]
@@ -47,25 +50,23 @@ pub fn linear_forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) ->
             add_product::<4>(y, at, x, 0..inputs, weight, (outputs, at));
             at += 4;
         } else {
-            for (block, weight) in pieces(weight, DEPTH * outputs).enumerate() {
-                let terms = block * DEPTH..inputs.min((block + 1) * DEPTH);
-                let mut block = [[0.0; 4]; DEPTH];
-                let weight = pad(&mut block, weight, outputs, at);
-                add_product::<4>((&mut *y.0, outputs), at, x, terms, weight, (4, 0));
-            }
+            last_columns(y.0, outputs, at, x, weight);
             at = outputs;
         }
     }
     Ok(())
 }
 
-/// Fills `block` with up to [`DEPTH`] rows of `pitch` numbers from column `at` on, zeros after the last.
+/// `y[n][at..] += x[n] * weight[..][at..]`, one number after the other: columns that are too few for a tile.
 #[inline(never)]
-fn pad<'b, const C: usize>(block: &'b mut [[f32; C]; DEPTH], values: &[f32], pitch: usize, at: usize) -> &'b [f32] {
-    for (to, row) in block.iter_mut().zip(rows(values, pitch)) {
-        *to = lanes(row, at);
+fn last_columns(y: &mut [f32], outputs: usize, at: usize, (x, inputs): (&[f32], usize), weight: &[f32]) {
+    for (y, x) in rows_mut(y, outputs).zip(rows(x, inputs)) {
+        for (column, y) in y.iter_mut().enumerate().skip(at) {
+            for (x, weight) in x.iter().zip(rows(weight, outputs)) {
+                *y += weight.get(column).map_or(0.0, |weight| x * weight);
+            }
+        }
     }
-    block.as_flattened()
 }
 
 /// The gradient of [`linear_forward`] with respect to `x`: `dx[n][i] = sum_o dy[n][o] * weight[i][o]`.
@@ -108,10 +109,11 @@ fn backward_columns<const C: usize>(
     at: usize,
 ) {
     let weight = weight.get(at * outputs..).unwrap_or_default();
+    let mut block = [[0.0; C]; DEPTH];
     let mut from = 0;
     while from < outputs {
         let terms = from..outputs.min(from + DEPTH);
-        let block = transposed::<C>(weight, outputs, &terms);
+        transpose(&mut block, weight, outputs, &terms);
         add_product::<C>((dx, inputs), at, (dy, outputs), terms, block.as_flattened(), (C, 0));
         from += DEPTH;
     }
@@ -129,15 +131,16 @@ fn add_product<const C: usize>(
     weight: &[f32],
     (pitch, column): (usize, usize),
 ) {
+    let x = x.get(terms.start..).unwrap_or_default();
     for (y, x) in pieces_mut(y, PIXELS * y_pitch).zip(pieces(x, PIXELS * x_pitch)) {
         let mut sums = [[0.0; C]; PIXELS];
-        sums.iter_mut().zip(rows(y, y_pitch)).for_each(|(sums, y)| *sums = lanes(y, at));
-        let sample = |p: usize| x.get(p * x_pitch + terms.start..p * x_pitch + terms.end);
+        sums.iter_mut().zip(rows(y, y_pitch)).for_each(|(sums, y)| get_columns(sums, y, at));
+        let sample = |p: usize| x.get(p * x_pitch..p * x_pitch + terms.len());
         let first = sample(0).unwrap_or_default();
         if x.len() > x_pitch {
             // Where samples are missing, copies of the first; what becomes of them is thrown away.
-            let others = [1, 2, 3].map(|p| sample(p).unwrap_or(first));
-            multiply_all(&mut sums, [first, others[0], others[1], others[2]], weight, pitch, column);
+            let sample = |p| sample(p).unwrap_or(first);
+            multiply_all(&mut sums, [first, sample(1), sample(2), sample(3)], weight, pitch, column);
         } else {
             let [sum, ..] = &mut sums;
             multiply_one(sum, first, weight, pitch, column);
@@ -168,7 +171,7 @@ pub fn linear_backward_weight(dweight: &mut [f32], dbias: &mut [f32], x: &[f32],
             }
         }
     }
-    for_each_sum(dbias, dy, |dbias, sum| *dbias += sum as f32);
+    for_each_sum(dbias, dy, |dbias, sum| *dbias += sum);
     Ok(())
 }
 
@@ -184,17 +187,16 @@ fn weight_tile<const C: usize>(
     if inputs - input >= INPUTS && outputs - at >= C {
         outer(&mut sums, x.get(input..).unwrap_or_default(), inputs, dy, outputs, at);
     } else {
-        for (x, dy) in pieces(x, DEPTH * inputs).zip(pieces(dy, DEPTH * outputs)) {
-            let mut x_block = [[0.0; INPUTS]; DEPTH];
-            let mut dy_block = [[0.0; C]; DEPTH];
-            let samples = rows(dy, outputs).count();
-            let (x, dy) = (pad(&mut x_block, x, inputs, input), pad(&mut dy_block, dy, outputs, at));
-            outer(&mut sums, x, INPUTS, part(dy, 0, samples * C), C, 0);
+        for (x, dy) in rows(x, inputs).zip(rows(dy, outputs)) {
+            for (sums, x) in sums.iter_mut().zip(x.get(input..).unwrap_or_default()) {
+                let dy = dy.get(at..).unwrap_or_default();
+                sums.iter_mut().zip(dy).for_each(|(sum, dy)| *sum += x * dy);
+            }
         }
     }
     for (dweight, sums) in rows_mut(dweight, outputs).zip(&mut sums) {
-        let before = lanes::<C>(dweight, at);
-        sums.iter_mut().zip(&before).for_each(|(sum, before)| *sum += before);
+        let before = dweight.get(at..).unwrap_or_default();
+        sums.iter_mut().zip(before).for_each(|(sum, before)| *sum += before);
         put_columns(dweight, at, sums);
     }
 }

@@ -1,5 +1,6 @@
 //! The loss: one adjusted cross-entropy for all methods.
 
+use super::elementary::{exp, log1p};
 use super::expect;
 use crate::error::Error;
 
@@ -84,21 +85,27 @@ struct Softmax {
 
 /// Replaces every `z` by `exp(z - max z)`.
 fn exponentials(z: &mut [f32], label: usize) -> Softmax {
-    let largest = z.iter().copied().fold(f32::NEG_INFINITY, |largest, z| if z > largest { z } else { largest });
-    let (mut own, mut own_z, mut others) = (0.0, 0.0, 0.0);
+    let mut top = (0, f32::NEG_INFINITY);
+    for (class, z) in z.iter().enumerate() {
+        if *z > top.1 {
+            top = (class, *z);
+        }
+    }
+    let (mut own, mut own_z, mut others, mut rest) = (0.0, 0.0, 0.0, 0.0);
     for (class, z) in z.iter_mut().enumerate() {
-        let below = *z - largest;
-        *z = libm::expf(below);
+        let below = *z - top.1;
+        *z = exp(below);
         if class == label {
             (own, own_z) = (*z, below);
         } else {
             others += *z;
         }
+        if class != top.0 {
+            rest += *z;
+        }
     }
-    let total = own + others;
-    // The label's own term is exactly 1 when it is the largest.
-    let log = if own_z == 0.0 { libm::log1pf(others) } else { libm::logf(total) };
-    Softmax { total, others, loss: log - own_z }
+    // The largest term is exactly 1: where the others are small, they are not rounded away.
+    Softmax { total: own + others, others, loss: log1p(rest) - own_z }
 }
 
 /// The loss with its focal factor, and its derivative as a multiple of that of plain cross-entropy:

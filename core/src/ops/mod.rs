@@ -8,12 +8,12 @@
 mod activation;
 mod batch_norm;
 mod convolution;
+mod elementary;
 mod gather;
 mod linear;
 mod loss;
 mod pooling;
 mod reduce;
-mod root;
 mod shortcut;
 mod tile;
 mod vector;
@@ -28,7 +28,7 @@ pub use pooling::{global_average_pool_backward, global_average_pool_forward};
 pub use shortcut::{shortcut_backward, shortcut_forward};
 pub use vector::{ascend, axpy, decay, descend, sgd, squared_norm};
 
-pub(crate) use root::sqrt;
+pub(crate) use elementary::sqrt;
 
 use crate::error::Error;
 

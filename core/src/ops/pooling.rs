@@ -23,7 +23,7 @@ fn check(y: usize, x: usize, input: Shape) -> Result<f32, Error> {
 pub fn global_average_pool_forward(y: &mut [f32], x: &[f32], input: Shape) -> Result<(), Error> {
     let pixels = check(y.len(), x.len(), input)?;
     for (y, x) in rows_mut(y, input.channels).zip(rows(x, input.len())) {
-        for_each_sum(y, x, |y, sum| *y = sum as f32 / pixels);
+        for_each_sum(y, x, |y, sum| *y = sum / pixels);
     }
     Ok(())
 }

@@ -1,13 +1,13 @@
-//! Sums over pixels and over long vectors: short runs in `f32` lanes, run after run in `f64`.
+//! Sums over pixels and over long vectors: short runs in lanes, run after run with what rounding leaves out.
 
-use super::rows;
 use super::tile::WIDE;
+use super::{pieces_mut, rows};
 
 /// Channels that are worked on side by side; a channel's own sum does not depend on it.
 pub(super) const CHANNELS: usize = if WIDE == 4 { 4 } else { 16 };
 
 /// Terms a lane takes before it goes to the total.
-const RUN: usize = 64;
+pub(super) const RUN: usize = 64;
 
 /// `N` values of `row` from `at`, zeros where it ends.
 #[inline(always)]
@@ -23,10 +23,37 @@ pub(super) fn lanes<const N: usize>(row: &[f32], at: usize) -> [f32; N] {
     }
 }
 
+/// A sum of two parts: what was rounded away is kept in the second, as exact as a sum in `f64` and without its arithmetic,
+/// which a chip would have to emulate.
+///
+/// # Source
+/// Knuth, The Art of Computer Programming, volume 2, theorem 4.2.2 B.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Total {
+    rounded: f32,
+    rest: f32,
+}
+
+impl Total {
+    #[inline(always)]
+    pub(super) fn add(&mut self, term: f32) {
+        let sum = self.rounded + term;
+        let taken = sum - self.rounded;
+        self.rest += (self.rounded - (sum - taken)) + (term - taken);
+        self.rounded = sum;
+    }
+
+    #[inline(always)]
+    pub(super) fn value(self) -> f32 {
+        // The rest of an infinite sum is no number.
+        if self.rounded.is_finite() { self.rounded + self.rest } else { self.rounded }
+    }
+}
+
 /// The sums of all `terms`, lane by lane.
 #[inline(always)]
-pub(super) fn sum<const N: usize, const K: usize>(mut terms: impl Iterator<Item = [[f32; N]; K]>) -> [[f64; N]; K] {
-    let mut totals = [[0.0; N]; K];
+pub(super) fn sum<const N: usize, const K: usize>(mut terms: impl Iterator<Item = [[f32; N]; K]>) -> [[f32; N]; K] {
+    let mut totals = [[Total::default(); N]; K];
     loop {
         let mut runs = [[0.0; N]; K];
         let mut taken = 0;
@@ -36,19 +63,17 @@ pub(super) fn sum<const N: usize, const K: usize>(mut terms: impl Iterator<Item 
             }
             taken += 1;
         }
-        for (total, run) in totals.as_flattened_mut().iter_mut().zip(runs.as_flattened()) {
-            *total += f64::from(*run);
-        }
+        totals.as_flattened_mut().iter_mut().zip(runs.as_flattened()).for_each(|(total, run)| total.add(*run));
         if taken < RUN {
-            return totals;
+            return totals.map(|totals| totals.map(Total::value));
         }
     }
 }
 
 /// Hands `each` every element of `to` with the sum of its column in `from`, rows of `to.len()` elements.
-pub(super) fn for_each_sum(to: &mut [f32], from: &[f32], each: impl Fn(&mut f32, f64)) {
+pub(super) fn for_each_sum(to: &mut [f32], from: &[f32], each: impl Fn(&mut f32, f32)) {
     let channels = to.len();
-    for (block, to) in to.chunks_mut(CHANNELS).enumerate() {
+    for (block, to) in pieces_mut(to, CHANNELS).enumerate() {
         let [sums] = sum(rows(from, channels).map(|row| [lanes::<CHANNELS>(row, block * CHANNELS)]));
         to.iter_mut().zip(sums).for_each(|(to, sum)| each(to, sum));
     }

@@ -18,9 +18,6 @@ pub(super) const WIDE: usize = if cfg!(any(target_feature = "avx", target_arch =
     4
 };
 
-/// Outputs whose weights are transposed at a time, and rows whose last columns are padded at a time.
-pub(super) const DEPTH: usize = 16;
-
 /// The width of the next tile when `rest` channels are left.
 pub(super) fn width(rest: usize) -> usize {
     if rest >= WIDE {
@@ -44,6 +41,16 @@ pub(super) fn columns_mut<const C: usize>(row: &mut [f32], at: usize) -> Option<
     row.get_mut(at..)?.first_chunk_mut()
 }
 
+/// Fills `values` from `row` from `at`, as far as it goes.
+#[inline(always)]
+pub(super) fn get_columns<const C: usize>(values: &mut [f32; C], row: &[f32], at: usize) {
+    let rest = row.get(at..).unwrap_or_default();
+    match rest.first_chunk() {
+        Some(full) => *values = *full,
+        None => values.iter_mut().zip(rest).for_each(|(to, value)| *to = *value),
+    }
+}
+
 /// Writes `values` to `row` from `at`, as far as it goes.
 #[inline(always)]
 pub(super) fn put_columns<const C: usize>(row: &mut [f32], at: usize, values: &[f32; C]) {
@@ -54,10 +61,15 @@ pub(super) fn put_columns<const C: usize>(row: &mut [f32], at: usize, values: &[
     }
 }
 
-/// Up to `C` rows of `pitch` weights, of which up to [`DEPTH`] columns are transposed.
+/// Fills `block` with up to `C` rows of `pitch` weights, of which up to `D` columns are transposed.
 #[inline(always)]
-pub(super) fn transposed<const C: usize>(weight: &[f32], pitch: usize, range: &Range<usize>) -> [[f32; C]; DEPTH] {
-    let mut block = [[0.0; C]; DEPTH];
+pub(super) fn transpose<const C: usize, const D: usize>(
+    block: &mut [[f32; C]; D],
+    weight: &[f32],
+    pitch: usize,
+    range: &Range<usize>,
+) {
+    *block = [[0.0; C]; D];
     for (c, row) in rows(weight, pitch).take(C).enumerate() {
         for (transposed, weight) in block.iter_mut().zip(part(row, range.start, range.len())) {
             if let Some(transposed) = transposed.get_mut(c) {
@@ -65,7 +77,6 @@ pub(super) fn transposed<const C: usize>(weight: &[f32], pitch: usize, range: &R
             }
         }
     }
-    block
 }
 
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! Operations on the flat vectors of parameters and gradients.
 
 use super::expect;
-use super::reduce::{lanes, sum};
+use super::reduce::{RUN, Total};
 use crate::backend::Sgd;
 use crate::error::Error;
 
@@ -22,10 +22,22 @@ pub fn axpy(y: &mut [f32], alpha: f32, x: &[f32]) -> Result<(), Error> {
 
 /// `sum_i x[i]^2`, accurate to about 1e-6 whatever the length.
 ///
-/// Lanes of `f32` take 64 terms each, then go to an `f64` total.
+/// Lanes take 64 terms each, then go to totals that keep what rounding leaves out.
+#[inline(never)]
 pub fn squared_norm(x: &[f32]) -> f32 {
-    let [lanes] = sum(x.chunks(LANES).map(|x| [lanes::<LANES>(x, 0).map(|x| x * x)]));
-    lanes.iter().fold(0.0, |total, lane| total + lane) as f32
+    let mut totals = [Total::default(); LANES];
+    for x in x.chunks(RUN * LANES) {
+        let mut runs = [0.0; LANES];
+        let (rows, rest) = x.as_chunks::<LANES>();
+        for row in rows {
+            runs.iter_mut().zip(row).for_each(|(run, x)| *run += x * x);
+        }
+        runs.iter_mut().zip(rest).for_each(|(run, x)| *run += x * x);
+        totals.iter_mut().zip(runs).for_each(|(total, run)| total.add(run));
+    }
+    let mut total = Total::default();
+    totals.iter().for_each(|lane| total.add(lane.value()));
+    total.value()
 }
 
 /// Climbs: `point <- params + radius * point / (||point||_2 + 1e-16)`, in place.

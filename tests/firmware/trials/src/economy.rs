@@ -40,13 +40,13 @@ trait Learner: for<'c> Problem<Cpu<'c>> {
 
 impl<const N: usize> Learner for Network<'_, N, true> {
     fn take(&mut self, cpu: &mut Cpu, layout: &Layout, _: usize) -> Result<(), Error> {
-        self.gather(cpu, layout.rows, &layout.train, layout.losses)
+        self.gather(cpu, layout.rows, &layout.train(), layout.losses())
     }
 }
 
 impl<const N: usize> Learner for Pieces<'_, N, true> {
     fn take(&mut self, _: &mut Cpu, layout: &Layout, heads: usize) -> Result<(), Error> {
-        self.set_batch(layout.rows, heads, layout.losses)
+        self.set_batch(layout.rows, heads, layout.losses())
     }
 }
 
@@ -95,7 +95,7 @@ fn whole(
     let plan = plan.as_ref().map_err(|error| *error)?;
     let layout = lay_out(machine, plan, memory, arena)?;
     let mut cpu = Cpu::new(work, &[], samples);
-    let mut network = Network::perceptron(graph, plan, layout.losses)?;
+    let mut network = Network::perceptron(graph, plan, layout.losses())?;
     begin(&mut cpu, &network, &layout)?;
     let mut evaluated = network.clone();
     train(machine, &mut cpu, &mut network, &mut evaluated, &layout, samples)?;
@@ -116,7 +116,7 @@ fn fine_tuning(
     let layout = lay_out(machine, plan, Memory::Lean, arena)?;
     let (frozen, trained) = START.split_at_checked(plan.frozen().length).ok_or(Error::Model)?;
     let mut cpu = Cpu::new(work, frozen, samples);
-    let mut network = Network::perceptron(graph, plan, layout.losses)?;
+    let mut network = Network::perceptron(graph, plan, layout.losses())?;
     begin(&mut cpu, &network, &layout)?;
     cpu.write(layout.vectors.params, trained)?;
     let [_, shift, _] = plan.terms;
@@ -143,9 +143,9 @@ fn pieces(
     let layout = &lay_out(machine, plan, Memory::Recompute, arena);
     let layout = layout.as_ref().map_err(|error| *error)?;
     let mut cpu = Cpu::new(work, &[], samples);
-    let mut network = Network::perceptron(graph, plan, layout.losses)?;
+    let mut network = Network::perceptron(graph, plan, layout.losses())?;
     begin(&mut cpu, &network, layout)?;
-    let mut pieces = Pieces::new(network.clone(), layout.train, scratch)?;
+    let mut pieces = Pieces::new(network.clone(), layout.train(), scratch)?;
     train(machine, &mut cpu, &mut pieces, &mut network, layout, samples)?;
     let [params] = cpu.slices_mut([layout.vectors.params])?;
     machine.trained(params);
@@ -168,7 +168,7 @@ fn evaluation(
     let (before, rest) = work.split_at_mut_checked(params.offset + params.length).ok_or(Error::Model)?;
     let mut cpu = Cpu::new(rest, before.get(params.offset..).unwrap_or_default(), samples);
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
-    let mut network = Network::perceptron(graph, plan, layout.losses)?;
+    let mut network = Network::perceptron(graph, plan, layout.losses())?;
     let correct = correct(&mut cpu, &mut network, BATCH, &layout, samples)?;
     Line::new(machine).text("correct").number(correct).end();
     Ok(())
@@ -217,7 +217,7 @@ fn begin<const N: usize>(cpu: &mut Cpu, network: &Network<N, true>, layout: &Lay
     network.initialize(cpu, layout.vectors.params, |_| digits::draw(&mut counter))?;
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
     cpu.fill(scale, 1.0)?;
-    for span in [shift, margin, layout.vectors.velocity, layout.outcome.failure] {
+    for span in [shift, margin, layout.vectors.velocity, layout.outcome().failure] {
         cpu.fill(span, 0.0)?;
     }
     Ok(())
@@ -239,7 +239,7 @@ fn train<M: Machine, const N: usize>(
         let heads = write_rows(cpu, layout.rows, epoch, number, samples)?;
         let columns = [heads > 0, heads < BATCH];
         learner.take(cpu, layout, heads)?;
-        lean_step(cpu, learner, &layout.vectors, &groups.present(columns), &SGD, &layout.outcome)?;
+        lean_step(cpu, learner, &layout.vectors, &groups.present(columns), &SGD, &layout.outcome())?;
         if number == 0 {
             let instructions = machine.instructions().wrapping_sub(started);
             machine.note(Label::Step(SSE_SAM.stage(epoch, EPOCHS)), instructions);

@@ -1,5 +1,6 @@
 //! A training through graph, plan and executor.
 
+use sse_sam_core::step::Groups;
 use sse_sam_core::{
     Arena, Backend, Cpu, Error, Graph, Loss, Losses, Method, Network, Outcome, Plan, Problem, Row, Samples, Sgd, Span,
     Statistics, Vectors, step,
@@ -28,14 +29,12 @@ pub struct Recipe {
     pub crop: i8,
 }
 
-/// Spans of what a training needs beside the network's own.
+/// Spans of what a training needs beside the network's own; no more of them than the others follow from.
 pub struct Layout {
     pub vectors: Vectors,
-    pub losses: Losses,
-    pub outcome: Outcome,
     pub rows: Span,
-    pub train: Samples,
-    pub test: Samples,
+    slots: Span,
+    normalization: Span,
 }
 
 impl Layout {
@@ -54,19 +53,41 @@ impl Layout {
         arena: &mut Arena,
     ) -> Result<Self, Error> {
         let rows = arena.allocate(batch.saturating_mul(Row::WORDS))?;
-        let slots = arena.allocate(8)?;
-        let slot = |at| Span::work(slots.offset + at, 1);
-        let losses = Losses { plain: [slot(0), slot(1)], perturbed: [slot(2), slot(3)] };
-        let group_squared_norms = [slot(6), slot(7)];
-        let outcome = Outcome { squared_norm: slot(4), group_squared_norms, failure: slot(5), number: 0.0 };
-        let samples = |label, image, count| Samples {
+        Ok(Self { vectors, rows, slots: arena.allocate(8)?, normalization: plan.normalization })
+    }
+
+    const fn slot(&self, at: usize) -> Span {
+        Span::work(self.slots.offset + at, 1)
+    }
+
+    /// Where the losses go.
+    pub const fn losses(&self) -> Losses {
+        Losses { plain: [self.slot(0), self.slot(1)], perturbed: [self.slot(2), self.slot(3)] }
+    }
+
+    /// Where a step leaves what became of it.
+    pub const fn outcome(&self) -> Outcome {
+        let group_squared_norms = [self.slot(6), self.slot(7)];
+        Outcome { squared_norm: self.slot(4), group_squared_norms, failure: self.slot(5), number: 0.0 }
+    }
+
+    /// The training samples.
+    pub const fn train(&self) -> Samples {
+        self.samples(0, 0, TRAIN)
+    }
+
+    /// The test samples.
+    pub const fn test(&self) -> Samples {
+        self.samples(TRAIN, TRAIN, TEST)
+    }
+
+    const fn samples(&self, label: usize, image: usize, count: usize) -> Samples {
+        Samples {
             labels: Span::samples(label, count),
             images: Span::samples(TRAIN + TEST + image * IMAGE.len(), count * IMAGE.len()),
             image: IMAGE,
-            normalization: plan.normalization,
-        };
-        let (train, test) = (samples(0, 0, TRAIN), samples(TRAIN, TRAIN, TEST));
-        Ok(Self { vectors, losses, outcome, rows, train, test })
+            normalization: self.normalization,
+        }
     }
 }
 
@@ -119,7 +140,7 @@ pub fn train<const N: usize, const PERCEPTRON: bool>(
     let layout = layout.as_ref().map_err(|error| *error)?;
     machine.note(Label::Arena, 4 * arena.len() as u64);
     let mut cpu = Cpu::new(work, &[], samples);
-    let mut network = make(graph, plan, recipe.loss.focal(), layout.losses)?;
+    let mut network = make(graph, plan, recipe.loss.focal(), layout.losses())?;
     let mut counter = 0;
     cpu.fill(Span::work(0, arena.len()), 0.0)?;
     network.initialize(&mut cpu, layout.vectors.params, |_| digits::draw(&mut counter))?;
@@ -164,17 +185,8 @@ fn run<M: Machine, const N: usize, const PERCEPTRON: bool>(
         let groups = recipe.method.groups(epoch, recipe.epochs)?;
         for number in 0..recipe.steps {
             let started = machine.instructions();
-            let mut columns = [false; 2];
-            for place in 0..recipe.batch {
-                let position = number as usize * recipe.batch + place;
-                let index = digits::sample(epoch, position);
-                let column = groups.column(samples.get(index).is_some_and(|&label| digits::is_tail(label)));
-                let row = row(index, position, recipe, column);
-                cpu.write(layout.rows.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
-                columns.iter_mut().skip(column).take(1).for_each(|column| *column = true);
-            }
-            network.gather(cpu, layout.rows, &layout.train, layout.losses)?;
-            step(cpu, network, &layout.vectors, &groups.present(columns), &recipe.sgd, &layout.outcome)?;
+            let columns = take(cpu, network, recipe, layout, &groups, number, epoch, samples)?;
+            step(cpu, network, &layout.vectors, &groups.present(columns), &recipe.sgd, &layout.outcome())?;
             if number == 0 {
                 let instructions = machine.instructions().wrapping_sub(started);
                 machine.note(Label::Step(recipe.method.stage(epoch, recipe.epochs)), instructions);
@@ -190,6 +202,32 @@ fn run<M: Machine, const N: usize, const PERCEPTRON: bool>(
     Ok(())
 }
 
+/// Makes the samples of step `number` the network's batch; returns which groups have any.
+// A call: what it takes of the stack is free again in the step.
+#[inline(never)]
+fn take<const N: usize, const PERCEPTRON: bool>(
+    cpu: &mut Cpu,
+    network: &mut Network<N, PERCEPTRON>,
+    recipe: &Recipe,
+    layout: &Layout,
+    groups: &Groups,
+    number: u32,
+    epoch: u32,
+    samples: &[u8],
+) -> Result<[bool; 2], Error> {
+    let mut columns = [false; 2];
+    for place in 0..recipe.batch {
+        let position = number as usize * recipe.batch + place;
+        let index = digits::sample(epoch, position);
+        let column = groups.column(samples.get(index).is_some_and(|&label| digits::is_tail(label)));
+        let row = row(index, position, recipe, column);
+        cpu.write(layout.rows.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
+        columns.iter_mut().skip(column).take(1).for_each(|column| *column = true);
+    }
+    network.gather(cpu, layout.rows, &layout.train(), layout.losses())?;
+    Ok(columns)
+}
+
 /// A row of the batch, moved and mirrored by its position when the recipe crops.
 fn row(index: usize, position: usize, recipe: &Recipe, column: usize) -> Row {
     let span = 2 * usize::from(recipe.crop.unsigned_abs()) + 1;
@@ -203,7 +241,7 @@ fn row(index: usize, position: usize, recipe: &Recipe, column: usize) -> Row {
 /// The loss at the parameters, over the groups that the batch has.
 pub fn loss(cpu: &mut Cpu, layout: &Layout, columns: [bool; 2]) -> Result<f32, Error> {
     let (mut total, mut one) = (0.0, [0.0]);
-    for (span, _) in layout.losses.plain.into_iter().zip(columns).filter(|(_, present)| *present) {
+    for (span, _) in layout.losses().plain.into_iter().zip(columns).filter(|(_, present)| *present) {
         cpu.read(&mut one, span)?;
         total += one[0];
     }
@@ -227,7 +265,7 @@ pub fn correct<const N: usize, const PERCEPTRON: bool>(
             cpu.write(layout.rows.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
         }
         let rows = layout.rows.part(0, labels.len() * Row::WORDS)?;
-        network.gather(cpu, rows, &layout.test, layout.losses)?;
+        network.gather(cpu, rows, &layout.test(), layout.losses())?;
         network.forward(cpu, layout.vectors.params, Statistics::Running)?;
         let logits = network.logits()?;
         for (place, label) in labels.iter().enumerate() {
