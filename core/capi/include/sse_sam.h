@@ -27,10 +27,10 @@
 #include <stdint.h>
 
 // An upper bound of a handle's size in `size_t`, for a static array: `static size_t handle[SSE_SAM_HANDLE_WORDS];`.
-#define SSE_SAM_HANDLE_WORDS 1000
+#define SSE_SAM_HANDLE_WORDS 880
 
 // The same of a handle that `sse_sam_perceptron` makes.
-#define SSE_SAM_PERCEPTRON_WORDS 440
+#define SSE_SAM_PERCEPTRON_WORDS 400
 
 // Plain cross-entropy; `a` and `b` are not read.
 #define SSE_SAM_LOSS_CE 0

@@ -1,9 +1,9 @@
 //! What C passes by value: plain numbers.
 
 /// An upper bound of a handle's size in `size_t`, for a static array: `static size_t handle[SSE_SAM_HANDLE_WORDS];`.
-pub const SSE_SAM_HANDLE_WORDS: usize = 1000;
+pub const SSE_SAM_HANDLE_WORDS: usize = 880;
 /// The same of a handle that `sse_sam_perceptron` makes.
-pub const SSE_SAM_PERCEPTRON_WORDS: usize = 440;
+pub const SSE_SAM_PERCEPTRON_WORDS: usize = 400;
 
 /// Plain cross-entropy; `a` and `b` are not read.
 pub const SSE_SAM_LOSS_CE: u32 = 0;
