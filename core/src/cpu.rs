@@ -1,9 +1,8 @@
 //! The backend that every device has, and that the others are measured by: one core, lent memory.
 
-use core::ops::Range;
-
 use crate::backend::{Backend, Batch, Conv2d, Outcome, Row, Samples, Sgd, Shape, Space, Span, Terms};
 use crate::error::Error;
+use crate::operands::{Memory, OPERANDS, check_streams, range};
 use crate::ops::{self, LossTables, expect, whole_rows};
 
 /// A [`Backend`] on memory that the caller lends. The same bits on every architecture.
@@ -13,98 +12,6 @@ pub struct Cpu<'a> {
     constant: &'a [f32],
     samples: &'a [u8],
 }
-
-/// Most operands of an operation.
-const OPERANDS: usize = 8;
-
-/// The memory of one operation, out of which its operands are taken one by one.
-///
-/// An operand that cannot be had is empty; `found` then says why the first one could not, and is looked at before the
-/// operation begins.
-struct Memory<'m> {
-    length: usize,
-    /// What is left of work memory: stretches with their offsets.
-    parts: [(usize, &'m mut [f32]); OPERANDS + 1],
-    constant: &'m [f32],
-    found: Result<(), Error>,
-}
-
-impl<'m> Memory<'m> {
-    /// An operand in work memory.
-    // A call, as the next one: what every operation begins with is there once.
-    #[inline(never)]
-    fn write(&mut self, span: Span) -> &'m mut [f32] {
-        match self.take(span) {
-            Ok(operand) => operand,
-            Err(error) => {
-                self.found = self.found.and(Err(error));
-                &mut []
-            }
-        }
-    }
-
-    /// An operand in work or constant memory.
-    #[inline(never)]
-    fn read(&mut self, span: Span) -> &'m [f32] {
-        if span.space != Space::Constant {
-            return self.write(span);
-        }
-        match range(span, self.constant.len()) {
-            Ok(range) => self.constant.get(range).unwrap_or_default(),
-            Err(error) => {
-                self.found = self.found.and(Err(error));
-                &[]
-            }
-        }
-    }
-
-    /// One of a list of operands in work memory.
-    #[inline(never)]
-    fn write_one(&mut self, spans: &[Span], at: usize) -> &'m mut [f32] {
-        self.write(spans.get(at).copied().unwrap_or(ABSENT))
-    }
-
-    /// One of a list of operands in work or constant memory.
-    #[inline(never)]
-    fn read_one(&mut self, spans: &[Span], at: usize) -> &'m [f32] {
-        self.read(spans.get(at).copied().unwrap_or(ABSENT))
-    }
-
-    fn take(&mut self, span: Span) -> Result<&'m mut [f32], Error> {
-        if span.space != Space::Work {
-            return Err(Error::Space { found: span.space });
-        }
-        if span.length == 0 {
-            return Ok(&mut []);
-        }
-        let Range { start, end } = range(span, self.length)?;
-        for (offset, part) in &mut self.parts {
-            let Some(skipped) = start.checked_sub(*offset) else { continue };
-            if end - *offset > part.len() {
-                continue;
-            }
-            let (before, rest) = core::mem::take(part).split_at_mut_checked(skipped).unwrap_or_default();
-            let (taken, after) = rest.split_at_mut_checked(span.length).unwrap_or_default();
-            *part = before;
-            let free = self.parts.iter_mut().find(|(_, part)| part.is_empty());
-            *free.ok_or(Error::Capacity { what: "operands", capacity: OPERANDS })? = (end, after);
-            return Ok(taken);
-        }
-        Err(Error::Overlap)
-    }
-}
-
-/// The elements of `span`, which must lie inside a memory of `available`.
-fn range(span: Span, available: usize) -> Result<Range<usize>, Error> {
-    let Span { space, offset, length } = span;
-    match offset.checked_add(length) {
-        Some(end) if end <= available => Ok(offset..end),
-        _ => Err(Error::Bounds { space, offset, length, available }),
-    }
-}
-
-/// Stands for an operand that is not there: it overlaps none.
-const ABSENT: Span = Span::work(0, 0);
 
 impl<'a> Cpu<'a> {
     /// A backend whose spans point into these three.
@@ -136,10 +43,7 @@ impl<'a> Cpu<'a> {
 
     #[inline(never)]
     fn memory(&mut self) -> Memory<'_> {
-        let length = self.work.len();
-        let mut parts: [(usize, &mut [f32]); OPERANDS + 1] = Default::default();
-        parts[0].1 = self.work;
-        Memory { length, parts, constant: self.constant, found: Ok(()) }
+        Memory::new(self.work, self.constant)
     }
 
     fn sample_bytes(&self, span: Span) -> Result<&'a [u8], Error> {
@@ -148,11 +52,6 @@ impl<'a> Cpu<'a> {
             found => Err(Error::Space { found }),
         }
     }
-}
-
-fn overlap(a: Span, b: Span) -> bool {
-    let end = |span: Span| span.offset.saturating_add(span.length);
-    a.space == b.space && a.length > 0 && b.length > 0 && a.offset < end(b) && b.offset < end(a)
 }
 
 /// Calls `each` with the number of one output gradient after the other.
@@ -164,25 +63,6 @@ fn for_streams<const N: usize>(
         each(stream)?;
     }
     Ok(())
-}
-
-/// Checks that the lists are equally long, and each list's spans, and that no two spans share memory; returns how many
-/// streams there are.
-#[inline(never)]
-fn check_streams(streams: &[&[Span]]) -> Result<usize, Error> {
-    let count = streams.first().map_or(0, |first| first.len());
-    for (index, spans) in streams.iter().enumerate() {
-        expect("each list of streams", count, spans.len())?;
-        let own = spans.first().map_or(0, |span| span.length);
-        for (stream, span) in spans.iter().enumerate() {
-            expect("a stream", own, span.length)?;
-            let later = streams.iter().skip(index + 1).flat_map(|list| list.iter());
-            if spans.iter().skip(stream + 1).chain(later).any(|other| overlap(*span, *other)) {
-                return Err(Error::Overlap);
-            }
-        }
-    }
-    Ok(count)
 }
 
 /// Leaves what became of the update of step `number`.
@@ -553,6 +433,7 @@ impl Backend for Cpu<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operands::ABSENT;
 
     #[test]
     fn overlap_bounds_and_spaces_are_errors() {

@@ -18,6 +18,7 @@ mod error;
 pub mod graph;
 pub mod loss;
 pub mod model;
+mod operands;
 pub mod ops;
 mod pieces;
 pub mod plan;
