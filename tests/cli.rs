@@ -534,8 +534,10 @@ fn fashion_mnist_at_imbalance_100_is_learned() {
     let outcome = run(folder.path(), &[&["train", "--data", data.to_str().unwrap()], &options[..]].concat());
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
     assert!(outcome.stdout.starts_with("fashion-mnist: 14886 training images in 10 classes of 6000 to 60"));
-    let accuracy = &metrics(folder.path(), "out")[0]["accuracy"];
-    assert!(accuracy["overall"].as_f64().unwrap() > 35.0, "{accuracy}");
+    // Knowing the classes' shares alone costs 1.64 nats. Not the accuracy: after one epoch at this learning rate it is 10 to
+    // 44 % over seeds and roundings, where the loss is 0.88 to 1.23.
+    let loss = metrics(folder.path(), "out")[0]["loss"].as_f64().unwrap();
+    assert!(loss < 1.4, "{loss}");
 }
 
 #[test]
