@@ -39,8 +39,7 @@ pub(crate) fn sqrt(x: f32) -> f32 {
     f32::from_bits(bits) * scale
 }
 
-/// `e^x` for `x` of at most 0, in a third of the room that libm's takes for every `x`, and with its bits but for the last one
-/// of `x` closely below 0.
+/// `e^x` for `x` of at most 0: libm's bits, but for the last one of an `x` closely below 0.
 ///
 /// # Source
 /// FreeBSD's `e_expf.c` (fdlibm).
