@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ocl::core::{self, Context, Kernel, Program};
 use sse_sam_kernels::{self as sources, Source};
 
-use super::tiles::Tiles;
+use super::tiles::{self, Tiles};
 use super::{Convolution, DeviceInfo, Error, loader};
 
 /// Names every kernel once: its file, its number, its name.
@@ -144,8 +144,7 @@ impl Built {
         loader::take_failure();
         let context =
             core::create_context(None, &[device.id], None, None).map_err(|error| Error::of(&device.name, &error))?;
-        let files = FILES.iter().filter(|(source, _)| tiles.groups > 0 || !TILE_FILES.contains(&source.name));
-        let programs = files
+        let programs = files(&tiles)
             .map(|(source, names)| Ok((build(&context, device, source, &tiles.options(device.fma))?, *names)))
             .collect::<Result<_, Error>>()?;
         Ok(Self { info: device.clone(), tiles, context, programs })
@@ -175,16 +174,51 @@ pub fn kernel_table(device: &DeviceInfo, convolution: Convolution) -> String {
     format!("{convolution:?} {:?} {:08x}", Tiles::of(device), hasher.finalize())
 }
 
+/// The files that a device with `tiles` builds.
+fn files(tiles: &Tiles) -> impl Iterator<Item = &'static (Source, &'static [&'static str])> {
+    let tiled = tiles.groups > 0;
+    FILES.iter().filter(move |(source, _)| tiled || !TILE_FILES.contains(&source.name))
+}
+
+/// What a compiler is given for a file.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// The file's name.
+    pub file: &'static str,
+    /// The kernels that are made from it.
+    pub kernels: &'static [&'static str],
+    /// The text, with what every file starts with.
+    pub text: String,
+    /// The compiler's options.
+    pub options: String,
+}
+
+/// What a GPU with a fused multiply-add builds, for compilers other than a driver's.
+#[doc(hidden)]
+pub fn gpu_units() -> impl Iterator<Item = Unit> {
+    files(&tiles::GPU).map(|(source, kernels)| Unit {
+        file: source.name,
+        kernels,
+        text: text(source),
+        options: tiles::GPU.options(true),
+    })
+}
+
 /// Every kernel's name.
 pub fn kernel_names() -> impl Iterator<Item = &'static str> {
     FILES.iter().flat_map(|(_, names)| names.iter().copied())
 }
 
-pub(super) fn build(context: &Context, device: &DeviceInfo, source: &Source, options: &str) -> Result<Program, Error> {
+/// What is built for `source`: what every file starts with, then the file; a build log names the two.
+fn text(source: &Source) -> String {
     let common = sources::COMMON;
-    let text = format!("#line 1 \"{}\"\n{}\n#line 1 \"{}\"\n{}", common.name, common.text, source.name, source.text);
+    format!("#line 1 \"{}\"\n{}\n#line 1 \"{}\"\n{}", common.name, common.text, source.name, source.text)
+}
+
+pub(super) fn build(context: &Context, device: &DeviceInfo, source: &Source, options: &str) -> Result<Program, Error> {
     let failed = |log: String| Error::Build { file: source.name, device: device.name.clone(), log };
-    let text = CString::new(text).map_err(|error| failed(error.to_string()))?;
+    let text = CString::new(text(source)).map_err(|error| failed(error.to_string()))?;
     let options = CString::new(options).map_err(|error| failed(error.to_string()))?;
     let program =
         core::create_program_with_source(context, &[text]).map_err(|error| Error::of(&device.name, &error))?;

@@ -54,7 +54,7 @@ const CPU: Tiles = Tiles {
     winograd_groups: 16,
 };
 
-const GPU: Tiles = Tiles {
+pub(super) const GPU: Tiles = Tiles {
     width: 4,
     interleaved: true,
     columns: 1,
