@@ -12,7 +12,9 @@ use super::memory::{self, ALIGNMENT, At, Memory};
 use super::program::{Built, KERNELS, Name, kernel_names};
 use super::tiles::Tiles;
 use super::winograd::Statistics;
-use super::{Block, Convolution, DeviceInfo, Error, batch_norm, block, convolution, measure, network, vectors, winograd};
+use super::{
+    Block, Convolution, DeviceInfo, Error, batch_norm, block, convolution, measure, network, vectors, winograd,
+};
 
 /// A [`Backend`] on an OpenCL device.
 ///
@@ -183,14 +185,7 @@ impl OpenCl {
     }
 
     /// What a form comes to: the blocks of a device that has them go before the direct form.
-    pub(super) fn resolve(
-        &self,
-        operation: Operation,
-        form: Form,
-        conv: &Conv2d,
-        images: usize,
-        whole: bool,
-    ) -> Form {
+    pub(super) fn resolve(&self, operation: Operation, form: Form, conv: &Conv2d, images: usize, whole: bool) -> Form {
         let takes = |block: Block| self.can(operation, block) && block.takes(conv, whole);
         match form {
             Form::Winograd if winograd::fits(self.tiles(), conv) => form,

@@ -188,9 +188,7 @@ impl Product {
         let (channels, filters) = (input.channels, output.channels);
         let pixels = images * output.height * output.width;
         match operation {
-            Operation::Forward => {
-                Self { rows: pixels, columns: filters, sums: kernel * kernel * channels, count: 1 }
-            }
+            Operation::Forward => Self { rows: pixels, columns: filters, sums: kernel * kernel * channels, count: 1 },
             // Pixels that agree in their remainders by the stride are a product of their own.
             Operation::BackwardInput => {
                 let rows = images * input.height.div_ceil(stride) * input.width.div_ceil(stride);
@@ -357,7 +355,20 @@ pub(super) fn backward_weight(
     let [(row, row_shift), (image, image_shift)] = [output.width, output.height * output.width].map(divisor);
     let (items, groups) = (block.sizes().items(), splits * product.blocks(block));
     let arguments: &[Argument<'_>] = sizes![
-        images, input, output, kernel, stride, padding, splits, row, row_shift, image, image_shift, partial, x, dy
+        images,
+        input,
+        output,
+        kernel,
+        stride,
+        padding,
+        splits,
+        row,
+        row_shift,
+        image,
+        image_shift,
+        partial,
+        x,
+        dy
     ];
     launch.launch(block.kernel(Operation::BackwardWeight), groups * items, items, arguments)?;
     merge(&mut launch, Name::Conv2dBackwardWeightMerge, dweight.length, splits, true, to, partial)
@@ -410,9 +421,7 @@ mod tests {
         let conv = |side, channels, filters, kernel, stride| {
             Conv2d::new(Shape::new(side, side, channels), filters, kernel, stride, kernel / 2).unwrap()
         };
-        let stage = |side, channels| {
-            [conv(side, channels, channels, 3, 1), conv(side, channels, 2 * channels, 3, 2)]
-        };
+        let stage = |side, channels| [conv(side, channels, channels, 3, 1), conv(side, channels, 2 * channels, 3, 2)];
         let stages = [stage(32, 64), stage(16, 128), stage(8, 256)].concat();
         stages.into_iter().chain([conv(4, 512, 512, 3, 1), conv(32, 3, 64, 3, 1), conv(32, 64, 128, 1, 2)]).collect()
     }

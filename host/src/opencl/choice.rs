@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sse_sam_core::{Arena, Backend, Conv2d, Span};
 
 use super::tiles::Tiles;
-use super::{Block, Class, Convolution, DeviceInfo, Error, OpenCl, block, winograd};
+use super::{Block, Class, DeviceInfo, Error, OpenCl, block, winograd};
 
 /// Multiply-adds below which a timing is not worth its while: some 50 us of a CPU.
 const SMALL: usize = 1 << 22;

@@ -225,9 +225,8 @@ pub(super) fn backward_input(
         Form::Winograd => return winograd::backward_input(cl, dx, dy, weight, conv, accumulate),
         Form::Block(block) => {
             let mut streams = dx.iter().zip(dy);
-            return streams.try_for_each(|(&dx, &dy)| {
-                block::backward_input(cl, block, dx, dy, weight, conv, accumulate)
-            });
+            return streams
+                .try_for_each(|(&dx, &dy)| block::backward_input(cl, block, dx, dy, weight, conv, accumulate));
         }
     }
     let (mut launch, memory) = cl.split();

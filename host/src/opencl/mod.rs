@@ -26,6 +26,8 @@ pub use device::{DeviceInfo, DeviceType, devices, preferred, select};
 pub use error::Error;
 #[doc(hidden)]
 pub use loader::{calls, fail_after, live_buffers, live_objects};
+#[doc(hidden)]
+pub use program::{Unit, gpu_units};
 pub use program::{kernel_names, kernel_table};
 pub use tiles::Class;
 pub use winograd::Convolution;

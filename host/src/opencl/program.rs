@@ -150,6 +150,11 @@ fn class_of(source: &Source) -> Option<Class> {
     }
 }
 
+/// Whether devices of a class build a file.
+fn builds(class: Class, source: &Source) -> bool {
+    class_of(source).is_none_or(|other| other == class)
+}
+
 /// `CL_BUILD_PROGRAM_FAILURE`.
 const BUILD_FAILURE: i32 = -11;
 
@@ -182,8 +187,7 @@ impl Built {
             core::create_context(None, &[device.id], None, None).map_err(|error| Error::of(&device.name, &error))?;
         let options = tiles.options(device.fma);
         let program = |(source, _): &(Source, _)| {
-            let wanted = class_of(source).is_none_or(|class| class == device.tiles);
-            wanted.then(|| build(&context, device, source, &options)).transpose()
+            builds(device.tiles, source).then(|| build(&context, device, source, &options)).transpose()
         };
         let programs = FILES.iter().map(program).collect::<Result<_, Error>>()?;
         Ok(Self { info: device.clone(), tiles, context, programs })
@@ -213,16 +217,47 @@ pub fn kernel_table(device: &DeviceInfo, convolution: Convolution) -> String {
     format!("{convolution:?} {:?} {:08x}", Tiles::of(device.tiles), hasher.finalize())
 }
 
+/// What a compiler is given for a file.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// The file's name.
+    pub file: &'static str,
+    /// The kernels that are made from it.
+    pub kernels: &'static [&'static str],
+    /// The text, with what every file starts with.
+    pub text: String,
+    /// The compiler's options.
+    pub options: String,
+}
+
+/// What a GPU with a fused multiply-add builds, for compilers other than a driver's.
+#[doc(hidden)]
+pub fn gpu_units() -> impl Iterator<Item = Unit> {
+    let options = Tiles::of(Class::Gpu).options(true);
+    let files = FILES.iter().filter(|(source, _)| builds(Class::Gpu, source));
+    files.map(move |(source, kernels)| Unit {
+        file: source.name,
+        kernels,
+        text: text(source),
+        options: options.clone(),
+    })
+}
+
 /// Every kernel's name.
 pub fn kernel_names() -> impl Iterator<Item = &'static str> {
     FILES.iter().flat_map(|(_, names)| names.iter().copied())
 }
 
-pub(super) fn build(context: &Context, device: &DeviceInfo, source: &Source, options: &str) -> Result<Program, Error> {
+/// What is built for `source`: what every file starts with, then the file; a build log names the two.
+fn text(source: &Source) -> String {
     let common = sources::COMMON;
-    let text = format!("#line 1 \"{}\"\n{}\n#line 1 \"{}\"\n{}", common.name, common.text, source.name, source.text);
+    format!("#line 1 \"{}\"\n{}\n#line 1 \"{}\"\n{}", common.name, common.text, source.name, source.text)
+}
+
+pub(super) fn build(context: &Context, device: &DeviceInfo, source: &Source, options: &str) -> Result<Program, Error> {
     let failed = |log: String| Error::Build { file: source.name, device: device.name.clone(), log };
-    let text = CString::new(text).map_err(|error| failed(error.to_string()))?;
+    let text = CString::new(text(source)).map_err(|error| failed(error.to_string()))?;
     let options = CString::new(options).map_err(|error| failed(error.to_string()))?;
     let program =
         core::create_program_with_source(context, &[text]).map_err(|error| Error::of(&device.name, &error))?;
