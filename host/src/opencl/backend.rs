@@ -127,7 +127,7 @@ impl OpenCl {
     /// `f32` of scratch memory that `conv` and its gradients with `rows` images need on `device`, in any form.
     pub fn scratch(device: &DeviceInfo, conv: &Conv2d, rows: usize) -> usize {
         let (tiles, units) = (Tiles::of(device.tiles), device.compute_units as usize);
-        let other = block::scratch(&tiles, conv, rows).max(winograd::scratch(&tiles, units, conv, rows));
+        let other = block::scratch(device, conv, rows).max(winograd::scratch(&tiles, units, conv, rows));
         convolution::scratch(&tiles, conv, rows).max(other)
     }
 
@@ -191,7 +191,8 @@ impl OpenCl {
             Form::Winograd if winograd::fits(self.tiles(), conv) => form,
             _ if !block::fits(self.tiles(), conv, images) => Form::Direct,
             Form::Block(block) if takes(block) => form,
-            _ => block::shipped(conv, operation, images, takes).map_or(Form::Direct, Form::Block),
+            _ => block::shipped(conv, operation, images, self.device().multiplier(), takes)
+                .map_or(Form::Direct, Form::Block),
         }
     }
 
