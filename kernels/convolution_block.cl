@@ -137,8 +137,8 @@ static INLINE void multiply_matrices(float4 *sum, __local const float *a, __loca
 #define STAGE(v) v
 #endif
 // The row of the block that a work-item's row `i` is, and the column that its quad `j` starts at.
-#define ROW(i) (item_row + (matrix ? (i) / 2 * 16 + (i) % 2 : (i) / 4 * (bm / 2) + (i) % 4))
-#define COLUMN(j) ((j) * (matrix ? 4 : bn / 2) + item_column)
+#define ROW_OF(i) (item_row + (matrix ? (i) / 2 * 16 + (i) % 2 : (i) / 4 * (bm / 2) + (i) % 4))
+#define COLUMN_OF(j) ((j) * (matrix ? 4 : bn / 2) + item_column)
 
 #define EACH_ROW UNROLL for (int i = 0; i < 8; i++) if (i < tm)
 #define EACH_COLUMN UNROLL for (int j = 0; j < 2; j++) if (j < tn / 4)
@@ -265,14 +265,14 @@ static INLINE void column_statistics(const float4 *sum, __local float *shared, _
   ITEM;
   for (int pass = 0; pass < 2; pass++) {
     EACH_COLUMN {
-      const float4 centre = pass ? *(__local const float4 *)(mean + COLUMN(j)) : (float4)(0.0f);
+      const float4 centre = pass ? *(__local const float4 *)(mean + COLUMN_OF(j)) : (float4)(0.0f);
       float4 total = (float4)(0.0f);
       EACH_ROW {
         const float4 v = sum[i * (tn / 4) + j] - centre;
-        if (ROW(i) < count)
+        if (ROW_OF(i) < count)
           total = pass ? MAD(v, v, total) : total + v;
       }
-      *(__local float4 *)(shared + item_line * bn + COLUMN(j)) = total;
+      *(__local float4 *)(shared + item_line * bn + COLUMN_OF(j)) = total;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     for (int c = lane; c < bn; c += items) {
@@ -333,7 +333,7 @@ static INLINE void forward_block(SIZES, const uint splits, __global float *y, __
 #undef KEEP
   y += split * rows * filters;
   EACH_ROW EACH_COLUMN {
-    const uint m = row + ROW(i), o = column + COLUMN(j);
+    const uint m = row + ROW_OF(i), o = column + COLUMN_OF(j);
     put_quad(y + m * filters + o, sum[i * (tn / 4) + j], m < rows ? (int)filters - (int)o : 0, 0, aligned);
   }
   if (splits == 1)
@@ -401,11 +401,11 @@ static INLINE void backward_input_block(SIZES, const uint splits, const uint acc
 #undef KEEP
   dx += split * batch * height * width * channels;
   EACH_ROW {
-    const uint m = row + ROW(i), n = m / wide / high;
+    const uint m = row + ROW_OF(i), n = m / wide / high;
     const uint to_row = m / wide % high * stride + odd_row, to_column = m % wide * stride + odd_column;
     const bool inside = m < rows && to_row < height && to_column < width;
     EACH_COLUMN {
-      const uint c = column + COLUMN(j);
+      const uint c = column + COLUMN_OF(j);
       put_quad(dx + ((n * height + to_row) * width + to_column) * channels + c, sum[i * (tn / 4) + j],
                inside ? (int)channels - (int)c : 0, accumulate, aligned);
     }
@@ -465,7 +465,7 @@ static INLINE void backward_weight_block(SIZES, const uint splits, const uint ro
 #undef KEEP
   partial += split * rows * filters;
   EACH_ROW EACH_COLUMN {
-    const uint m = row + ROW(i), o = column + COLUMN(j);
+    const uint m = row + ROW_OF(i), o = column + COLUMN_OF(j);
     put_quad(partial + m * filters + o, sum[i * (tn / 4) + j], m < rows ? (int)filters - (int)o : 0, 0, aligned);
   }
 }
