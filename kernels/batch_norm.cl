@@ -18,7 +18,7 @@ struct place {
   uint channel, end, first, count, step;
 };
 
-static INLINE struct place place(const uint rows, const uint channels, const uint parts, const bool from_end) {
+static inline struct place place(const uint rows, const uint channels, const uint parts, const bool from_end) {
   const uint span = COLUMNS * WIDTH;
   struct place own;
   own.columns = columns((channels + span - 1) / span);

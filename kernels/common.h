@@ -78,8 +78,15 @@ static inline vec load_part(__global const float *p, const uint valid) {
   if (valid >= WIDTH)
     return LOAD(p);
   vec v = ZERO;
+#if WIDTH == 4
+  // Lane by lane: an index that is not constant would put `v` into memory.
+  v.x = valid > 0 ? p[0] : 0.0f;
+  v.y = valid > 1 ? p[1] : 0.0f;
+  v.z = valid > 2 ? p[2] : 0.0f;
+#else
   for (uint i = 0; i < valid; i++)
     ((float *)&v)[i] = p[i];
+#endif
   return v;
 }
 
@@ -89,9 +96,18 @@ static inline void store_part(__global float *p, const vec v, const uint valid) 
     STORE(p, v);
     return;
   }
+#if WIDTH == 4
+  if (valid > 0)
+    p[0] = v.x;
+  if (valid > 1)
+    p[1] = v.y;
+  if (valid > 2)
+    p[2] = v.z;
+#else
   vec lanes = v;
   for (uint i = 0; i < valid; i++)
     p[i] = ((float *)&lanes)[i];
+#endif
 }
 
 static inline float sum_lanes(const vec v) {

@@ -1,5 +1,7 @@
 // Fully connected layers: weights [in][out]. The work-items of a group share the sum of a `vec` of outputs.
 
+#define LINEAR_ROW(r) _Pragma("unroll") for (uint r = 0; r < LINEAR_ROWS; r++)
+
 // y[n][o] = bias[o] + sum_i x[n][i] * weight[i][o]; a group has LINEAR_ROWS rows
 GROUPED void linear_forward(const uint rows, const uint inputs, const uint outputs, __global float *restrict y,
                             const uint y_at, __global const float *restrict x, const uint x_at,
@@ -10,17 +12,16 @@ GROUPED void linear_forward(const uint rows, const uint inputs, const uint outpu
   const uint first = own.part * LINEAR_ROWS, o = own.piece * WIDTH, valid = rest(outputs, o);
   vec sum[LINEAR_ROWS];
   __global const float *row[LINEAR_ROWS];
-  for (uint r = 0; r < LINEAR_ROWS; r++) {
+  LINEAR_ROW(r) {
     sum[r] = load_part(bias + bias_at + o, own.strand == 0 ? valid : 0);
     row[r] = x + x_at + min(first + r, rows - 1) * inputs;
   }
   weight += weight_at + o;
   for (uint i = own.strand; i < inputs; i += own.strands) {
     const vec w = load_part(weight + i * outputs, valid);
-    for (uint r = 0; r < LINEAR_ROWS; r++)
-      sum[r] = MAD((vec)(row[r][i]), w, sum[r]);
+    LINEAR_ROW(r) sum[r] = MAD((vec)(row[r][i]), w, sum[r]);
   }
-  for (uint r = 0; r < LINEAR_ROWS; r++) {
+  LINEAR_ROW(r) {
     sum[r] = sum_strands(own, sum[r], shared);
     if (own.strand == 0 && first + r < rows)
       store_part(y + y_at + (first + r) * outputs + o, sum[r], valid);

@@ -25,7 +25,7 @@ pub(super) struct Tiles {
     pub local: usize,
     /// Work-items in a group of kernels with a loop.
     pub looped: usize,
-    /// Parts of a sum over a vector, a work-group each.
+    /// Most parts of a sum over a vector, a work-group each.
     pub sum_parts: usize,
     /// Most parts of a sum over the rows of an activation, a work-group each.
     pub row_parts: usize,
@@ -106,6 +106,11 @@ impl Tiles {
     /// what is read next, and whose vectors are aligned.
     pub fn streams(&self, result: Span, channels: usize) -> bool {
         result.length >= self.stream && channels.is_multiple_of(self.width) && result.offset.is_multiple_of(self.width)
+    }
+
+    /// Parts of a sum over a vector of `n`: no more groups than have work, where that changes no bit.
+    pub fn parts_of_sum(&self, n: usize) -> usize {
+        if self.interleaved { self.sum_parts.min(n.div_ceil(self.width * self.group)).max(1) } else { self.sum_parts }
     }
 
     /// How work-groups lie over `pieces` side by side: `columns` of common.h.

@@ -65,7 +65,8 @@ pub(super) fn ascend(cl: &mut OpenCl, point: Span, squared_norm: Span, params: S
     expect("squared_norm", 1, squared_norm.length)?;
     cl.admit(&[&[point, squared_norm]], &[&[params]])?;
     let (mut launch, memory) = cl.split();
-    let (parts, n) = (launch.tiles.sum_parts, point.length);
+    let n = point.length;
+    let parts = launch.tiles.parts_of_sum(n);
     let (partial, scale) = (memory.scratch(0, parts)?, memory.scratch(parts, 1)?);
     let (point, norm, params) = (memory.written(point)?, memory.written(squared_norm)?, memory.read(params)?);
     launch.groups(Name::AscendNorm, parts, arguments![n, parts, partial, point])?;
@@ -132,7 +133,7 @@ fn norm<'m>(
     of: At<'m>,
     outcome: &Outcome,
 ) -> Result<At<'m>, Error> {
-    let parts = launch.tiles.sum_parts;
+    let parts = launch.tiles.parts_of_sum(n);
     let partial = memory.scratch(0, parts)?;
     let (norm, failure) = (memory.written(outcome.squared_norm)?, memory.written(outcome.failure)?);
     launch.groups(Name::SgdNorm, parts, arguments![n, parts, partial, of])?;
