@@ -206,3 +206,41 @@ static inline void share(const uint n, const uint part, const uint parts, uint *
   *step = 1;
 #endif
 }
+
+// Parts of a sum, added in their order: a work-group has ADD_VECTORS vectors and for each ADDERS work-items, which take
+// every ADDERS-th part.
+#define ADD_VECTORS 32
+#if INTERLEAVED
+#define ADDERS 8
+#else
+#define ADDERS 1
+#endif
+
+// to[i] = sum over parts of partial[part][i], added to what is there if `accumulate`
+static INLINE void merge_parts(const uint n, const uint parts, const uint accumulate, __global float *to,
+                               __global const float *partial, __local vec *shared) {
+  const uint lane = get_local_id(0), adder = lane / ADD_VECTORS;
+  const uint i = (get_group_id(0) * ADD_VECTORS + lane % ADD_VECTORS) * WIDTH;
+  vec sum = ZERO;
+  if (i < n)
+    for (uint part = adder; part < parts; part += ADDERS)
+      sum += load_part(partial + part * n + i, n - i);
+  for (uint adders = ADDERS; adders > 1; adders /= 2) {
+    shared[lane] = sum;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (adder < adders / 2)
+      sum += shared[lane + adders / 2 * ADD_VECTORS];
+    barrier(CLK_LOCAL_MEM_FENCE);
+  }
+  if (adder == 0 && i < n)
+    store_part(to + i, accumulate ? load_part(to + i, n - i) + sum : sum, n - i);
+}
+
+// A kernel of that.
+#define MERGE_PARTS(name)                                                                                             \
+  __kernel __attribute__((reqd_work_group_size(ADDERS *ADD_VECTORS, 1, 1))) void name(                                \
+      const uint n, const uint parts, const uint accumulate, __global float *restrict to, const uint to_at,           \
+      __global const float *restrict partial, const uint partial_at) {                                                \
+    __local vec shared[ADDERS * ADD_VECTORS];                                                                         \
+    merge_parts(n, parts, accumulate, to + to_at, partial + partial_at, shared);                                      \
+  }

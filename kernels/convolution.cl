@@ -85,16 +85,4 @@ __kernel void conv2d_backward_weight(SIZES, const uint parts, __global float *re
 }
 
 // dweight[i] += sum over parts of partial[part][i]
-__kernel void conv2d_backward_weight_merge(const uint weights, const uint parts, __global float *restrict dweight,
-                                           const uint dweight_at, __global const float *restrict partial,
-                                           const uint partial_at) {
-  const uint i = get_global_id(0) * WIDTH;
-  if (i >= weights)
-    return;
-  const uint valid = weights - i;
-  vec sum = ZERO;
-  for (uint part = 0; part < parts; part++)
-    sum += load_part(partial + partial_at + part * weights + i, valid);
-  dweight += dweight_at + i;
-  store_part(dweight, load_part(dweight, valid) + sum, valid);
-}
+MERGE_PARTS(conv2d_backward_weight_merge)

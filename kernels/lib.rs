@@ -30,6 +30,8 @@ sources! {
     CONVOLUTION = "convolution.cl";
     /// Convolutions in register tiles.
     CONVOLUTION_TILE = "convolution_tile.cl";
+    /// Convolutions in blocks.
+    CONVOLUTION_BLOCK = "convolution_block.cl";
     /// Convolutions in Winograd's form.
     WINOGRAD = "winograd.cl";
     /// Batch normalisation.

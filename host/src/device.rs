@@ -47,8 +47,8 @@ pub trait Machine: Backend {
     /// When the device fails.
     fn take_times(&mut self) -> Result<Vec<u64>, Self::Error>;
 
-    /// The forms in which a convolution and its gradients are computed.
-    fn forms(&self, conv: &Conv2d) -> Forms;
+    /// The forms in which a convolution and its gradients with so many images are computed.
+    fn forms(&self, conv: &Conv2d, images: usize) -> Forms;
 
     /// What decides the bits of its results.
     fn identity(&self) -> Identity;
@@ -118,7 +118,7 @@ impl Machine for Cpu<'_> {
         Ok(Vec::new())
     }
 
-    fn forms(&self, _: &Conv2d) -> Forms {
+    fn forms(&self, _: &Conv2d, _: usize) -> Forms {
         [Form::Direct; 3]
     }
 
@@ -154,8 +154,8 @@ impl Machine for OpenCl {
         Self::take_times(self)
     }
 
-    fn forms(&self, conv: &Conv2d) -> Forms {
-        Self::forms(self, conv)
+    fn forms(&self, conv: &Conv2d, images: usize) -> Forms {
+        Self::forms(self, conv, images)
     }
 
     fn identity(&self) -> Identity {
@@ -396,7 +396,7 @@ fn choices(info: &DeviceInfo, layout: &Layout, recorded: &Table, quiet: bool) ->
     let mut open = choice::cases(info, images, layout.convolutions());
     let mut table = Table::new();
     take(&mut open, &mut table, |case, _| recorded.get(case).copied());
-    take(&mut open, &mut table, |_, conv| choice::is_small(conv, images).then(|| choice::shipped(conv)));
+    take(&mut open, &mut table, |_, conv| choice::is_small(conv, images).then(|| choice::shipped(info, conv)));
     if !open.is_empty() {
         table.extend(remembered(info, images, open, quiet)?);
     }

@@ -183,7 +183,7 @@ fn forms<B: Machine>(backend: &B, layout: &Layout) -> Vec<Convolutions> {
         }
     }
     let kind = |(conv, layers)| {
-        let [forward, backward_input, backward_weight] = backend.forms(&conv);
+        let [forward, backward_input, backward_weight] = backend.forms(&conv, layout.plan.max_batch());
         Convolutions { shape: kernels::convolution(&conv), layers, forward, backward_input, backward_weight }
     };
     kinds.into_iter().map(kind).collect()

@@ -12,18 +12,22 @@ use super::memory::{self, ALIGNMENT, At, Memory};
 use super::program::{Built, KERNELS, Name, kernel_names};
 use super::tiles::Tiles;
 use super::winograd::Statistics;
-use super::{Convolution, DeviceInfo, Error, batch_norm, convolution, measure, network, vectors, winograd};
+use super::{
+    Block, Convolution, DeviceInfo, Error, batch_norm, block, convolution, measure, network, vectors, winograd,
+};
 
 /// A [`Backend`] on an OpenCL device.
 ///
 /// Kernels are built when it is made. A call sets arguments and enqueues; it neither waits nor allocates.
 pub struct OpenCl {
     memory: Memory,
-    kernels: Vec<Kernel>,
+    kernels: Vec<Option<Kernel>>,
     queue: CommandQueue,
     launches: u64,
     convolution: Convolution,
     choices: Choices,
+    /// Blocks that this device cannot launch, or computes wrongly.
+    refused: Vec<(Operation, Block)>,
     /// What the last operation, a convolution, left about its output.
     statistics: Option<Statistics>,
     /// The launches since the last look, where they are timed.
@@ -108,6 +112,7 @@ impl OpenCl {
             launches: 0,
             convolution: Convolution::default(),
             choices: Choices::default(),
+            refused: block::too_large(device),
             statistics: None,
             timed: None,
             built,
@@ -121,8 +126,9 @@ impl OpenCl {
 
     /// `f32` of scratch memory that `conv` and its gradients with `rows` images need on `device`, in any form.
     pub fn scratch(device: &DeviceInfo, conv: &Conv2d, rows: usize) -> usize {
-        let (tiles, units) = (Tiles::of(device), device.compute_units as usize);
-        convolution::scratch(&tiles, conv, rows).max(winograd::scratch(&tiles, units, conv, rows))
+        let (tiles, units) = (Tiles::of(device.tiles), device.compute_units as usize);
+        let other = block::scratch(&tiles, conv, rows).max(winograd::scratch(&tiles, units, conv, rows));
+        convolution::scratch(&tiles, conv, rows).max(other)
     }
 
     /// What spans are aligned to, in `f32`.
@@ -160,26 +166,51 @@ impl OpenCl {
         &self.choices
     }
 
-    /// The forms in which `conv` and its gradients are computed.
-    pub fn forms(&self, conv: &Conv2d) -> Forms {
-        match self.convolution {
-            _ if !winograd::fits(self.tiles(), conv) => [Form::Direct; 3],
-            Convolution::Direct => [Form::Direct; 3],
-            Convolution::Winograd => [Form::Winograd; 3],
-            Convolution::Auto => self.choices.forms(conv).unwrap_or_else(|| choice::shipped(conv)),
+    /// The forms in which `conv` and its gradients with so many images are computed.
+    pub fn forms(&self, conv: &Conv2d, images: usize) -> Forms {
+        Operation::ALL.map(|operation| self.form(operation, conv, images, true))
+    }
+
+    /// The form of one operation, where its memory lies at `whole` quads.
+    pub(super) fn form(&self, operation: Operation, conv: &Conv2d, images: usize, whole: bool) -> Form {
+        let chosen = match self.convolution {
+            Convolution::Direct => Form::Direct,
+            Convolution::Winograd => Form::Winograd,
+            Convolution::Auto => {
+                let forms = self.choices.forms(conv).unwrap_or_else(|| choice::shipped(self.device(), conv));
+                forms[operation as usize]
+            }
+        };
+        self.resolve(operation, chosen, conv, images, whole)
+    }
+
+    /// What a form comes to: the blocks of a device that has them go before the direct form.
+    pub(super) fn resolve(&self, operation: Operation, form: Form, conv: &Conv2d, images: usize, whole: bool) -> Form {
+        let takes = |block: Block| self.can(operation, block) && block.takes(conv, whole);
+        match form {
+            Form::Winograd if winograd::fits(self.tiles(), conv) => form,
+            _ if !block::fits(self.tiles(), conv, images) => Form::Direct,
+            Form::Block(block) if takes(block) => form,
+            _ => block::shipped(conv, operation, images, takes).map_or(Form::Direct, Form::Block),
         }
     }
 
-    /// Whether an operation of `conv` is computed in Winograd's form.
-    pub(super) fn in_tiles(&self, operation: Operation, conv: &Conv2d) -> bool {
-        self.forms(conv)[operation as usize] == Form::Winograd
+    /// Whether the device computes an operation in this block.
+    pub(super) fn can(&self, operation: Operation, block: Block) -> bool {
+        !self.refused.contains(&(operation, block))
+    }
+
+    /// Computes nothing in these blocks from now on.
+    pub(super) fn refuse(&mut self, blocks: impl IntoIterator<Item = (Operation, Block)>) {
+        self.refused.extend(blocks);
     }
 
     /// Kernels of this device that no backend of the process has launched yet.
     #[doc(hidden)]
     pub fn kernels_never_launched(&self) -> Vec<&'static str> {
-        let names = kernel_names().take(self.kernels.len()).zip(&LAUNCHED);
-        names.filter(|(_, launched)| !launched.load(Relaxed)).map(|(name, _)| name).collect()
+        let kernels = kernel_names().zip(&self.kernels).zip(&LAUNCHED);
+        let never = kernels.filter(|((_, kernel), launched)| kernel.is_some() && !launched.load(Relaxed));
+        never.map(|((name, _), _)| name).collect()
     }
 
     /// Makes room for `conv` and its gradients with `rows` images; to be called before training.
@@ -301,7 +332,7 @@ impl Drop for OpenCl {
 
 /// The queue's side of a backend.
 pub(super) struct Launch<'a> {
-    kernels: &'a [Kernel],
+    kernels: &'a [Option<Kernel>],
     queue: &'a CommandQueue,
     launches: &'a mut u64,
     timed: &'a mut Option<Vec<Event>>,
@@ -330,7 +361,7 @@ impl Launch<'_> {
         if items == 0 {
             return Ok(());
         }
-        let kernel = &self.kernels[name as usize];
+        let Some(kernel) = &self.kernels[name as usize] else { return Err(Error::absent(self.device)) };
         self.set(kernel, arguments).map_err(|error| Error::of(self.device, &error))?;
         let global = [items.next_multiple_of(local), 1, 1];
         let mut event = self.timed.is_some().then(Event::null);

@@ -1,4 +1,4 @@
-//! Which form a convolution takes where a device has two: as it was chosen before, else by a timing.
+//! Which form a convolution takes where a device has several: as it was chosen before, else by a timing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sse_sam_core::{Arena, Backend, Conv2d, Span};
 
 use super::tiles::Tiles;
-use super::{Convolution, DeviceInfo, Error, OpenCl, winograd};
+use super::{Block, Class, DeviceInfo, Error, OpenCl, block, winograd};
 
 /// Multiply-adds below which a timing is not worth its while: some 50 us of a CPU.
 const SMALL: usize = 1 << 22;
@@ -20,32 +20,43 @@ const BUDGET: Duration = Duration::from_millis(40);
 const MARGIN: f64 = 0.9;
 const SERIES: usize = 3;
 
-/// How an operation of a convolution is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// How an operation of a convolution is computed; written `direct`, `winograd`, or as the block is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Form {
-    /// As the formula says.
+    /// As the formula says; in a device of blocks, in the one that a rule finds.
     Direct,
     /// In tiles of 4 x 4 pixels.
     Winograd,
+    /// In this block.
+    Block(Block),
 }
 
 impl Form {
-    /// Both, in the order of their numbers.
-    const ALL: [Self; 2] = [Self::Direct, Self::Winograd];
-
-    fn other(self) -> Self {
-        match self {
-            Self::Direct => Self::Winograd,
-            Self::Winograd => Self::Direct,
-        }
-    }
-
     /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Winograd => "winograd",
+            Self::Block(block) => block.name(),
+        }
+    }
+}
+
+impl From<Form> for String {
+    fn from(form: Form) -> Self {
+        form.name().into()
+    }
+}
+
+impl TryFrom<String> for Form {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "direct" => Ok(Self::Direct),
+            "winograd" => Ok(Self::Winograd),
+            name => name.parse().map(Self::Block),
         }
     }
 }
@@ -54,18 +65,23 @@ impl Form {
 pub type Forms = [Form; 3];
 
 /// An operation of a convolution, by its place in [`Forms`].
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Operation {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// The forward pass.
     Forward,
+    /// The gradient with respect to the input.
     BackwardInput,
+    /// The gradient with respect to the weights.
     BackwardWeight,
 }
 
 impl Operation {
-    const ALL: [Self; 3] = [Self::Forward, Self::BackwardInput, Self::BackwardWeight];
+    /// All three.
+    pub const ALL: [Self; 3] = [Self::Forward, Self::BackwardInput, Self::BackwardWeight];
 }
 
-/// Convolutions of 3 x 3 pixels and stride 1 that share a choice; written `128x32x32x16x16`, in the order of its fields.
+/// Convolutions that share a choice; written `128x32x32x16x16`, in the order of its fields, and behind it `k1s2p0` for
+/// kernel, stride and padding where these are not 3, 1 and 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Case {
@@ -75,21 +91,36 @@ pub struct Case {
     width: usize,
     channels: usize,
     filters: usize,
+    /// Kernel, stride and padding.
+    window: [usize; 3],
 }
+
+/// The window that goes without saying.
+const USUAL: [usize; 3] = [3, 1, 1];
 
 impl Case {
     /// The case of `conv`, where the largest batch is of so many images.
     pub fn new(conv: &Conv2d, images: usize) -> Self {
-        let Conv2d { input, output, .. } = conv;
-        let images = images.next_power_of_two();
-        Self { images, height: input.height, width: input.width, channels: input.channels, filters: output.channels }
+        let Conv2d { input, output, kernel, stride, padding } = *conv;
+        Self {
+            images: images.next_power_of_two(),
+            height: input.height,
+            width: input.width,
+            channels: input.channels,
+            filters: output.channels,
+            window: [kernel, stride, padding],
+        }
     }
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { images, height, width, channels, filters } = self;
-        write!(f, "{images}x{height}x{width}x{channels}x{filters}")
+        let Self { images, height, width, channels, filters, window } = self;
+        write!(f, "{images}x{height}x{width}x{channels}x{filters}")?;
+        match window {
+            &USUAL => Ok(()),
+            [kernel, stride, padding] => write!(f, "k{kernel}s{stride}p{padding}"),
+        }
     }
 }
 
@@ -103,9 +134,17 @@ impl TryFrom<String> for Case {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let sizes: Option<Vec<usize>> = text.split('x').map(|size| size.parse().ok()).collect();
-        match sizes.as_deref() {
-            Some(&[images, height, width, channels, filters]) => Ok(Self { images, height, width, channels, filters }),
+        let numbers = |text: &str, marks: &[char]| -> Option<Vec<usize>> {
+            text.split(marks).map(|size| size.parse().ok()).collect()
+        };
+        let (sizes, window) = match text.split_once('k') {
+            Some((sizes, window)) => (sizes, numbers(window, &['s', 'p'])),
+            None => (text.as_str(), Some(USUAL.to_vec())),
+        };
+        match (numbers(sizes, &['x']).as_deref(), window.as_deref()) {
+            (Some(&[images, height, width, channels, filters]), Some(&[kernel, stride, padding])) => {
+                Ok(Self { images, height, width, channels, filters, window: [kernel, stride, padding] })
+            }
             _ => Err(format!("{text} is not IMAGESxHEIGHTxWIDTHxCHANNELSxFILTERS")),
         }
     }
@@ -138,17 +177,25 @@ impl Choices {
     }
 }
 
-/// The convolutions among these that a device has both forms of, each case once.
+/// The convolutions among these that a device has several forms of, each case once.
 pub fn cases(device: &DeviceInfo, images: usize, convolutions: impl Iterator<Item = Conv2d>) -> BTreeMap<Case, Conv2d> {
-    let tiles = Tiles::of(device);
-    let both = convolutions.filter(|conv| winograd::fits(&tiles, conv));
-    both.map(|conv| (Case::new(&conv, images), conv)).collect()
+    let several = convolutions.filter(|conv| candidates(device, conv).len() > 1);
+    several.map(|conv| (Case::new(&conv, images), conv)).collect()
+}
+
+/// The forms that a device has of a convolution: the ones that a table of tiles has and that it can launch.
+fn candidates(device: &DeviceInfo, conv: &Conv2d) -> Vec<Form> {
+    match device.tiles {
+        Class::Cpu if winograd::fits(&Tiles::of(Class::Cpu), conv) => vec![Form::Direct, Form::Winograd],
+        Class::Cpu => vec![Form::Direct],
+        Class::Gpu => block::candidates(device, conv).map(Form::Block).collect(),
+    }
 }
 
 /// The forms that a convolution takes as long as nothing better is known.
-pub fn shipped(conv: &Conv2d) -> Forms {
-    let form = if winograd::pays(conv) { Form::Winograd } else { Form::Direct };
-    [form; 3]
+pub fn shipped(device: &DeviceInfo, conv: &Conv2d) -> Forms {
+    let tiled = winograd::fits(&Tiles::of(device.tiles), conv) && winograd::pays(conv);
+    [if tiled { Form::Winograd } else { Form::Direct }; 3]
 }
 
 /// Whether so little is to be done that the shipped forms are taken without a timing.
@@ -157,30 +204,42 @@ pub fn is_small(conv: &Conv2d, images: usize) -> bool {
     pixels.saturating_mul(conv.weights()) < SMALL
 }
 
-/// The forms that are faster on `device`, found by running both in turn; where they are alike, the shipped ones.
+/// The forms that are fastest on `device`, found by running all of them in turn; where others are hardly faster, the
+/// shipped ones.
 ///
 /// # Errors
 /// [`Error::Memory`] when the device has no room for three activations, [`Error::Build`] and [`Error::Call`] when the
 /// driver fails.
 pub fn measure(device: &DeviceInfo, conv: &Conv2d, images: usize) -> Result<Forms, Error> {
     let mut trial = Trial::new(device, conv, images)?;
-    let mut forms = shipped(conv);
+    let mut forms = shipped(device, conv);
     for (operation, form) in Operation::ALL.into_iter().zip(&mut forms) {
-        *form = faster(*form, || trial.least(operation))?;
+        // What the rule finds is among the candidates by its own name.
+        let shipped = trial.machine.resolve(operation, *form, conv, images, true);
+        let chosen = fastest(shipped, &candidates(device, conv), |forms| trial.least(operation, forms))?;
+        *form = if chosen == shipped { *form } else { chosen };
     }
     Ok(forms)
 }
 
-/// The form to take by timings that give the least seconds of each.
-fn faster<E>(shipped: Form, mut least: impl FnMut() -> Result<[f64; 2], E>) -> Result<Form, E> {
-    let other = shipped.other();
+/// The form to take by timings that give the least seconds of each: the fastest of a first one, if it stays faster than
+/// the shipped one by a margin in some more.
+fn fastest<E>(
+    shipped: Form,
+    candidates: &[Form],
+    mut least: impl FnMut(&[Form]) -> Result<Vec<f64>, E>,
+) -> Result<Form, E> {
+    let others: Vec<Form> = candidates.iter().copied().filter(|form| *form != shipped).collect();
+    let mut field = [&[shipped], &others[..]].concat();
     for _ in 0..SERIES {
-        let least = least()?;
-        if least[other as usize] >= MARGIN * least[shipped as usize] {
-            return Ok(shipped);
+        let times = least(&field)?;
+        let best = (1..field.len()).min_by(|&a, &b| times[a].total_cmp(&times[b]));
+        match best.filter(|&best| times[best] < MARGIN * times[0]) {
+            Some(best) => field = vec![shipped, field[best]],
+            None => return Ok(shipped),
         }
     }
-    Ok(other)
+    Ok(field[1])
 }
 
 /// A convolution with memory of its own to try it out.
@@ -210,19 +269,19 @@ impl Trial {
         Ok(Self { machine, conv: *conv, x, y, out, weight, dweight })
     }
 
-    /// Least seconds of an operation in each form.
-    fn least(&mut self, operation: Operation) -> Result<[f64; 2], Error> {
+    /// Least seconds of an operation in each of these forms.
+    fn least(&mut self, operation: Operation, forms: &[Form]) -> Result<Vec<f64>, Error> {
         // Drivers finish kernels and memory at the first use.
-        for form in Form::ALL {
-            self.seconds(operation, form)?;
+        for form in forms {
+            self.seconds(operation, *form)?;
         }
-        let (mut least, started) = ([f64::INFINITY; 2], Instant::now());
+        let (mut least, started) = (vec![f64::INFINITY; forms.len()], Instant::now());
         for round in 0..ROUNDS.1 {
             if round >= ROUNDS.0 && started.elapsed() > BUDGET {
                 break;
             }
-            for (form, least) in Form::ALL.into_iter().zip(&mut least) {
-                *least = self.seconds(operation, form)?.min(*least);
+            for (form, least) in forms.iter().zip(&mut least) {
+                *least = self.seconds(operation, *form)?.min(*least);
             }
         }
         Ok(least)
@@ -230,10 +289,8 @@ impl Trial {
 
     fn seconds(&mut self, operation: Operation, form: Form) -> Result<f64, Error> {
         let Self { ref mut machine, ref conv, x, y, out, weight, dweight } = *self;
-        machine.set_convolution(match form {
-            Form::Direct => Convolution::Direct,
-            Form::Winograd => Convolution::Winograd,
-        });
+        let images = x.length / conv.input.len();
+        machine.set_choices(Choices::new(images, Table::from([(Case::new(conv, images), [form; 3])])));
         machine.finish()?;
         let started = Instant::now();
         match operation {
@@ -258,25 +315,35 @@ mod tests {
         Conv2d::new(Shape::new(side, side, channels), channels, 3, 1, 1).unwrap()
     }
 
-    /// The form taken, and how many timings that took.
-    fn decide(shipped: Form, series: &[[f64; 2]]) -> (Form, usize) {
-        let mut times = series.iter();
-        let form = faster(shipped, || times.next().copied().ok_or(())).unwrap();
+    const BLOCK: Form = Form::Block(Block::B64x64);
+
+    /// The form taken of three, and how many timings that took; the times are those of direct, Winograd and block.
+    fn decide(shipped: Form, series: &[[f64; 3]]) -> (Form, usize) {
+        let (mut times, candidates) = (series.iter(), [Form::Direct, Form::Winograd, BLOCK]);
+        let mut least = |forms: &[Form]| {
+            let times = times.next().ok_or(())?;
+            let place = |form| candidates.iter().position(|other| other == form).ok_or(());
+            forms.iter().map(|form| place(form).map(|place| times[place])).collect()
+        };
+        let form = fastest(shipped, &candidates, &mut least).unwrap();
         (form, series.len() - times.len())
     }
 
     #[test]
     fn only_a_clear_difference_overrules_what_is_shipped() {
-        assert_eq!(decide(Form::Direct, &[[1.0, 0.91]; 3]), (Form::Direct, 1));
-        assert_eq!(decide(Form::Direct, &[[1.0, 0.89]; 3]), (Form::Winograd, 3));
-        assert_eq!(decide(Form::Winograd, &[[0.91, 1.0]; 3]), (Form::Winograd, 1));
-        assert_eq!(decide(Form::Winograd, &[[0.89, 1.0]; 3]), (Form::Direct, 3));
+        assert_eq!(decide(Form::Direct, &[[1.0, 0.91, 2.0]; 3]), (Form::Direct, 1));
+        assert_eq!(decide(Form::Direct, &[[1.0, 0.89, 2.0]; 3]), (Form::Winograd, 3));
+        assert_eq!(decide(Form::Winograd, &[[0.91, 1.0, 2.0]; 3]), (Form::Winograd, 1));
+        assert_eq!(decide(Form::Winograd, &[[0.89, 1.0, 2.0]; 3]), (Form::Direct, 3));
+        assert_eq!(decide(Form::Winograd, &[[0.8, 1.0, 0.7]; 3]), (BLOCK, 3));
     }
 
     #[test]
     fn a_difference_must_be_there_every_time() {
-        assert_eq!(decide(Form::Winograd, &[[0.5, 1.0], [1.0, 0.5], [0.5, 1.0]]), (Form::Winograd, 2));
-        assert_eq!(decide(Form::Direct, &[[1.0, 0.5], [1.0, 0.5], [1.0, 0.95]]), (Form::Direct, 3));
+        assert_eq!(decide(Form::Winograd, &[[0.5, 1.0, 9.0], [1.0, 0.5, 9.0], [0.5, 1.0, 9.0]]), (Form::Winograd, 2));
+        assert_eq!(decide(Form::Direct, &[[1.0, 0.5, 9.0], [1.0, 0.5, 9.0], [1.0, 0.95, 9.0]]), (Form::Direct, 3));
+        // The fastest of the first timing alone is timed again.
+        assert_eq!(decide(Form::Direct, &[[1.0, 0.6, 0.5], [1.0, 0.5, 0.95]]), (Form::Direct, 2));
     }
 
     #[test]
@@ -289,11 +356,22 @@ mod tests {
 
     #[test]
     fn a_case_survives_the_way_through_its_text() {
-        let case = Case::new(&conv(7, 48), 3);
-        assert_eq!(Case::try_from(case.to_string()), Ok(case));
-        for text in ["", "1x2x3x4", "1x2x3x4x5x6", "1x2x3x4x-5", "1x2x3x4xfive"] {
+        let halving = Conv2d::new(Shape::new(7, 9, 48), 96, 1, 2, 0).unwrap();
+        for case in [Case::new(&conv(7, 48), 3), Case::new(&halving, 3)] {
+            assert_eq!(Case::try_from(case.to_string()), Ok(case));
+        }
+        assert_eq!(Case::new(&halving, 3).to_string(), "4x7x9x48x96k1s2p0");
+        for text in ["", "1x2x3x4", "1x2x3x4x5x6", "1x2x3x4x-5", "1x2x3x4xfive", "1x2x3x4x5k1s2", "1x2x3x4x5k1s2p0s1"] {
             assert!(Case::try_from(text.to_owned()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_form_survives_the_way_through_its_text() {
+        for form in [Form::Direct, Form::Winograd].into_iter().chain(Block::ALL.map(Form::Block)) {
+            assert_eq!(Form::try_from(String::from(form)), Ok(form));
+        }
+        assert!(Form::try_from("96x96".to_owned()).is_err());
     }
 
     #[test]

@@ -5,10 +5,10 @@ use sse_sam_core::{Conv2d, Span};
 use super::Error;
 use super::arguments::{self, streams};
 use super::backend::{Argument, OpenCl, arguments};
-use super::choice::Operation;
+use super::choice::{Form, Operation};
 use super::program::Name;
 use super::tiles::Tiles;
-use super::winograd;
+use super::{block, winograd};
 
 /// Work-items of a weight gradient, and with one subset of filters the parts of a batch that are summed apart.
 const PARTS: usize = 32;
@@ -171,12 +171,20 @@ macro_rules! sizes {
         ]
     };
 }
+pub(super) use sizes;
+
+/// Whether spans start at whole quads of numbers.
+fn whole(spans: &[Span]) -> bool {
+    spans.iter().all(|span| span.offset.is_multiple_of(4))
+}
 
 pub(super) fn forward(cl: &mut OpenCl, y: Span, x: Span, weight: Span, conv: &Conv2d) -> Result<(), Error> {
     let images = arguments::convolution(y.length, x.length, weight.length, conv)?;
     cl.admit(&[&[y]], &[&[x, weight]])?;
-    if cl.in_tiles(Operation::Forward, conv) {
-        return winograd::forward(cl, y, x, weight, conv, images);
+    match cl.form(Operation::Forward, conv, images, whole(&[y, x, weight])) {
+        Form::Direct => {}
+        Form::Winograd => return winograd::forward(cl, y, x, weight, conv, images),
+        Form::Block(block) => return block::forward(cl, block, y, x, weight, conv, images),
     }
     let (mut launch, memory) = cl.split();
     let Conv2d { input, output, kernel, stride, padding } = *conv;
@@ -211,8 +219,15 @@ pub(super) fn backward_input(
         arguments::convolution(dy.length, dx.length, weight.length, conv)?;
     }
     cl.admit(&[dx], &[dy, &[weight]])?;
-    if cl.in_tiles(Operation::BackwardInput, conv) {
-        return winograd::backward_input(cl, dx, dy, weight, conv, accumulate);
+    let images = dx.first().map_or(0, |dx| dx.length / conv.input.len());
+    match cl.form(Operation::BackwardInput, conv, images, whole(dx) && whole(dy) && whole(&[weight])) {
+        Form::Direct => {}
+        Form::Winograd => return winograd::backward_input(cl, dx, dy, weight, conv, accumulate),
+        Form::Block(block) => {
+            let mut streams = dx.iter().zip(dy);
+            return streams
+                .try_for_each(|(&dx, &dy)| block::backward_input(cl, block, dx, dy, weight, conv, accumulate));
+        }
     }
     let (mut launch, memory) = cl.split();
     let Conv2d { input, output, kernel, stride, padding } = *conv;
@@ -266,10 +281,15 @@ pub(super) fn backward_weight(
         arguments::convolution(dy.length, x.length, dweight.length, conv)?;
     }
     cl.admit(&[dweight], &[dy, &[x]])?;
-    if cl.in_tiles(Operation::BackwardWeight, conv) {
-        return winograd::backward_weight(cl, dweight, x, dy, conv);
-    }
     let images = x.length / conv.input.len();
+    match cl.form(Operation::BackwardWeight, conv, images, whole(dweight) && whole(dy) && whole(&[x])) {
+        Form::Direct => {}
+        Form::Winograd => return winograd::backward_weight(cl, dweight, x, dy, conv),
+        Form::Block(block) => {
+            let mut streams = dweight.iter().zip(dy);
+            return streams.try_for_each(|(&dweight, &dy)| block::backward_weight(cl, block, dweight, x, dy, conv));
+        }
+    }
     for (&dweight, &dy) in dweight.iter().zip(dy) {
         let (mut launch, memory) = cl.split();
         let Conv2d { input, output, kernel, stride, padding } = *conv;
@@ -287,9 +307,7 @@ pub(super) fn backward_weight(
             ];
             launch.looped(name, groups, arguments)?;
         }
-        let items = conv.weights().div_ceil(launch.tiles.width);
-        let arguments = arguments![conv.weights(), parts, dweight, partial];
-        launch.each(Name::Conv2dBackwardWeightMerge, items, arguments)?;
+        block::merge(&mut launch, Name::Conv2dBackwardWeightMerge, conv.weights(), parts, true, dweight, partial)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use ocl::core::{self, DeviceId};
 use ocl::ffi;
 
+use super::tiles::Class;
 use super::{Error, loader};
 
 const DEVICE_NOT_FOUND: i32 = -1;
@@ -58,6 +59,10 @@ pub struct DeviceInfo {
     pub correctly_rounded: bool,
     /// Whether it times the kernels of a queue that asks for it.
     pub profiling: bool,
+    /// Bytes of local memory that a work-group can have.
+    pub local_memory: u64,
+    /// What kind of device its kernels are made for.
+    pub tiles: Class,
 }
 
 impl DeviceInfo {
@@ -194,6 +199,8 @@ fn describe(id: DeviceId, (platform, device): (usize, usize), platform_name: &st
         fma: floats & FP_FMA != 0,
         subnormals: floats & FP_DENORM != 0,
         correctly_rounded: floats & FP_CORRECTLY_ROUNDED != 0,
+        local_memory: number(&id, ffi::CL_DEVICE_LOCAL_MEM_SIZE)?,
+        tiles: Class::of(kind),
         profiling: number(&id, ffi::CL_DEVICE_QUEUE_PROPERTIES)? & ffi::CL_QUEUE_PROFILING_ENABLE != 0,
         id,
     })

@@ -71,6 +71,13 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The error of a launch of a kernel that `device` has none of: `CL_INVALID_KERNEL_NAME`.
+    pub(super) fn absent(device: &str) -> Self {
+        Self::Call { call: "clCreateKernel", device: device.to_owned(), code: -46 }
+    }
+}
+
 impl From<sse_sam_core::Error> for Error {
     fn from(error: sse_sam_core::Error) -> Self {
         Self::Core(error)

@@ -6,6 +6,7 @@
 mod arguments;
 mod backend;
 mod batch_norm;
+mod block;
 pub mod choice;
 mod convolution;
 mod device;
@@ -20,11 +21,15 @@ mod vectors;
 mod winograd;
 
 pub use backend::OpenCl;
+pub use block::Block;
 pub use device::{DeviceInfo, DeviceType, devices, preferred, select};
 pub use error::Error;
 #[doc(hidden)]
 pub use loader::{calls, fail_after, live_buffers, live_objects};
+#[doc(hidden)]
+pub use program::{Unit, gpu_units};
 pub use program::{kernel_names, kernel_table};
+pub use tiles::Class;
 pub use winograd::Convolution;
 
 /// Why there is no OpenCL library, if there is none.

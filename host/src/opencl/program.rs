@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ocl::core::{self, Context, Kernel, Program};
 use sse_sam_kernels::{self as sources, Source};
 
-use super::tiles::Tiles;
+use super::tiles::{Class, Tiles};
 use super::{Convolution, DeviceInfo, Error, loader};
 
 /// Names every kernel once: its file, its number, its name.
@@ -79,6 +79,34 @@ kernels! {
         CrossEntropy = "cross_entropy",
         CrossEntropyMerge = "cross_entropy_merge",
     }
+    CONVOLUTION_BLOCK {
+        Conv2dForward128x128 = "conv2d_forward_128x128",
+        Conv2dForward128x64 = "conv2d_forward_128x64",
+        Conv2dForward64x64 = "conv2d_forward_64x64",
+        Conv2dForward128x32 = "conv2d_forward_128x32",
+        Conv2dForward64x32 = "conv2d_forward_64x32",
+        Conv2dForward128x16 = "conv2d_forward_128x16",
+        Conv2dForward64x16 = "conv2d_forward_64x16",
+        Conv2dForwardAny = "conv2d_forward_any",
+        Conv2dForwardMerge = "conv2d_forward_merge",
+        Conv2dBackwardInput128x128 = "conv2d_backward_input_128x128",
+        Conv2dBackwardInput128x64 = "conv2d_backward_input_128x64",
+        Conv2dBackwardInput64x64 = "conv2d_backward_input_64x64",
+        Conv2dBackwardInput128x32 = "conv2d_backward_input_128x32",
+        Conv2dBackwardInput64x32 = "conv2d_backward_input_64x32",
+        Conv2dBackwardInput128x16 = "conv2d_backward_input_128x16",
+        Conv2dBackwardInput64x16 = "conv2d_backward_input_64x16",
+        Conv2dBackwardInputAny = "conv2d_backward_input_any",
+        Conv2dBackwardInputMerge = "conv2d_backward_input_merge",
+        Conv2dBackwardWeight128x128 = "conv2d_backward_weight_128x128",
+        Conv2dBackwardWeight128x64 = "conv2d_backward_weight_128x64",
+        Conv2dBackwardWeight64x64 = "conv2d_backward_weight_64x64",
+        Conv2dBackwardWeight128x32 = "conv2d_backward_weight_128x32",
+        Conv2dBackwardWeight64x32 = "conv2d_backward_weight_64x32",
+        Conv2dBackwardWeight128x16 = "conv2d_backward_weight_128x16",
+        Conv2dBackwardWeight64x16 = "conv2d_backward_weight_64x16",
+        Conv2dBackwardWeightAny = "conv2d_backward_weight_any",
+    }
     CONVOLUTION_TILE {
         Conv2dForwardPack = "conv2d_forward_pack",
         Conv2dBackwardInputPack = "conv2d_backward_input_pack",
@@ -112,8 +140,20 @@ kernels! {
     }
 }
 
-/// Files for devices with register tiles; the last ones, so that the others keep their numbers without them.
-const TILE_FILES: [&str; 2] = [sources::CONVOLUTION_TILE.name, sources::WINOGRAD.name];
+/// The class of devices that a file is for, where it is not for all.
+fn class_of(source: &Source) -> Option<Class> {
+    let name = source.name;
+    match () {
+        () if name == sources::CONVOLUTION_BLOCK.name => Some(Class::Gpu),
+        () if name == sources::CONVOLUTION_TILE.name || name == sources::WINOGRAD.name => Some(Class::Cpu),
+        () => None,
+    }
+}
+
+/// Whether devices of a class build a file.
+fn builds(class: Class, source: &Source) -> bool {
+    class_of(source).is_none_or(|other| other == class)
+}
 
 /// `CL_BUILD_PROGRAM_FAILURE`.
 const BUILD_FAILURE: i32 = -11;
@@ -123,7 +163,8 @@ pub(super) struct Built {
     pub info: DeviceInfo,
     pub tiles: Tiles,
     pub context: Context,
-    programs: Vec<(Program, &'static [&'static str])>,
+    /// One for each of [`FILES`]; none where the file is for other devices.
+    programs: Vec<Option<Program>>,
 }
 
 impl Built {
@@ -131,7 +172,7 @@ impl Built {
     pub fn of(device: &DeviceInfo) -> Result<Arc<Self>, Error> {
         static BUILT: Mutex<Vec<Arc<Built>>> = Mutex::new(Vec::new());
         let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = built.iter().find(|built| built.info.id == device.id) {
+        if let Some(found) = built.iter().find(|built| built.info.id == device.id && built.info.tiles == device.tiles) {
             return Ok(Arc::clone(found));
         }
         let new = Arc::new(Self::new(device)?);
@@ -140,23 +181,24 @@ impl Built {
     }
 
     fn new(device: &DeviceInfo) -> Result<Self, Error> {
-        let tiles = Tiles::of(device);
+        let tiles = Tiles::of(device.tiles);
         loader::take_failure();
         let context =
             core::create_context(None, &[device.id], None, None).map_err(|error| Error::of(&device.name, &error))?;
-        let files = FILES.iter().filter(|(source, _)| tiles.groups > 0 || !TILE_FILES.contains(&source.name));
-        let programs = files
-            .map(|(source, names)| Ok((build(&context, device, source, &tiles.options(device.fma))?, *names)))
-            .collect::<Result<_, Error>>()?;
+        let options = tiles.options(device.fma);
+        let program = |(source, _): &(Source, _)| {
+            builds(device.tiles, source).then(|| build(&context, device, source, &options)).transpose()
+        };
+        let programs = FILES.iter().map(program).collect::<Result<_, Error>>()?;
         Ok(Self { info: device.clone(), tiles, context, programs })
     }
 
-    /// New kernel objects, in the order of [`Name`].
-    pub fn kernels(&self) -> Result<Vec<Kernel>, Error> {
+    /// New kernel objects, in the order of [`Name`]; none for those of other devices.
+    pub fn kernels(&self) -> Result<Vec<Option<Kernel>>, Error> {
         let mut kernels = Vec::new();
-        for (program, names) in &self.programs {
+        for (program, (_, names)) in self.programs.iter().zip(FILES) {
             for name in *names {
-                let kernel = core::create_kernel(program, name);
+                let kernel = program.as_ref().map(|program| core::create_kernel(program, name)).transpose();
                 kernels.push(kernel.map_err(|error| Error::of(&self.info.name, &error))?);
             }
         }
@@ -172,7 +214,34 @@ pub fn kernel_table(device: &DeviceInfo, convolution: Convolution) -> String {
     for text in sources.chain([sources::COMMON.text, env!("CARGO_PKG_VERSION")]) {
         hasher.update(text.as_bytes());
     }
-    format!("{convolution:?} {:?} {:08x}", Tiles::of(device), hasher.finalize())
+    format!("{convolution:?} {:?} {:08x}", Tiles::of(device.tiles), hasher.finalize())
+}
+
+/// What a compiler is given for a file.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// The file's name.
+    pub file: &'static str,
+    /// The kernels that are made from it.
+    pub kernels: &'static [&'static str],
+    /// The text, with what every file starts with.
+    pub text: String,
+    /// The compiler's options.
+    pub options: String,
+}
+
+/// What a GPU with a fused multiply-add builds, for compilers other than a driver's.
+#[doc(hidden)]
+pub fn gpu_units() -> impl Iterator<Item = Unit> {
+    let options = Tiles::of(Class::Gpu).options(true);
+    let files = FILES.iter().filter(|(source, _)| builds(Class::Gpu, source));
+    files.map(move |(source, kernels)| Unit {
+        file: source.name,
+        kernels,
+        text: text(source),
+        options: options.clone(),
+    })
 }
 
 /// Every kernel's name.
@@ -180,11 +249,15 @@ pub fn kernel_names() -> impl Iterator<Item = &'static str> {
     FILES.iter().flat_map(|(_, names)| names.iter().copied())
 }
 
-pub(super) fn build(context: &Context, device: &DeviceInfo, source: &Source, options: &str) -> Result<Program, Error> {
+/// What is built for `source`: what every file starts with, then the file; a build log names the two.
+fn text(source: &Source) -> String {
     let common = sources::COMMON;
-    let text = format!("#line 1 \"{}\"\n{}\n#line 1 \"{}\"\n{}", common.name, common.text, source.name, source.text);
+    format!("#line 1 \"{}\"\n{}\n#line 1 \"{}\"\n{}", common.name, common.text, source.name, source.text)
+}
+
+pub(super) fn build(context: &Context, device: &DeviceInfo, source: &Source, options: &str) -> Result<Program, Error> {
     let failed = |log: String| Error::Build { file: source.name, device: device.name.clone(), log };
-    let text = CString::new(text).map_err(|error| failed(error.to_string()))?;
+    let text = CString::new(text(source)).map_err(|error| failed(error.to_string()))?;
     let options = CString::new(options).map_err(|error| failed(error.to_string()))?;
     let program =
         core::create_program_with_source(context, &[text]).map_err(|error| Error::of(&device.name, &error))?;

@@ -2,7 +2,28 @@
 
 use sse_sam_core::Span;
 
-use super::{DeviceInfo, DeviceType};
+use super::DeviceType;
+
+/// What kind of device kernels are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Class {
+    /// A work-item has a tile in vector registers, and a core to itself
+    Cpu,
+    /// A work-group has a block in local memory
+    Gpu,
+}
+
+impl Class {
+    /// The class of a device of this kind; `SSE_SAM_OPENCL_TILES`, `cpu` or `gpu`, picks another, for tests.
+    pub(super) fn of(kind: DeviceType) -> Self {
+        match (std::env::var("SSE_SAM_OPENCL_TILES").as_deref(), kind) {
+            (Ok("cpu"), _) => Self::Cpu,
+            (Ok("gpu"), _) => Self::Gpu,
+            (_, DeviceType::Cpu) => Self::Cpu,
+            (_, DeviceType::Gpu | DeviceType::Accelerator | DeviceType::Other) => Self::Gpu,
+        }
+    }
+}
 
 /// Sizes that kernels are compiled with, and how many work-items share a reduction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +60,8 @@ pub(super) struct Tiles {
     pub winograd_block: usize,
     /// Work-items of such a convolution: the least of one, the most of a weight gradient.
     pub winograd_groups: usize,
+    /// Fewest work-groups of a convolution in blocks, whose sum is split until there are so many; 0 where there are none.
+    pub block_groups: usize,
 }
 
 /// Work-groups over pieces side by side.
@@ -67,6 +90,7 @@ const CPU: Tiles = Tiles {
     groups: 128,
     winograd_block: 32,
     winograd_groups: 16,
+    block_groups: 0,
 };
 
 const GPU: Tiles = Tiles {
@@ -86,19 +110,16 @@ const GPU: Tiles = Tiles {
     groups: 0,
     winograd_block: 0,
     winograd_groups: 0,
+    // Two for each of the 132 multiprocessors of the largest cards.
+    block_groups: 264,
 };
 
 impl Tiles {
-    /// The table. `SSE_SAM_OPENCL_TILES`, `cpu` or `gpu`, picks another class, for tests.
-    pub fn of(device: &DeviceInfo) -> Self {
-        match std::env::var("SSE_SAM_OPENCL_TILES").as_deref() {
-            Ok("cpu") => return CPU,
-            Ok("gpu") => return GPU,
-            _ => {}
-        }
-        match device.kind {
-            DeviceType::Cpu => CPU,
-            DeviceType::Gpu | DeviceType::Accelerator | DeviceType::Other => GPU,
+    /// The table.
+    pub const fn of(class: Class) -> Self {
+        match class {
+            Class::Cpu => CPU,
+            Class::Gpu => GPU,
         }
     }
 

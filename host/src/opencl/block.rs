@@ -1,0 +1,455 @@
+//! Convolutions in blocks, for GPUs: which block takes which shape, how its sum is split, and the launches.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sse_sam_core::{Conv2d, Span};
+
+use super::backend::{Argument, Launch, OpenCl, arguments};
+use super::choice::Operation;
+use super::convolution::sizes;
+use super::memory::At;
+use super::program::Name;
+use super::tiles::Tiles;
+use super::winograd::Statistics;
+use super::{DeviceInfo, Error};
+
+/// `PAD` of convolution_block.cl.
+const PAD: usize = 4;
+/// Slabs that a part of a split sum has at least.
+const SLABS: usize = 4;
+/// What pixels are counted below: they are told apart by a product.
+const PIXELS: usize = 1 << 31;
+/// Vectors of a work-group that adds parts, and its work-items for each on a GPU: `ADD_VECTORS` and `ADDERS` of common.h.
+const ADD_VECTORS: usize = 32;
+const ADDERS: usize = 8;
+
+/// Rows x columns of a result that a work-group computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Block {
+    /// 128 x 128, 8 x 8 a work-item.
+    B128x128,
+    /// 128 x 64, 8 x 4 a work-item.
+    B128x64,
+    /// 64 x 64, 4 x 4 a work-item, as all that follow but the next.
+    B64x64,
+    /// 128 x 32, 8 x 4 a work-item.
+    B128x32,
+    /// 64 x 32.
+    B64x32,
+    /// 128 x 16.
+    B128x16,
+    /// 64 x 16.
+    B64x16,
+    /// 64 x 32 of any number of channels and filters, at any address.
+    Any,
+}
+
+/// What a block is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// Rows and columns of the block.
+    pub block: [usize; 2],
+    /// Rows and columns of a work-item.
+    pub item: [usize; 2],
+    /// Terms of the sum in a slab.
+    pub depth: usize,
+    /// What a product costs beside one of the largest block, by the share of other instructions in its inner loop and
+    /// the readings of memory that its numbers share.
+    cost: f64,
+}
+
+impl Sizes {
+    /// Work-items.
+    pub fn items(&self) -> usize {
+        let ([rows, columns], [item_rows, item_columns]) = (self.block, self.item);
+        rows / item_rows * (columns / item_columns)
+    }
+
+    /// Bytes of local memory: two slabs of each matrix, with padded rows.
+    pub fn local_bytes(&self) -> usize {
+        let [rows, columns] = self.block;
+        2 * 4 * self.depth * (rows + PAD + columns + PAD)
+    }
+
+    /// Registers of a work-item that its numbers, their factors and the quads on their way take; addresses and counters
+    /// come to some 48 more.
+    pub fn registers(&self) -> usize {
+        let ([rows, columns], [item_rows, item_columns]) = (self.block, self.item);
+        let staged = |side: usize| 4 * (side * self.depth / 4).div_ceil(self.items());
+        item_rows * item_columns + item_rows + item_columns + staged(rows) + staged(columns) + 48
+    }
+}
+
+impl Block {
+    /// Every block.
+    pub const ALL: [Self; 8] = [
+        Self::B128x128,
+        Self::B128x64,
+        Self::B64x64,
+        Self::B128x32,
+        Self::B64x32,
+        Self::B128x16,
+        Self::B64x16,
+        Self::Any,
+    ];
+
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::B128x128 => "128x128",
+            Self::B128x64 => "128x64",
+            Self::B64x64 => "64x64",
+            Self::B128x32 => "128x32",
+            Self::B64x32 => "64x32",
+            Self::B128x16 => "128x16",
+            Self::B64x16 => "64x16",
+            Self::Any => "any",
+        }
+    }
+
+    /// What it is made of: the table of blocks, as convolution_block.cl builds them.
+    pub(super) const fn sizes(self) -> Sizes {
+        let (block, item, depth, cost) = match self {
+            Self::B128x128 => ([128, 128], [8, 8], 8, 1.0),
+            Self::B128x64 => ([128, 64], [8, 4], 16, 1.1),
+            Self::B64x64 => ([64, 64], [4, 4], 16, 1.25),
+            Self::B128x32 => ([128, 32], [8, 4], 16, 1.3),
+            Self::B64x32 => ([64, 32], [4, 4], 16, 1.45),
+            Self::B128x16 => ([128, 16], [4, 4], 16, 1.6),
+            Self::B64x16 => ([64, 16], [4, 4], 16, 1.7),
+            Self::Any => ([64, 32], [4, 4], 16, 1.5),
+        };
+        Sizes { block, item, depth, cost }
+    }
+
+    /// Its kernel for an operation.
+    fn kernel(self, operation: Operation) -> Name {
+        let [forward, backward_input, backward_weight] = match self {
+            Self::B128x128 => {
+                [Name::Conv2dForward128x128, Name::Conv2dBackwardInput128x128, Name::Conv2dBackwardWeight128x128]
+            }
+            Self::B128x64 => {
+                [Name::Conv2dForward128x64, Name::Conv2dBackwardInput128x64, Name::Conv2dBackwardWeight128x64]
+            }
+            Self::B64x64 => [Name::Conv2dForward64x64, Name::Conv2dBackwardInput64x64, Name::Conv2dBackwardWeight64x64],
+            Self::B128x32 => {
+                [Name::Conv2dForward128x32, Name::Conv2dBackwardInput128x32, Name::Conv2dBackwardWeight128x32]
+            }
+            Self::B64x32 => [Name::Conv2dForward64x32, Name::Conv2dBackwardInput64x32, Name::Conv2dBackwardWeight64x32],
+            Self::B128x16 => {
+                [Name::Conv2dForward128x16, Name::Conv2dBackwardInput128x16, Name::Conv2dBackwardWeight128x16]
+            }
+            Self::B64x16 => [Name::Conv2dForward64x16, Name::Conv2dBackwardInput64x16, Name::Conv2dBackwardWeight64x16],
+            Self::Any => [Name::Conv2dForwardAny, Name::Conv2dBackwardInputAny, Name::Conv2dBackwardWeightAny],
+        };
+        match operation {
+            Operation::Forward => forward,
+            Operation::BackwardInput => backward_input,
+            Operation::BackwardWeight => backward_weight,
+        }
+    }
+
+    /// Whether it takes a convolution of these channels and filters, in memory that lies at `whole` quads.
+    pub(super) fn takes(self, conv: &Conv2d, whole: bool) -> bool {
+        let (channels, filters) = (conv.input.channels, conv.output.channels);
+        self == Self::Any || (whole && channels.is_multiple_of(4) && filters.is_multiple_of(4))
+    }
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Block {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|block| block.name() == text);
+        found.ok_or_else(|| format!("{text} is not a block of a convolution"))
+    }
+}
+
+/// An operation of a convolution as a product of matrices: rows x sums by sums x columns, `count` of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Product {
+    rows: usize,
+    columns: usize,
+    /// Terms of the longest sum.
+    sums: usize,
+    count: usize,
+}
+
+impl Product {
+    pub fn of(conv: &Conv2d, operation: Operation, images: usize) -> Self {
+        let Conv2d { input, output, kernel, stride, .. } = *conv;
+        let (channels, filters) = (input.channels, output.channels);
+        let pixels = images * output.height * output.width;
+        match operation {
+            Operation::Forward => Self { rows: pixels, columns: filters, sums: kernel * kernel * channels, count: 1 },
+            // Pixels that agree in their remainders by the stride are a product of their own.
+            Operation::BackwardInput => {
+                let rows = images * input.height.div_ceil(stride) * input.width.div_ceil(stride);
+                let taps = kernel.div_ceil(stride);
+                Self { rows, columns: channels, sums: taps * taps * filters, count: stride * stride }
+            }
+            Operation::BackwardWeight => {
+                Self { rows: kernel * kernel * channels, columns: filters, sums: pixels, count: 1 }
+            }
+        }
+    }
+
+    /// Work-groups without a split.
+    pub fn blocks(&self, block: Block) -> usize {
+        let Sizes { block: [rows, columns], .. } = block.sizes();
+        self.rows.div_ceil(rows) * self.columns.div_ceil(columns) * self.count
+    }
+
+    /// Parts of the sum, so many that there are enough work-groups.
+    pub fn splits(&self, tiles: &Tiles, block: Block) -> usize {
+        let slabs = self.sums.div_ceil(block.sizes().depth);
+        tiles.block_groups.div_ceil(self.blocks(block).max(1)).min(slabs / SLABS).max(1)
+    }
+}
+
+/// Whether a device with these tiles can compute `conv` in blocks: it must be able to tell its pixels apart.
+pub(super) fn fits(tiles: &Tiles, conv: &Conv2d, images: usize) -> bool {
+    let largest = (conv.output.height * conv.output.width).max(conv.input.height * conv.input.width);
+    tiles.block_groups > 0 && images.saturating_mul(largest).saturating_add(1 << 10) < PIXELS
+}
+
+/// The block of those that `takes` allows that should be fastest for an operation.
+pub(super) fn shipped(
+    conv: &Conv2d,
+    operation: Operation,
+    images: usize,
+    takes: impl Fn(Block) -> bool,
+) -> Option<Block> {
+    let product = Product::of(conv, operation, images);
+    let cost = |block: &Block| {
+        let Sizes { block: [rows, columns], cost, .. } = block.sizes();
+        product.rows.next_multiple_of(rows) as f64 * product.columns.next_multiple_of(columns) as f64 * cost
+    };
+    let blocks = Block::ALL.into_iter().filter(|block| takes(*block));
+    blocks.min_by(|a, b| cost(a).total_cmp(&cost(b)))
+}
+
+/// The blocks in which a device can compute `conv`.
+pub(super) fn candidates(device: &DeviceInfo, conv: &Conv2d) -> impl Iterator<Item = Block> {
+    let local = device.local_memory;
+    Block::ALL.into_iter().filter(move |block| block.takes(conv, true) && block.sizes().local_bytes() as u64 <= local)
+}
+
+/// The blocks that a device has not enough local memory for.
+pub(super) fn too_large(device: &DeviceInfo) -> Vec<(Operation, Block)> {
+    let large = Block::ALL.into_iter().filter(|block| block.sizes().local_bytes() as u64 > device.local_memory);
+    large.flat_map(|block| Operation::ALL.map(|operation| (operation, block))).collect()
+}
+
+/// `f32` of scratch memory that `conv` and its gradients need in any block, with at most so many images.
+pub(super) fn scratch(tiles: &Tiles, conv: &Conv2d, images: usize) -> usize {
+    if tiles.block_groups == 0 {
+        return 0;
+    }
+    let needs = Operation::ALL.into_iter().flat_map(|operation| {
+        let product = Product::of(conv, operation, images);
+        let length = match operation {
+            Operation::Forward => images * conv.output.len(),
+            Operation::BackwardInput => images * conv.input.len(),
+            Operation::BackwardWeight => conv.weights(),
+        };
+        Block::ALL.into_iter().map(move |block| {
+            let Sizes { block: [rows, columns], depth, .. } = block.sizes();
+            // Fewer images are split into more parts: twice the work-groups at most, and not more than a sum has.
+            let most = 2 * tiles.block_groups * rows * columns;
+            let splits = (length * (product.sums.div_ceil(depth) / SLABS).max(1)).min(most);
+            let own = length * product.splits(tiles, block);
+            splits.max(own).max(3 * product.rows.div_ceil(rows) * product.columns)
+        })
+    });
+    needs.max().unwrap_or(0)
+}
+
+/// `y` from `x`, both checked.
+pub(super) fn forward(
+    cl: &mut OpenCl,
+    block: Block,
+    y: Span,
+    x: Span,
+    weight: Span,
+    conv: &Conv2d,
+    images: usize,
+) -> Result<(), Error> {
+    let (mut launch, memory) = cl.split();
+    let product = Product::of(conv, Operation::Forward, images);
+    let splits = product.splits(launch.tiles, block);
+    let parts = product.rows.div_ceil(block.sizes().block[0]);
+    let statistics = 3 * parts * product.columns;
+    let Conv2d { input, output, kernel, stride, padding } = *conv;
+    let partial = memory.scratch(0, if splits > 1 { splits * y.length } else { statistics })?;
+    let to = if splits > 1 { partial } else { memory.written(y)? };
+    let (x, weight) = (memory.read(x)?, memory.read(weight)?);
+    let (items, groups) = (block.sizes().items(), splits * product.blocks(block));
+    let arguments: &[Argument<'_>] =
+        sizes![images, input, output, kernel, stride, padding, splits, to, partial, x, weight];
+    launch.launch(block.kernel(Operation::Forward), groups * items, items, arguments)?;
+    if images == 0 {
+        return Ok(());
+    }
+    if splits > 1 {
+        let to = memory.written(y)?;
+        return merge(&mut launch, Name::Conv2dForwardMerge, y.length, splits, false, to, partial);
+    }
+    cl.leave(Statistics { of: y, at: 0, parts });
+    Ok(())
+}
+
+/// `dx` from `dy`, both checked.
+pub(super) fn backward_input(
+    cl: &mut OpenCl,
+    block: Block,
+    dx: Span,
+    dy: Span,
+    weight: Span,
+    conv: &Conv2d,
+    accumulate: bool,
+) -> Result<(), Error> {
+    let (mut launch, memory) = cl.split();
+    let images = dx.length / conv.input.len();
+    let product = Product::of(conv, Operation::BackwardInput, images);
+    let splits = product.splits(launch.tiles, block);
+    let Conv2d { input, output, kernel, stride, padding } = *conv;
+    let partial = memory.scratch(0, if splits > 1 { splits * dx.length } else { 0 })?;
+    let to = if splits > 1 { partial } else { memory.written(dx)? };
+    let (dy, weight) = (memory.read(dy)?, memory.read(weight)?);
+    let (items, groups) = (block.sizes().items(), splits * product.blocks(block));
+    let added = accumulate && splits == 1;
+    let arguments: &[Argument<'_>] =
+        sizes![images, input, output, kernel, stride, padding, splits, added, to, dy, weight];
+    launch.launch(block.kernel(Operation::BackwardInput), groups * items, items, arguments)?;
+    if splits > 1 {
+        let to = memory.written(dx)?;
+        merge(&mut launch, Name::Conv2dBackwardInputMerge, dx.length, splits, accumulate, to, partial)?;
+    }
+    Ok(())
+}
+
+/// Adds to `dweight` what `dy` gives, all checked.
+pub(super) fn backward_weight(
+    cl: &mut OpenCl,
+    block: Block,
+    dweight: Span,
+    x: Span,
+    dy: Span,
+    conv: &Conv2d,
+) -> Result<(), Error> {
+    let (mut launch, memory) = cl.split();
+    let images = x.length / conv.input.len();
+    let product = Product::of(conv, Operation::BackwardWeight, images);
+    let splits = product.splits(launch.tiles, block);
+    let Conv2d { input, output, kernel, stride, padding } = *conv;
+    let partial = memory.scratch(0, splits * dweight.length)?;
+    let (to, x, dy) = (memory.written(dweight)?, memory.read(x)?, memory.read(dy)?);
+    let [(row, row_shift), (image, image_shift)] = [output.width, output.height * output.width].map(divisor);
+    let (items, groups) = (block.sizes().items(), splits * product.blocks(block));
+    let arguments: &[Argument<'_>] = sizes![
+        images,
+        input,
+        output,
+        kernel,
+        stride,
+        padding,
+        splits,
+        row,
+        row_shift,
+        image,
+        image_shift,
+        partial,
+        x,
+        dy
+    ];
+    launch.launch(block.kernel(Operation::BackwardWeight), groups * items, items, arguments)?;
+    merge(&mut launch, Name::Conv2dBackwardWeightMerge, dweight.length, splits, true, to, partial)
+}
+
+/// Adds `parts` of a sum of `length` numbers in their order.
+pub(super) fn merge(
+    launch: &mut Launch<'_>,
+    name: Name,
+    length: usize,
+    parts: usize,
+    accumulate: bool,
+    to: At<'_>,
+    partial: At<'_>,
+) -> Result<(), Error> {
+    let group = ADD_VECTORS * if launch.tiles.interleaved { ADDERS } else { 1 };
+    let groups = length.div_ceil(launch.tiles.width * ADD_VECTORS);
+    launch.launch(name, groups * group, group, arguments![length, parts, accumulate, to, partial])
+}
+
+/// Factor and shift by which `divide` of convolution_block.cl divides numbers below 2^31 by `by`.
+fn divisor(by: usize) -> (usize, usize) {
+    let shift = by.max(1).next_power_of_two().trailing_zeros();
+    let by = by.max(1) as u64;
+    (((((1u64 << shift) - by) << 32) / by + 1) as usize, shift as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use sse_sam_core::Shape;
+
+    use super::*;
+    use crate::opencl::Class;
+
+    #[test]
+    fn a_product_and_a_shift_divide() {
+        let numbers = || (0..1000).chain((1 << 31) - 1000..1 << 31).chain((0..1 << 31).step_by(999_983));
+        for by in (1..200usize).chain([255, 256, 257, 1023, 1024, 1025, 65_535, 65_536, 1 << 20, (1 << 30) + 1]) {
+            let (factor, shift) = divisor(by);
+            let factor = u32::try_from(factor).unwrap();
+            for n in numbers() {
+                let high = ((u64::from(n) * u64::from(factor)) >> 32) as u32;
+                assert_eq!((high.checked_add(n).unwrap() >> shift) as usize, n as usize / by, "{n} / {by}");
+            }
+        }
+    }
+
+    /// Convolutions of ResNet-34 on pictures of 32 x 32 pixels.
+    fn resnet34() -> Vec<Conv2d> {
+        let conv = |side, channels, filters, kernel, stride| {
+            Conv2d::new(Shape::new(side, side, channels), filters, kernel, stride, kernel / 2).unwrap()
+        };
+        let stage = |side, channels| [conv(side, channels, channels, 3, 1), conv(side, channels, 2 * channels, 3, 2)];
+        let stages = [stage(32, 64), stage(16, 128), stage(8, 256)].concat();
+        stages.into_iter().chain([conv(4, 512, 512, 3, 1), conv(32, 3, 64, 3, 1), conv(32, 64, 128, 1, 2)]).collect()
+    }
+
+    #[test]
+    fn every_block_fits_a_multiprocessor_twice() {
+        for block in Block::ALL {
+            let sizes = block.sizes();
+            assert!(sizes.local_bytes() <= 32 << 10, "{block}: {} bytes of local memory", sizes.local_bytes());
+            assert!(sizes.items() <= 256 && sizes.items().is_multiple_of(32), "{block}: {} work-items", sizes.items());
+            let registers = sizes.registers();
+            assert!(2 * registers * sizes.items() <= 1 << 16, "{block}: {registers} registers a work-item");
+        }
+    }
+
+    #[test]
+    fn a_large_gpu_has_two_work_groups_a_unit_at_batch_64() {
+        let tiles = Tiles::of(Class::Gpu);
+        for conv in resnet34() {
+            for operation in Operation::ALL {
+                let block = shipped(&conv, operation, 64, |block| block.takes(&conv, true)).unwrap();
+                let product = Product::of(&conv, operation, 64);
+                let groups = product.blocks(block) * product.splits(&tiles, block);
+                let slabs = product.sums.div_ceil(block.sizes().depth);
+                // A sum too short to split has no more to give.
+                let enough = groups >= 2 * 132 || product.splits(&tiles, block) == (slabs / SLABS).max(1);
+                assert!(enough, "{conv:?} {operation:?}: {groups} of {block}");
+            }
+        }
+    }
+}
