@@ -3,14 +3,17 @@
 // WIDTH        numbers in a `vec`
 // INTERLEAVED  whether neighbouring work-items take neighbouring pieces (GPUs) or long runs of their own (CPUs)
 // COLUMNS      most `vec`s of channels that a work-item takes side by side; 1, 2 or 4
-// MERGE        work-items that merge partial sums
+// GROUP        work-items that sum together through local memory; 1, and no local memory, on CPUs
+// ROWS         rows of which a work-item loads all before it uses the first
+// LINEAR_ROWS  rows that a work-item of a linear layer multiplies with the weights it has loaded
 // FMA          whether the device has a fused multiply-add
 // MATRIX       what multiplies matrices: 0 work-items, 1 the matrix instructions of NVIDIA's devices, which round factors
 //              to TF32 (10 bits of fraction), 2 the same written out, for tests of all that is around them
 
 #pragma OPENCL FP_CONTRACT OFF
 
-#if !defined(WIDTH) || !defined(INTERLEAVED) || !defined(COLUMNS) || !defined(MERGE) || !defined(FMA) || !defined(MATRIX)
+#if !defined(WIDTH) || !defined(INTERLEAVED) || !defined(COLUMNS) || !defined(GROUP) || !defined(ROWS) || \
+    !defined(LINEAR_ROWS) || !defined(FMA) || !defined(MATRIX)
 #error "a tile size is missing"
 #endif
 
@@ -20,7 +23,8 @@
 #define MAD(a, b, c) ((a) * (b) + (c))
 #endif
 
-// A vector at any address of a float: built-in loads of 16 are split on some CPUs, so these are plain accesses there.
+// A vector at any address of a float. Built-in loads of 16 are split on some CPUs, so these are plain accesses there.
+// Built-in loads of 4 are four accesses on GPUs that need whole vectors aligned, as most are: those are one access.
 #if WIDTH == 16
 typedef float16 vec;
 typedef float16 vec_unaligned __attribute__((aligned(4)));
@@ -28,8 +32,17 @@ typedef float16 vec_unaligned __attribute__((aligned(4)));
 #define STORE(p, v) (*(__global vec_unaligned *)(p) = (v))
 #elif WIDTH == 4
 typedef float4 vec;
-#define LOAD(p) vload4(0, p)
-#define STORE(p, v) vstore4(v, 0, p)
+#define LOAD(p) load_vec(p)
+#define STORE(p, v) store_vec(p, v)
+static inline vec load_vec(__global const float *p) {
+  return ((size_t)p & 15) == 0 ? *(__global const vec *)p : vload4(0, p);
+}
+static inline void store_vec(__global float *p, const vec v) {
+  if (((size_t)p & 15) == 0)
+    *(__global vec *)p = v;
+  else
+    vstore4(v, 0, p);
+}
 #else
 #error "WIDTH must be 4 or 16"
 #endif
@@ -55,6 +68,11 @@ typedef float4 vec;
 #endif
 
 #define ZERO ((vec)(0.0f))
+#define ROW(r) _Pragma("unroll") for (uint r = 0; r < ROWS; r++)
+// Work-items that share a run of `n` numbers: one each where neighbours should touch neighbouring addresses.
+#define SPREAD(n) (INTERLEAVED ? (n) : 1)
+// A kernel whose work-groups sum together.
+#define GROUPED __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
 #define INLINE inline __attribute__((always_inline))
 
 // The first `valid` lanes from `p`, zeros behind them.
@@ -62,8 +80,15 @@ static inline vec load_part(__global const float *p, const uint valid) {
   if (valid >= WIDTH)
     return LOAD(p);
   vec v = ZERO;
+#if WIDTH == 4
+  // Lane by lane: an index that is not constant would put `v` into memory.
+  v.x = valid > 0 ? p[0] : 0.0f;
+  v.y = valid > 1 ? p[1] : 0.0f;
+  v.z = valid > 2 ? p[2] : 0.0f;
+#else
   for (uint i = 0; i < valid; i++)
     ((float *)&v)[i] = p[i];
+#endif
   return v;
 }
 
@@ -73,9 +98,18 @@ static inline void store_part(__global float *p, const vec v, const uint valid) 
     STORE(p, v);
     return;
   }
+#if WIDTH == 4
+  if (valid > 0)
+    p[0] = v.x;
+  if (valid > 1)
+    p[1] = v.y;
+  if (valid > 2)
+    p[2] = v.z;
+#else
   vec lanes = v;
   for (uint i = 0; i < valid; i++)
     p[i] = ((float *)&lanes)[i];
+#endif
 }
 
 static inline float sum_lanes(const vec v) {
@@ -95,6 +129,71 @@ static inline void chan(float *count, vec *mean, vec *deviations, const float ad
   *mean += delta * (added / total);
   *deviations += added_deviations + delta * delta * (*count * added / total);
   *count = total;
+}
+
+// How the work-items of a group lie over `pieces` side by side, `vec`s of channels: `lanes` of them in a strand, and
+// strands one behind the other that share a sum. Several groups share the pieces that are too many for one.
+struct columns {
+  uint lanes, strands;
+  uint piece;  // the work-item's own; `pieces` when it has none
+  uint strand; // and its strand
+  uint part;   // the group's number among those of the same pieces
+};
+
+static inline struct columns columns(const uint pieces) {
+  const uint blocks = (pieces + GROUP - 1) / GROUP, lanes = (pieces + blocks - 1) / blocks, strands = GROUP / lanes;
+  const uint group = get_group_id(0), id = get_local_id(0), strand = id / lanes;
+  const uint piece = strand < strands ? min(group % blocks * lanes + id % lanes, pieces) : pieces;
+  return (struct columns){lanes, strands, piece, strand, group / blocks};
+}
+
+// All of a group on one piece, the group's number.
+static inline struct columns column() {
+  return (struct columns){1, GROUP, get_group_id(0), get_local_id(0), 0};
+}
+
+// What is left of `n` from `i` on.
+static inline uint rest(const uint n, const uint i) { return i < n ? n - i : 0; }
+
+#if GROUP > 1
+// Runs `merge(gap)` for the strands that have a partner `gap` strands behind them, until one is left: a tree.
+#define TREE(own, merge)                                           \
+  for (uint left = (own).strands; left > 1; left = (left + 1) / 2) { \
+    const uint gap = (left + 1) / 2;                               \
+    barrier(CLK_LOCAL_MEM_FENCE);                                  \
+    if ((own).strand < left - gap) {                               \
+      merge(gap);                                                  \
+    }                                                              \
+  }
+#endif
+
+// The sum of `value` over the strands of a piece, for strand 0.
+static INLINE vec sum_strands(const struct columns own, const vec value, __local vec *shared) {
+  vec sum = value;
+#if GROUP > 1
+  const uint id = get_local_id(0);
+  // Others may still read what a sum before this one left.
+  barrier(CLK_LOCAL_MEM_FENCE);
+  shared[id] = sum;
+#define ADD_STRAND(gap) shared[id] = sum += shared[id + gap * own.lanes]
+  TREE(own, ADD_STRAND)
+#endif
+  return sum;
+}
+
+// The sum of `value` over a group, for all of it.
+static INLINE float sum_group(const float value, __local float *shared) {
+  float sum = value;
+#if GROUP > 1
+  const struct columns own = column();
+  barrier(CLK_LOCAL_MEM_FENCE);
+  shared[own.strand] = sum;
+#define ADD_ITEM(gap) shared[own.strand] = sum += shared[own.strand + gap]
+  TREE(own, ADD_ITEM)
+  barrier(CLK_LOCAL_MEM_FENCE);
+  sum = shared[0];
+#endif
+  return sum;
 }
 
 // What part `part` of `parts` takes of `n` pieces: `count` of them from `first`, `step` apart.

@@ -1,4 +1,4 @@
-// Cuts a batch out of the samples: one work-item for each row of pixels.
+// Cuts a batch out of the samples: one work-item for each row of pixels on CPUs, for each number on GPUs.
 
 // images[r][y][x][c] = (byte - mean[c]) * inverse[c] of the pixel at (y + top, x + left) of the mirrored picture, black
 // outside; labels[r], weights[g][r] beside it. A row of the table is (index, top | left << 8 | flip << 16, weights).
@@ -10,7 +10,7 @@ __kernel void gather(const uint batch, const uint height, const uint width, cons
                      const uint rows_at, __global const uchar *restrict bytes, const ulong images_from,
                      const ulong labels_from, __global const float *restrict normalization,
                      const uint normalization_at) {
-  const uint id = get_global_id(0);
+  const uint lanes = SPREAD(width * channels), lane = get_global_id(0) % lanes, id = get_global_id(0) / lanes;
   if (id >= batch * height)
     return;
   const uint r = id / height, y = id % height;
@@ -22,16 +22,20 @@ __kernel void gather(const uint batch, const uint height, const uint width, cons
   __global const uchar *picture = bytes + images_from + (known ? (ulong)index * height * width * channels : 0);
   __global float *out = images + images_at + (r * height + y) * width * channels;
   const int from_y = (int)y + top;
-  for (uint x = 0; x < width; x++) {
+#if INTERLEAVED
+  const uint x = lane / channels, c = lane % channels;
+#else
+  for (uint x = 0; x < width; x++)
+    for (uint c = 0; c < channels; c++)
+#endif
+  {
     const int moved_x = (int)x + left;
     const bool inside = from_y >= 0 && from_y < (int)height && moved_x >= 0 && moved_x < (int)width;
     const uint from_x = flip ? width - 1 - moved_x : moved_x;
-    for (uint c = 0; c < channels; c++) {
-      const float byte = inside ? (float)picture[((uint)from_y * width + from_x) * channels + c] : 0.0f;
-      out[x * channels + c] = known ? (byte - mean[c]) * inverse[c] : NAN;
-    }
+    const float byte = inside ? (float)picture[((uint)from_y * width + from_x) * channels + c] : 0.0f;
+    out[x * channels + c] = known ? (byte - mean[c]) * inverse[c] : NAN;
   }
-  if (y == 0) {
+  if (y == 0 && lane == 0) {
     labels[labels_at + r] = known ? (float)bytes[labels_from + index] : NAN;
     head[head_at + r] = row[2];
     tail[tail_at + r] = row[3];

@@ -29,13 +29,12 @@ __kernel void axpy(const uint n, __global float *restrict y, const uint y_at, co
   store_part(y, load_part(y, valid) + alpha * load_part(x + x_at + i * WIDTH, valid), valid);
 }
 
-// partial[part] = sum of x[i]^2 over a part's share
-static inline void squares(const uint n, const uint parts, __global float *partial, __global const float *x) {
-  const uint part = get_global_id(0);
-  if (part >= parts)
-    return;
+// partial[part] = sum of x[i]^2 over the share of a part, which is a work-group
+static INLINE void squares(const uint n, const uint parts, __global float *partial, __global const float *x,
+                           __local float *shared) {
+  const uint part = get_group_id(0);
   uint first, count, step;
-  share((n + WIDTH - 1) / WIDTH, part, parts, &first, &count, &step);
+  share((n + WIDTH - 1) / WIDTH, part * GROUP + get_local_id(0), parts * GROUP, &first, &count, &step);
   // Two sums: one would wait for itself.
   vec even = ZERO, odd = ZERO;
   for (uint k = 0; k < count; k += 2) {
@@ -47,34 +46,31 @@ static inline void squares(const uint n, const uint parts, __global float *parti
       odd = MAD(w, w, odd);
     }
   }
-  partial[part] = sum_lanes(even + odd);
+  const float sum = sum_group(sum_lanes(even + odd), shared);
+  if (get_local_id(0) == 0)
+    partial[part] = sum;
 }
 
-// The sum of `parts` partial sums, for work-item 0 of one work-group of MERGE.
-static inline float merge(const uint parts, __global const float *partial, __local float *lanes) {
-  const uint lane = get_local_id(0);
+// The sum of `parts` partial sums, by one work-group.
+static INLINE float merge(const uint parts, __global const float *partial, __local float *shared) {
   float sum = 0.0f;
-  for (uint i = lane; i < parts; i += MERGE)
+  for (uint i = get_local_id(0); i < parts; i += GROUP)
     sum += partial[i];
-  lanes[lane] = sum;
-  barrier(CLK_LOCAL_MEM_FENCE);
-  sum = lanes[0];
-  for (uint i = 1; i < MERGE; i++)
-    sum += lanes[i];
-  return sum;
+  return sum_group(sum, shared);
 }
 
-__kernel void ascend_norm(const uint n, const uint parts, __global float *partial, const uint partial_at,
-                          __global const float *point, const uint point_at) {
-  squares(n, parts, partial + partial_at, point + point_at);
+GROUPED void ascend_norm(const uint n, const uint parts, __global float *partial, const uint partial_at,
+                         __global const float *point, const uint point_at) {
+  __local float shared[GROUP];
+  squares(n, parts, partial + partial_at, point + point_at, shared);
 }
 
 // squared_norm[0] = sum partial; scale[0] = radius / (sqrt(sum partial) + 1e-16)
-__kernel __attribute__((reqd_work_group_size(MERGE, 1, 1))) void
+GROUPED void
 ascend_merge(const uint parts, __global float *scale, const uint scale_at, __global float *squared_norm,
              const uint squared_norm_at, __global const float *partial, const uint partial_at, const float radius) {
-  __local float lanes[MERGE];
-  const float sum = merge(parts, partial + partial_at, lanes);
+  __local float shared[GROUP];
+  const float sum = merge(parts, partial + partial_at, shared);
   if (get_local_id(0) != 0)
     return;
   squared_norm[squared_norm_at] = sum;
@@ -94,17 +90,18 @@ __kernel void ascend(const uint n, __global float *restrict point, const uint po
              valid);
 }
 
-__kernel void sgd_norm(const uint n, const uint parts, __global float *partial, const uint partial_at,
-                       __global const float *gradient, const uint gradient_at) {
-  squares(n, parts, partial + partial_at, gradient + gradient_at);
+GROUPED void sgd_norm(const uint n, const uint parts, __global float *partial, const uint partial_at,
+                      __global const float *gradient, const uint gradient_at) {
+  __local float shared[GROUP];
+  squares(n, parts, partial + partial_at, gradient + gradient_at, shared);
 }
 
 // squared_norm[0] = sum partial; failure[0] = number of the first step where that is not finite
-__kernel __attribute__((reqd_work_group_size(MERGE, 1, 1))) void
+GROUPED void
 sgd_merge(const uint parts, __global float *squared_norm, const uint squared_norm_at, __global float *failure,
           const uint failure_at, __global const float *partial, const uint partial_at, const float number) {
-  __local float lanes[MERGE];
-  const float sum = merge(parts, partial + partial_at, lanes);
+  __local float shared[GROUP];
+  const float sum = merge(parts, partial + partial_at, shared);
   if (get_local_id(0) != 0)
     return;
   squared_norm[squared_norm_at] = sum;

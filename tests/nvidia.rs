@@ -36,17 +36,8 @@ const ALL_REGISTERS: u32 = 255;
 /// Most bytes of static shared memory of a group.
 const SHARED: u32 = 32 << 10;
 
-/// Bytes of stack that any kernel may have: the lanes of one vector, which `load_part` and `store_part` index by a
-/// variable. Only a ragged end is read from there. clang 19 leaves them in memory, clang 14 and 15 do not.
-const STACK: u32 = 16;
-
-/// Kernels that may have more, with the bytes and why.
-const MORE_STACK: &[(&str, u32, &str)] = &[(
-    "linear_forward",
-    208,
-    "sums and rows are filled in a loop around `load_part`, which clang does not unroll; the loop over the inputs has \
-     them in registers",
-)];
+/// Bytes of stack of a work-item: an array with an index that is not constant is no registers.
+const STACK: u32 = 0;
 
 /// The programs that compile a kernel, and the built-in functions.
 struct Tools {
@@ -125,12 +116,10 @@ impl Usage {
         let mut large = MORE_REGISTERS.iter().filter(|(matrix, ..)| *matrix == multiplier);
         let large = large.any(|(_, end, _)| self.kernel.ends_with(end));
         let registers = if large { ALL_REGISTERS } else { REGISTERS };
-        let more = MORE_STACK.iter().find(|(kernel, ..)| *kernel == self.kernel);
-        let stack = more.map_or(STACK, |(_, bytes, _)| *bytes);
         let rules = [
             (self.registers, registers, "registers"),
             (self.spilt, 0, "bytes of spilt registers"),
-            (self.stack, stack, "bytes of stack"),
+            (self.stack, STACK, "bytes of stack"),
             (self.shared, SHARED, "bytes of shared memory"),
         ];
         let broken = rules.iter().filter(|(used, most, _)| used > most);

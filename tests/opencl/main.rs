@@ -134,7 +134,7 @@ macro_rules! both {
 #[test]
 fn vectors_equal_the_cpu_core() {
     each_device(|device| {
-        for (gap, length) in [(1, 1), (3, 7), (32, 31), (5, 16), (7, 17), (32, 1000), (1, 70_001)] {
+        for (gap, length) in [(1, 1), (3, 7), (32, 31), (5, 16), (7, 17), (32, 1000), (1, 70_001), (1, 2_200_001)] {
             let mut layout = Layout::new(gap);
             let (a, b, c) = (layout.random(length), layout.random(length), layout.random(length));
             let [norm, failure] = [layout.put(&[1.0]), layout.put(&[0.0])];
@@ -201,9 +201,15 @@ fn gather_equals_the_cpu_core() {
 fn linear_layers_equal_the_cpu_core() {
     each_device(|device| {
         let pair = Pair::new(device, 1e-5);
-        for (gap, rows, inputs, outputs) in
-            [(1, 1, 1, 1), (3, 7, 5, 3), (32, 8, 16, 16), (5, 17, 64, 100), (1, 9, 33, 10)]
-        {
+        for (gap, rows, inputs, outputs) in [
+            (1, 1, 1, 1),
+            (3, 7, 5, 3),
+            (32, 8, 16, 16),
+            (5, 17, 64, 100),
+            (1, 9, 33, 10),
+            (32, 64, 512, 100),
+            (1, 2, 3, 1_100),
+        ] {
             let mut layout = Layout::new(gap);
             let (y, x) = (layout.random(rows * outputs), layout.random(rows * inputs));
             let (weight, bias) = (layout.random(inputs * outputs), layout.random(outputs));
@@ -287,6 +293,11 @@ fn batch_norm_equals_the_cpu_core() {
             (2, 700, 3),
             (32, 4_100, 64),
             (3, 90, 145),
+            (1, 2, 1),
+            (3, 5_003, 1),
+            (1, 1, 145),
+            (1, 40, 1_100),
+            (5, 6_300, 145),
         ] {
             let mut layout = Layout::new(gap);
             let n = rows * channels;
@@ -331,9 +342,13 @@ fn batch_norm_equals_the_cpu_core() {
 fn shortcuts_pooling_and_loss_equal_the_cpu_core() {
     each_device(|device| {
         let pair = Pair::new(device, 3e-6);
-        for (gap, images, input, filters) in
-            [(1, 2, Shape::new(5, 7, 3), 6), (3, 3, Shape::new(8, 8, 16), 32), (2, 1, Shape::new(1, 1, 1), 2)]
-        {
+        for (gap, images, input, filters) in [
+            (1, 2, Shape::new(5, 7, 3), 6),
+            (3, 3, Shape::new(8, 8, 16), 32),
+            (2, 1, Shape::new(1, 1, 1), 2),
+            (1, 3, Shape::new(17, 13, 5), 8),
+            (5, 2, Shape::new(2, 2, 1_100), 1_101),
+        ] {
             let output = Shape::new(input.height.div_ceil(2), input.width.div_ceil(2), filters);
             let mut layout = Layout::new(gap);
             let (x, y) = (layout.random(images * input.len()), layout.random(images * output.len()));
@@ -356,7 +371,9 @@ fn shortcuts_pooling_and_loss_equal_the_cpu_core() {
                 ));
             }
         }
-        for (rows, classes, focal) in [(1, 1, 0.0), (7, 10, 0.0), (129, 100, 1.0), (5, 3, 0.5)] {
+        for (rows, classes, focal) in
+            [(1, 1, 0.0), (7, 10, 0.0), (129, 100, 1.0), (5, 3, 0.5), (3, 2, 0.0), (5, 300, 1.0), (300, 10, 0.0)]
+        {
             let mut layout = Layout::new(3);
             let logits = layout.random(rows * classes);
             let labels: Vec<f32> = (0..rows).map(|row| (row * 7 % classes) as f32).collect();
@@ -426,6 +443,7 @@ fn smallest_shapes() {
             });
         }
         small_layers(device);
+        small_batch_norm(device);
         small_winograd(device).unwrap();
         let machine = OpenCl::new(device, 1, &[], &[]).unwrap();
         assert_eq!(machine.kernels_never_launched(), Vec::<&str>::new());
@@ -449,6 +467,19 @@ fn small_winograd(device: &DeviceInfo) -> Result<(), Error> {
         machine.finish()?;
     }
     Ok(())
+}
+
+/// Batch normalisation of few numbers in several parts, where work-groups of a GPU have several strands and idle items.
+fn small_batch_norm(device: &DeviceInfo) {
+    let (rows, channels) = (33, 259);
+    let mut layout = Layout::new(2);
+    let [y, x, residual, dx, dy] = [rows * channels; 5].map(|length| layout.random(length));
+    let [weight, bias, dweight, dbias] = [channels; 4].map(|length| layout.random(length));
+    let saved = layout.put(&vec![0.5; 2 * channels]);
+    both!(Pair::new(device, 1e-4), "batch norm", &layout, |machine| {
+        machine.batch_norm_forward(y, saved, None, x, weight, bias, Some(residual), true)?;
+        machine.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, bias, saved, true, true, false)
+    });
 }
 
 /// Batch normalisation, linear layers, shortcut, pooling, loss and gather on few numbers.

@@ -361,6 +361,11 @@ impl Launch<'_> {
         self.launch(name, items, self.tiles.looped, arguments)
     }
 
+    /// Launches a kernel whose work-groups sum together.
+    pub fn groups(&mut self, name: Name, groups: usize, arguments: &[Argument<'_>]) -> Result<(), Error> {
+        self.launch(name, groups * self.tiles.group, self.tiles.group, arguments)
+    }
+
     /// Enqueues `items` work-items in groups of `local`.
     pub fn launch(&mut self, name: Name, items: usize, local: usize, arguments: &[Argument<'_>]) -> Result<(), Error> {
         if items == 0 {

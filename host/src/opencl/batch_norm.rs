@@ -6,21 +6,21 @@ use super::Error;
 use super::arguments::{self, expect, streams, whole_rows};
 use super::backend::{OpenCl, arguments};
 use super::program::Name;
-use super::tiles::Tiles;
+use super::tiles::{Columns, Tiles};
+
+/// How work-groups lie over a row of channels.
+fn columns(tiles: &Tiles, channels: usize) -> Columns {
+    tiles.columns(channels.div_ceil(tiles.columns * tiles.width))
+}
 
 /// Parts in which the statistics of `rows` are taken.
-fn parts(tiles: &Tiles, rows: usize) -> usize {
-    (rows / tiles.part_rows).clamp(1, tiles.row_parts)
+fn parts(tiles: &Tiles, rows: usize, columns: Columns) -> usize {
+    (rows / tiles.part_rows.max(tiles.rows * columns.strands)).clamp(1, tiles.row_parts)
 }
 
-/// Parts in which `rows` x `chunks` of channels are visited.
-fn visits(tiles: &Tiles, rows: usize, chunks: usize) -> usize {
-    (tiles.visitors / chunks.max(1)).clamp(1, rows.max(1))
-}
-
-/// Work-items side by side in a row of channels.
-fn chunks(tiles: &Tiles, channels: usize) -> usize {
-    channels.div_ceil(tiles.columns * tiles.width)
+/// Parts in which `rows` are visited.
+fn visits(tiles: &Tiles, rows: usize, columns: Columns) -> usize {
+    (tiles.visitors / tiles.group / columns.blocks).clamp(1, rows.div_ceil(columns.strands).max(1))
 }
 
 /// Normalisation with the batch's own statistics.
@@ -52,17 +52,17 @@ fn statistics(cl: &mut OpenCl, saved: Span, running: Option<Span>, x: Span, weig
     cl.admit(&[&[saved, running.unwrap_or(Span::work(0, 0))]], &[&[x, weight]])?;
     let left = cl.take_statistics(x);
     let (mut launch, memory) = cl.split();
-    let blocks = channels.div_ceil(launch.tiles.width);
-    let (at, parts) = left.map_or((0, parts(launch.tiles, rows)), |left| (left.at, left.parts));
+    let columns = columns(launch.tiles, channels);
+    let (at, parts) = left.map_or((0, parts(launch.tiles, rows, columns)), |left| (left.at, left.parts));
     let partial = memory.scratch(at, parts * 3 * channels)?;
     let (saved, keep) = (memory.written(saved)?, running.is_some());
     let running = running.map(|running| memory.written(running)).transpose()?.unwrap_or(saved);
     if left.is_none() {
         let arguments = arguments![rows, channels, parts, partial, memory.read(x)?];
-        launch.looped(Name::BatchNormForwardTiles, parts * chunks(launch.tiles, channels), arguments)?;
+        launch.groups(Name::BatchNormForwardTiles, parts * columns.blocks, arguments)?;
     }
     let arguments = arguments![rows, channels, parts, keep, saved, running, partial];
-    launch.looped(Name::BatchNormForwardMerge, blocks, arguments)
+    launch.groups(Name::BatchNormForwardMerge, channels.div_ceil(launch.tiles.width), arguments)
 }
 
 /// The normalisation itself, with the `statistics` that the kernel called `name` takes.
@@ -82,12 +82,12 @@ pub(super) fn apply(
     expect("residual", x.length, residual.map_or(x.length, |residual| residual.length))?;
     cl.admit(&[&[y]], &[&[x, weight, bias, statistics, residual.unwrap_or(Span::work(0, 0))]])?;
     let (mut launch, memory) = cl.split();
-    let chunks = chunks(launch.tiles, channels);
-    let parts = visits(launch.tiles, rows, chunks);
+    let columns = columns(launch.tiles, channels);
+    let parts = visits(launch.tiles, rows, columns);
     let stream = launch.tiles.streams(y, channels);
-    launch.looped(
+    launch.groups(
         name,
-        parts * chunks,
+        parts * columns.blocks,
         arguments![
             rows,
             channels,
@@ -126,29 +126,29 @@ pub(super) fn backward(
     for stream in 0..dx.len() {
         let [dx, dweight, dbias, dy] = outputs.map(|spans| spans[stream]);
         let (mut launch, memory) = cl.split();
-        let (blocks, chunks) = (channels.div_ceil(launch.tiles.width), chunks(launch.tiles, channels));
-        let parts = parts(launch.tiles, rows);
+        let columns = columns(launch.tiles, channels);
+        let parts = parts(launch.tiles, rows, columns);
         let partial = memory.scratch(0, parts * 2 * channels)?;
         let sums = memory.scratch(parts * 2 * channels, 2 * channels)?;
         let (dx, dy, dweight, dbias) =
             (memory.written(dx)?, memory.written(dy)?, memory.written(dweight)?, memory.written(dbias)?);
         let (y, x, weight, bias) = (memory.read(y)?, memory.read(x)?, memory.read(weight)?, memory.read(bias)?);
         let saved = memory.read(saved)?;
-        launch.looped(
+        launch.groups(
             Name::BatchNormBackwardTiles,
-            parts * chunks,
+            parts * columns.blocks,
             arguments![rows, channels, parts, relu, residual, partial, dy, y, x, weight, bias, saved],
         )?;
-        launch.looped(
+        launch.groups(
             Name::BatchNormBackwardMerge,
-            blocks,
+            channels.div_ceil(launch.tiles.width),
             arguments![channels, parts, dweight, dbias, sums, partial, saved],
         )?;
-        let parts = visits(launch.tiles, rows, chunks);
+        let parts = visits(launch.tiles, rows, columns);
         let relu = relu && !residual;
-        launch.looped(
+        launch.groups(
             Name::BatchNormBackward,
-            parts * chunks,
+            parts * columns.blocks,
             arguments![rows, channels, parts, relu, accumulate, dx, dy, x, weight, bias, saved, sums],
         )?;
     }

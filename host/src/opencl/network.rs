@@ -6,9 +6,12 @@ use super::Error;
 use super::arguments::{self, expect, streams, whole_rows};
 use super::backend::{OpenCl, arguments};
 use super::program::Name;
+use super::tiles::Tiles;
 
-/// Rows of a work-item of `linear_forward`: `LINEAR_ROWS` of linear.cl.
-const LINEAR_ROWS: usize = 8;
+/// Work-groups that lie side by side over a row of `numbers`.
+fn blocks(tiles: &Tiles, numbers: usize) -> usize {
+    tiles.columns(numbers.div_ceil(tiles.width)).blocks
+}
 
 pub(super) fn linear_forward(cl: &mut OpenCl, y: Span, x: Span, weight: Span, bias: Span) -> Result<(), Error> {
     let outputs = bias.length;
@@ -17,10 +20,10 @@ pub(super) fn linear_forward(cl: &mut OpenCl, y: Span, x: Span, weight: Span, bi
     expect("y", rows * outputs, y.length)?;
     cl.admit(&[&[y]], &[&[x, weight, bias]])?;
     let (mut launch, memory) = cl.split();
-    let items = rows.div_ceil(LINEAR_ROWS) * outputs.div_ceil(launch.tiles.width);
+    let groups = rows.div_ceil(launch.tiles.linear_rows) * blocks(launch.tiles, outputs);
     let (y, x) = (memory.written(y)?, memory.read(x)?);
     let (weight, bias) = (memory.read(weight)?, memory.read(bias)?);
-    launch.looped(Name::LinearForward, items, arguments![rows, inputs, outputs, y, x, weight, bias])
+    launch.groups(Name::LinearForward, groups, arguments![rows, inputs, outputs, y, x, weight, bias])
 }
 
 pub(super) fn linear_backward_input(
@@ -41,7 +44,8 @@ pub(super) fn linear_backward_input(
     for (&dx, &dy) in dx.iter().zip(dy) {
         let rows = dy.length / outputs;
         let (mut launch, memory) = cl.split();
-        let (items, dx, dy, weight) = (dx.length, memory.written(dx)?, memory.read(dy)?, memory.read(weight)?);
+        let items = inputs * rows.div_ceil(launch.tiles.rows);
+        let (dx, dy, weight) = (memory.written(dx)?, memory.read(dy)?, memory.read(weight)?);
         let arguments = arguments![rows, inputs, outputs, accumulate, dx, dy, weight];
         launch.each(Name::LinearBackwardInput, items, arguments)?;
     }
@@ -65,11 +69,11 @@ pub(super) fn linear_backward_weight(
         let outputs = dbias.length;
         let (inputs, rows) = (dweight.length / outputs, dy.length / outputs);
         let (mut launch, memory) = cl.split();
-        let items = (inputs + 1) * outputs.div_ceil(launch.tiles.width);
+        let groups = (inputs + 1) * blocks(launch.tiles, outputs);
         let (dweight, dbias) = (memory.written(dweight)?, memory.written(dbias)?);
         let (x, dy) = (memory.read(x)?, memory.read(dy)?);
         let arguments = arguments![rows, inputs, outputs, dweight, dbias, x, dy];
-        launch.each(Name::LinearBackwardWeight, items, arguments)?;
+        launch.groups(Name::LinearBackwardWeight, groups, arguments)?;
     }
     Ok(())
 }
@@ -114,7 +118,8 @@ pub(super) fn shortcut_forward(cl: &mut OpenCl, y: Span, x: Span, input: Shape, 
         memory.written(y)?,
         memory.read(x)?,
     ];
-    launch.each(Name::ShortcutForward, images * output.height * output.width, arguments)
+    let items = images * output.height * output.width * launch.tiles.spread(output.channels);
+    launch.each(Name::ShortcutForward, items, arguments)
 }
 
 pub(super) fn shortcut_backward(
@@ -145,7 +150,8 @@ pub(super) fn shortcut_backward(
             memory.written(dx)?,
             memory.read(dy)?,
         ];
-        launch.each(Name::ShortcutBackward, images * input.height * input.width, arguments)?;
+        let items = images * input.height * input.width * launch.tiles.spread(input.channels);
+        launch.each(Name::ShortcutBackward, items, arguments)?;
     }
     Ok(())
 }
@@ -155,9 +161,9 @@ pub(super) fn pool_forward(cl: &mut OpenCl, y: Span, x: Span, input: Shape) -> R
     expect("y", images * input.channels, y.length)?;
     cl.admit(&[&[y]], &[&[x]])?;
     let (mut launch, memory) = cl.split();
-    let items = images * input.channels.div_ceil(launch.tiles.width);
+    let groups = images * blocks(launch.tiles, input.channels);
     let (pixels, y, x) = (input.height * input.width, memory.written(y)?, memory.read(x)?);
-    launch.looped(Name::GlobalAveragePoolForward, items, arguments![images, pixels, input.channels, y, x])
+    launch.groups(Name::GlobalAveragePoolForward, groups, arguments![images, pixels, input.channels, y, x])
 }
 
 pub(super) fn pool_backward(
@@ -176,10 +182,10 @@ pub(super) fn pool_backward(
     for (&dx, &dy) in dx.iter().zip(dy) {
         let images = dx.length / input.len();
         let (mut launch, memory) = cl.split();
-        let items = images * input.channels.div_ceil(launch.tiles.width);
+        let groups = images * blocks(launch.tiles, input.channels);
         let (pixels, dx, dy) = (input.height * input.width, memory.written(dx)?, memory.read(dy)?);
         let arguments = arguments![images, pixels, input.channels, accumulate, dx, dy];
-        launch.looped(Name::GlobalAveragePoolBackward, items, arguments)?;
+        launch.groups(Name::GlobalAveragePoolBackward, groups, arguments)?;
     }
     Ok(())
 }
@@ -223,8 +229,8 @@ pub(super) fn cross_entropy(
             memory.read(margin)?,
             focal,
         ];
-        launch.looped(Name::CrossEntropy, rows, arguments)?;
-        launch.looped(Name::CrossEntropyMerge, 1, arguments![rows, loss, partial])?;
+        launch.groups(Name::CrossEntropy, rows, arguments)?;
+        launch.groups(Name::CrossEntropyMerge, 1, arguments![rows, loss, partial])?;
     }
     Ok(())
 }

@@ -57,15 +57,19 @@ pub(super) struct Tiles {
     pub columns: usize,
     /// Fewest `f32` of a result that is stored past the caches.
     pub stream: usize,
-    /// Work-items that merge partial sums: `MERGE`.
-    pub merge: usize,
+    /// Work-items that sum together: `GROUP`.
+    pub group: usize,
+    /// Rows that a work-item has under way at once: `ROWS`.
+    pub rows: usize,
+    /// Rows of a work-item of `linear_forward`: `LINEAR_ROWS`.
+    pub linear_rows: usize,
     /// Work-items in a group of kernels without a loop.
     pub local: usize,
     /// Work-items in a group of kernels with a loop.
     pub looped: usize,
-    /// Parts of a sum over a vector.
+    /// Most parts of a sum over a vector, a work-group each.
     pub sum_parts: usize,
-    /// Parts of a sum over the rows of an activation.
+    /// Most parts of a sum over the rows of an activation, a work-group each.
     pub row_parts: usize,
     /// Fewest rows in such a part.
     pub part_rows: usize,
@@ -81,12 +85,23 @@ pub(super) struct Tiles {
     pub block_groups: usize,
 }
 
+/// Work-groups over pieces side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Columns {
+    /// Groups that share the pieces.
+    pub blocks: usize,
+    /// Work-items of a group that share the sum of a piece.
+    pub strands: usize,
+}
+
 const CPU: Tiles = Tiles {
     width: 16,
     interleaved: false,
     columns: 4,
     stream: 1 << 18,
-    merge: 1,
+    group: 1,
+    rows: 1,
+    linear_rows: 8,
     local: 256,
     looped: 1,
     sum_parts: 64,
@@ -104,13 +119,15 @@ const GPU: Tiles = Tiles {
     interleaved: true,
     columns: 1,
     stream: usize::MAX,
-    merge: 256,
+    group: 256,
+    rows: 4,
+    linear_rows: 4,
     local: 256,
     looped: 64,
-    sum_parts: 8192,
+    sum_parts: 1024,
     row_parts: 512,
     part_rows: 16,
-    visitors: 65536,
+    visitors: 1 << 17,
     groups: 0,
     winograd_block: 0,
     winograd_groups: 0,
@@ -133,13 +150,29 @@ impl Tiles {
         result.length >= self.stream && channels.is_multiple_of(self.width) && result.offset.is_multiple_of(self.width)
     }
 
+    /// Parts of a sum over a vector of `n`: no more groups than have work, where that changes no bit.
+    pub fn parts_of_sum(&self, n: usize) -> usize {
+        if self.interleaved { self.sum_parts.min(n.div_ceil(self.width * self.group)).max(1) } else { self.sum_parts }
+    }
+
+    /// How work-groups lie over `pieces` side by side: `columns` of common.h.
+    pub fn columns(&self, pieces: usize) -> Columns {
+        let blocks = pieces.div_ceil(self.group).max(1);
+        Columns { blocks, strands: self.group / pieces.div_ceil(blocks).max(1) }
+    }
+
+    /// Work-items that share a run of `n` numbers: `SPREAD` of common.h.
+    pub fn spread(&self, n: usize) -> usize {
+        if self.interleaved { n } else { 1 }
+    }
+
     /// The compiler options that say the sizes, and what multiplies matrices.
     pub fn options(&self, fma: bool, matrix: Matrix) -> String {
-        let Self { width, columns, merge, winograd_block, .. } = self;
+        let Self { width, columns, group, rows, linear_rows, winograd_block, .. } = self;
         let (interleaved, fma, matrix) = (u8::from(self.interleaved), u8::from(fma), matrix as u8);
         format!(
-            "-cl-std=CL1.2 -DWIDTH={width} -DINTERLEAVED={interleaved} -DCOLUMNS={columns} -DMERGE={merge} -DFMA={fma} \
-             -DWINOGRAD_BLOCK={winograd_block} -DMATRIX={matrix}"
+            "-cl-std=CL1.2 -DWIDTH={width} -DINTERLEAVED={interleaved} -DCOLUMNS={columns} -DGROUP={group} -DROWS={rows} \
+             -DLINEAR_ROWS={linear_rows} -DFMA={fma} -DWINOGRAD_BLOCK={winograd_block} -DMATRIX={matrix}"
         )
     }
 }

@@ -48,7 +48,8 @@ pub(super) fn gather(cl: &mut OpenCl, batch: &Batch, rows: Span, samples: &Sampl
         Argument::Samples(memory.bytes(samples.images)?, labels),
         memory.read(samples.normalization)?,
     ];
-    launch.each(Name::Gather, count * image.height, arguments)
+    let lanes = launch.tiles.spread(image.width * image.channels);
+    launch.each(Name::Gather, count * image.height * lanes, arguments)
 }
 
 pub(super) fn axpy(cl: &mut OpenCl, y: Span, alpha: f32, x: Span) -> Result<(), Error> {
@@ -64,11 +65,12 @@ pub(super) fn ascend(cl: &mut OpenCl, point: Span, squared_norm: Span, params: S
     expect("squared_norm", 1, squared_norm.length)?;
     cl.admit(&[&[point, squared_norm]], &[&[params]])?;
     let (mut launch, memory) = cl.split();
-    let (parts, merge, n) = (launch.tiles.sum_parts, launch.tiles.merge, point.length);
+    let n = point.length;
+    let parts = launch.tiles.parts_of_sum(n);
     let (partial, scale) = (memory.scratch(0, parts)?, memory.scratch(parts, 1)?);
     let (point, norm, params) = (memory.written(point)?, memory.written(squared_norm)?, memory.read(params)?);
-    launch.looped(Name::AscendNorm, parts, arguments![n, parts, partial, point])?;
-    launch.launch(Name::AscendMerge, merge, merge, arguments![parts, scale, norm, partial, radius])?;
+    launch.groups(Name::AscendNorm, parts, arguments![n, parts, partial, point])?;
+    launch.groups(Name::AscendMerge, 1, arguments![parts, scale, norm, partial, radius])?;
     launch.each(Name::Ascend, n.div_ceil(launch.tiles.width), arguments![n, point, params, scale])
 }
 
@@ -131,10 +133,10 @@ fn norm<'m>(
     of: At<'m>,
     outcome: &Outcome,
 ) -> Result<At<'m>, Error> {
-    let (parts, merge) = (launch.tiles.sum_parts, launch.tiles.merge);
+    let parts = launch.tiles.parts_of_sum(n);
     let partial = memory.scratch(0, parts)?;
     let (norm, failure) = (memory.written(outcome.squared_norm)?, memory.written(outcome.failure)?);
-    launch.looped(Name::SgdNorm, parts, arguments![n, parts, partial, of])?;
-    launch.launch(Name::SgdMerge, merge, merge, arguments![parts, norm, failure, partial, outcome.number])?;
+    launch.groups(Name::SgdNorm, parts, arguments![n, parts, partial, of])?;
+    launch.groups(Name::SgdMerge, 1, arguments![parts, norm, failure, partial, outcome.number])?;
     Ok(norm)
 }
