@@ -8,7 +8,7 @@ use sse_sam_core::Shape;
 
 use crate::checkpoint::Origin;
 use crate::data::{Format, Rule};
-use crate::opencl::Convolution;
+use crate::opencl::{Class, Convolution};
 
 /// Train classifiers on long-tailed data with SSE-SAM, SAM, ImbSAM or SGD.
 #[derive(Debug, Parser)]
@@ -360,10 +360,14 @@ pub struct DeviceArgs {
     /// Use at most so much of an OpenCL device's memory
     #[arg(long, value_name = "MIB", help_heading = "Device")]
     pub device_memory: Option<f64>,
-    /// How an OpenCL device computes convolutions of 3 x 3 pixels and stride 1; auto: as a timing found faster at first use
-    /// [auto; verify: direct]
+    /// How an OpenCL device computes convolutions; auto: as was found fastest, with the tiles of a CPU by a timing at first
+    /// use, with those of a GPU by `sse-sam tune`, else in the blocks that a rule picks. The others leave what was found
+    /// aside [auto; verify: direct]
     #[arg(long, value_enum, help_heading = "Device")]
     pub conv: Option<Convolution>,
+    /// The kind of device that an OpenCL device's kernels are made for, where it is not to be its own
+    #[arg(long, value_enum, help_heading = "Device")]
+    pub tiles: Option<Class>,
 }
 
 /// Options of `eval`.

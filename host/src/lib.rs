@@ -15,6 +15,7 @@ pub mod events;
 pub mod export;
 pub mod feed;
 pub mod footprint;
+mod forms;
 pub mod import;
 pub mod layout;
 pub mod metrics;

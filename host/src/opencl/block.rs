@@ -123,6 +123,11 @@ impl Block {
         Sizes { block, item, depth, cost }
     }
 
+    /// Bytes of local memory that a work-group takes.
+    pub fn local_bytes(self) -> u64 {
+        self.sizes().local_bytes() as u64
+    }
+
     /// Its kernel for an operation.
     fn kernel(self, operation: Operation) -> Name {
         let [forward, backward_input, backward_weight] = match self {
