@@ -33,6 +33,7 @@ pub mod snapshot;
 pub mod state;
 pub mod train;
 pub mod training;
+pub mod tune;
 pub mod verify;
 pub mod weights;
 pub mod writer;
