@@ -272,28 +272,31 @@ fn blocks_that_local_memory_is_too_small_for_are_skipped_with_a_line_each() {
     }
     let (folder, mut device) = (tempdir().unwrap(), gpu());
     let layout = small(&device);
+    let there = info(&device);
     let mut limit = |bytes: u64| {
         let Device::OpenCl { info, .. } = &mut device else { unreachable!() };
         info.local_memory = bytes;
         tune::tune(&device, &layout, "resnet8:4", &Cache::at(folder.path())).unwrap()
     };
-    let least = Block::ALL.iter().map(|block| block.local_bytes()).min().unwrap();
-    let large = || Block::ALL.into_iter().filter(|block| block.local_bytes() > least);
+    let least = Block::ALL.iter().map(|block| block.local_bytes(&there)).min().unwrap();
+    let large = || Block::ALL.into_iter().filter(|block| block.local_bytes(&there) > least);
     let report = limit(least);
     assert_eq!(report.skipped.len(), large().count());
     for (sentence, block) in report.skipped.iter().zip(large()) {
         let (start, end) = (format!("{block} is skipped: it needs "), " bytes of local memory, the device has ");
         let numbers = sentence.strip_prefix(&start).unwrap().split_once(end).unwrap();
         let number = |text: &str| text.replace(',', "").parse::<u64>().unwrap();
-        assert_eq!((number(numbers.0), number(numbers.1)), (block.local_bytes(), least), "{sentence}");
+        assert_eq!((number(numbers.0), number(numbers.1)), (block.local_bytes(&there), least), "{sentence}");
     }
     assert_eq!(report.convolutions.len(), 0, "the one block that is left is no choice");
-    let (most, report) =
-        (large().map(Block::local_bytes).max().unwrap(), limit(large().map(Block::local_bytes).max().unwrap() - 1));
+    let (most, report) = (
+        large().map(|block| block.local_bytes(&there)).max().unwrap(),
+        limit(large().map(|block| block.local_bytes(&there)).max().unwrap() - 1),
+    );
     assert!(!report.convolutions.is_empty() && report.kept.is_some());
     for line in &report.convolutions {
         for best in [line.forward, line.backward_input, line.backward_weight] {
-            assert!(best.form.block().is_some_and(|block| block.local_bytes() < most), "{line:?}");
+            assert!(best.form.block().is_some_and(|block| block.local_bytes(&there) < most), "{line:?}");
         }
     }
     assert_eq!(limit(1).skipped.len(), Block::ALL.len());

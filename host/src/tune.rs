@@ -196,9 +196,9 @@ impl Report {
 /// A sentence for each block that a device has not enough local memory for.
 fn too_large(info: &DeviceInfo) -> Vec<String> {
     let blocks =
-        Block::ALL.into_iter().filter(|block| info.tiles == Class::Gpu && block.local_bytes() > info.local_memory);
+        Block::ALL.into_iter().filter(|block| info.tiles == Class::Gpu && block.local_bytes(info) > info.local_memory);
     let sentence = |block: Block| {
-        let [needed, there] = [block.local_bytes(), info.local_memory].map(grouped);
+        let [needed, there] = [block.local_bytes(info), info.local_memory].map(grouped);
         format!("{block} is skipped: it needs {needed} bytes of local memory, the device has {there}")
     };
     blocks.map(sentence).collect()

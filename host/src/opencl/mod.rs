@@ -13,6 +13,7 @@ mod convolution;
 mod device;
 mod error;
 mod loader;
+mod matrix;
 mod measure;
 mod memory;
 mod network;
@@ -33,7 +34,7 @@ pub use loader::{calls, fail_after, live_buffers, live_objects};
 #[doc(hidden)]
 pub use program::{Unit, gpu_units};
 pub use program::{kernel_names, kernel_table};
-pub use tiles::Class;
+pub use tiles::{Class, Matrix, Precision};
 pub use winograd::Convolution;
 
 /// Why there is no OpenCL library, if there is none.
