@@ -307,6 +307,11 @@ impl OpenCl {
         &self.built.tiles
     }
 
+    /// The programs of its device.
+    pub(super) fn built(&self) -> Arc<Built> {
+        Arc::clone(&self.built)
+    }
+
     /// `Ok` when every span lies inside its memory and no written one shares an element with another.
     pub(super) fn admit(&self, written: &[&[Span]], read: &[&[Span]]) -> Result<(), Error> {
         self.memory.admit(written, read)

@@ -123,6 +123,11 @@ impl Block {
         Sizes { block, item, depth, matrix, cost }
     }
 
+    /// Bytes of local memory that a work-group takes on a device.
+    pub fn local_bytes(self, device: &DeviceInfo) -> u64 {
+        self.sizes(device.multiplier()).local_bytes() as u64
+    }
+
     /// Its kernel for an operation.
     fn kernel(self, operation: Operation) -> Name {
         let [forward, backward_input, backward_weight] = match self {
@@ -152,7 +157,7 @@ impl Block {
 
     /// Whether a device has enough local memory for it.
     fn is_within(self, device: &DeviceInfo) -> bool {
-        self.sizes(device.multiplier()).local_bytes() as u64 <= device.local_memory
+        self.local_bytes(device) <= device.local_memory
     }
 
     /// Whether it takes a convolution of these channels and filters, in memory that lies at `whole` quads.

@@ -7,6 +7,7 @@ mod arguments;
 mod backend;
 mod batch_norm;
 mod block;
+mod check;
 pub mod choice;
 mod convolution;
 mod device;
@@ -23,6 +24,9 @@ mod winograd;
 
 pub use backend::OpenCl;
 pub use block::Block;
+pub use check::{Fault, Refusal};
+#[doc(hidden)]
+pub use check::{falsify, forget_checks};
 pub use device::{DeviceInfo, DeviceType, devices, preferred, select};
 pub use error::Error;
 #[doc(hidden)]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ocl::core::{self, Context, Kernel, Program};
 use sse_sam_kernels::{self as sources, Source};
 
+use super::check::Verdicts;
 use super::tiles::{Class, Matrix, Tiles};
 use super::{Convolution, DeviceInfo, Error, loader, matrix};
 
@@ -165,6 +166,8 @@ pub(super) struct Built {
     pub context: Context,
     /// One for each of [`FILES`]; none where the file is for other devices.
     programs: Vec<Option<Program>>,
+    /// What checks of its blocks found.
+    pub verdicts: Mutex<Verdicts>,
 }
 
 impl Built {
@@ -199,7 +202,7 @@ impl Built {
             builds(device.tiles, source).then(|| build(&context, device, source, &options)).transpose()
         };
         let programs = FILES.iter().map(program).collect::<Result<_, Error>>()?;
-        Ok(Self { info: device.clone(), tiles, context, programs })
+        Ok(Self { info: device.clone(), tiles, context, programs, verdicts: Mutex::default() })
     }
 
     /// New kernel objects, in the order of [`Name`]; none for those of other devices.
