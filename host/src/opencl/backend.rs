@@ -222,8 +222,7 @@ impl OpenCl {
     /// # Errors
     /// [`Error::Memory`] when the device has no room.
     pub fn reserve_convolution(&mut self, conv: &Conv2d, rows: usize) -> Result<(), Error> {
-        let needed = Self::scratch(self.device(), conv, rows);
-        self.reserve_scratch(needed)
+        self.make_room(Self::scratch(self.device(), conv, rows))
     }
 
     /// Makes room for batch normalisation of `channels` and cross-entropy of `rows`; to be called before training.
@@ -231,15 +230,16 @@ impl OpenCl {
     /// # Errors
     /// [`Error::Memory`] when the device has no room.
     pub fn reserve(&mut self, channels: usize, rows: usize) -> Result<(), Error> {
-        let needed = (3 * channels * (self.tiles().row_parts + 1)).max(rows);
-        self.reserve_scratch(needed)
+        self.make_room((3 * channels * (self.tiles().row_parts + 1)).max(rows))
     }
 
-    fn reserve_scratch(&mut self, length: usize) -> Result<(), Error> {
+    /// Makes scratch memory hold `needed` `f32`; what it held is lost.
+    fn make_room(&mut self, needed: usize) -> Result<(), Error> {
+        self.statistics = None;
         self.memory.finish(&self.queue)?;
         // Another buffer may lie where the old one lay.
         self.last.iter_mut().for_each(Vec::clear);
-        self.memory.reserve(&self.built, length)
+        self.memory.reserve(&self.built, needed)
     }
 
     /// Puts bytes into the samples from `offset` on, after all that was asked for before, without waiting.
@@ -322,9 +322,9 @@ impl OpenCl {
         self.statistics = Some(statistics);
     }
 
-    /// What the operation before this one left about `x`, if that was the one that wrote it.
-    pub(super) fn take_statistics(&mut self, x: Span) -> Option<Statistics> {
-        self.statistics.take().filter(|statistics| statistics.of == x)
+    /// What the operation before this one left about `x` of `channels`, if that was the one that wrote it.
+    pub(super) fn take_statistics(&mut self, x: Span, channels: usize) -> Option<Statistics> {
+        self.statistics.take().filter(|statistics| (statistics.of, statistics.channels) == (x, channels))
     }
 
     /// What launches kernels, and the memory that their arguments lie in.

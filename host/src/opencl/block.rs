@@ -315,7 +315,7 @@ pub(super) fn forward(
         let to = memory.written(y)?;
         return merge(&mut launch, Name::Conv2dForwardMerge, y.length, splits, false, to, partial);
     }
-    cl.leave(Statistics { of: y, at: 0, parts });
+    cl.leave(Statistics { of: y, channels: output.channels, at: 0, parts });
     Ok(())
 }
 

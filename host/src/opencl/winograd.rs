@@ -154,6 +154,8 @@ pub(super) fn scratch(tiles: &Tiles, units: usize, conv: &Conv2d, images: usize)
 pub(super) struct Statistics {
     /// The output.
     pub of: Span,
+    /// Its channels.
+    pub channels: usize,
     /// Where they lie.
     pub at: usize,
     /// How many there are.
@@ -202,7 +204,7 @@ impl<'a> Pass<'a> {
             weights
         ];
         launch.looped(Name::Conv2dForwardWinograd, groups, arguments)?;
-        Ok(Statistics { of: y_span, at: before + own, parts })
+        Ok(Statistics { of: y_span, channels: outputs, at: before + own, parts })
     }
 }
 
