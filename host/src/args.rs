@@ -8,7 +8,7 @@ use sse_sam_core::Shape;
 
 use crate::checkpoint::Origin;
 use crate::data::{Format, Rule};
-use crate::opencl::{Class, Convolution};
+use crate::opencl::{Class, Convolution, Precision};
 
 /// Train classifiers on long-tailed data with SSE-SAM, SAM, ImbSAM or SGD.
 #[derive(Debug, Parser)]
@@ -370,6 +370,10 @@ pub struct DeviceArgs {
     /// The kind of device that an OpenCL device's kernels are made for, where it is not to be its own
     #[arg(long, value_enum, help_heading = "Device")]
     pub tiles: Option<Class>,
+    /// How factors of convolutions are rounded: tf32 has a GPU's matrix instructions multiply them; never with verify
+    /// [fp32]
+    #[arg(long, value_enum, help_heading = "Device")]
+    pub precision: Option<Precision>,
 }
 
 /// Options of `eval`.

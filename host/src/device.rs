@@ -9,7 +9,7 @@ use crate::feed::Feeds;
 use crate::forms::{choices, open};
 use crate::layout::{Layout, Needs};
 use crate::opencl::choice::{Choices, Form, Forms, Table};
-use crate::opencl::{self, Class, Convolution, DeviceInfo, OpenCl};
+use crate::opencl::{self, Class, Convolution, DeviceInfo, OpenCl, Precision};
 use crate::{progress, rates};
 
 /// A backend with what only the host asks for.
@@ -206,9 +206,10 @@ impl Device {
             let memory = info.global_memory.min(limit);
             let mut info = Box::new(info.clone());
             info.tiles = args.tiles.unwrap_or(info.tiles);
+            info.precision = args.precision.unwrap_or_default();
             Self::OpenCl {
                 info,
-                replaceable,
+                replaceable: replaceable && args.precision.is_none(),
                 memory,
                 convolution: args.conv.unwrap_or_default(),
                 recorded: Table::new(),
@@ -237,6 +238,10 @@ impl Device {
             let message = format!("--tiles is about kernels of OpenCL devices: {} has none", device.name());
             return Err(Error::Usage(message));
         }
+        if args.precision == Some(Precision::Tf32) && !device.multiplies_matrices() {
+            let message = "--precision tf32 needs a GPU with matrix instructions";
+            return Err(Error::Usage(format!("{message}: {} has none that this program knows", device.name())));
+        }
         Ok(device)
     }
 
@@ -259,6 +264,19 @@ impl Device {
         match self {
             Self::Cpu => "CPU core, one thread".into(),
             Self::OpenCl { info, .. } => format!("{} ({}, {})", info.name, info.platform_name, info.selector()),
+        }
+    }
+
+    /// Whether matrix instructions multiply what its kernels want multiplied.
+    fn multiplies_matrices(&self) -> bool {
+        matches!(self, Self::OpenCl { info, .. } if info.multiplies_matrices())
+    }
+
+    /// How the factors of its convolutions are rounded.
+    pub fn precision(&self) -> Precision {
+        match self {
+            Self::Cpu => Precision::Fp32,
+            Self::OpenCl { info, .. } => info.precision,
         }
     }
 
@@ -444,6 +462,11 @@ impl From<opencl::Error> for Error {
     fn from(error: opencl::Error) -> Self {
         match error {
             opencl::Error::Core(error) => Self::Core(error),
+            other @ opencl::Error::Matrix { .. } => Self::Device {
+                device: "OpenCL".into(),
+                message: other.to_string(),
+                hint: Some("leave out --precision tf32".into()),
+            },
             other => Self::Device {
                 device: "OpenCL".into(),
                 message: other.to_string(),

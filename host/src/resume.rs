@@ -41,8 +41,9 @@ pub fn run(args: &ResumeArgs) -> Result<(), Error> {
     }
     if let Some(device) = &args.device {
         options.device.device.clone_from(device);
-        // The CPU core, which can always take over, has no tiles.
+        // The CPU core, which can always take over, has neither tiles nor matrix instructions.
         options.device.tiles = options.device.tiles.filter(|_| device != "cpu");
+        options.device.precision = options.device.precision.filter(|_| device != "cpu");
     }
     train::start(&options, Some(folder))
 }

@@ -12,7 +12,7 @@ use crate::args::{DeviceArgs, VerifyArgs};
 use crate::device::{Device, Job, Machine};
 use crate::error::Error;
 use crate::layout::{Layout, Needs};
-use crate::opencl::Convolution;
+use crate::opencl::{Convolution, Precision};
 use crate::progress::say;
 use crate::state::{self, Kind};
 use crate::train::{Weighing, write_terms};
@@ -98,6 +98,11 @@ impl Case {
 /// # Errors
 /// [`Error::Verify`] when a case is outside its bound, else whatever is wrong with the files or the device.
 pub fn run(args: &VerifyArgs) -> Result<(), Error> {
+    if args.device.precision == Some(Precision::Tf32) {
+        let message =
+            "verify computes in full precision, as the bounds of the cases want it: leave out --precision tf32";
+        return Err(Error::Usage(message.into()));
+    }
     let conv = args.device.conv.or(Some(Convolution::Direct));
     let device = Device::choose(&DeviceArgs { conv, ..args.device.clone() })?;
     say(&format!("device: {}", device.name()))?;

@@ -10,6 +10,7 @@ use super::kernels::{Ledger, Line};
 use crate::args::BenchArgs;
 use crate::device::Device;
 use crate::error::Error;
+use crate::opencl::Precision;
 use crate::opencl::choice::Form;
 
 /// What was measured.
@@ -69,6 +70,7 @@ pub struct Report {
     /// The kind of device that kernels are made for; none on the CPU core.
     #[serde(skip_serializing_if = "Option::is_none")]
     tiles: Option<String>,
+    precision: String,
     steps: usize,
     /// Median milliseconds of a step.
     step_ms: f64,
@@ -112,6 +114,7 @@ impl Report {
             stage: args.stage,
             conv: option(&args.device.conv.unwrap_or_default()),
             tiles: device.tiles().as_ref().map(option),
+            precision: option(&device.precision()),
             steps: timing.step_ms.len(),
             step_ms,
             step_ms_min: timing.step_ms.iter().copied().fold(f64::INFINITY, f64::min),
@@ -154,6 +157,9 @@ impl Report {
         );
         if let Some(tiles) = &self.tiles {
             text.push_str(&format!(", tiles: {tiles}"));
+        }
+        if self.precision != option(&Precision::default()) {
+            text.push_str(&format!(", precision: {}", self.precision));
         }
         text.push('\n');
         let names = ["convolutions"].into_iter().chain(std::iter::repeat(""));

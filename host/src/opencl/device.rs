@@ -70,6 +70,11 @@ pub struct DeviceInfo {
 }
 
 impl DeviceInfo {
+    /// Whether matrix instructions multiply what its kernels want multiplied.
+    pub fn multiplies_matrices(&self) -> bool {
+        self.multiplier() != Matrix::Absent
+    }
+
     /// What multiplies the matrices of its kernels.
     pub(super) fn multiplier(&self) -> Matrix {
         match (self.tiles, self.precision) {

@@ -16,10 +16,10 @@ pub enum Class {
 /// How the factors of large products are rounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Precision {
-    /// Not at all
+    /// Not at all, 24 bits of fraction
     #[default]
     Fp32,
-    /// To 10 bits of fraction, for a device's matrix instructions
+    /// To 10 bits of fraction, for matrix instructions, which add up with 24
     Tf32,
 }
 
