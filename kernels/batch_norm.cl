@@ -153,17 +153,17 @@ GROUPED void batch_norm_forward_tiles(const uint rows, const uint channels, cons
   const struct place own = place(rows, channels, parts, false);
   partial += partial_at + own.columns.part * 3 * channels;
   x += x_at + own.first * channels;
-#define MEASURE(n, at, valid)                                                                         \
-  {                                                                                                   \
-    vec mean[4], deviations[4];                                                                       \
-    float count = measure(n, own.count, own.step * channels, valid, mean, deviations, x + at);        \
-    merge_strands(own.columns, &count, mean, deviations, counts, means, squares);                          \
-    if (own.columns.strand == 0)                                                                           \
-      COLUMN(n) {                                                                                     \
-        store_column(n, c, partial + at, mean[c], valid);                                             \
-        store_column(n, c, partial + channels + at, deviations[c], valid);                            \
-        store_column(n, c, partial + 2 * channels + at, (vec)(count), valid);                         \
-      }                                                                                               \
+#define MEASURE(n, at, valid)                                                                   \
+  {                                                                                             \
+    vec mean[4], deviations[4];                                                                 \
+    float count = measure(n, own.count, own.step * channels, valid, mean, deviations, x + at);  \
+    merge_strands(own.columns, &count, mean, deviations, counts, means, squares);               \
+    if (own.columns.strand == 0)                                                                \
+      COLUMN(n) {                                                                               \
+        store_column(n, c, partial + at, mean[c], valid);                                       \
+        store_column(n, c, partial + channels + at, deviations[c], valid);                      \
+        store_column(n, c, partial + 2 * channels + at, (vec)(count), valid);                   \
+      }                                                                                         \
   }
   IN_COLUMNS(own, MEASURE)
 }
