@@ -7,11 +7,13 @@
 // ROWS         rows of which a work-item loads all before it uses the first
 // LINEAR_ROWS  rows that a work-item of a linear layer multiplies with the weights it has loaded
 // FMA          whether the device has a fused multiply-add
+// MATRIX       what multiplies matrices: 0 work-items, 1 the matrix instructions of NVIDIA's devices, which round factors
+//              to TF32 (10 bits of fraction), 2 the same written out, for tests of all that is around them
 
 #pragma OPENCL FP_CONTRACT OFF
 
 #if !defined(WIDTH) || !defined(INTERLEAVED) || !defined(COLUMNS) || !defined(GROUP) || !defined(ROWS) || \
-    !defined(LINEAR_ROWS) || !defined(FMA)
+    !defined(LINEAR_ROWS) || !defined(FMA) || !defined(MATRIX)
 #error "a tile size is missing"
 #endif
 
@@ -244,3 +246,53 @@ static INLINE void merge_parts(const uint n, const uint parts, const uint accumu
     __local vec shared[ADDERS * ADD_VECTORS];                                                                         \
     merge_parts(n, parts, accumulate, to + to_at, partial + partial_at, shared);                                      \
   }
+
+#if MATRIX
+// Compilers that are clang know the word in this spelling always, others as NVIDIA writes it.
+#ifdef __clang__
+#define ASSEMBLY __asm__
+#else
+#define ASSEMBLY asm
+#endif
+
+// Rounds to the nearest number of TF32, ties away from zero.
+static INLINE float round_factor(const float v) {
+#if MATRIX == 1
+  uint rounded;
+  ASSEMBLY("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(v));
+  return as_float(rounded);
+#else
+  return isnan(v) ? v : as_float((as_uint(v) + 0x1000) & 0xffffe000);
+#endif
+}
+
+// c += a * b for 16 x 8 by 8 x 8 numbers in 32 work-items, as PTX's mma.m16n8k8 has them: with r = thread / 4 and
+// q = thread % 4, a has (row, k) = (r, q), (r + 8, q), (r, q + 4), (r + 8, q + 4), b has (k, column) = (q, r),
+// (q + 4, r), and c (row, column) = (r, 2q), (r, 2q + 1), (r + 8, 2q), (r + 8, 2q + 1).
+static INLINE void multiply_matrix(float *c0, float *c1, float *c2, float *c3, const float4 a, const float2 b,
+                                   __local float *fragments) {
+#if MATRIX == 1
+  ASSEMBLY volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(*c0), "+f"(*c1), "+f"(*c2), "+f"(*c3)
+      : "r"(as_uint(a.s0)), "r"(as_uint(a.s1)), "r"(as_uint(a.s2)), "r"(as_uint(a.s3)), "r"(as_uint(b.s0)),
+        "r"(as_uint(b.s1)));
+#else
+  const int lane = get_local_id(0), thread = lane % 32, r = thread / 4, q = thread % 4;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  vstore4(a, 0, fragments + lane * 6);
+  vstore2(b, 0, fragments + lane * 6 + 4);
+  barrier(CLK_LOCAL_MEM_FENCE);
+  fragments += (lane - thread) * 6;
+  for (int k = 0; k < 8; k++) {
+    // Who has row r of a, and columns 2q and 2q + 1 of b, at k.
+    __local const float *left = fragments + (r * 4 + k % 4) * 6 + k / 4 * 2;
+    __local const float *right = fragments + (2 * q * 4 + k % 4) * 6 + 4 + k / 4;
+    *c0 += left[0] * right[0];
+    *c1 += left[0] * right[4 * 6];
+    *c2 += left[1] * right[0];
+    *c3 += left[1] * right[4 * 6];
+  }
+#endif
+}
+#endif

@@ -9,13 +9,29 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use sse_sam::opencl::{Unit, gpu_units};
+use sse_sam::opencl::{Matrix, Unit, gpu_units};
 
 /// Chips that kernels are compiled for: A100 and H100. clang 15 knows the first only; ptxas goes on from there.
 const CHIPS: [&str; 2] = ["sm_80", "sm_90"];
 
+/// Who multiplies matrices.
+const MULTIPLIERS: [Matrix; 2] = [Matrix::Absent, Matrix::Instructions];
+
 /// Most registers of a work-item: two groups of 256 then share the 65,536 of a multiprocessor.
 const REGISTERS: u32 = 128;
+
+/// Kernels that may have more, by the end of their name, and why. A convolution in blocks whose groups have fewer than 256
+/// work-items has as many groups on a multiprocessor all the same.
+const MORE_REGISTERS: &[(Matrix, &str, &str)] = &[
+    (Matrix::Absent, "_128x32", "128 work-items"),
+    (Matrix::Instructions, "_128x128", "64 sums each; its 8 warps keep the units for matrices busy alone"),
+    (Matrix::Instructions, "_128x64", "128 work-items"),
+    (Matrix::Instructions, "_64x64", "64 work-items"),
+    (Matrix::Instructions, "_128x32", "64 work-items"),
+];
+
+/// Most registers that a work-item can have.
+const ALL_REGISTERS: u32 = 255;
 
 /// Most bytes of static shared memory of a group.
 const SHARED: u32 = 32 << 10;
@@ -96,9 +112,12 @@ struct Usage {
 
 impl Usage {
     /// The rules that it breaks.
-    fn faults(&self) -> Vec<String> {
+    fn faults(&self, multiplier: Matrix) -> Vec<String> {
+        let mut large = MORE_REGISTERS.iter().filter(|(matrix, ..)| *matrix == multiplier);
+        let large = large.any(|(_, end, _)| self.kernel.ends_with(end));
+        let registers = if large { ALL_REGISTERS } else { REGISTERS };
         let rules = [
-            (self.registers, REGISTERS, "registers"),
+            (self.registers, registers, "registers"),
             (self.spilt, 0, "bytes of spilt registers"),
             (self.stack, STACK, "bytes of stack"),
             (self.shared, SHARED, "bytes of shared memory"),
@@ -161,16 +180,16 @@ fn kernels_of_the_gpu_class_fit_nvidia_chips() {
         return;
     };
     let mut faults = Vec::new();
-    for chip in CHIPS {
-        println!("{chip:<42} registers  spilt  stack  shared");
-        for unit in gpu_units() {
+    for (chip, multiplier) in CHIPS.into_iter().flat_map(|chip| MULTIPLIERS.map(|multiplier| (chip, multiplier))) {
+        println!("{:<42} registers  spilt  stack  shared", format!("{chip}, matrices: {multiplier:?}"));
+        for unit in gpu_units(multiplier) {
             let usages = tools.compile(&unit, chip);
             let missing = |kernel: &&&str| !usages.iter().any(|usage| usage.kernel == **kernel);
             faults.extend(unit.kernels.iter().filter(missing).map(|kernel| format!("{kernel}: not compiled")));
             for usage in usages {
                 let Usage { kernel, registers, spilt, stack, shared } = &usage;
                 println!("{kernel:<42} {registers:>9} {spilt:>6} {stack:>6} {shared:>7}");
-                faults.extend(usage.faults().iter().map(|fault| format!("{chip}, {fault}")));
+                faults.extend(usage.faults(multiplier).iter().map(|fault| format!("{chip}, {fault}")));
             }
         }
     }

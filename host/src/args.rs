@@ -8,7 +8,7 @@ use sse_sam_core::Shape;
 
 use crate::checkpoint::Origin;
 use crate::data::{Format, Rule};
-use crate::opencl::Convolution;
+use crate::opencl::{Class, Convolution};
 
 /// Train classifiers on long-tailed data with SSE-SAM, SAM, ImbSAM or SGD.
 #[derive(Debug, Parser)]
@@ -37,6 +37,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Measure what a training step costs on a device, beside what the device can do.
     Bench(BenchArgs),
+    /// Find out which forms of convolutions are fastest on a device, and keep that for all that follows
+    Tune(TuneArgs),
     /// Say how much memory training takes on a chip, and the size of its arena.
     Footprint(FootprintArgs),
     /// Write trained weights and their network as constants for firmware
@@ -360,10 +362,14 @@ pub struct DeviceArgs {
     /// Use at most so much of an OpenCL device's memory
     #[arg(long, value_name = "MIB", help_heading = "Device")]
     pub device_memory: Option<f64>,
-    /// How an OpenCL device computes convolutions of 3 x 3 pixels and stride 1; auto: as a timing found faster at first use
-    /// [auto; verify: direct]
+    /// How an OpenCL device computes convolutions; auto: as was found fastest, with the tiles of a CPU by a timing at first
+    /// use, with those of a GPU by `sse-sam tune`, else in the blocks that a rule picks. The others leave what was found
+    /// aside [auto; verify: direct]
     #[arg(long, value_enum, help_heading = "Device")]
     pub conv: Option<Convolution>,
+    /// The kind of device that an OpenCL device's kernels are made for, where it is not to be its own
+    #[arg(long, value_enum, help_heading = "Device")]
+    pub tiles: Option<Class>,
 }
 
 /// Options of `eval`.
@@ -424,6 +430,29 @@ pub struct BenchArgs {
     #[arg(long)]
     pub kernels: bool,
     /// Print all numbers as one line of JSON, the last one
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// Options of `tune`.
+#[derive(Debug, Args)]
+pub struct TuneArgs {
+    /// As in `train`
+    #[arg(long, default_value = "resnet32")]
+    pub model: String,
+    /// Samples a step; what is found serves all sizes of the same order
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// Number of classes [100]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub classes: Option<u16>,
+    /// Size of an image [32x32x3]
+    #[arg(long, value_name = "HxWxC", value_parser = image)]
+    pub image: Option<Shape>,
+    /// Print all that was found as one line of JSON, the last one
     #[arg(long)]
     pub json: bool,
     /// Where to compute

@@ -1,7 +1,7 @@
 //! What was measured on this user's devices, kept from one process to the next.
 //!
 //! One file, `devices.toml`, which may be deleted at any time. Whatever is wrong with it or its folder is a warning:
-//! then things are measured anew.
+//! then things are as if nothing had been measured.
 
 use std::env;
 use std::ffi::OsString;
@@ -55,6 +55,13 @@ struct Entry {
     convolutions: Table,
 }
 
+/// What becomes of what is known about a case that is measured again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Stays,
+    Goes,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Content {
     version: u32,
@@ -82,16 +89,20 @@ impl Content {
         self.device.iter().find(|entry| entry.owner == *owner).map(|entry| &entry.convolutions)
     }
 
-    /// Adds what is new; what is known already stays. The device moves to the front, and what is too much goes.
-    fn add(&mut self, owner: &Owner, measured: &Table) {
+    /// Adds what is new; what is known already stays, or is replaced. The device moves to the front, and what is too much
+    /// goes.
+    fn add(&mut self, owner: &Owner, measured: &Table, known: Known) {
         let place = self.device.iter().position(|entry| entry.owner == *owner);
         let mut convolutions = place.map(|place| self.device.remove(place).convolutions).unwrap_or_default();
         if convolutions.len() + measured.len() > CONVOLUTIONS {
             convolutions.clear();
         }
-        measured.iter().for_each(|(case, forms)| {
-            convolutions.entry(*case).or_insert(*forms);
-        });
+        match known {
+            Known::Stays => measured.iter().for_each(|(case, forms)| {
+                convolutions.entry(*case).or_insert(*forms);
+            }),
+            Known::Goes => convolutions.extend(measured),
+        }
         self.device.insert(0, Entry { owner: owner.clone(), convolutions });
         self.device.truncate(DEVICES);
     }
@@ -123,6 +134,11 @@ impl Cache {
         Self { folder: folder("SSE_SAM_CACHE").or_else(|| place().map(|place| place.join("sse-sam"))) }
     }
 
+    /// This folder.
+    pub fn at(folder: &Path) -> Self {
+        Self { folder: Some(folder.to_owned()) }
+    }
+
     /// The file, for people.
     pub fn place(&self) -> String {
         self.file().map_or_else(|| "nowhere: there is no cache folder".into(), |file| file.display().to_string())
@@ -140,9 +156,7 @@ impl Cache {
             Err(error) => {
                 if ![ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) {
                     let file = file.display();
-                    progress::warn(&format!(
-                        "warning: {file} is ignored, and what it should hold measured anew: {error}"
-                    ));
+                    progress::warn(&format!("warning: {file} is ignored, as if nothing had been measured: {error}"));
                 }
                 Table::new()
             }
@@ -152,15 +166,31 @@ impl Cache {
     /// Keeps what was measured, and returns what is in force: where another process was earlier, what that one kept.
     pub fn remember(&self, owner: &Owner, measured: Table) -> Table {
         let Some(folder) = &self.folder else { return measured };
-        let file = folder.join(FILE);
-        let mut content = Content::read(&file).unwrap_or_else(|_| Content::empty());
-        content.add(owner, &measured);
-        if let Err(reason) = write(folder, &file, &content) {
+        let (content, written) = keep(folder, owner, &measured, Known::Stays);
+        if let Err(reason) = written {
             progress::warn(&format!("warning: what was measured is kept for this run only: {reason}"));
         }
         let kept = content.known(owner).cloned().unwrap_or_default();
         measured.into_iter().map(|(case, forms)| (case, kept.get(&case).copied().unwrap_or(forms))).collect()
     }
+
+    /// Keeps what was measured in place of what was known of the same cases.
+    ///
+    /// # Errors
+    /// Why it could not be written.
+    pub fn replace(&self, owner: &Owner, measured: &Table) -> Result<(), String> {
+        let folder = self.folder.as_ref().ok_or("there is no cache folder")?;
+        keep(folder, owner, measured, Known::Goes).1
+    }
+}
+
+/// Adds to what the folder's file holds, if it is whole; what it holds then, and why that could not be written.
+fn keep(folder: &Path, owner: &Owner, measured: &Table, known: Known) -> (Content, Result<(), String>) {
+    let file = folder.join(FILE);
+    let mut content = Content::read(&file).unwrap_or_else(|_| Content::empty());
+    content.add(owner, measured, known);
+    let written = write(folder, &file, &content);
+    (content, written)
 }
 
 fn write(folder: &Path, file: &Path, content: &Content) -> Result<(), String> {
@@ -234,6 +264,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_measured_on_purpose_replaces_what_was_known_of_the_same_cases_alone() {
+        let (_folder, cache) = cache();
+        let [here, other] = [owner("1", "a"), owner("2", "a")];
+        cache.remember(&here, table(1..3, Form::Winograd));
+        cache.remember(&other, table(1..3, Form::Winograd));
+        cache.replace(&here, &table(2..4, Form::Direct)).unwrap();
+        let expected = [table(1..2, Form::Winograd), table(2..4, Form::Direct)].into_iter().flatten().collect();
+        assert_eq!(cache.known(&here), expected);
+        assert_eq!(cache.known(&other), table(1..3, Form::Winograd));
+    }
+
+    #[test]
     fn whatever_the_file_holds_it_is_replaced() {
         let (_folder, cache) = cache();
         let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
@@ -297,6 +339,7 @@ mod tests {
             let cache = Cache { folder };
             let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
             assert_eq!(cache.remember(&here, measured.clone()), measured);
+            assert!(cache.replace(&here, &measured).is_err());
             assert_eq!(cache.known(&here), Table::new());
         }
     }

@@ -1,18 +1,15 @@
 //! The machines a run can use, and the memory they lend.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-
 use sse_sam_core::{Arena, Backend, Conv2d, Cpu, Error as CoreError, Model, Space};
 
 use crate::args::DeviceArgs;
-use crate::cache::{Cache, Owner};
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::feed::Feeds;
+use crate::forms::{choices, open};
 use crate::layout::{Layout, Needs};
-use crate::opencl::choice::{self, Case, Choices, Form, Forms, Table};
-use crate::opencl::{self, Convolution, DeviceInfo, OpenCl};
+use crate::opencl::choice::{Choices, Form, Forms, Table};
+use crate::opencl::{self, Class, Convolution, DeviceInfo, OpenCl};
 use crate::{progress, rates};
 
 /// A backend with what only the host asks for.
@@ -81,7 +78,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn new(info: &DeviceInfo, convolution: Convolution, choices: &Choices) -> Self {
+    /// That of an OpenCL device with these choices.
+    pub(crate) fn new(info: &DeviceInfo, convolution: Convolution, choices: &Choices) -> Self {
         Self {
             selector: info.selector(),
             name: format!("{} ({})", info.name, info.platform_name),
@@ -206,8 +204,10 @@ impl Device {
         let limit = args.device_memory.map_or(u64::MAX, |mib| (mib * f64::from(1 << 20)) as u64);
         let use_opencl = |info: &DeviceInfo, replaceable| {
             let memory = info.global_memory.min(limit);
+            let mut info = Box::new(info.clone());
+            info.tiles = args.tiles.unwrap_or(info.tiles);
             Self::OpenCl {
-                info: Box::new(info.clone()),
+                info,
                 replaceable,
                 memory,
                 convolution: args.conv.unwrap_or_default(),
@@ -233,6 +233,10 @@ impl Device {
         if matches!(device, Self::Cpu) && args.conv == Some(Convolution::Winograd) {
             return Err(Error::Usage(format!("{} has no convolutions in Winograd's form", device.name())));
         }
+        if matches!(device, Self::Cpu) && args.tiles.is_some() {
+            let message = format!("--tiles is about kernels of OpenCL devices: {} has none", device.name());
+            return Err(Error::Usage(message));
+        }
         Ok(device)
     }
 
@@ -255,6 +259,14 @@ impl Device {
         match self {
             Self::Cpu => "CPU core, one thread".into(),
             Self::OpenCl { info, .. } => format!("{} ({}, {})", info.name, info.platform_name, info.selector()),
+        }
+    }
+
+    /// The kind of device that its kernels are made for, where it has any.
+    pub fn tiles(&self) -> Option<Class> {
+        match self {
+            Self::Cpu => None,
+            Self::OpenCl { info, .. } => Some(info.tiles),
         }
     }
 
@@ -387,73 +399,6 @@ fn largest(batch: usize, fits: impl Fn(usize) -> bool) -> usize {
         if fits(middle) { low = middle } else { high = middle }
     }
     low
-}
-
-/// The form of each convolution that a device has a choice for: as recorded, else as shipped where there is little to
-/// do, else as remembered, else as timed now.
-fn choices(info: &DeviceInfo, layout: &Layout, recorded: &Table, quiet: bool) -> Result<Choices, opencl::Error> {
-    let images = layout.plan.max_batch();
-    let mut open = choice::cases(info, images, layout.convolutions());
-    let mut table = Table::new();
-    take(&mut open, &mut table, |case, _| recorded.get(case).copied());
-    take(&mut open, &mut table, |_, conv| choice::is_small(conv, images).then(|| choice::shipped(info, conv)));
-    if !open.is_empty() {
-        table.extend(remembered(info, images, open, quiet)?);
-    }
-    Ok(Choices::new(images, table))
-}
-
-/// The forms of these cases from the user's cache folder; what is not there is timed and put there.
-fn remembered(
-    info: &DeviceInfo,
-    images: usize,
-    mut open: BTreeMap<Case, Conv2d>,
-    quiet: bool,
-) -> Result<Table, opencl::Error> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let owner = Owner::new(Identity::new(info, Convolution::Auto, &Choices::default()), info.compute_units);
-    let (cache, mut table) = (Cache::of_user(), Table::new());
-    let known = cache.known(&owner);
-    take(&mut open, &mut table, |case, _| known.get(case).copied());
-    if open.is_empty() {
-        return Ok(table);
-    }
-    if !quiet {
-        let (shapes, device, place) = (open.len(), &info.name, cache.place());
-        progress::warn(&format!("timing convolutions of {shapes} shapes on {device}; kept in {place}"));
-    }
-    let measured = open.iter().map(|(case, conv)| Ok((*case, choice::measure(info, conv, images)?)));
-    table.extend(cache.remember(&owner, measured.collect::<Result<_, opencl::Error>>()?));
-    Ok(table)
-}
-
-/// Moves the cases that `find` knows the forms of into the table.
-fn take(open: &mut BTreeMap<Case, Conv2d>, table: &mut Table, find: impl Fn(&Case, &Conv2d) -> Option<Forms>) {
-    open.retain(|case, conv| {
-        find(case, conv).is_none_or(|forms| {
-            table.insert(*case, forms);
-            false
-        })
-    });
-}
-
-/// A backend with all memory that the network's operations need.
-fn open(
-    info: &DeviceInfo,
-    layout: &Layout,
-    (frozen, samples): (&[f32], &[u8]),
-    convolution: Convolution,
-    choices: Choices,
-) -> Result<OpenCl, opencl::Error> {
-    let mut backend = OpenCl::new(info, layout.words, frozen, samples)?;
-    backend.set_convolution(convolution);
-    backend.set_choices(choices);
-    let rows = layout.plan.max_batch();
-    let channels = layout.graph.layers().iter().map(|layer| layer.output.channels).max();
-    backend.reserve(channels.unwrap_or(1), rows)?;
-    layout.convolutions().try_for_each(|conv| backend.reserve_convolution(&conv, rows))?;
-    Ok(backend)
 }
 
 /// `f32` of scratch memory that `open` reserves.

@@ -154,6 +154,18 @@ impl Layout {
         self.graph.layers().iter().filter_map(|layer| if let Op::Conv2d(conv) = layer.op { Some(conv) } else { None })
     }
 
+    /// The kinds of convolutions of the network, in order, and how many layers are of each.
+    pub fn kinds(&self) -> Vec<(Conv2d, usize)> {
+        let mut kinds: Vec<(Conv2d, usize)> = Vec::new();
+        for conv in self.convolutions() {
+            match kinds.iter_mut().find(|(known, _)| *known == conv) {
+                Some((_, layers)) => *layers += 1,
+                None => kinds.push((conv, 1)),
+            }
+        }
+        kinds
+    }
+
     /// Where step `number` of a window leaves its losses.
     ///
     /// # Errors

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sse_sam::args::{Cli, Command};
-use sse_sam::{bench, device, evaluate, export, footprint, import, progress, resume, runs, settings, train, verify};
+use sse_sam::{
+    bench, device, evaluate, export, footprint, import, progress, resume, runs, settings, train, tune, verify,
+};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -20,6 +22,7 @@ fn main() -> ExitCode {
         Command::Devices => device::list(),
         Command::Verify(args) => verify::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Tune(args) => tune::run(args),
         Command::Export(args) => export::run(args),
         Command::Import(args) => import::run(args),
         Command::Footprint(args) => footprint::run(args),

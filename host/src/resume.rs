@@ -41,6 +41,8 @@ pub fn run(args: &ResumeArgs) -> Result<(), Error> {
     }
     if let Some(device) = &args.device {
         options.device.device.clone_from(device);
+        // The CPU core, which can always take over, has no tiles.
+        options.device.tiles = options.device.tiles.filter(|_| device != "cpu");
     }
     train::start(&options, Some(folder))
 }

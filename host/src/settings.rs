@@ -25,11 +25,12 @@ const NOT_SETTINGS: [&str; 5] = ["config", "out", "quiet", "log-format", "help"]
 const ORIGIN: &str = "run";
 
 /// Settings that may change between a run and its continuation: none changes what a step computes, but for `epochs`,
-/// which may grow, and the device, of which resuming warns.
-const FREE: [&str; 9] = [
+/// which may grow, and the device with its tiles, of which resuming warns.
+const FREE: [&str; 10] = [
     "tensorboard",
     "epochs",
     "device",
+    "tiles",
     "device-memory",
     "data",
     "dataset",
@@ -52,6 +53,9 @@ pub fn join(file: &Path, words: impl IntoIterator<Item = OsString>) -> Result<Bo
     let (mut table, origin) = read(file)?;
     table.retain(|key, _| !typed(key));
     let mut args = parse(file, &table, words.iter().skip(2).map(OsString::as_os_str))?;
+    if args.device.device == "cpu" && !typed("tiles") {
+        args.device.tiles = None;
+    }
     let same_data = !typed("data") && !typed("dataset");
     args.fingerprint = origin.as_ref().filter(|_| same_data).map(|origin| origin.fingerprint.clone());
     args.origin = origin;
@@ -217,6 +221,7 @@ pub fn table(args: &TrainArgs, config: &Config, device: &str) -> Table {
         ("micro-batch", config.micro_batch.map(|rows| (rows as i64).into())),
         ("memory", (config.memory != Memory::Full).then(|| name(&args.memory))),
         ("device-memory", args.device.device_memory.map(Value::from)),
+        ("tiles", args.device.tiles.filter(|_| device != "cpu").as_ref().map(name)),
         ("checkpoint-minutes", args.checkpoint_minutes.map(Value::from)),
     ]);
     choices.for_each(|(key, value)| {

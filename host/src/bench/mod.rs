@@ -1,7 +1,7 @@
 //! The `bench` command: what a training step costs on a device, beside what the device can do at most.
 
 mod count;
-mod kernels;
+pub(crate) mod kernels;
 mod report;
 mod workload;
 
@@ -10,7 +10,7 @@ use std::time::Instant;
 use sse_sam_core::plan::Slot;
 use sse_sam_core::step::Present;
 use sse_sam_core::watch::Watched;
-use sse_sam_core::{Backend, Conv2d, Memory, Method, Model, Sgd, Shape, Span};
+use sse_sam_core::{Backend, Memory, Method, Model, Sgd, Shape, Span};
 
 use crate::args::{BenchArgs, MethodName};
 use crate::config;
@@ -175,18 +175,11 @@ impl Bench<'_> {
 
 /// The network's kinds of convolutions, in order, and the forms they are computed in.
 fn forms<B: Machine>(backend: &B, layout: &Layout) -> Vec<Convolutions> {
-    let mut kinds: Vec<(Conv2d, usize)> = Vec::new();
-    for conv in layout.convolutions() {
-        match kinds.iter_mut().find(|(known, _)| *known == conv) {
-            Some((_, layers)) => *layers += 1,
-            None => kinds.push((conv, 1)),
-        }
-    }
     let kind = |(conv, layers)| {
         let [forward, backward_input, backward_weight] = backend.forms(&conv, layout.plan.max_batch());
         Convolutions { shape: kernels::convolution(&conv), layers, forward, backward_input, backward_weight }
     };
-    kinds.into_iter().map(kind).collect()
+    layout.kinds().into_iter().map(kind).collect()
 }
 
 /// What a step does to its vectors: zeros for the sum and the points, the ascents, the update.

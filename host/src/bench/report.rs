@@ -66,6 +66,9 @@ pub struct Report {
     method: String,
     stage: u8,
     conv: String,
+    /// The kind of device that kernels are made for; none on the CPU core.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tiles: Option<String>,
     steps: usize,
     /// Median milliseconds of a step.
     step_ms: f64,
@@ -108,6 +111,7 @@ impl Report {
             method: option(&args.method),
             stage: args.stage,
             conv: option(&args.device.conv.unwrap_or_default()),
+            tiles: device.tiles().as_ref().map(option),
             steps: timing.step_ms.len(),
             step_ms,
             step_ms_min: timing.step_ms.iter().copied().fold(f64::INFINITY, f64::min),
@@ -146,8 +150,12 @@ impl Report {
         ];
         let Self { model, method, stage, batch, image, classes, conv, device, .. } = self;
         let mut text = format!(
-            "{model} by {method}, stage {stage}, batch {batch} of {image}, {classes} classes\n{device}, convolutions: {conv}\n"
+            "{model} by {method}, stage {stage}, batch {batch} of {image}, {classes} classes\n{device}, convolutions: {conv}"
         );
+        if let Some(tiles) = &self.tiles {
+            text.push_str(&format!(", tiles: {tiles}"));
+        }
+        text.push('\n');
         let names = ["convolutions"].into_iter().chain(std::iter::repeat(""));
         let forms = names.zip(self.convolutions.iter().map(Convolutions::row));
         for (name, value) in rows.into_iter().chain(forms) {

@@ -22,6 +22,8 @@ use super::{
 pub struct OpenCl {
     memory: Memory,
     kernels: Vec<Option<Kernel>>,
+    /// What each kernel's arguments were last set to: most are the same again, and setting them takes time.
+    last: Vec<Vec<usize>>,
     queue: CommandQueue,
     launches: u64,
     convolution: Convolution,
@@ -108,6 +110,7 @@ impl OpenCl {
         Ok(Self {
             memory,
             kernels: built.kernels()?,
+            last: vec![Vec::new(); KERNELS],
             queue,
             launches: 0,
             convolution: Convolution::default(),
@@ -127,7 +130,7 @@ impl OpenCl {
     /// `f32` of scratch memory that `conv` and its gradients with `rows` images need on `device`, in any form.
     pub fn scratch(device: &DeviceInfo, conv: &Conv2d, rows: usize) -> usize {
         let (tiles, units) = (Tiles::of(device.tiles), device.compute_units as usize);
-        let other = block::scratch(&tiles, conv, rows).max(winograd::scratch(&tiles, units, conv, rows));
+        let other = block::scratch(device, conv, rows).max(winograd::scratch(&tiles, units, conv, rows));
         convolution::scratch(&tiles, conv, rows).max(other)
     }
 
@@ -191,7 +194,8 @@ impl OpenCl {
             Form::Winograd if winograd::fits(self.tiles(), conv) => form,
             _ if !block::fits(self.tiles(), conv, images) => Form::Direct,
             Form::Block(block) if takes(block) => form,
-            _ => block::shipped(conv, operation, images, takes).map_or(Form::Direct, Form::Block),
+            _ => block::shipped(conv, operation, images, self.device().multiplier(), takes)
+                .map_or(Form::Direct, Form::Block),
         }
     }
 
@@ -218,9 +222,7 @@ impl OpenCl {
     /// # Errors
     /// [`Error::Memory`] when the device has no room.
     pub fn reserve_convolution(&mut self, conv: &Conv2d, rows: usize) -> Result<(), Error> {
-        let needed = Self::scratch(self.device(), conv, rows);
-        self.memory.finish(&self.queue)?;
-        self.memory.reserve(&self.built, needed)
+        self.make_room(Self::scratch(self.device(), conv, rows))
     }
 
     /// Makes room for batch normalisation of `channels` and cross-entropy of `rows`; to be called before training.
@@ -228,8 +230,15 @@ impl OpenCl {
     /// # Errors
     /// [`Error::Memory`] when the device has no room.
     pub fn reserve(&mut self, channels: usize, rows: usize) -> Result<(), Error> {
-        let needed = (3 * channels * (self.tiles().row_parts + 1)).max(rows);
+        self.make_room((3 * channels * (self.tiles().row_parts + 1)).max(rows))
+    }
+
+    /// Makes scratch memory hold `needed` `f32`; what it held is lost.
+    fn make_room(&mut self, needed: usize) -> Result<(), Error> {
+        self.statistics = None;
         self.memory.finish(&self.queue)?;
+        // Another buffer may lie where the old one lay.
+        self.last.iter_mut().for_each(Vec::clear);
         self.memory.reserve(&self.built, needed)
     }
 
@@ -298,6 +307,11 @@ impl OpenCl {
         &self.built.tiles
     }
 
+    /// The programs of its device.
+    pub(super) fn built(&self) -> Arc<Built> {
+        Arc::clone(&self.built)
+    }
+
     /// `Ok` when every span lies inside its memory and no written one shares an element with another.
     pub(super) fn admit(&self, written: &[&[Span]], read: &[&[Span]]) -> Result<(), Error> {
         self.memory.admit(written, read)
@@ -308,16 +322,16 @@ impl OpenCl {
         self.statistics = Some(statistics);
     }
 
-    /// What the operation before this one left about `x`, if that was the one that wrote it.
-    pub(super) fn take_statistics(&mut self, x: Span) -> Option<Statistics> {
-        self.statistics.take().filter(|statistics| statistics.of == x)
+    /// What the operation before this one left about `x` of `channels`, if that was the one that wrote it.
+    pub(super) fn take_statistics(&mut self, x: Span, channels: usize) -> Option<Statistics> {
+        self.statistics.take().filter(|statistics| (statistics.of, statistics.channels) == (x, channels))
     }
 
     /// What launches kernels, and the memory that their arguments lie in.
     pub(super) fn split(&mut self) -> (Launch<'_>, &Memory) {
         self.statistics = None;
-        let Self { kernels, queue, launches, timed, built, memory, .. } = self;
-        (Launch { kernels, queue, launches, timed, tiles: &built.tiles, device: &built.info.name }, memory)
+        let Self { kernels, last, queue, launches, timed, built, memory, .. } = self;
+        (Launch { kernels, last, queue, launches, timed, tiles: &built.tiles, device: &built.info.name }, memory)
     }
 }
 
@@ -333,6 +347,7 @@ impl Drop for OpenCl {
 /// The queue's side of a backend.
 pub(super) struct Launch<'a> {
     kernels: &'a [Option<Kernel>],
+    last: &'a mut [Vec<usize>],
     queue: &'a CommandQueue,
     launches: &'a mut u64,
     timed: &'a mut Option<Vec<Event>>,
@@ -362,7 +377,7 @@ impl Launch<'_> {
             return Ok(());
         }
         let Some(kernel) = &self.kernels[name as usize] else { return Err(Error::absent(self.device)) };
-        self.set(kernel, arguments).map_err(|error| Error::of(self.device, &error))?;
+        set(kernel, &mut self.last[name as usize], arguments).map_err(|error| Error::of(self.device, &error))?;
         let global = [items.next_multiple_of(local), 1, 1];
         let mut event = self.timed.is_some().then(Event::null);
         // SAFETY: the arguments are those the kernel declares, and every kernel keeps to the lengths among them, which
@@ -378,31 +393,41 @@ impl Launch<'_> {
         LAUNCHED[name as usize].store(true, Relaxed);
         Ok(())
     }
+}
 
-    fn set(&self, kernel: &Kernel, arguments: &[Argument<'_>]) -> Result<(), core::Error> {
-        let mut index = 0;
-        let mut next = |value: ArgVal<'_>| {
-            index += 1;
-            core::set_kernel_arg(kernel, index - 1, value)
-        };
-        for argument in arguments {
-            match *argument {
-                Argument::Size(size) => next(ArgVal::scalar(&(size as u32)))?,
-                Argument::Number(number) => next(ArgVal::scalar(&number))?,
-                Argument::Flag(flag) => next(ArgVal::scalar(&u32::from(flag)))?,
-                Argument::Memory(at) => {
-                    next(ArgVal::mem(at.memory))?;
-                    next(ArgVal::scalar(&(at.offset as u32)))?;
-                }
-                Argument::Samples(at, second) => {
-                    next(ArgVal::mem(at.memory))?;
-                    next(ArgVal::scalar(&(at.offset as u64)))?;
-                    next(ArgVal::scalar(&(second as u64)))?;
-                }
-            }
+/// Sets those of a kernel's arguments that were not set to the same `last`.
+fn set(kernel: &Kernel, last: &mut Vec<usize>, arguments: &[Argument<'_>]) -> Result<(), core::Error> {
+    let mut index = 0;
+    let mut next = |word: usize, value: ArgVal<'_>| -> Result<(), core::Error> {
+        let place = index;
+        index += 1;
+        if last.get(place) == Some(&word) {
+            return Ok(());
+        }
+        core::set_kernel_arg(kernel, place as u32, value)?;
+        match last.get_mut(place) {
+            Some(known) => *known = word,
+            None => last.push(word),
         }
         Ok(())
+    };
+    for argument in arguments {
+        match *argument {
+            Argument::Size(size) => next(size, ArgVal::scalar(&(size as u32)))?,
+            Argument::Number(number) => next(number.to_bits() as usize, ArgVal::scalar(&number))?,
+            Argument::Flag(flag) => next(flag.into(), ArgVal::scalar(&u32::from(flag)))?,
+            Argument::Memory(at) => {
+                next(at.memory.as_ptr() as usize, ArgVal::mem(at.memory))?;
+                next(at.offset, ArgVal::scalar(&(at.offset as u32)))?;
+            }
+            Argument::Samples(at, second) => {
+                next(at.memory.as_ptr() as usize, ArgVal::mem(at.memory))?;
+                next(at.offset, ArgVal::scalar(&(at.offset as u64)))?;
+                next(second, ArgVal::scalar(&(second as u64)))?;
+            }
+        }
     }
+    Ok(())
 }
 
 impl Backend for OpenCl {

@@ -50,7 +50,7 @@ fn statistics(cl: &mut OpenCl, saved: Span, running: Option<Span>, x: Span, weig
     expect("statistics", 2 * channels, saved.length)?;
     expect("running", 2 * channels, running.map_or(2 * channels, |running| running.length))?;
     cl.admit(&[&[saved, running.unwrap_or(Span::work(0, 0))]], &[&[x, weight]])?;
-    let left = cl.take_statistics(x);
+    let left = cl.take_statistics(x, channels);
     let (mut launch, memory) = cl.split();
     let columns = columns(launch.tiles, channels);
     let (at, parts) = left.map_or((0, parts(launch.tiles, rows, columns)), |left| (left.at, left.parts));

@@ -12,7 +12,7 @@ use super::memory::At;
 use super::program::Name;
 use super::tiles::Tiles;
 use super::winograd::Statistics;
-use super::{DeviceInfo, Error};
+use super::{DeviceInfo, Error, Matrix};
 
 /// `PAD` of convolution_block.cl.
 const PAD: usize = 4;
@@ -27,13 +27,13 @@ const ADDERS: usize = 8;
 /// Rows x columns of a result that a work-group computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Block {
-    /// 128 x 128, 8 x 8 a work-item.
+    /// 128 x 128.
     B128x128,
-    /// 128 x 64, 8 x 4 a work-item.
+    /// 128 x 64.
     B128x64,
-    /// 64 x 64, 4 x 4 a work-item, as all that follow but the next.
+    /// 64 x 64.
     B64x64,
-    /// 128 x 32, 8 x 4 a work-item.
+    /// 128 x 32.
     B128x32,
     /// 64 x 32.
     B64x32,
@@ -54,6 +54,8 @@ pub(super) struct Sizes {
     pub item: [usize; 2],
     /// Terms of the sum in a slab.
     pub depth: usize,
+    /// Whether matrix instructions multiply it.
+    pub matrix: bool,
     /// What a product costs beside one of the largest block, by the share of other instructions in its inner loop and
     /// the readings of memory that its numbers share.
     cost: f64,
@@ -61,23 +63,15 @@ pub(super) struct Sizes {
 
 impl Sizes {
     /// Work-items.
-    pub fn items(&self) -> usize {
+    pub const fn items(&self) -> usize {
         let ([rows, columns], [item_rows, item_columns]) = (self.block, self.item);
         rows / item_rows * (columns / item_columns)
     }
 
-    /// Bytes of local memory: two slabs of each matrix, with padded rows.
-    pub fn local_bytes(&self) -> usize {
-        let [rows, columns] = self.block;
-        2 * 4 * self.depth * (rows + PAD + columns + PAD)
-    }
-
-    /// Registers of a work-item that its numbers, their factors and the quads on their way take; addresses and counters
-    /// come to some 48 more.
-    pub fn registers(&self) -> usize {
-        let ([rows, columns], [item_rows, item_columns]) = (self.block, self.item);
-        let staged = |side: usize| 4 * (side * self.depth / 4).div_ceil(self.items());
-        item_rows * item_columns + item_rows + item_columns + staged(rows) + staged(columns) + 48
+    /// Bytes of local memory: two slabs of each matrix, with padded rows but for matrix instructions.
+    pub const fn local_bytes(&self) -> usize {
+        let ([rows, columns], padding) = (self.block, if self.matrix { 0 } else { PAD });
+        2 * 4 * self.depth * (rows + padding + columns + padding)
     }
 }
 
@@ -109,8 +103,13 @@ impl Block {
     }
 
     /// What it is made of: the table of blocks, as convolution_block.cl builds them.
-    pub(super) const fn sizes(self) -> Sizes {
+    pub(super) const fn sizes(self, multiplier: Matrix) -> Sizes {
+        let instructions = !matches!(multiplier, Matrix::Absent);
         let (block, item, depth, cost) = match self {
+            Self::B128x128 if instructions => ([128, 128], [8, 8], 16, 0.3),
+            Self::B128x64 if instructions => ([128, 64], [8, 8], 16, 0.33),
+            Self::B64x64 if instructions => ([64, 64], [8, 8], 16, 0.4),
+            Self::B128x32 if instructions => ([128, 32], [8, 8], 16, 0.45),
             Self::B128x128 => ([128, 128], [8, 8], 8, 1.0),
             Self::B128x64 => ([128, 64], [8, 4], 16, 1.1),
             Self::B64x64 => ([64, 64], [4, 4], 16, 1.25),
@@ -120,7 +119,13 @@ impl Block {
             Self::B64x16 => ([64, 16], [4, 4], 16, 1.7),
             Self::Any => ([64, 32], [4, 4], 16, 1.5),
         };
-        Sizes { block, item, depth, cost }
+        let matrix = instructions && matches!(self, Self::B128x128 | Self::B128x64 | Self::B64x64 | Self::B128x32);
+        Sizes { block, item, depth, matrix, cost }
+    }
+
+    /// Bytes of local memory that a work-group takes on a device.
+    pub fn local_bytes(self, device: &DeviceInfo) -> u64 {
+        self.sizes(device.multiplier()).local_bytes() as u64
     }
 
     /// Its kernel for an operation.
@@ -148,6 +153,11 @@ impl Block {
             Operation::BackwardInput => backward_input,
             Operation::BackwardWeight => backward_weight,
         }
+    }
+
+    /// Whether a device has enough local memory for it.
+    fn is_within(self, device: &DeviceInfo) -> bool {
+        self.local_bytes(device) <= device.local_memory
     }
 
     /// Whether it takes a convolution of these channels and filters, in memory that lies at `whole` quads.
@@ -202,15 +212,15 @@ impl Product {
     }
 
     /// Work-groups without a split.
-    pub fn blocks(&self, block: Block) -> usize {
-        let Sizes { block: [rows, columns], .. } = block.sizes();
+    pub fn blocks(&self, sizes: &Sizes) -> usize {
+        let [rows, columns] = sizes.block;
         self.rows.div_ceil(rows) * self.columns.div_ceil(columns) * self.count
     }
 
     /// Parts of the sum, so many that there are enough work-groups.
-    pub fn splits(&self, tiles: &Tiles, block: Block) -> usize {
-        let slabs = self.sums.div_ceil(block.sizes().depth);
-        tiles.block_groups.div_ceil(self.blocks(block).max(1)).min(slabs / SLABS).max(1)
+    pub fn splits(&self, tiles: &Tiles, sizes: &Sizes) -> usize {
+        let slabs = self.sums.div_ceil(sizes.depth);
+        tiles.block_groups.div_ceil(self.blocks(sizes).max(1)).min(slabs / SLABS).max(1)
     }
 }
 
@@ -225,11 +235,12 @@ pub(super) fn shipped(
     conv: &Conv2d,
     operation: Operation,
     images: usize,
+    multiplier: Matrix,
     takes: impl Fn(Block) -> bool,
 ) -> Option<Block> {
     let product = Product::of(conv, operation, images);
     let cost = |block: &Block| {
-        let Sizes { block: [rows, columns], cost, .. } = block.sizes();
+        let Sizes { block: [rows, columns], cost, .. } = block.sizes(multiplier);
         product.rows.next_multiple_of(rows) as f64 * product.columns.next_multiple_of(columns) as f64 * cost
     };
     let blocks = Block::ALL.into_iter().filter(|block| takes(*block));
@@ -238,18 +249,18 @@ pub(super) fn shipped(
 
 /// The blocks in which a device can compute `conv`.
 pub(super) fn candidates(device: &DeviceInfo, conv: &Conv2d) -> impl Iterator<Item = Block> {
-    let local = device.local_memory;
-    Block::ALL.into_iter().filter(move |block| block.takes(conv, true) && block.sizes().local_bytes() as u64 <= local)
+    Block::ALL.into_iter().filter(|block| block.takes(conv, true) && block.is_within(device))
 }
 
 /// The blocks that a device has not enough local memory for.
 pub(super) fn too_large(device: &DeviceInfo) -> Vec<(Operation, Block)> {
-    let large = Block::ALL.into_iter().filter(|block| block.sizes().local_bytes() as u64 > device.local_memory);
+    let large = Block::ALL.into_iter().filter(|block| !block.is_within(device));
     large.flat_map(|block| Operation::ALL.map(|operation| (operation, block))).collect()
 }
 
 /// `f32` of scratch memory that `conv` and its gradients need in any block, with at most so many images.
-pub(super) fn scratch(tiles: &Tiles, conv: &Conv2d, images: usize) -> usize {
+pub(super) fn scratch(device: &DeviceInfo, conv: &Conv2d, images: usize) -> usize {
+    let tiles = Tiles::of(device.tiles);
     if tiles.block_groups == 0 {
         return 0;
     }
@@ -261,11 +272,12 @@ pub(super) fn scratch(tiles: &Tiles, conv: &Conv2d, images: usize) -> usize {
             Operation::BackwardWeight => conv.weights(),
         };
         Block::ALL.into_iter().map(move |block| {
-            let Sizes { block: [rows, columns], depth, .. } = block.sizes();
+            let sizes = block.sizes(device.multiplier());
+            let Sizes { block: [rows, columns], depth, .. } = sizes;
             // Fewer images are split into more parts: twice the work-groups at most, and not more than a sum has.
             let most = 2 * tiles.block_groups * rows * columns;
             let splits = (length * (product.sums.div_ceil(depth) / SLABS).max(1)).min(most);
-            let own = length * product.splits(tiles, block);
+            let own = length * product.splits(&tiles, &sizes);
             splits.max(own).max(3 * product.rows.div_ceil(rows) * product.columns)
         })
     });
@@ -282,16 +294,17 @@ pub(super) fn forward(
     conv: &Conv2d,
     images: usize,
 ) -> Result<(), Error> {
+    let sizes = block.sizes(cl.device().multiplier());
     let (mut launch, memory) = cl.split();
     let product = Product::of(conv, Operation::Forward, images);
-    let splits = product.splits(launch.tiles, block);
-    let parts = product.rows.div_ceil(block.sizes().block[0]);
+    let splits = product.splits(launch.tiles, &sizes);
+    let parts = product.rows.div_ceil(sizes.block[0]);
     let statistics = 3 * parts * product.columns;
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let partial = memory.scratch(0, if splits > 1 { splits * y.length } else { statistics })?;
     let to = if splits > 1 { partial } else { memory.written(y)? };
     let (x, weight) = (memory.read(x)?, memory.read(weight)?);
-    let (items, groups) = (block.sizes().items(), splits * product.blocks(block));
+    let (items, groups) = (sizes.items(), splits * product.blocks(&sizes));
     let arguments: &[Argument<'_>] =
         sizes![images, input, output, kernel, stride, padding, splits, to, partial, x, weight];
     launch.launch(block.kernel(Operation::Forward), groups * items, items, arguments)?;
@@ -302,7 +315,7 @@ pub(super) fn forward(
         let to = memory.written(y)?;
         return merge(&mut launch, Name::Conv2dForwardMerge, y.length, splits, false, to, partial);
     }
-    cl.leave(Statistics { of: y, at: 0, parts });
+    cl.leave(Statistics { of: y, channels: output.channels, at: 0, parts });
     Ok(())
 }
 
@@ -316,15 +329,16 @@ pub(super) fn backward_input(
     conv: &Conv2d,
     accumulate: bool,
 ) -> Result<(), Error> {
+    let sizes = block.sizes(cl.device().multiplier());
     let (mut launch, memory) = cl.split();
     let images = dx.length / conv.input.len();
     let product = Product::of(conv, Operation::BackwardInput, images);
-    let splits = product.splits(launch.tiles, block);
+    let splits = product.splits(launch.tiles, &sizes);
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let partial = memory.scratch(0, if splits > 1 { splits * dx.length } else { 0 })?;
     let to = if splits > 1 { partial } else { memory.written(dx)? };
     let (dy, weight) = (memory.read(dy)?, memory.read(weight)?);
-    let (items, groups) = (block.sizes().items(), splits * product.blocks(block));
+    let (items, groups) = (sizes.items(), splits * product.blocks(&sizes));
     let added = accumulate && splits == 1;
     let arguments: &[Argument<'_>] =
         sizes![images, input, output, kernel, stride, padding, splits, added, to, dy, weight];
@@ -345,15 +359,16 @@ pub(super) fn backward_weight(
     dy: Span,
     conv: &Conv2d,
 ) -> Result<(), Error> {
+    let sizes = block.sizes(cl.device().multiplier());
     let (mut launch, memory) = cl.split();
     let images = x.length / conv.input.len();
     let product = Product::of(conv, Operation::BackwardWeight, images);
-    let splits = product.splits(launch.tiles, block);
+    let splits = product.splits(launch.tiles, &sizes);
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let partial = memory.scratch(0, splits * dweight.length)?;
     let (to, x, dy) = (memory.written(dweight)?, memory.read(x)?, memory.read(dy)?);
     let [(row, row_shift), (image, image_shift)] = [output.width, output.height * output.width].map(divisor);
-    let (items, groups) = (block.sizes().items(), splits * product.blocks(block));
+    let (items, groups) = (sizes.items(), splits * product.blocks(&sizes));
     let arguments: &[Argument<'_>] = sizes![
         images,
         input,
@@ -426,30 +441,36 @@ mod tests {
         stages.into_iter().chain([conv(4, 512, 512, 3, 1), conv(32, 3, 64, 3, 1), conv(32, 64, 128, 1, 2)]).collect()
     }
 
+    /// Registers of a work-item: its numbers, their factors, the quads on their way, and some 40 for addresses and counters.
+    fn registers(sizes: &Sizes) -> usize {
+        let ([rows, columns], [item_rows, item_columns]) = (sizes.block, sizes.item);
+        let staged: usize = [rows, columns].map(|side| (side * sizes.depth / 4).div_ceil(sizes.items())).iter().sum();
+        item_rows * item_columns + item_rows + item_columns + 4 * staged + 40
+    }
+
+    const MULTIPLIERS: [Matrix; 2] = [Matrix::Absent, Matrix::Instructions];
+
     #[test]
-    fn every_block_fits_a_multiprocessor_twice() {
-        for block in Block::ALL {
-            let sizes = block.sizes();
+    fn every_block_fits_a_multiprocessor() {
+        for (multiplier, block) in MULTIPLIERS.into_iter().flat_map(|matrix| Block::ALL.map(|block| (matrix, block))) {
+            let sizes = block.sizes(multiplier);
             assert!(sizes.local_bytes() <= 32 << 10, "{block}: {} bytes of local memory", sizes.local_bytes());
             assert!(sizes.items() <= 256 && sizes.items().is_multiple_of(32), "{block}: {} work-items", sizes.items());
-            let registers = sizes.registers();
-            assert!(2 * registers * sizes.items() <= 1 << 16, "{block}: {registers} registers a work-item");
+            // Two groups of 256 or four of 128 at a time; of the largest matrices one, which keeps its units busy alone.
+            let most = registers(&sizes) * sizes.items().max(128) * if sizes.matrix { 1 } else { 2 };
+            assert!(most <= 1 << 16, "{block}: {} registers a work-item", registers(&sizes));
         }
     }
 
     #[test]
     fn a_large_gpu_has_two_work_groups_a_unit_at_batch_64() {
         let tiles = Tiles::of(Class::Gpu);
-        for conv in resnet34() {
-            for operation in Operation::ALL {
-                let block = shipped(&conv, operation, 64, |block| block.takes(&conv, true)).unwrap();
-                let product = Product::of(&conv, operation, 64);
-                let groups = product.blocks(block) * product.splits(&tiles, block);
-                let slabs = product.sums.div_ceil(block.sizes().depth);
-                // A sum too short to split has no more to give.
-                let enough = groups >= 2 * 132 || product.splits(&tiles, block) == (slabs / SLABS).max(1);
-                assert!(enough, "{conv:?} {operation:?}: {groups} of {block}");
-            }
+        let cases = resnet34().into_iter().flat_map(|conv| Operation::ALL.map(|operation| (conv, operation)));
+        for ((conv, operation), multiplier) in cases.flat_map(|case| MULTIPLIERS.map(|matrix| (case, matrix))) {
+            let block = shipped(&conv, operation, 64, multiplier, |block| block.takes(&conv, true)).unwrap();
+            let (product, sizes) = (Product::of(&conv, operation, 64), block.sizes(multiplier));
+            let groups = product.blocks(&sizes) * product.splits(&tiles, &sizes);
+            assert!(groups >= 2 * 132, "{conv:?} {operation:?}: {groups} of {block}");
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sse_sam_core::{Arena, Backend, Conv2d, Span};
 
 use super::tiles::Tiles;
-use super::{Block, Class, DeviceInfo, Error, OpenCl, block, winograd};
+use super::{Block, Class, DeviceInfo, Error, Fault, OpenCl, Refusal, block, winograd};
 
 /// Multiply-adds below which a timing is not worth its while: some 50 us of a CPU.
 const SMALL: usize = 1 << 22;
@@ -40,6 +40,11 @@ impl Form {
             Self::Winograd => "winograd",
             Self::Block(block) => block.name(),
         }
+    }
+
+    /// The block, where it is one.
+    pub fn block(self) -> Option<Block> {
+        if let Self::Block(block) = self { Some(block) } else { None }
     }
 }
 
@@ -78,6 +83,16 @@ pub enum Operation {
 impl Operation {
     /// All three.
     pub const ALL: [Self; 3] = [Self::Forward, Self::BackwardInput, Self::BackwardWeight];
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Forward => "forward pass",
+            Self::BackwardInput => "input gradient",
+            Self::BackwardWeight => "weight gradient",
+        })
+    }
 }
 
 /// Convolutions that share a choice; written `128x32x32x16x16`, in the order of its fields, and behind it `k1s2p0` for
@@ -204,42 +219,76 @@ pub fn is_small(conv: &Conv2d, images: usize) -> bool {
     pixels.saturating_mul(conv.weights()) < SMALL
 }
 
+/// What a timing found for an operation.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// The form to take: where the shipped one stays, under the name that it is shipped by.
+    pub form: Form,
+    /// What that form comes to.
+    pub resolved: Form,
+    /// How many times as fast as the shipped form it was, in the least favourable of some timings; 1 where it is that
+    /// one, infinite where that one fails.
+    pub gain: f64,
+}
+
+/// What a timing found for a convolution.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// For each operation.
+    pub found: [Found; 3],
+    /// Forms that could not be timed, or that compute something else.
+    pub skipped: Vec<Refusal>,
+}
+
+impl Measured {
+    /// The forms to take.
+    pub fn forms(&self) -> Forms {
+        self.found.map(|found| found.form)
+    }
+}
+
 /// The forms that are fastest on `device`, found by running all of them in turn; where others are hardly faster, the
-/// shipped ones.
+/// shipped ones. Blocks are checked before.
 ///
 /// # Errors
 /// [`Error::Memory`] when the device has no room for three activations, [`Error::Build`] and [`Error::Call`] when the
-/// driver fails.
-pub fn measure(device: &DeviceInfo, conv: &Conv2d, images: usize) -> Result<Forms, Error> {
+/// driver fails, with every form of an operation.
+pub fn measure(device: &DeviceInfo, conv: &Conv2d, images: usize) -> Result<Measured, Error> {
     let mut trial = Trial::new(device, conv, images)?;
-    let mut forms = shipped(device, conv);
-    for (operation, form) in Operation::ALL.into_iter().zip(&mut forms) {
+    let (forms, rules) = (candidates(device, conv), shipped(device, conv));
+    let mut find = |operation: Operation| -> Result<Found, Error> {
+        let blocks = forms.iter().filter_map(|form| form.block().map(|block| (operation, block)));
+        let refusals = trial.machine.check(blocks)?;
+        trial.skipped.extend(refusals);
+        let rule = rules[operation as usize];
         // What the rule finds is among the candidates by its own name.
-        let shipped = trial.machine.resolve(operation, *form, conv, images, true);
-        let chosen = fastest(shipped, &candidates(device, conv), |forms| trial.least(operation, forms))?;
-        *form = if chosen == shipped { *form } else { chosen };
-    }
-    Ok(forms)
+        let shipped = trial.machine.resolve(operation, rule, conv, images, true);
+        let forms: Vec<Form> = forms.iter().copied().filter(|form| !trial.is_skipped(operation, *form)).collect();
+        let (resolved, gain) = fastest(shipped, &forms, |forms| trial.least(operation, forms))?;
+        Ok(Found { form: if resolved == shipped { rule } else { resolved }, resolved, gain })
+    };
+    let [forward, backward_input, backward_weight] = Operation::ALL;
+    let found = [find(forward)?, find(backward_input)?, find(backward_weight)?];
+    Ok(Measured { found, skipped: trial.skipped })
 }
 
 /// The form to take by timings that give the least seconds of each: the fastest of a first one, if it stays faster than
-/// the shipped one by a margin in some more.
+/// the shipped one by a margin in some more; and how many times as fast it was in all of them.
 fn fastest<E>(
     shipped: Form,
     candidates: &[Form],
     mut least: impl FnMut(&[Form]) -> Result<Vec<f64>, E>,
-) -> Result<Form, E> {
+) -> Result<(Form, f64), E> {
     let others: Vec<Form> = candidates.iter().copied().filter(|form| *form != shipped).collect();
-    let mut field = [&[shipped], &others[..]].concat();
+    let (mut field, mut gain) = ([&[shipped], &others[..]].concat(), f64::INFINITY);
     for _ in 0..SERIES {
         let times = least(&field)?;
         let best = (1..field.len()).min_by(|&a, &b| times[a].total_cmp(&times[b]));
-        match best.filter(|&best| times[best] < MARGIN * times[0]) {
-            Some(best) => field = vec![shipped, field[best]],
-            None => return Ok(shipped),
-        }
+        let Some(best) = best.filter(|&best| times[best] < MARGIN * times[0]) else { return Ok((shipped, 1.0)) };
+        gain = gain.min(times[0] / times[best]);
+        field = vec![shipped, field[best]];
     }
-    Ok(field[1])
+    Ok((field[1], gain))
 }
 
 /// A convolution with memory of its own to try it out.
@@ -252,6 +301,7 @@ struct Trial {
     out: Span,
     weight: Span,
     dweight: Span,
+    skipped: Vec<Refusal>,
 }
 
 impl Trial {
@@ -266,14 +316,18 @@ impl Trial {
         for (span, value) in [(x, 0.5), (y, 0.25), (weight, 0.01)] {
             machine.fill(span, value)?;
         }
-        Ok(Self { machine, conv: *conv, x, y, out, weight, dweight })
+        Ok(Self { machine, conv: *conv, x, y, out, weight, dweight, skipped: Vec::new() })
     }
 
-    /// Least seconds of an operation in each of these forms.
+    fn is_skipped(&self, operation: Operation, form: Form) -> bool {
+        self.skipped.iter().any(|skipped| (skipped.operation, skipped.form) == (operation, form))
+    }
+
+    /// Least seconds of an operation in each of these forms, infinite where it fails.
     fn least(&mut self, operation: Operation, forms: &[Form]) -> Result<Vec<f64>, Error> {
         // Drivers finish kernels and memory at the first use.
         for form in forms {
-            self.seconds(operation, *form)?;
+            self.attempt(operation, *form)?;
         }
         let (mut least, started) = (vec![f64::INFINITY; forms.len()], Instant::now());
         for round in 0..ROUNDS.1 {
@@ -281,14 +335,35 @@ impl Trial {
                 break;
             }
             for (form, least) in forms.iter().zip(&mut least) {
-                *least = self.seconds(operation, *form)?.min(*least);
+                *least = self.attempt(operation, *form)?.min(*least);
             }
         }
-        Ok(least)
+        for (form, least) in forms.iter().zip(&mut least) {
+            *least = if self.is_skipped(operation, *form) { f64::INFINITY } else { *least };
+        }
+        let failure = self.skipped.last().filter(|_| least.iter().all(|seconds| seconds.is_infinite()));
+        match failure.map(|refusal| &refusal.fault) {
+            Some(Fault::Fails(error)) => Err(error.clone()),
+            _ => Ok(least),
+        }
+    }
+
+    /// Seconds of an operation in a form, which is skipped from now on if it fails.
+    fn attempt(&mut self, operation: Operation, form: Form) -> Result<f64, Error> {
+        if self.is_skipped(operation, form) {
+            return Ok(f64::INFINITY);
+        }
+        match self.seconds(operation, form) {
+            Err(error @ Error::Call { .. }) => {
+                self.skipped.push(Refusal { operation, form, fault: Fault::Fails(error), first: true });
+                Ok(f64::INFINITY)
+            }
+            seconds => seconds,
+        }
     }
 
     fn seconds(&mut self, operation: Operation, form: Form) -> Result<f64, Error> {
-        let Self { ref mut machine, ref conv, x, y, out, weight, dweight } = *self;
+        let Self { ref mut machine, ref conv, x, y, out, weight, dweight, .. } = *self;
         let images = x.length / conv.input.len();
         machine.set_choices(Choices::new(images, Table::from([(Case::new(conv, images), [form; 3])])));
         machine.finish()?;
@@ -325,7 +400,7 @@ mod tests {
             let place = |form| candidates.iter().position(|other| other == form).ok_or(());
             forms.iter().map(|form| place(form).map(|place| times[place])).collect()
         };
-        let form = fastest(shipped, &candidates, &mut least).unwrap();
+        let (form, _) = fastest(shipped, &candidates, &mut least).unwrap();
         (form, series.len() - times.len())
     }
 
@@ -344,6 +419,19 @@ mod tests {
         assert_eq!(decide(Form::Direct, &[[1.0, 0.5, 9.0], [1.0, 0.5, 9.0], [1.0, 0.95, 9.0]]), (Form::Direct, 3));
         // The fastest of the first timing alone is timed again.
         assert_eq!(decide(Form::Direct, &[[1.0, 0.6, 0.5], [1.0, 0.5, 0.95]]), (Form::Direct, 2));
+    }
+
+    #[test]
+    fn a_gain_is_the_least_of_all_timings_and_a_form_that_fails_is_beaten() {
+        let gain = |series: [[f64; 2]; 3]| {
+            let mut times = series.into_iter();
+            fastest(Form::Direct, &[Form::Direct, BLOCK], |_| times.next().map(|times| times.to_vec()).ok_or(()))
+                .unwrap()
+        };
+        assert_eq!(gain([[4.0, 1.0], [3.0, 2.0], [4.0, 2.0]]), (BLOCK, 1.5));
+        assert_eq!(gain([[4.0, 1.0], [3.0, 2.0], [2.0, 2.0]]), (Form::Direct, 1.0));
+        assert_eq!(gain([[f64::INFINITY, 1.0]; 3]), (BLOCK, f64::INFINITY));
+        assert_eq!(gain([[1.0, f64::INFINITY]; 3]), (Form::Direct, 1.0));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use ocl::core::{self, DeviceId};
 use ocl::ffi;
 
-use super::tiles::Class;
+use super::tiles::{Class, Matrix, Precision};
 use super::{Error, loader};
 
 const DEVICE_NOT_FOUND: i32 = -1;
@@ -61,11 +61,23 @@ pub struct DeviceInfo {
     pub profiling: bool,
     /// Bytes of local memory that a work-group can have.
     pub local_memory: u64,
+    /// What multiplies matrices beside its work-items.
+    pub matrix: Matrix,
     /// What kind of device its kernels are made for.
     pub tiles: Class,
+    /// How they round the factors of large products.
+    pub precision: Precision,
 }
 
 impl DeviceInfo {
+    /// What multiplies the matrices of its kernels.
+    pub(super) fn multiplier(&self) -> Matrix {
+        match (self.tiles, self.precision) {
+            (Class::Gpu, Precision::Tf32) => self.matrix,
+            _ => Matrix::Absent,
+        }
+    }
+
     /// `opencl:P.D`, which selects this device.
     pub fn selector(&self) -> String {
         format!("opencl:{}.{}", self.platform, self.device)
@@ -200,10 +212,26 @@ fn describe(id: DeviceId, (platform, device): (usize, usize), platform_name: &st
         subnormals: floats & FP_DENORM != 0,
         correctly_rounded: floats & FP_CORRECTLY_ROUNDED != 0,
         local_memory: number(&id, ffi::CL_DEVICE_LOCAL_MEM_SIZE)?,
+        matrix: matrix(&id)?,
         tiles: Class::of(kind),
+        precision: Precision::default(),
         profiling: number(&id, ffi::CL_DEVICE_QUEUE_PROPERTIES)? & ffi::CL_QUEUE_PROFILING_ENABLE != 0,
         id,
     })
+}
+
+/// `CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV`, and the first one with instructions for TF32.
+const COMPUTE_CAPABILITY: u32 = 0x4000;
+const AMPERE: u64 = 8;
+
+fn matrix(id: &DeviceId) -> Result<Matrix, Error> {
+    if std::env::var("SSE_SAM_OPENCL_MATRIX").as_deref() == Ok("emulated") {
+        return Ok(Matrix::Emulated);
+    }
+    let extensions = property_text(id, ffi::CL_DEVICE_EXTENSIONS)?;
+    let nvidia = extensions.split_whitespace().any(|name| name == "cl_nv_device_attribute_query");
+    let able = nvidia && number(id, COMPUTE_CAPABILITY)? >= AMPERE;
+    Ok(if able { Matrix::Instructions } else { Matrix::Absent })
 }
 
 fn property(id: &DeviceId, name: ffi::cl_device_info) -> Result<Vec<u8>, Error> {

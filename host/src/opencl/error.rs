@@ -51,6 +51,15 @@ pub enum Error {
         /// Bytes the device has, or allows in one piece.
         available: u64,
     },
+    /// Matrix instructions compute something else than they are asked for.
+    Matrix {
+        /// The device.
+        device: String,
+        /// A number of a product.
+        found: f32,
+        /// What it should be.
+        expected: f32,
+    },
     /// An operation needs more scratch memory than was reserved for it before.
     Scratch {
         /// `f32` needed.
@@ -102,6 +111,9 @@ impl fmt::Display for Error {
             }
             Self::Memory { what, device, needed, available } => {
                 write!(f, "{what} memory of {needed} bytes does not fit {device}, which has {available}")
+            }
+            Self::Matrix { device, found, expected } => {
+                write!(f, "matrix instructions of {device} give {found} where {expected} is right")
             }
             Self::Scratch { needed, reserved } => {
                 write!(f, "an operation needs {needed} numbers of scratch memory, {reserved} are reserved")

@@ -25,7 +25,12 @@ pub(super) fn fma_rate(built: &Built, queue: &CommandQueue) -> Result<f64, Error
     let Tiles { width, looped, .. } = built.tiles;
     let items = built.tiles.visitors.next_multiple_of(looped);
     let failed = |error: core::Error| Error::of(&built.info.name, &error);
-    let program = build(&built.context, &built.info, &sources::MEASURE, &built.tiles.options(built.info.fma))?;
+    let program = build(
+        &built.context,
+        &built.info,
+        &sources::MEASURE,
+        &built.tiles.options(built.info.fma, built.info.multiplier()),
+    )?;
     let kernel = core::create_kernel(&program, KERNEL).map_err(failed)?;
     // SAFETY: no host memory is lent to the buffer.
     let out = unsafe { core::create_buffer::<_, f32>(&built.context, MemFlags::READ_WRITE, items, None) };

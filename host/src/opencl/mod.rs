@@ -7,11 +7,13 @@ mod arguments;
 mod backend;
 mod batch_norm;
 mod block;
+mod check;
 pub mod choice;
 mod convolution;
 mod device;
 mod error;
 mod loader;
+mod matrix;
 mod measure;
 mod memory;
 mod network;
@@ -22,6 +24,9 @@ mod winograd;
 
 pub use backend::OpenCl;
 pub use block::Block;
+pub use check::{Fault, Refusal};
+#[doc(hidden)]
+pub use check::{falsify, forget_checks};
 pub use device::{DeviceInfo, DeviceType, devices, preferred, select};
 pub use error::Error;
 #[doc(hidden)]
@@ -29,7 +34,7 @@ pub use loader::{calls, fail_after, live_buffers, live_objects};
 #[doc(hidden)]
 pub use program::{Unit, gpu_units};
 pub use program::{kernel_names, kernel_table};
-pub use tiles::Class;
+pub use tiles::{Class, Matrix, Precision};
 pub use winograd::Convolution;
 
 /// Why there is no OpenCL library, if there is none.

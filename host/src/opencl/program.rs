@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ocl::core::{self, Context, Kernel, Program};
 use sse_sam_kernels::{self as sources, Source};
 
-use super::tiles::{Class, Tiles};
-use super::{Convolution, DeviceInfo, Error, loader};
+use super::check::Verdicts;
+use super::tiles::{Class, Matrix, Tiles};
+use super::{Convolution, DeviceInfo, Error, loader, matrix};
 
 /// Names every kernel once: its file, its number, its name.
 macro_rules! kernels {
@@ -165,6 +166,8 @@ pub(super) struct Built {
     pub context: Context,
     /// One for each of [`FILES`]; none where the file is for other devices.
     programs: Vec<Option<Program>>,
+    /// What checks of its blocks found.
+    pub verdicts: Mutex<Verdicts>,
 }
 
 impl Built {
@@ -172,7 +175,7 @@ impl Built {
     pub fn of(device: &DeviceInfo) -> Result<Arc<Self>, Error> {
         static BUILT: Mutex<Vec<Arc<Built>>> = Mutex::new(Vec::new());
         let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = built.iter().find(|built| built.info.id == device.id && built.info.tiles == device.tiles) {
+        if let Some(found) = built.iter().find(|built| built.serves(device)) {
             return Ok(Arc::clone(found));
         }
         let new = Arc::new(Self::new(device)?);
@@ -180,17 +183,26 @@ impl Built {
         Ok(new)
     }
 
+    /// Whether its kernels are what `device` wants.
+    fn serves(&self, device: &DeviceInfo) -> bool {
+        let DeviceInfo { id, tiles, .. } = &self.info;
+        *id == device.id && *tiles == device.tiles && self.info.multiplier() == device.multiplier()
+    }
+
     fn new(device: &DeviceInfo) -> Result<Self, Error> {
         let tiles = Tiles::of(device.tiles);
         loader::take_failure();
         let context =
             core::create_context(None, &[device.id], None, None).map_err(|error| Error::of(&device.name, &error))?;
-        let options = tiles.options(device.fma);
+        let options = tiles.options(device.fma, device.multiplier());
+        if device.multiplier() != Matrix::Absent {
+            matrix::check(&context, device, &options)?;
+        }
         let program = |(source, _): &(Source, _)| {
             builds(device.tiles, source).then(|| build(&context, device, source, &options)).transpose()
         };
         let programs = FILES.iter().map(program).collect::<Result<_, Error>>()?;
-        Ok(Self { info: device.clone(), tiles, context, programs })
+        Ok(Self { info: device.clone(), tiles, context, programs, verdicts: Mutex::default() })
     }
 
     /// New kernel objects, in the order of [`Name`]; none for those of other devices.
@@ -214,7 +226,11 @@ pub fn kernel_table(device: &DeviceInfo, convolution: Convolution) -> String {
     for text in sources.chain([sources::COMMON.text, env!("CARGO_PKG_VERSION")]) {
         hasher.update(text.as_bytes());
     }
-    format!("{convolution:?} {:?} {:08x}", Tiles::of(device.tiles), hasher.finalize())
+    let precision = match device.multiplier() {
+        Matrix::Absent => String::new(),
+        matrix => format!(" {matrix:?}"),
+    };
+    format!("{convolution:?} {:?}{precision} {:08x}", Tiles::of(device.tiles), hasher.finalize())
 }
 
 /// What a compiler is given for a file.
@@ -231,15 +247,16 @@ pub struct Unit {
     pub options: String,
 }
 
-/// What a GPU with a fused multiply-add builds, for compilers other than a driver's.
+/// What a GPU with a fused multiply-add builds, and what it measures with, for compilers other than a driver's.
 #[doc(hidden)]
-pub fn gpu_units() -> impl Iterator<Item = Unit> {
-    let options = Tiles::of(Class::Gpu).options(true);
-    let files = FILES.iter().filter(|(source, _)| builds(Class::Gpu, source));
+pub fn gpu_units(multiplier: Matrix) -> impl Iterator<Item = Unit> {
+    let options = Tiles::of(Class::Gpu).options(true, multiplier);
+    let files = FILES.iter().copied().filter(|(source, _)| builds(Class::Gpu, source));
+    let files = files.chain([(sources::MEASURE, &["measure_fma"][..])]);
     files.map(move |(source, kernels)| Unit {
         file: source.name,
         kernels,
-        text: text(source),
+        text: text(&source),
         options: options.clone(),
     })
 }

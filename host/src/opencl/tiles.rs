@@ -13,6 +13,27 @@ pub enum Class {
     Gpu,
 }
 
+/// How the factors of large products are rounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Precision {
+    /// Not at all
+    #[default]
+    Fp32,
+    /// To 10 bits of fraction, for a device's matrix instructions
+    Tf32,
+}
+
+/// How a device multiplies matrices beside its work-items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matrix {
+    /// Not at all.
+    Absent,
+    /// By NVIDIA's instructions.
+    Instructions,
+    /// By the same written out: `SSE_SAM_OPENCL_MATRIX=emulated`, for tests.
+    Emulated,
+}
+
 impl Class {
     /// The class of a device of this kind; `SSE_SAM_OPENCL_TILES`, `cpu` or `gpu`, picks another, for tests.
     pub(super) fn of(kind: DeviceType) -> Self {
@@ -145,13 +166,13 @@ impl Tiles {
         if self.interleaved { n } else { 1 }
     }
 
-    /// The compiler options that say the sizes.
-    pub fn options(&self, fma: bool) -> String {
+    /// The compiler options that say the sizes, and what multiplies matrices.
+    pub fn options(&self, fma: bool, matrix: Matrix) -> String {
         let Self { width, columns, group, rows, linear_rows, winograd_block, .. } = self;
-        let (interleaved, fma) = (u8::from(self.interleaved), u8::from(fma));
+        let (interleaved, fma, matrix) = (u8::from(self.interleaved), u8::from(fma), matrix as u8);
         format!(
             "-cl-std=CL1.2 -DWIDTH={width} -DINTERLEAVED={interleaved} -DCOLUMNS={columns} -DGROUP={group} -DROWS={rows} \
-             -DLINEAR_ROWS={linear_rows} -DFMA={fma} -DWINOGRAD_BLOCK={winograd_block}"
+             -DLINEAR_ROWS={linear_rows} -DFMA={fma} -DWINOGRAD_BLOCK={winograd_block} -DMATRIX={matrix}"
         )
     }
 }

@@ -8,15 +8,16 @@ use super::memory::{At, Memory};
 use super::program::Name;
 use super::tiles::Tiles;
 
-/// How 3 x 3 convolutions of stride 1 are computed.
+/// How convolutions are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Convolution {
-    /// What is faster for each shape and operation, by a timing at its first use on a device.
+    /// What was found fastest for each shape and operation on a device
     #[default]
     Auto,
-    /// As the formula says.
+    /// As the formula says; with the tiles of a GPU in the blocks that a rule picks
     Direct,
-    /// In tiles of 4 x 4 pixels wherever there are such kernels: fewer products, a few more rounding errors.
+    /// In tiles of 4 x 4 pixels where there are such kernels (3 x 3 pixels, stride 1, tiles of a CPU), else directly: fewer
+    /// products, a few more rounding errors
     Winograd,
 }
 
@@ -153,6 +154,8 @@ pub(super) fn scratch(tiles: &Tiles, units: usize, conv: &Conv2d, images: usize)
 pub(super) struct Statistics {
     /// The output.
     pub of: Span,
+    /// Its channels.
+    pub channels: usize,
     /// Where they lie.
     pub at: usize,
     /// How many there are.
@@ -201,7 +204,7 @@ impl<'a> Pass<'a> {
             weights
         ];
         launch.looped(Name::Conv2dForwardWinograd, groups, arguments)?;
-        Ok(Statistics { of: y_span, at: before + own, parts })
+        Ok(Statistics { of: y_span, channels: outputs, at: before + own, parts })
     }
 }
 
