@@ -1,5 +1,5 @@
-// Batch normalisation over rows x channels. A part of the rows is a work-group, whose work-items share it out in strands
-// and have up to COLUMNS `vec`s of channels each, so that the group reads whole lines of memory one after the other.
+// Batch normalisation over rows x channels. A part of the rows is a work-group, whose work-items share it out in
+// strands and have up to COLUMNS `vec`s of channels each, so that the group reads whole lines of memory in turn.
 //
 // Statistics are (mean, sum of squared deviations, count), merged by Chan's formula, never E[x^2]-E[x]^2. Convolutions
 // in Winograd's form leave them with their output (winograd.cl). On CPUs what reads an activation for the second time
@@ -24,13 +24,14 @@ static inline struct place place(const uint rows, const uint channels, const uin
   own.columns = columns((channels + span - 1) / span);
   own.channel = min(own.columns.piece * span, channels);
   own.end = min(channels, own.channel + span);
-  const uint part = from_end && !INTERLEAVED ? parts - 1 - own.columns.part : own.columns.part, strands = own.columns.strands;
+  const uint strands = own.columns.strands;
+  const uint part = from_end && !INTERLEAVED ? parts - 1 - own.columns.part : own.columns.part;
   share(rows, part * strands + own.columns.strand, parts * strands, &own.first, &own.count, &own.step);
   return own;
 }
 
-// Runs `step(n, channel, valid)` for all channels of the work-item, n vectors at a time; only a single one can be ragged.
-// Where there is one column, for all work-items once: they meet at barriers.
+// Runs `step(n, channel, valid)` for all channels of the work-item, n vectors at a time; only a single one can be
+// ragged. Where there is one column, for all work-items once: they meet at barriers.
 #if COLUMNS == 1
 #define IN_COLUMNS(own, step) step(1, own.channel, own.end - own.channel)
 #else
@@ -152,25 +153,24 @@ GROUPED void batch_norm_forward_tiles(const uint rows, const uint channels, cons
   const struct place own = place(rows, channels, parts, false);
   partial += partial_at + own.columns.part * 3 * channels;
   x += x_at + own.first * channels;
-#define MEASURE(n, at, valid)                                                                         \
-  {                                                                                                   \
-    vec mean[4], deviations[4];                                                                       \
-    float count = measure(n, own.count, own.step * channels, valid, mean, deviations, x + at);        \
-    merge_strands(own.columns, &count, mean, deviations, counts, means, squares);                          \
-    if (own.columns.strand == 0)                                                                           \
-      COLUMN(n) {                                                                                     \
-        store_column(n, c, partial + at, mean[c], valid);                                             \
-        store_column(n, c, partial + channels + at, deviations[c], valid);                            \
-        store_column(n, c, partial + 2 * channels + at, (vec)(count), valid);                         \
-      }                                                                                               \
+#define MEASURE(n, at, valid)                                                                   \
+  {                                                                                             \
+    vec mean[4], deviations[4];                                                                 \
+    float count = measure(n, own.count, own.step * channels, valid, mean, deviations, x + at);  \
+    merge_strands(own.columns, &count, mean, deviations, counts, means, squares);               \
+    if (own.columns.strand == 0)                                                                \
+      COLUMN(n) {                                                                               \
+        store_column(n, c, partial + at, mean[c], valid);                                       \
+        store_column(n, c, partial + channels + at, deviations[c], valid);                      \
+        store_column(n, c, partial + 2 * channels + at, (vec)(count), valid);                   \
+      }                                                                                         \
   }
   IN_COLUMNS(own, MEASURE)
 }
 
-// Statistics of `parts` parts, of which a strand takes every `strands`-th: the first of them
-static INLINE float merge_parts_of_strand(const struct columns own, const uint parts, const uint channels,
-                                          const uint valid, vec *mean, vec *deviations,
-                                          __global const float *partial) {
+// Merges what the work-item's strand takes of the `parts` statistics: every `strands`-th. Returns the count of rows.
+static INLINE float merge_tiles(const struct columns own, const uint parts, const uint channels, const uint valid,
+                                vec *mean, vec *deviations, __global const float *partial) {
   float merged = 0.0f;
   *mean = *deviations = ZERO;
   for (uint part = own.strand; part < parts; part += ROWS * own.strands) {
@@ -189,8 +189,8 @@ static INLINE float merge_parts_of_strand(const struct columns own, const uint p
   return merged;
 }
 
-// saved = mean and 1 / sqrt(var + eps), [2][channels]; running, when kept, moves towards the mean and unbiased variance.
-// A work-group for each `vec` of channels.
+// saved = mean and 1 / sqrt(var + eps), [2][channels]; running, when kept, moves towards the mean and unbiased
+// variance. A work-group for each `vec` of channels.
 GROUPED void batch_norm_forward_merge(const uint rows, const uint channels, const uint parts, const uint keep,
                                       __global float *restrict saved, const uint saved_at, __global float *running,
                                       const uint running_at, __global const float *restrict partial,
@@ -200,7 +200,7 @@ GROUPED void batch_norm_forward_merge(const uint rows, const uint channels, cons
   const struct columns own = column();
   const uint channel = own.piece * WIDTH, valid = rest(channels, channel);
   vec mean, deviations;
-  float count = merge_parts_of_strand(own, parts, channels, valid, &mean, &deviations, partial + partial_at + channel);
+  float count = merge_tiles(own, parts, channels, valid, &mean, &deviations, partial + partial_at + channel);
   merge_strands(own, &count, &mean, &deviations, counts, means, squares);
   if (own.strand != 0)
     return;
@@ -291,7 +291,8 @@ static INLINE vec mask(const vec dy, const uint relu, const uint with_residual, 
   return (with_residual ? y : MAD(centred, factor, bias)) > ZERO ? dy : ZERO;
 }
 
-// sum = sum masked and product = sum masked * (x - mean) of `count` rows; masked goes back to `dy` if there is a residual
+// sum = sum masked and product = sum masked * (x - mean) of `count` rows; masked goes back to `dy` if there is a
+// residual
 static INLINE void sum_gradients(const int n, const uint count, const uint stride, const uint channels,
                                  const uint valid, const uint relu, const uint with_residual, vec *sum, vec *product,
                                  __global float *dy, __global const float *y, __global const float *x,
