@@ -51,7 +51,7 @@ impl Convolutions {
     fn row(&self) -> String {
         let Self { shape, layers, forward, backward_input, backward_weight } = self;
         let forms = [forward, backward_input, backward_weight].map(|form| form.name());
-        let forms = if forms == [forms[0]; 3] { forms[0].to_owned() } else { forms.join(", ") };
+        let forms = if forms.iter().all(|form| *form == forms[0]) { forms[0].clone() } else { forms.join(", ") };
         format!("{shape} ({layers}): {forms}")
     }
 }

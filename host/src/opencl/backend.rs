@@ -193,7 +193,7 @@ impl OpenCl {
         match form {
             Form::Winograd if winograd::fits(self.tiles(), conv) => form,
             _ if !block::fits(self.tiles(), conv, images) => Form::Direct,
-            Form::Block(block) if takes(block) => form,
+            Form::Block(block) | Form::Split(block, _) if takes(block) => form,
             _ => block::shipped(conv, operation, images, self.device().multiplier(), takes)
                 .map_or(Form::Direct, Form::Block),
         }

@@ -18,6 +18,8 @@ use super::{DeviceInfo, Error, Matrix};
 const PAD: usize = 4;
 /// Slabs that a part of a split sum has at least.
 const SLABS: usize = 4;
+/// Most work-groups of a split sum, in multiples of those that there should be: scratch memory has room for so many.
+const LARGEST: usize = 4;
 /// What pixels are counted below: they are told apart by a product.
 const PIXELS: usize = 1 << 31;
 /// Vectors of a work-group that adds parts, and its work-items for each on a GPU: `ADD_VECTORS` and `ADDERS` of common.h.
@@ -217,11 +219,18 @@ impl Product {
         self.rows.div_ceil(rows) * self.columns.div_ceil(columns) * self.count
     }
 
-    /// Parts of the sum, so many that there are enough work-groups.
-    pub fn splits(&self, tiles: &Tiles, sizes: &Sizes) -> usize {
-        let slabs = self.sums.div_ceil(sizes.depth);
-        tiles.block_groups.div_ceil(self.blocks(sizes).max(1)).min(slabs / SLABS).max(1)
+    /// Parts of the sum: as many as are `wanted`, else so many that there are enough work-groups.
+    pub fn splits(&self, tiles: &Tiles, sizes: &Sizes, wanted: Option<usize>) -> usize {
+        let (slabs, blocks) = (self.sums.div_ceil(sizes.depth), self.blocks(sizes).max(1));
+        let wanted = wanted.unwrap_or_else(|| tiles.block_groups.div_ceil(blocks));
+        wanted.min(slabs / SLABS).min(LARGEST * tiles.block_groups / blocks).max(1)
     }
+}
+
+/// The parts of a sum in a block that follow from the rule.
+pub(super) fn splits(device: &DeviceInfo, block: Block, operation: Operation, conv: &Conv2d, images: usize) -> usize {
+    let product = Product::of(conv, operation, images);
+    product.splits(&Tiles::of(device.tiles), &block.sizes(device.multiplier()), None)
 }
 
 /// Whether a device with these tiles can compute `conv` in blocks: it must be able to tell its pixels apart.
@@ -273,12 +282,11 @@ pub(super) fn scratch(device: &DeviceInfo, conv: &Conv2d, images: usize) -> usiz
         };
         Block::ALL.into_iter().map(move |block| {
             let sizes = block.sizes(device.multiplier());
-            let Sizes { block: [rows, columns], depth, .. } = sizes;
-            // Fewer images are split into more parts: twice the work-groups at most, and not more than a sum has.
-            let most = 2 * tiles.block_groups * rows * columns;
-            let splits = (length * (product.sums.div_ceil(depth) / SLABS).max(1)).min(most);
-            let own = length * product.splits(&tiles, &sizes);
-            splits.max(own).max(3 * product.rows.div_ceil(rows) * product.columns)
+            let [rows, columns] = sizes.block;
+            let parts = (product.sums.div_ceil(sizes.depth) / SLABS).max(1);
+            // Fewer images, whose numbers fill their blocks less well, may be split into more parts.
+            let split = (length * parts).min(LARGEST * tiles.block_groups * rows * columns);
+            split.max(length).max(3 * product.rows.div_ceil(rows) * product.columns)
         })
     });
     needs.max().unwrap_or(0)
@@ -287,7 +295,7 @@ pub(super) fn scratch(device: &DeviceInfo, conv: &Conv2d, images: usize) -> usiz
 /// `y` from `x`, both checked.
 pub(super) fn forward(
     cl: &mut OpenCl,
-    block: Block,
+    (block, wanted): (Block, Option<usize>),
     y: Span,
     x: Span,
     weight: Span,
@@ -297,7 +305,7 @@ pub(super) fn forward(
     let sizes = block.sizes(cl.device().multiplier());
     let (mut launch, memory) = cl.split();
     let product = Product::of(conv, Operation::Forward, images);
-    let splits = product.splits(launch.tiles, &sizes);
+    let splits = product.splits(launch.tiles, &sizes, wanted);
     let parts = product.rows.div_ceil(sizes.block[0]);
     let statistics = 3 * parts * product.columns;
     let Conv2d { input, output, kernel, stride, padding } = *conv;
@@ -322,7 +330,7 @@ pub(super) fn forward(
 /// `dx` from `dy`, both checked.
 pub(super) fn backward_input(
     cl: &mut OpenCl,
-    block: Block,
+    (block, parts): (Block, Option<usize>),
     dx: Span,
     dy: Span,
     weight: Span,
@@ -333,7 +341,7 @@ pub(super) fn backward_input(
     let (mut launch, memory) = cl.split();
     let images = dx.length / conv.input.len();
     let product = Product::of(conv, Operation::BackwardInput, images);
-    let splits = product.splits(launch.tiles, &sizes);
+    let splits = product.splits(launch.tiles, &sizes, parts);
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let partial = memory.scratch(0, if splits > 1 { splits * dx.length } else { 0 })?;
     let to = if splits > 1 { partial } else { memory.written(dx)? };
@@ -353,7 +361,7 @@ pub(super) fn backward_input(
 /// Adds to `dweight` what `dy` gives, all checked.
 pub(super) fn backward_weight(
     cl: &mut OpenCl,
-    block: Block,
+    (block, parts): (Block, Option<usize>),
     dweight: Span,
     x: Span,
     dy: Span,
@@ -363,7 +371,7 @@ pub(super) fn backward_weight(
     let (mut launch, memory) = cl.split();
     let images = x.length / conv.input.len();
     let product = Product::of(conv, Operation::BackwardWeight, images);
-    let splits = product.splits(launch.tiles, &sizes);
+    let splits = product.splits(launch.tiles, &sizes, parts);
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let partial = memory.scratch(0, splits * dweight.length)?;
     let (to, x, dy) = (memory.written(dweight)?, memory.read(x)?, memory.read(dy)?);
@@ -469,7 +477,7 @@ mod tests {
         for ((conv, operation), multiplier) in cases.flat_map(|case| MULTIPLIERS.map(|matrix| (case, matrix))) {
             let block = shipped(&conv, operation, 64, multiplier, |block| block.takes(&conv, true)).unwrap();
             let (product, sizes) = (Product::of(&conv, operation, 64), block.sizes(multiplier));
-            let groups = product.blocks(&sizes) * product.splits(&tiles, &sizes);
+            let groups = product.blocks(&sizes) * product.splits(&tiles, &sizes, None);
             assert!(groups >= 2 * 132, "{conv:?} {operation:?}: {groups} of {block}");
         }
     }

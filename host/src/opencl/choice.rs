@@ -1,6 +1,6 @@
 //! Which form a convolution takes where a device has several: as it was chosen before, else by a timing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,8 @@ const BUDGET: Duration = Duration::from_millis(40);
 const MARGIN: f64 = 0.9;
 const SERIES: usize = 3;
 
-/// How an operation of a convolution is computed; written `direct`, `winograd`, or as the block is called.
+/// How an operation of a convolution is computed; written `direct`, `winograd`, or as the block is called, with the number
+/// of parts behind a stroke: `128x64/4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Form {
@@ -28,29 +29,40 @@ pub enum Form {
     Direct,
     /// In tiles of 4 x 4 pixels.
     Winograd,
-    /// In this block.
+    /// In this block, the sum in so many parts as a rule finds.
     Block(Block),
+    /// In this block, the sum in this many parts, or as many as it has.
+    Split(Block, u16),
 }
 
 impl Form {
     /// The word for it.
-    pub fn name(self) -> &'static str {
+    pub fn name(self) -> String {
         match self {
-            Self::Direct => "direct",
-            Self::Winograd => "winograd",
-            Self::Block(block) => block.name(),
+            Self::Direct => "direct".into(),
+            Self::Winograd => "winograd".into(),
+            Self::Block(block) => block.name().into(),
+            Self::Split(block, parts) => format!("{block}/{parts}"),
         }
     }
 
     /// The block, where it is one.
     pub fn block(self) -> Option<Block> {
-        if let Self::Block(block) = self { Some(block) } else { None }
+        match self {
+            Self::Block(block) | Self::Split(block, _) => Some(block),
+            Self::Direct | Self::Winograd => None,
+        }
+    }
+
+    /// The parts of the sum, where they do not follow from a rule.
+    pub(super) fn parts(self) -> Option<usize> {
+        if let Self::Split(_, parts) = self { Some(parts.into()) } else { None }
     }
 }
 
 impl From<Form> for String {
     fn from(form: Form) -> Self {
-        form.name().into()
+        form.name()
     }
 }
 
@@ -61,7 +73,13 @@ impl TryFrom<String> for Form {
         match text.as_str() {
             "direct" => Ok(Self::Direct),
             "winograd" => Ok(Self::Winograd),
-            name => name.parse().map(Self::Block),
+            name => match name.split_once('/') {
+                None => name.parse().map(Self::Block),
+                Some((block, parts)) => {
+                    let parts = parts.parse().map_err(|_| format!("{parts} is not a number of parts"))?;
+                    block.parse().map(|block| Self::Split(block, parts))
+                }
+            },
         }
     }
 }
@@ -207,6 +225,15 @@ fn candidates(device: &DeviceInfo, conv: &Conv2d) -> Vec<Form> {
     }
 }
 
+/// The same block with fewer and with more parts of the sum.
+fn splits(device: &DeviceInfo, form: Form, operation: Operation, conv: &Conv2d, images: usize) -> Vec<Form> {
+    let Form::Block(block) = form else { return Vec::new() };
+    let rule = block::splits(device, block, operation, conv, images);
+    let parts: BTreeSet<usize> = [1, rule / 4, rule / 2, rule * 2, rule * 4].into_iter().filter(|n| *n > 0).collect();
+    let split = |parts: usize| Some(Form::Split(block, u16::try_from(parts).ok()?));
+    parts.into_iter().filter(|parts| *parts != rule).filter_map(split).collect()
+}
+
 /// The forms that a convolution takes as long as nothing better is known.
 pub fn shipped(device: &DeviceInfo, conv: &Conv2d) -> Forms {
     let tiled = winograd::fits(&Tiles::of(device.tiles), conv) && winograd::pays(conv);
@@ -264,7 +291,10 @@ pub fn measure(device: &DeviceInfo, conv: &Conv2d, images: usize) -> Result<Meas
         // What the rule finds is among the candidates by its own name.
         let shipped = trial.machine.resolve(operation, rule, conv, images, true);
         let forms: Vec<Form> = forms.iter().copied().filter(|form| !trial.is_skipped(operation, *form)).collect();
-        let (resolved, gain) = fastest(shipped, &forms, |forms| trial.least(operation, forms))?;
+        let (block, gain) = fastest(shipped, &forms, |forms| trial.least(operation, forms))?;
+        let splits = splits(device, block, operation, conv, images);
+        let (resolved, more) = fastest(block, &splits, |forms| trial.least(operation, forms))?;
+        let gain = gain * more;
         Ok(Found { form: if resolved == shipped { rule } else { resolved }, resolved, gain })
     };
     let [forward, backward_input, backward_weight] = Operation::ALL;
@@ -280,6 +310,9 @@ fn fastest<E>(
     mut least: impl FnMut(&[Form]) -> Result<Vec<f64>, E>,
 ) -> Result<(Form, f64), E> {
     let others: Vec<Form> = candidates.iter().copied().filter(|form| *form != shipped).collect();
+    if others.is_empty() {
+        return Ok((shipped, 1.0));
+    }
     let (mut field, mut gain) = ([&[shipped], &others[..]].concat(), f64::INFINITY);
     for _ in 0..SERIES {
         let times = least(&field)?;
@@ -456,10 +489,14 @@ mod tests {
 
     #[test]
     fn a_form_survives_the_way_through_its_text() {
-        for form in [Form::Direct, Form::Winograd].into_iter().chain(Block::ALL.map(Form::Block)) {
+        let split = Form::Split(Block::B128x64, 12);
+        assert_eq!(split.name(), "128x64/12");
+        for form in [Form::Direct, Form::Winograd, split].into_iter().chain(Block::ALL.map(Form::Block)) {
             assert_eq!(Form::try_from(String::from(form)), Ok(form));
         }
-        assert!(Form::try_from("96x96".to_owned()).is_err());
+        for text in ["96x96", "128x64/", "128x64/many", "direct/2", "128x64/65536"] {
+            assert!(Form::try_from(text.to_owned()).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -181,10 +181,13 @@ fn whole(spans: &[Span]) -> bool {
 pub(super) fn forward(cl: &mut OpenCl, y: Span, x: Span, weight: Span, conv: &Conv2d) -> Result<(), Error> {
     let images = arguments::convolution(y.length, x.length, weight.length, conv)?;
     cl.admit(&[&[y]], &[&[x, weight]])?;
-    match cl.form(Operation::Forward, conv, images, whole(&[y, x, weight])) {
+    let form = cl.form(Operation::Forward, conv, images, whole(&[y, x, weight]));
+    match form {
         Form::Direct => {}
         Form::Winograd => return winograd::forward(cl, y, x, weight, conv, images),
-        Form::Block(block) => return block::forward(cl, block, y, x, weight, conv, images),
+        Form::Block(block) | Form::Split(block, _) => {
+            return block::forward(cl, (block, form.parts()), y, x, weight, conv, images);
+        }
     }
     let (mut launch, memory) = cl.split();
     let Conv2d { input, output, kernel, stride, padding } = *conv;
@@ -220,13 +223,15 @@ pub(super) fn backward_input(
     }
     cl.admit(&[dx], &[dy, &[weight]])?;
     let images = dx.first().map_or(0, |dx| dx.length / conv.input.len());
-    match cl.form(Operation::BackwardInput, conv, images, whole(dx) && whole(dy) && whole(&[weight])) {
+    let form = cl.form(Operation::BackwardInput, conv, images, whole(dx) && whole(dy) && whole(&[weight]));
+    match form {
         Form::Direct => {}
         Form::Winograd => return winograd::backward_input(cl, dx, dy, weight, conv, accumulate),
-        Form::Block(block) => {
+        Form::Block(block) | Form::Split(block, _) => {
             let mut streams = dx.iter().zip(dy);
-            return streams
-                .try_for_each(|(&dx, &dy)| block::backward_input(cl, block, dx, dy, weight, conv, accumulate));
+            return streams.try_for_each(|(&dx, &dy)| {
+                block::backward_input(cl, (block, form.parts()), dx, dy, weight, conv, accumulate)
+            });
         }
     }
     let (mut launch, memory) = cl.split();
@@ -282,12 +287,15 @@ pub(super) fn backward_weight(
     }
     cl.admit(&[dweight], &[dy, &[x]])?;
     let images = x.length / conv.input.len();
-    match cl.form(Operation::BackwardWeight, conv, images, whole(dweight) && whole(dy) && whole(&[x])) {
+    let form = cl.form(Operation::BackwardWeight, conv, images, whole(dweight) && whole(dy) && whole(&[x]));
+    match form {
         Form::Direct => {}
         Form::Winograd => return winograd::backward_weight(cl, dweight, x, dy, conv),
-        Form::Block(block) => {
+        Form::Block(block) | Form::Split(block, _) => {
             let mut streams = dweight.iter().zip(dy);
-            return streams.try_for_each(|(&dweight, &dy)| block::backward_weight(cl, block, dweight, x, dy, conv));
+            return streams.try_for_each(|(&dweight, &dy)| {
+                block::backward_weight(cl, (block, form.parts()), dweight, x, dy, conv)
+            });
         }
     }
     for (&dweight, &dy) in dweight.iter().zip(dy) {
