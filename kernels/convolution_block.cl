@@ -205,10 +205,12 @@ typedef struct {
   uint row, column, channel;
 } place;
 
-static INLINE place place_of(const uint k, const uint columns, const uint channels) {
+// Written through a pointer: a structure that is returned has Clang promise what Oclgrind cannot read.
+static INLINE void place_of(place *at, const uint k, const uint columns, const uint channels) {
   const uint tap = k / channels;
-  const place at = {tap / columns, tap % columns, k % channels};
-  return at;
+  at->row = tap / columns;
+  at->column = tap % columns;
+  at->channel = k % channels;
 }
 
 static INLINE void move_on(place *at, const uint by, const uint columns, const uint channels) {
@@ -310,7 +312,8 @@ static INLINE void forward_block(SIZES, const uint splits, __global float *y, __
     from[l].row = m < rows ? (int)(i * stride) - (int)padding : (int)height;
     from[l].column = (int)(m % out_width * stride) - (int)padding;
   }
-  place at = place_of(first * depth + lane % (depth / 4) * 4, kernel_size, channels);
+  place at;
+  place_of(&at, first * depth + lane % (depth / 4) * 4, kernel_size, channels);
   float4 a_stage[STAGED], b_stage[STAGED];
 #define FETCH(slab)                                                                                                   \
   {                                                                                                                   \
@@ -366,7 +369,8 @@ static INLINE void backward_input_block(SIZES, const uint splits, const uint acc
     from[l].row = m < rows ? (int)(i + (odd_row + padding - tap_row) / stride) : -(int)kernel_size;
     from[l].column = m % wide + (odd_column + padding - tap_column) / stride;
   }
-  place at = place_of(first * depth + lane % (depth / 4) * 4, max(tap_columns, 1u), filters);
+  place at;
+  place_of(&at, first * depth + lane % (depth / 4) * 4, max(tap_columns, 1u), filters);
   float4 a_stage[STAGED], b_stage[STAGED];
 #define TAP(at) ((tap_row + (at).row * stride) * kernel_size + tap_column + (at).column * stride)
 #define FETCH(slab)                                                                                                   \
@@ -430,7 +434,7 @@ static INLINE void backward_weight_block(SIZES, const uint splits, const uint ro
   // What a work-item reads of x around each pixel: always the same tap and channels.
   const uint own_row = row + lane % (bm / 4) * 4;
   place at[4];
-  UNROLL for (int e = 0; e < (aligned ? 1 : 4); e++) at[e] = place_of(own_row + e, kernel_size, channels);
+  UNROLL for (int e = 0; e < (aligned ? 1 : 4); e++) place_of(at + e, own_row + e, kernel_size, channels);
   float4 a_stage[STAGED], b_stage[STAGED];
 #define FETCH(slab)                                                                                                   \
   {                                                                                                                   \
