@@ -34,7 +34,7 @@ pub struct OpenCl {
     statistics: Option<Statistics>,
     /// The launches since the last look, where they are timed.
     timed: Option<Vec<Event>>,
-    built: Arc<Built>,
+    pub(super) built: Arc<Built>,
 }
 
 /// Which kernels this process has launched: a test asks whether it left one out.
@@ -222,8 +222,7 @@ impl OpenCl {
     /// # Errors
     /// [`Error::Memory`] when the device has no room.
     pub fn reserve_convolution(&mut self, conv: &Conv2d, rows: usize) -> Result<(), Error> {
-        let needed = Self::scratch(self.device(), conv, rows);
-        self.reserve_scratch(needed)
+        self.reserve_scratch(Self::scratch(self.device(), conv, rows))
     }
 
     /// Makes room for batch normalisation of `channels` and cross-entropy of `rows`; to be called before training.
@@ -231,8 +230,7 @@ impl OpenCl {
     /// # Errors
     /// [`Error::Memory`] when the device has no room.
     pub fn reserve(&mut self, channels: usize, rows: usize) -> Result<(), Error> {
-        let needed = (3 * channels * (self.tiles().row_parts + 1)).max(rows);
-        self.reserve_scratch(needed)
+        self.reserve_scratch((3 * channels * (self.tiles().row_parts + 1)).max(rows))
     }
 
     fn reserve_scratch(&mut self, length: usize) -> Result<(), Error> {
@@ -305,11 +303,6 @@ impl OpenCl {
 
     pub(super) fn tiles(&self) -> &Tiles {
         &self.built.tiles
-    }
-
-    /// The programs of its device.
-    pub(super) fn built(&self) -> Arc<Built> {
-        Arc::clone(&self.built)
     }
 
     /// `Ok` when every span lies inside its memory and no written one shares an element with another.
