@@ -4,7 +4,8 @@ use sse_sam_core::Span;
 
 use super::Error;
 use super::arguments::{self, expect, streams, whole_rows};
-use super::backend::{OpenCl, arguments};
+use super::backend::OpenCl;
+use super::launch::arguments;
 use super::program::Name;
 use super::tiles::{Columns, Tiles};
 

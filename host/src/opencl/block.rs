@@ -5,14 +5,15 @@ use std::str::FromStr;
 
 use sse_sam_core::{Conv2d, Span};
 
-use super::backend::{Argument, Launch, OpenCl, arguments};
+use super::backend::OpenCl;
 use super::choice::Operation;
 use super::convolution::sizes;
+use super::launch::{Argument, Launch, arguments};
 use super::memory::At;
 use super::program::Name;
 use super::tiles::Tiles;
 use super::winograd::Statistics;
-use super::{DeviceInfo, Error, Matrix};
+use super::{Class, DeviceInfo, Error, Matrix};
 
 /// `PAD` of convolution_block.cl.
 const PAD: usize = 4;
@@ -247,13 +248,19 @@ pub(super) fn shipped(
     multiplier: Matrix,
     takes: impl Fn(Block) -> bool,
 ) -> Option<Block> {
-    let product = Product::of(conv, operation, images);
+    let (product, tiles) = (Product::of(conv, operation, images), Tiles::of(Class::Gpu));
     let cost = |block: &Block| {
-        let Sizes { block: [rows, columns], cost, .. } = block.sizes(multiplier);
-        product.rows.next_multiple_of(rows) as f64 * product.columns.next_multiple_of(columns) as f64 * cost
+        let sizes @ Sizes { block: [rows, columns], cost, .. } = block.sizes(multiplier);
+        let padded = product.rows.next_multiple_of(rows) as f64 * product.columns.next_multiple_of(columns) as f64;
+        // With fewer work-groups than there should be, units of a device are idle: what has enough goes first.
+        let groups = product.blocks(&sizes) * product.splits(&tiles, &sizes, None);
+        let share = tiles.block_groups as f64 / groups.max(1) as f64;
+        (share > 1.0, padded * cost * share.max(1.0))
     };
     let blocks = Block::ALL.into_iter().filter(|block| takes(*block));
-    blocks.min_by(|a, b| cost(a).total_cmp(&cost(b)))
+    let costs = blocks.map(|block| (block, cost(&block)));
+    let least = costs.min_by(|(_, a), (_, b)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    least.map(|(block, _)| block)
 }
 
 /// The blocks in which a device can compute `conv`.
@@ -424,7 +431,6 @@ mod tests {
     use sse_sam_core::Shape;
 
     use super::*;
-    use crate::opencl::Class;
 
     #[test]
     fn a_product_and_a_shift_divide() {

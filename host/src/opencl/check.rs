@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sse_sam_core::{Arena, Backend, Conv2d, Shape, Span};
 
@@ -67,7 +67,7 @@ impl OpenCl {
     /// [`Error::Memory`] and [`Error::Call`] when the device has no room for small problems, or fails with the general
     /// kernels.
     pub fn check(&mut self, blocks: impl IntoIterator<Item = (Operation, Block)>) -> Result<Vec<Refusal>, Error> {
-        let (mut refusals, built) = (Vec::new(), self.built());
+        let (mut refusals, built) = (Vec::new(), Arc::clone(&self.built));
         let mut verdicts = built.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
         for (operation, block) in blocks {
             let known = verdicts.get(&(operation, block)).cloned();
@@ -283,7 +283,7 @@ mod tests {
         {
             let (problems, sizes) = (Problem::all(operation, block, multiplier).unwrap(), block.sizes(multiplier));
             let products = problems.each_ref().map(|p| Product::of(&p.conv, operation, p.images));
-            let splits = products.map(|product| product.splits(&tiles, &sizes));
+            let splits = products.map(|product| product.splits(&tiles, &sizes, None));
             assert!(splits[0] > 1 && splits[1] == 1, "{block} {operation}: {splits:?}");
             for (Problem { conv, .. }, product) in problems.iter().zip(products) {
                 assert!(block.takes(conv, true), "{block} {operation}");

@@ -4,8 +4,9 @@ use sse_sam_core::{Conv2d, Span};
 
 use super::Error;
 use super::arguments::{self, streams};
-use super::backend::{Argument, OpenCl, arguments};
+use super::backend::OpenCl;
 use super::choice::{Form, Operation};
+use super::launch::{Argument, arguments};
 use super::program::Name;
 use super::tiles::Tiles;
 use super::{block, winograd};

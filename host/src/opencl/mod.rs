@@ -12,6 +12,7 @@ pub mod choice;
 mod convolution;
 mod device;
 mod error;
+mod launch;
 mod loader;
 mod matrix;
 mod measure;

@@ -4,7 +4,8 @@ use sse_sam_core::{Batch, Outcome, Row, Samples, Sgd, Span};
 
 use super::Error;
 use super::arguments::{expect, whole_rows};
-use super::backend::{Argument, Launch, OpenCl, arguments};
+use super::backend::OpenCl;
+use super::launch::{Argument, Launch, arguments};
 use super::memory::{At, Memory};
 use super::program::Name;
 

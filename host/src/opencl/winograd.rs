@@ -3,7 +3,8 @@
 use sse_sam_core::{Conv2d, Shape, Span};
 
 use super::Error;
-use super::backend::{Launch, OpenCl, arguments};
+use super::backend::OpenCl;
+use super::launch::{Launch, arguments};
 use super::memory::{At, Memory};
 use super::program::Name;
 use super::tiles::Tiles;
