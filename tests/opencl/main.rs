@@ -2,9 +2,10 @@
 //!
 //! Without a device these tests say so and pass, unless `SSE_SAM_REQUIRE_OPENCL=1`.
 
+mod blocks;
 mod faults;
 
-use sse_sam::opencl::{Convolution, DeviceInfo, Error, OpenCl, devices};
+use sse_sam::opencl::{Class, Convolution, DeviceInfo, Error, OpenCl, devices};
 use sse_sam_core::{Backend, Batch, Conv2d, Cpu, Outcome, Row, Samples, Sgd, Shape, Span, Terms};
 use sse_sam_tests::conformance::{self, Body, Machine, Memory, Refusal};
 
@@ -426,9 +427,12 @@ fn smallest_shapes() {
             machine.decay(b, a, &sgd)?;
             machine.descend(a, b, &outcome, 0.1)
         });
-        // Outputs of 16, 8 and 4 pixels a side take wide, middle and narrow tiles.
+        // Outputs of 16, 8 and 4 pixels a side take wide, middle and narrow tiles of a CPU.
         let tiles = [(3, 1, [16, 8, 4]), (3, 2, [32, 16, 8]), (1, 2, [32, 16, 8])];
-        let tiles = tiles.iter().flat_map(|(kernel, stride, sides)| sides.map(|side| [1, 2, *kernel, *stride, side]));
+        let tiles = tiles
+            .iter()
+            .filter(|_| device.tiles == Class::Cpu)
+            .flat_map(|(kernel, stride, sides)| sides.map(|side| [1, 2, *kernel, *stride, side]));
         let others = [[17, 18, 3, 1, 5], [2, 3, 3, 2, 5], [3, 17, 1, 2, 4], [2, 2, 2, 1, 3]];
         for [channels, filters, kernel, stride, side] in tiles.chain(others) {
             let conv = Conv2d::new(Shape::new(side, side, channels), filters, kernel, stride, kernel / 2).unwrap();
@@ -442,6 +446,7 @@ fn smallest_shapes() {
                 machine.conv2d_backward_weight(&[dweight], x, &[dy], &conv)
             });
         }
+        blocks::smallest(device);
         small_layers(device);
         small_batch_norm(device);
         small_winograd(device).unwrap();
