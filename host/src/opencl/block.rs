@@ -240,7 +240,13 @@ pub(super) fn fits(tiles: &Tiles, conv: &Conv2d, images: usize) -> bool {
     tiles.block_groups > 0 && images.saturating_mul(largest).saturating_add(1 << 10) < PIXELS
 }
 
-/// The block of those that `takes` allows that should be fastest for an operation.
+/// What a second launch costs, in multiply-adds that a large device does meanwhile, and a number on its way through memory:
+/// 3 us at 3e13 a second, and 8 bytes at 4e12. Assumptions, for a rule that `tune` can overrule.
+const LAUNCH: f64 = 1e8;
+const NUMBER: f64 = 60.0;
+
+/// The block of those that `takes` allows that should be fastest for an operation. What has not enough work-groups to keep
+/// every unit of a large device busy comes last.
 pub(super) fn shipped(
     conv: &Conv2d,
     operation: Operation,
@@ -249,16 +255,16 @@ pub(super) fn shipped(
     takes: impl Fn(Block) -> bool,
 ) -> Option<Block> {
     let (product, tiles) = (Product::of(conv, operation, images), Tiles::of(Class::Gpu));
-    let cost = |block: &Block| {
+    let cost = |block: Block| {
         let sizes @ Sizes { block: [rows, columns], cost, .. } = block.sizes(multiplier);
-        let padded = product.rows.next_multiple_of(rows) as f64 * product.columns.next_multiple_of(columns) as f64;
-        // With fewer work-groups than there should be, units of a device are idle: what has enough goes first.
-        let groups = product.blocks(&sizes) * product.splits(&tiles, &sizes, None);
-        let share = tiles.block_groups as f64 / groups.max(1) as f64;
-        (share > 1.0, padded * cost * share.max(1.0))
+        let padded = product.rows.next_multiple_of(rows) * product.columns.next_multiple_of(columns) * product.count;
+        let splits = product.splits(&tiles, &sizes, None);
+        let idle = tiles.block_groups as f64 / (product.blocks(&sizes) * splits).max(1) as f64;
+        let merge = LAUNCH + NUMBER * (splits * product.rows * product.columns * product.count) as f64;
+        let multiply = padded as f64 * product.sums as f64 * cost * idle.max(1.0);
+        (idle > 1.0, multiply + if splits > 1 { merge } else { 0.0 })
     };
-    let blocks = Block::ALL.into_iter().filter(|block| takes(*block));
-    let costs = blocks.map(|block| (block, cost(&block)));
+    let costs = Block::ALL.into_iter().filter(|block| takes(*block)).map(|block| (block, cost(block)));
     let least = costs.min_by(|(_, a), (_, b)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
     least.map(|(block, _)| block)
 }
