@@ -9,7 +9,7 @@ use crate::feed::Feeds;
 use crate::forms::{choices, open};
 use crate::layout::{Layout, Needs};
 use crate::opencl::choice::{Choices, Form, Forms, Table};
-use crate::opencl::{self, Class, Convolution, DeviceInfo, OpenCl, Precision};
+use crate::opencl::{self, Class, Convolution, DeviceInfo, Matrix, OpenCl, Precision};
 use crate::{progress, rates};
 
 /// A backend with what only the host asks for.
@@ -448,6 +448,8 @@ pub fn list() -> Result<(), Error> {
             info.driver
         );
         println!("{:<12} fused multiply-add: {}, subnormal numbers: {}", "", yes(info.fma), yes(info.subnormals));
+        let matrix = yes(info.matrix != Matrix::Absent);
+        println!("{:<12} {} KiB of local memory, matrix instructions (tf32): {matrix}", "", info.local_memory >> 10);
     }
     if devices.is_empty() {
         match opencl::library_error() {

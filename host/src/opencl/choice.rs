@@ -60,6 +60,12 @@ impl Form {
     }
 }
 
+impl From<Block> for Form {
+    fn from(block: Block) -> Self {
+        Self::Block(block)
+    }
+}
+
 impl From<Form> for String {
     fn from(form: Form) -> Self {
         form.name()
