@@ -406,9 +406,9 @@ pub struct VerifyArgs {
     pub device: DeviceArgs,
 }
 
-/// Options of `bench`.
+/// A network with data of its size, as `bench` and `tune` run it.
 #[derive(Debug, Args)]
-pub struct BenchArgs {
+pub struct NetworkArgs {
     /// As in `train`
     #[arg(long, default_value = "resnet32")]
     pub model: String,
@@ -421,6 +421,14 @@ pub struct BenchArgs {
     /// Size of an image [that of a perceptron's first layer, else 32x32x3]
     #[arg(long, value_name = "HxWxC", value_parser = image)]
     pub image: Option<Shape>,
+}
+
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What is run
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// Training method
     #[arg(long, value_enum, default_value = "sse-sam")]
     pub method: MethodName,
@@ -444,18 +452,9 @@ pub struct BenchArgs {
 /// Options of `tune`.
 #[derive(Debug, Args)]
 pub struct TuneArgs {
-    /// As in `train`
-    #[arg(long, default_value = "resnet32")]
-    pub model: String,
-    /// Samples a step; what is found serves all sizes of the same order
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
-    pub batch: u32,
-    /// Number of classes [100]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub classes: Option<u16>,
-    /// Size of an image [32x32x3]
-    #[arg(long, value_name = "HxWxC", value_parser = image)]
-    pub image: Option<Shape>,
+    /// What is tuned; what is found serves all batches of the same order
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// Print all that was found as one line of JSON, the last one
     #[arg(long)]
     pub json: bool,
