@@ -32,7 +32,7 @@ pub enum Command {
     /// Evaluate trained weights on their test set.
     Eval(EvalArgs),
     /// List the devices that --device can name
-    Devices,
+    Devices(DevicesArgs),
     /// Replay reference trajectories and compare every update: does this machine compute right?
     Verify(VerifyArgs),
     /// Measure what a training step costs on a device, beside what the device can do.
@@ -374,6 +374,17 @@ pub struct DeviceArgs {
     /// [fp32]
     #[arg(long, value_enum, help_heading = "Device")]
     pub precision: Option<Precision>,
+}
+
+/// Options of `devices`.
+#[derive(Debug, Args)]
+pub struct DevicesArgs {
+    /// Build the kernels of a device, the one that --device names, and list what each takes of it
+    #[arg(long)]
+    pub kernels: bool,
+    /// Which device
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// Options of `eval`.
