@@ -370,8 +370,8 @@ pub struct DeviceArgs {
     /// The kind of device that an OpenCL device's kernels are made for, where it is not to be its own
     #[arg(long, value_enum, help_heading = "Device")]
     pub tiles: Option<Class>,
-    /// How factors of convolutions are rounded: tf32 has a GPU's matrix instructions multiply them; never with verify
-    /// [fp32]
+    /// How factors of convolutions are rounded: not (fp32), unless tf32 has a GPU's matrix instructions multiply them; never
+    /// with verify
     #[arg(long, value_enum, help_heading = "Device")]
     pub precision: Option<Precision>,
 }

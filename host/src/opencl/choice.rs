@@ -192,7 +192,7 @@ impl TryFrom<String> for Case {
 /// Forms by case.
 pub type Table = BTreeMap<Case, Forms>;
 
-/// The forms in force on a backend under [`Convolution::Auto`]; what is missing takes the shipped ones.
+/// The forms in force on a backend under [`super::Convolution::Auto`]; what is missing takes the shipped ones.
 #[derive(Clone, Debug, Default)]
 pub struct Choices {
     images: usize,
