@@ -223,8 +223,11 @@ static INLINE void merge_parts(const uint n, const uint parts, const uint accumu
   const uint i = (get_group_id(0) * ADD_VECTORS + lane % ADD_VECTORS) * WIDTH;
   vec sum = ZERO;
   if (i < n)
-    for (uint part = adder; part < parts; part += ADDERS)
-      sum += load_part(partial + part * n + i, n - i);
+    for (uint part = adder; part < parts; part += ROWS * ADDERS) {
+      vec v[ROWS];
+      ROW(r) v[r] = load_part(partial + (part + r * ADDERS) * n + i, part + r * ADDERS < parts ? n - i : 0);
+      ROW(r) sum += v[r];
+    }
   for (uint adders = ADDERS; adders > 1; adders /= 2) {
     shared[lane] = sum;
     barrier(CLK_LOCAL_MEM_FENCE);
