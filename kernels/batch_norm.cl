@@ -220,11 +220,11 @@ GROUPED void batch_norm_forward_merge(const uint rows, const uint channels, cons
 
 // y = relu?((x - mean) * factor + bias + residual?) over `count` rows, where `statistics` is the mean and 1 / sqrt(var +
 // eps), or if `variances` the mean and var, [2][channels]
-static INLINE void normalize(const int n, const uint count, const uint stride, const uint channels, const uint valid,
-                             const uint variances, const uint relu, const uint with_residual, const uint stream,
-                             __global float *y, __global const float *x, __global const float *weight,
-                             __global const float *bias, __global const float *statistics,
-                             __global const float *residual) {
+static INLINE void normalize_rows(const int n, const uint count, const uint stride, const uint channels,
+                                  const uint valid, const uint variances, const uint relu, const uint with_residual,
+                                  const uint stream, __global float *y, __global const float *x,
+                                  __global const float *weight, __global const float *bias,
+                                  __global const float *statistics, __global const float *residual) {
   vec mean[4], factor[4], shift[4];
   COLUMN(n) {
     const vec second = load_column(n, c, statistics + channels, valid);
@@ -270,9 +270,9 @@ static INLINE void normalize(const int n, const uint count, const uint stride, c
   IN_COLUMNS(own, NORMALIZE_##variances)
 
 #define NORMALIZE_STEP(n, at, valid, variances)                                                                    \
-  normalize(n, own.count, own.step *channels, channels, valid, variances, relu, with_residual, stream,             \
-            y + y_at + start + at, x + x_at + start + at, weight + weight_at + at, bias + bias_at + at,            \
-            statistics + statistics_at + at, residual + residual_at + start + at);
+  normalize_rows(n, own.count, own.step *channels, channels, valid, variances, relu, with_residual, stream,        \
+                 y + y_at + start + at, x + x_at + start + at, weight + weight_at + at, bias + bias_at + at,       \
+                 statistics + statistics_at + at, residual + residual_at + start + at);
 #define NORMALIZE_SAVED(n, at, valid) NORMALIZE_STEP(n, at, valid, 0)
 #define NORMALIZE_RUNNING(n, at, valid) NORMALIZE_STEP(n, at, valid, 1)
 

@@ -24,7 +24,8 @@
 #endif
 
 // A vector at any address of a float. Built-in loads of 16 are split on some CPUs, so these are plain accesses there.
-// Built-in loads of 4 are four accesses on GPUs that need whole vectors aligned, as most are: those are one access.
+// GPUs need whole vectors aligned, as most are: those are one access, others one for each lane. Lanes are written out:
+// between a vector that is aligned and one that need not be compilers see no difference, and split both.
 #if WIDTH == 16
 typedef float16 vec;
 typedef float16 vec_unaligned __attribute__((aligned(4)));
@@ -32,17 +33,9 @@ typedef float16 vec_unaligned __attribute__((aligned(4)));
 #define STORE(p, v) (*(__global vec_unaligned *)(p) = (v))
 #elif WIDTH == 4
 typedef float4 vec;
-#define LOAD(p) load_vec(p)
-#define STORE(p, v) store_vec(p, v)
-static inline vec load_vec(__global const float *p) {
-  return ((size_t)p & 15) == 0 ? *(__global const vec *)p : vload4(0, p);
-}
-static inline void store_vec(__global float *p, const vec v) {
-  if (((size_t)p & 15) == 0)
-    *(__global vec *)p = v;
-  else
-    vstore4(v, 0, p);
-}
+#define LOAD(p) load_part((p), WIDTH)
+#define STORE(p, v) store_part((p), (v), WIDTH)
+#define ALIGNED(p) (((size_t)(p) & 15) == 0)
 #else
 #error "WIDTH must be 4 or 16"
 #endif
@@ -77,35 +70,40 @@ static inline void store_vec(__global float *p, const vec v) {
 
 // The first `valid` lanes from `p`, zeros behind them.
 static inline vec load_part(__global const float *p, const uint valid) {
+#if WIDTH == 4
+  if (valid >= WIDTH && ALIGNED(p))
+    return *(__global const vec *)p;
+  return (vec)(valid > 0 ? p[0] : 0.0f, valid > 1 ? p[1] : 0.0f, valid > 2 ? p[2] : 0.0f, valid > 3 ? p[3] : 0.0f);
+#else
   if (valid >= WIDTH)
     return LOAD(p);
   vec v = ZERO;
-#if WIDTH == 4
-  // Lane by lane: an index that is not constant would put `v` into memory.
-  v.x = valid > 0 ? p[0] : 0.0f;
-  v.y = valid > 1 ? p[1] : 0.0f;
-  v.z = valid > 2 ? p[2] : 0.0f;
-#else
   for (uint i = 0; i < valid; i++)
     ((float *)&v)[i] = p[i];
-#endif
   return v;
+#endif
 }
 
 // The first `valid` lanes of `v` to `p`.
 static inline void store_part(__global float *p, const vec v, const uint valid) {
+#if WIDTH == 4
+  if (valid >= WIDTH && ALIGNED(p)) {
+    *(__global vec *)p = v;
+    return;
+  }
+  if (valid > 0)
+    p[0] = v.s0;
+  if (valid > 1)
+    p[1] = v.s1;
+  if (valid > 2)
+    p[2] = v.s2;
+  if (valid > 3)
+    p[3] = v.s3;
+#else
   if (valid >= WIDTH) {
     STORE(p, v);
     return;
   }
-#if WIDTH == 4
-  if (valid > 0)
-    p[0] = v.x;
-  if (valid > 1)
-    p[1] = v.y;
-  if (valid > 2)
-    p[2] = v.z;
-#else
   vec lanes = v;
   for (uint i = 0; i < valid; i++)
     p[i] = ((float *)&lanes)[i];
@@ -225,8 +223,11 @@ static INLINE void merge_parts(const uint n, const uint parts, const uint accumu
   const uint i = (get_group_id(0) * ADD_VECTORS + lane % ADD_VECTORS) * WIDTH;
   vec sum = ZERO;
   if (i < n)
-    for (uint part = adder; part < parts; part += ADDERS)
-      sum += load_part(partial + part * n + i, n - i);
+    for (uint part = adder; part < parts; part += ROWS * ADDERS) {
+      vec v[ROWS];
+      ROW(r) v[r] = load_part(partial + (part + r * ADDERS) * n + i, part + r * ADDERS < parts ? n - i : 0);
+      ROW(r) sum += v[r];
+    }
   for (uint adders = ADDERS; adders > 1; adders /= 2) {
     shared[lane] = sum;
     barrier(CLK_LOCAL_MEM_FENCE);

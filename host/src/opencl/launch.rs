@@ -103,6 +103,11 @@ impl Launch<'_> {
         LAUNCHED[name as usize].store(true, Relaxed);
         Ok(())
     }
+
+    /// Has the device begin with all that was asked for, without waiting: a driver may keep it back until it is told.
+    pub fn flush(&self) -> Result<(), Error> {
+        core::flush(self.queue).map_err(|error| Error::of(self.device, &error))
+    }
 }
 
 /// Sets those of a kernel's arguments that were not set to the same `last`.

@@ -81,7 +81,8 @@ pub(super) struct Tiles {
     pub winograd_block: usize,
     /// Work-items of such a convolution: the least of one, the most of a weight gradient.
     pub winograd_groups: usize,
-    /// Fewest work-groups of a convolution in blocks, whose sum is split until there are so many; 0 where there are none.
+    /// Work-groups of a convolution in blocks that keep every unit busy: its sum is split into as many parts as make no
+    /// more of them; 0 where there are none.
     pub block_groups: usize,
 }
 

@@ -94,7 +94,9 @@ pub(super) fn sgd(
     let (params, velocity) = (memory.written(params)?, memory.written(velocity)?);
     let Sgd { learning_rate, momentum, weight_decay, nesterov } = *sgd;
     let arguments = arguments![n, params, velocity, gradient, norm, learning_rate, momentum, weight_decay, nesterov];
-    launch.each(Name::Sgd, n.div_ceil(launch.tiles.width), arguments)
+    launch.each(Name::Sgd, n.div_ceil(launch.tiles.width), arguments)?;
+    // A step ends here. The device is busy with it while the next one is enqueued.
+    launch.flush()
 }
 
 pub(super) fn decay(cl: &mut OpenCl, velocity: Span, params: Span, sgd: &Sgd) -> Result<(), Error> {
@@ -122,7 +124,8 @@ pub(super) fn descend(
     let norm = norm(&mut launch, memory, n, memory.written(velocity)?, outcome)?;
     let (params, velocity) = (memory.written(params)?, memory.written(velocity)?);
     let arguments = arguments![n, params, velocity, norm, learning_rate];
-    launch.each(Name::Descend, n.div_ceil(launch.tiles.width), arguments)
+    launch.each(Name::Descend, n.div_ceil(launch.tiles.width), arguments)?;
+    launch.flush()
 }
 
 /// The squared norm of `n` numbers from `of`, in the outcome's slot; and the step's number in the other when it is not
