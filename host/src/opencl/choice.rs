@@ -235,7 +235,10 @@ fn candidates(device: &DeviceInfo, conv: &Conv2d) -> Vec<Form> {
 fn splits(device: &DeviceInfo, form: Form, operation: Operation, conv: &Conv2d, images: usize) -> Vec<Form> {
     let Form::Block(block) = form else { return Vec::new() };
     let rule = block::splits(device, block, operation, conv, images);
-    let parts: BTreeSet<usize> = [1, rule / 4, rule / 2, rule * 2, rule * 4].into_iter().filter(|n| *n > 0).collect();
+    let parts: BTreeSet<usize> = [1, rule / 4, rule / 2, rule * 2 / 3, rule * 3 / 2, rule * 2, rule * 4]
+        .into_iter()
+        .filter(|n| *n > 0)
+        .collect();
     let split = |parts: usize| Some(Form::Split(block, u16::try_from(parts).ok()?));
     parts.into_iter().filter(|parts| *parts != rule).filter_map(split).collect()
 }
