@@ -21,6 +21,8 @@ const PAD: usize = 4;
 const SLABS: usize = 4;
 /// Most work-groups of a split sum, in multiples of those that there should be: scratch memory has room for so many.
 const LARGEST: usize = 4;
+/// Largest stride: an input gradient has as many phases as its square.
+const STRIDE: usize = 8;
 /// What pixels are counted below: they are told apart by a product.
 const PIXELS: usize = 1 << 31;
 /// Vectors of a work-group that adds parts, and its work-items for each on a GPU: `ADD_VECTORS` and `ADDERS` of common.h.
@@ -241,10 +243,11 @@ pub(super) fn splits(device: &DeviceInfo, block: Block, operation: Operation, co
     product.splits(&Tiles::of(device.tiles), &block.sizes(device.multiplier()), None)
 }
 
-/// Whether a device with these tiles can compute `conv` in blocks: it must be able to tell its pixels apart.
+/// Whether a device with these tiles can compute `conv` in blocks: it must be able to tell its pixels apart, and a stride
+/// must leave something of an input gradient's phases.
 pub(super) fn fits(tiles: &Tiles, conv: &Conv2d, images: usize) -> bool {
     let largest = (conv.output.height * conv.output.width).max(conv.input.height * conv.input.width);
-    tiles.block_groups > 0 && images.saturating_mul(largest).saturating_add(1 << 10) < PIXELS
+    tiles.block_groups > 0 && conv.stride <= STRIDE && images.saturating_mul(largest).saturating_add(1 << 10) < PIXELS
 }
 
 /// What a second launch costs, in multiply-adds that a large device does meanwhile, and a number on its way through memory:
@@ -476,6 +479,16 @@ mod tests {
         let ([rows, columns], [item_rows, item_columns]) = (sizes.block, sizes.item);
         let staged: usize = [rows, columns].map(|side| (side * sizes.depth / 4).div_ceil(sizes.items())).iter().sum();
         item_rows * item_columns + item_rows + item_columns + 4 * staged + 40
+    }
+
+    #[test]
+    fn convolutions_that_blocks_cannot_count_are_left_to_the_general_kernel() {
+        let tiles = Tiles::of(Class::Gpu);
+        let strided = |stride| Conv2d::new(Shape::new(4, 4, 4), 4, 3, stride, 1).unwrap();
+        assert!(fits(&tiles, &strided(8), 1) && !fits(&tiles, &strided(9), 1) && !fits(&tiles, &strided(1 << 16), 1));
+        let large = Conv2d::new(Shape::new(1 << 10, 1 << 10, 1), 1, 1, 1, 0).unwrap();
+        assert!(fits(&tiles, &large, 2047) && !fits(&tiles, &large, 2048));
+        assert!(!fits(&Tiles::of(Class::Cpu), &strided(1), 1));
     }
 
     const MULTIPLIERS: [Matrix; 2] = [Matrix::Absent, Matrix::Instructions];
