@@ -232,8 +232,10 @@ impl Product {
         }
         let fewest = tiles.block_groups.div_ceil(blocks).min(most);
         let time = |parts: usize| tiles.rounds(parts * blocks) as f64 / parts as f64;
-        let even = (fewest..=(2 * fewest).min(most)).min_by(|a, b| time(*a).total_cmp(&time(*b)));
-        even.unwrap_or(fewest)
+        // Asked for at every launch: of the numbers of parts only those that fill two, three or four rounds are looked at.
+        let full = (2..=4).map(|rounds| rounds * tiles.units() / blocks);
+        let even = full.filter(|parts| (fewest..=(2 * fewest).min(most)).contains(parts));
+        [fewest].into_iter().chain(even).min_by(|a, b| time(*a).total_cmp(&time(*b))).unwrap_or(fewest)
     }
 }
 
