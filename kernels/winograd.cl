@@ -25,7 +25,7 @@
 // Numbers between frequencies of [channels][16] or of [channels][filters], for the same reason.
 #define APART 80
 // Tiles, or channels, that are multiplied at once.
-#define ROWS 16
+#define TILE_ROWS 16
 
 typedef __global const float *Pixel;
 
@@ -207,26 +207,26 @@ conv2d_forward_winograd_weights(const uint channels, const uint filters, const u
   }
 }
 
-// m[tile] = sum over channels of v[tile][channel] * u[channel], for ROWS tiles, 16 filters and one frequency
+// m[tile] = sum over channels of v[tile][channel] * u[channel], for TILE_ROWS tiles, 16 filters and one frequency
 static inline void multiply(__global float *restrict m, __global const float *restrict v,
                             __global const float *restrict u, const uint slices) {
-  vec sum[ROWS];
+  vec sum[TILE_ROWS];
 #pragma unroll
-  for (int t = 0; t < ROWS; t++)
+  for (int t = 0; t < TILE_ROWS; t++)
     sum[t] = ZERO;
   for (uint slice = 0; slice < slices; slice++) {
 #pragma unroll
     for (int c = 0; c < 16; c++) {
       const vec w = LOAD(u + c * 16);
 #pragma unroll
-      for (int t = 0; t < ROWS; t++)
+      for (int t = 0; t < TILE_ROWS; t++)
         sum[t] = MAD((vec)(v[t * CELL + c]), w, sum[t]);
     }
     v += SLICE;
     u += 256;
   }
 #pragma unroll
-  for (int t = 0; t < ROWS; t++)
+  for (int t = 0; t < TILE_ROWS; t++)
     STORE(m + t * 16, sum[t]);
 }
 
@@ -303,7 +303,7 @@ conv2d_forward_winograd(SIZES, const uint block_tiles, const uint groups, const 
     const uint first = unit / splits * block_tiles, count = min(block_tiles, tiles - first);
     transform_windows(v, SLICE, CELL, 16, x + x_at, zeros, first, count, height, width, channels);
     // Rows of `multiply` behind the last tile: nobody reads what becomes of them.
-    for (uint t = count; t % ROWS > 0; t++)
+    for (uint t = count; t % TILE_ROWS > 0; t++)
       for (uint slice = 0; slice < slices; slice++)
         for (uint f = 0; f < FREQUENCIES; f++)
           STORE(v + slice * SLICE + t * CELL + f * 16, ZERO);
@@ -312,7 +312,7 @@ conv2d_forward_winograd(SIZES, const uint block_tiles, const uint groups, const 
     for (uint k = 0; k < blocks; k++) {
       const uint block = from + k * apart;
       for (uint f = 0; f < FREQUENCIES; f++)
-        for (uint t = 0; t < count; t += ROWS)
+        for (uint t = 0; t < count; t += TILE_ROWS)
           multiply(m + f * step + t * 16, v + f * 16 + t * CELL,
                    u + u_at + (block * FREQUENCIES + f) * (channels * 16 + APART), slices);
       Statistics statistics = {0.0f, ZERO, ZERO};
@@ -378,19 +378,19 @@ static inline void transform_gradients(__global float *to, const uint slice_step
 static inline __attribute__((always_inline)) void correlate(__global float *sums, __global const float *v,
                              __global const float *d, const uint tile_step, const uint count,
                              const bool add) {
-  vec sum[ROWS];
+  vec sum[TILE_ROWS];
 #pragma unroll
-  for (int c = 0; c < ROWS; c++)
+  for (int c = 0; c < TILE_ROWS; c++)
     sum[c] = ZERO;
 #pragma unroll 2
   for (uint t = 0; t < count; t++) {
     const vec w = LOAD(d + t * tile_step);
 #pragma unroll
-    for (int c = 0; c < ROWS; c++)
+    for (int c = 0; c < TILE_ROWS; c++)
       sum[c] = MAD((vec)(v[t * tile_step + c]), w, sum[c]);
   }
 #pragma unroll
-  for (int c = 0; c < ROWS; c++)
+  for (int c = 0; c < TILE_ROWS; c++)
     STORE(sums + c * 16, add ? LOAD(sums + c * 16) + sum[c] : sum[c]);
 }
 

@@ -1,8 +1,10 @@
 //! The `bench` command, from the outside.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use assert_cmd::Command;
 use serde_json::Value;
-use sse_sam::opencl::{Block, devices};
+use sse_sam::opencl::{Block, devices, kernel_names};
 
 /// Every number that the line of `--json` has at least.
 const NUMBERS: [&str; 13] = [
@@ -197,6 +199,32 @@ fn every_kind_of_convolution_is_listed_with_its_forms() {
         let block = |form: &str| form.parse::<Block>().is_ok_and(|block| (block == Block::Any) == any);
         assert!(forms.split(", ").all(block), "{found}");
     }
+}
+
+#[test]
+fn what_every_kernel_takes_of_a_device_is_listed() {
+    let found = devices().unwrap();
+    if found.is_empty() {
+        return eprintln!("no OpenCL device was found: nothing is tested");
+    }
+    let kernels = |tiles: &str| -> BTreeMap<String, [u64; 3]> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sse-sam"));
+        let output = command.args(["devices", "--kernels", "--device", "opencl", "--tiles", tiles]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [name, group, local, private] = words[..] else { panic!("{line}") };
+            (name.to_owned(), [group, local, private].map(|number| number.parse().unwrap()))
+        };
+        text.lines().skip(2).map(line).collect()
+    };
+    let [cpu, gpu] = ["cpu", "gpu"].map(kernels);
+    let all: BTreeSet<&str> = kernel_names().collect();
+    let listed: BTreeSet<&str> = cpu.keys().chain(gpu.keys()).map(String::as_str).collect();
+    assert_eq!(listed, all);
+    assert!(cpu.contains_key("conv2d_forward_winograd") && !gpu.contains_key("conv2d_forward_winograd"));
+    let [group, local, _] = gpu["conv2d_forward_128x64"];
+    assert!(group >= 256 && local >= 25_600, "{gpu:?}");
 }
 
 #[track_caller]

@@ -64,6 +64,7 @@ bench() {
 }
 
 part devices "$program" devices
+part kernels "$program" devices --kernels "${device[@]}"
 part "reference trajectories" "$program" verify "${device[@]}" "$golden"/*.json
 for test in ${SSE_SAM_TESTS:-}; do
   part "tests of $(basename "$test")" env SSE_SAM_REQUIRE_OPENCL=1 SSE_SAM_OPENCL_TILES="${SSE_SAM_TILES:-gpu}" "$test"

@@ -1,6 +1,9 @@
 //! Convolutions in matrix instructions, whose factors are rounded to TF32: all that is around the instructions, with these
 //! written out, on every OpenCL device.
 
+use std::path::Path;
+
+use assert_cmd::Command;
 use sse_sam::opencl::choice::{Case, Choices, Form};
 use sse_sam::opencl::{Block, Class, DeviceInfo, Matrix, OpenCl, Precision, devices};
 use sse_sam_core::{Backend, Conv2d, Shape, Span};
@@ -125,4 +128,74 @@ fn matrix_instructions_compute_what_rounded_factors_give() {
         }
         assert!(worst.iter().all(|error| *error > 1e-5), "factors are rounded: {worst:?}");
     });
+}
+
+/// What the program says, with matrix instructions that are written out if `able`.
+fn program(folder: &Path, args: &[&str], able: bool) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sse-sam"));
+    command.env("SSE_SAM_CACHE", folder.join("cache"));
+    if able {
+        command.env("SSE_SAM_OPENCL_MATRIX", "emulated");
+    }
+    let output = command.args(args).current_dir(folder).output().unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (output.status.code().unwrap(), text)
+}
+
+#[test]
+fn only_what_has_matrix_instructions_takes_the_option_and_verify_never_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/mlp-sgd-ce.json");
+    let verify = ["verify", golden.to_str().unwrap(), "--precision", "tf32"];
+    let train = ["train", "--epochs", "1", "--out", "out", "--precision", "tf32", "--device"];
+    let mut cases = vec![
+        ([&train[..], &["cpu"]].concat(), true, "needs a GPU with matrix instructions"),
+        (verify.to_vec(), true, "verify computes in full precision"),
+    ];
+    if devices().unwrap().iter().any(|device| device.matrix == Matrix::Absent) {
+        cases.push((
+            [&train[..], &["opencl", "--tiles", "gpu"]].concat(),
+            false,
+            "needs a GPU with matrix instructions",
+        ));
+        cases.push((
+            [&train[..], &["opencl", "--tiles", "cpu"]].concat(),
+            true,
+            "needs a GPU with matrix instructions",
+        ));
+    }
+    for (args, able, message) in cases {
+        let (code, text) = program(folder.path(), &args, able);
+        assert!(code == 2 && text.contains(message), "{args:?}: {code}, {text}");
+        assert!(!folder.path().join("out").exists(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_run_in_tf32_repeats_resumes_and_says_so() {
+    if devices().unwrap().is_empty() {
+        return eprintln!("no OpenCL device was found: nothing is tested");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let train = ["train", "--model", "resnet8:4", "--epochs", "2", "--quiet", "--device", "opencl", "--tiles", "gpu"];
+    let run = |out: &str, more: &[&str]| {
+        let args = [&train[..], &["--method", "sgd", "--out", out], more].concat();
+        let (code, text) = program(folder.path(), &args, true);
+        assert_eq!(code, 0, "{text}");
+    };
+    run("full", &[]);
+    run("once", &["--precision", "tf32"]);
+    run("twice", &["--precision", "tf32"]);
+    let read = |out: &str, file: &str| std::fs::read(folder.path().join(out).join(file)).unwrap();
+    // As a kill after the first epoch would leave it.
+    std::fs::remove_file(folder.path().join("twice/last.safetensors")).unwrap();
+    std::fs::remove_file(folder.path().join("twice/checkpoints/epoch-000002-step-0000000.safetensors")).unwrap();
+    let (code, text) = program(folder.path(), &["resume", "twice"], true);
+    assert_eq!(code, 0, "{text}");
+    for file in ["last.safetensors", "metrics.jsonl"] {
+        assert!(read("once", file) == read("twice", file), "{file}");
+        assert!(read("once", file) != read("full", file), "{file}: factors are rounded");
+    }
+    let config = String::from_utf8(read("once", "config.toml")).unwrap();
+    assert!(config.contains("precision = \"tf32\"") && config.contains("Emulated"), "{config}");
 }

@@ -32,7 +32,7 @@ pub enum Command {
     /// Evaluate trained weights on their test set.
     Eval(EvalArgs),
     /// List the devices that --device can name
-    Devices,
+    Devices(DevicesArgs),
     /// Replay reference trajectories and compare every update: does this machine compute right?
     Verify(VerifyArgs),
     /// Measure what a training step costs on a device, beside what the device can do.
@@ -370,10 +370,21 @@ pub struct DeviceArgs {
     /// The kind of device that an OpenCL device's kernels are made for, where it is not to be its own
     #[arg(long, value_enum, help_heading = "Device")]
     pub tiles: Option<Class>,
-    /// How factors of convolutions are rounded: tf32 has a GPU's matrix instructions multiply them; never with verify
-    /// [fp32]
+    /// How factors of convolutions are rounded: not (fp32), unless tf32 has a GPU's matrix instructions multiply them; never
+    /// with verify
     #[arg(long, value_enum, help_heading = "Device")]
     pub precision: Option<Precision>,
+}
+
+/// Options of `devices`.
+#[derive(Debug, Args)]
+pub struct DevicesArgs {
+    /// Build the kernels of a device, the one that --device names, and list what each takes of it
+    #[arg(long)]
+    pub kernels: bool,
+    /// Which device
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// Options of `eval`.
@@ -406,9 +417,9 @@ pub struct VerifyArgs {
     pub device: DeviceArgs,
 }
 
-/// Options of `bench`.
+/// A network with data of its size, as `bench` and `tune` run it.
 #[derive(Debug, Args)]
-pub struct BenchArgs {
+pub struct NetworkArgs {
     /// As in `train`
     #[arg(long, default_value = "resnet32")]
     pub model: String,
@@ -421,6 +432,14 @@ pub struct BenchArgs {
     /// Size of an image [that of a perceptron's first layer, else 32x32x3]
     #[arg(long, value_name = "HxWxC", value_parser = image)]
     pub image: Option<Shape>,
+}
+
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What is run
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// Training method
     #[arg(long, value_enum, default_value = "sse-sam")]
     pub method: MethodName,
@@ -444,18 +463,9 @@ pub struct BenchArgs {
 /// Options of `tune`.
 #[derive(Debug, Args)]
 pub struct TuneArgs {
-    /// As in `train`
-    #[arg(long, default_value = "resnet32")]
-    pub model: String,
-    /// Samples a step; what is found serves all sizes of the same order
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
-    pub batch: u32,
-    /// Number of classes [100]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub classes: Option<u16>,
-    /// Size of an image [32x32x3]
-    #[arg(long, value_name = "HxWxC", value_parser = image)]
-    pub image: Option<Shape>,
+    /// What is tuned; what is found serves all batches of the same order
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// Print all that was found as one line of JSON, the last one
     #[arg(long)]
     pub json: bool,

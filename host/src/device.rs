@@ -425,39 +425,6 @@ fn scratch(info: &DeviceInfo, layout: &Layout) -> usize {
     needed.max().unwrap_or(0).max(OpenCl::SCRATCH)
 }
 
-/// The `devices` command: every device there is, and which one `auto` takes.
-///
-/// # Errors
-/// [`Error::Device`] when the OpenCL library fails.
-pub fn list() -> Result<(), Error> {
-    let devices = opencl::devices()?;
-    let chosen = opencl::preferred(&devices).map(DeviceInfo::selector);
-    let mark = |selector: &str| if chosen.as_deref().unwrap_or("cpu") == selector { "  <- auto" } else { "" };
-    println!("{:<12} CPU core of this program, one thread{}", "cpu", mark("cpu"));
-    for info in &devices {
-        let yes = |flag: bool| if flag { "yes" } else { "no" };
-        let selector = info.selector();
-        println!("{selector:<12} {} ({}){}", info.name, info.platform_name, mark(&selector));
-        println!(
-            "{:<12} {:?}, {} compute units, {} MiB of memory, {} MiB in one piece, driver {}",
-            "",
-            info.kind,
-            info.compute_units,
-            info.global_memory >> 20,
-            info.largest_allocation >> 20,
-            info.driver
-        );
-        println!("{:<12} fused multiply-add: {}, subnormal numbers: {}", "", yes(info.fma), yes(info.subnormals));
-    }
-    if devices.is_empty() {
-        match opencl::library_error() {
-            Some(reason) => println!("no OpenCL library was found ({reason})"),
-            None => println!("there is an OpenCL library, but no OpenCL device"),
-        }
-    }
-    Ok(())
-}
-
 impl From<opencl::Error> for Error {
     fn from(error: opencl::Error) -> Self {
         match error {

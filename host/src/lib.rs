@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod device;
+pub mod devices;
 mod error;
 pub mod evaluate;
 pub mod events;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use sse_sam::args::{Cli, Command};
 use sse_sam::{
-    bench, device, evaluate, export, footprint, import, progress, resume, runs, settings, train, tune, verify,
+    bench, devices, evaluate, export, footprint, import, progress, resume, runs, settings, train, tune, verify,
 };
 
 fn main() -> ExitCode {
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         Command::Resume(args) => resume::run(args),
         Command::Runs(args) => runs::run(args),
         Command::Eval(args) => evaluate::run(args),
-        Command::Devices => device::list(),
+        Command::Devices(args) => devices::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Tune(args) => tune::run(args),

@@ -89,13 +89,13 @@ pub struct Report {
 /// # Errors
 /// [`Error::Usage`] where there is nothing to choose from, else whatever is wrong with the arguments or the device.
 pub fn run(args: &TuneArgs) -> Result<(), Error> {
-    let model = config::model(&args.model)?;
-    let (image, classes) = bench::data(args.image, args.classes, &model);
+    let model = config::model(&args.network.model)?;
+    let (image, classes) = bench::data(args.network.image, args.network.classes, &model);
     if args.device.conv.is_some_and(|conv| conv != Convolution::Auto) {
         return Err(Error::Usage("tune times every form of convolutions: --conv has no place here".into()));
     }
     let device = Device::choose(&args.device)?;
-    let (batch, memory) = (args.batch as usize, Memory::Full);
+    let (batch, memory) = (args.network.batch as usize, Memory::Full);
     let needs = Needs { image, classes, batch, piece: None, points: 0, memory, first: 0, rows: 1 };
     let layout = device.plan_network(&model, &needs, |rows| rows * (image.len() + 1))?;
     let report = tune(&device, &layout, &model.to_string(), &Cache::of_user())?;

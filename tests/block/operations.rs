@@ -203,6 +203,25 @@ fn sums_in_several_parts_give_the_same_bits_every_time() {
 }
 
 #[test]
+fn sums_in_any_number_of_parts_agree_with_the_definition() {
+    let problems = problems(&[([5, 7, 9, 64, 68, 3, 1, 1], 2), ([9, 8, 8, 20, 36, 5, 2, 2], 1)]);
+    each_device(|device| {
+        for (problem, block) in problems
+            .iter()
+            .flat_map(|problem| [Block::B128x128, Block::B64x16, Block::Any].map(|block| (problem, block)))
+        {
+            // More parts than a sum has slabs are as many as it has.
+            for parts in [1, 2, 3, 5, 60_000] {
+                let outcome = problem.run(device, Form::Split(block, parts), Placement::Quads);
+                problem.assert_close(&format!("in {parts} parts of {block}"), &outcome);
+                let launches = if parts == 1 { 1 } else { 2 };
+                assert_eq!(outcome.launches, [launches; 2], "{parts} parts of {block}");
+            }
+        }
+    });
+}
+
+#[test]
 fn no_images_give_nothing_and_change_nothing() {
     each_device(|device| {
         for (block, size) in Block::ALL

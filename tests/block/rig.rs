@@ -1,7 +1,7 @@
 //! Devices with blocks, memory between canaries, and convolutions with what they should give.
 
 use sse_sam::opencl::choice::{Case, Choices, Form, Table};
-use sse_sam::opencl::{Block, Class, DeviceInfo, Error, OpenCl, devices};
+use sse_sam::opencl::{Class, DeviceInfo, Error, OpenCl, devices};
 use sse_sam_core::{Backend, Conv2d, Shape, Span};
 use sse_sam_tests::conformance::tolerance;
 use sse_sam_tests::random::Numbers;
@@ -88,10 +88,10 @@ pub fn convolution([_, height, width, channels, filters, kernel, stride, padding
     Conv2d::new(Shape::new(height, width, channels), filters, kernel, stride, padding).unwrap()
 }
 
-/// A machine with `work` as its memory that computes `conv` in `block`.
-pub fn machine(device: &DeviceInfo, block: Block, conv: &Conv2d, images: usize, work: &[f32]) -> OpenCl {
+/// A machine with `work` as its memory that computes `conv` in this form.
+pub fn machine(device: &DeviceInfo, form: impl Into<Form>, conv: &Conv2d, images: usize, work: &[f32]) -> OpenCl {
     let mut machine = OpenCl::new(device, work.len(), &[], &[]).unwrap();
-    let table = Table::from([(Case::new(conv, images), [Form::Block(block); 3])]);
+    let table = Table::from([(Case::new(conv, images), [form.into(); 3])]);
     machine.set_choices(Choices::new(images, table));
     machine.reserve_convolution(conv, images).unwrap();
     machine.write(Span::work(0, work.len()), work).unwrap();
@@ -161,10 +161,11 @@ impl Problem {
         expected
     }
 
-    /// Runs all operations, asked for in `block`, and asserts that nothing else has changed.
+    /// Runs all operations, asked for in this form, and asserts that nothing else has changed.
     #[track_caller]
-    pub fn run(&self, device: &DeviceInfo, block: Block, placement: Placement) -> Outcome {
-        let what = format!("{:?} in {block} at {placement:?}", self.size);
+    pub fn run(&self, device: &DeviceInfo, form: impl Into<Form>, placement: Placement) -> Outcome {
+        let form: Form = form.into();
+        let what = format!("{:?} in {} at {placement:?}", self.size, form.name());
         let mut layout = Layout::new(placement);
         let (x, weight) = (layout.put(&self.x), layout.put(&self.weight));
         let dy: Vec<Span> = self.dy.iter().map(|dy| layout.put(dy)).collect();
@@ -174,7 +175,7 @@ impl Problem {
         let dweight: Vec<Span> = dy.iter().map(|_| layout.put(&self.dweight_start)).collect();
         layout.finish();
         let Self { conv, images, .. } = self;
-        let mut machine = machine(device, block, conv, *images, &layout.work);
+        let mut machine = machine(device, form, conv, *images, &layout.work);
         let mut run = || {
             let start = machine.launches();
             machine.conv2d_forward(y, x, weight, conv)?;

@@ -107,7 +107,7 @@ impl Report {
         Self {
             device: device.name(),
             model: model.to_string(),
-            batch: args.batch,
+            batch: args.network.batch,
             image: format!("{}x{}x{}", image.height, image.width, image.channels),
             classes,
             method: option(&args.method),
@@ -118,7 +118,7 @@ impl Report {
             steps: timing.step_ms.len(),
             step_ms,
             step_ms_min: timing.step_ms.iter().copied().fold(f64::INFINITY, f64::min),
-            images_per_s: f64::from(args.batch) / step_ms * 1e3,
+            images_per_s: f64::from(args.network.batch) / step_ms * 1e3,
             flops: timing.flops,
             fma_share: timing.flops as f64 / (step_ms / 1e3) / fma_rate,
             optimizer_share: timing.optimizer_ms / step_ms,

@@ -21,6 +21,8 @@ const PAD: usize = 4;
 const SLABS: usize = 4;
 /// Most work-groups of a split sum, in multiples of those that there should be: scratch memory has room for so many.
 const LARGEST: usize = 4;
+/// Largest stride: an input gradient has as many phases as its square.
+const STRIDE: usize = 8;
 /// What pixels are counted below: they are told apart by a product.
 const PIXELS: usize = 1 << 31;
 /// Vectors of a work-group that adds parts, and its work-items for each on a GPU: `ADD_VECTORS` and `ADDERS` of common.h.
@@ -220,12 +222,20 @@ impl Product {
         self.rows.div_ceil(rows) * self.columns.div_ceil(columns) * self.count
     }
 
-    /// Parts of the sum: as many as are `wanted`, else so many that there are enough work-groups. No more than that: a
-    /// group for which there is no place at once makes all others wait for it.
+    /// Parts of the sum: as many as are `wanted`, else the fewest that give every unit two work-groups and all of them the
+    /// same, or nearly: the unit that has one more is waited for.
     pub fn splits(&self, tiles: &Tiles, sizes: &Sizes, wanted: Option<usize>) -> usize {
         let (slabs, blocks) = (self.sums.div_ceil(sizes.depth), self.blocks(sizes).max(1));
-        let wanted = wanted.unwrap_or(tiles.block_groups / blocks);
-        wanted.min(slabs / SLABS).min(LARGEST * tiles.block_groups / blocks).max(1)
+        let most = (slabs / SLABS).min(LARGEST * tiles.block_groups / blocks).max(1);
+        if let Some(wanted) = wanted {
+            return wanted.clamp(1, most);
+        }
+        let fewest = tiles.block_groups.div_ceil(blocks).min(most);
+        let time = |parts: usize| tiles.rounds(parts * blocks) as f64 / parts as f64;
+        // Asked for at every launch: of the numbers of parts only those that fill two, three or four rounds are looked at.
+        let full = (2..=4).map(|rounds| rounds * tiles.units() / blocks);
+        let even = full.filter(|parts| (fewest..=(2 * fewest).min(most)).contains(parts));
+        [fewest].into_iter().chain(even).min_by(|a, b| time(*a).total_cmp(&time(*b))).unwrap_or(fewest)
     }
 }
 
@@ -235,19 +245,17 @@ pub(super) fn splits(device: &DeviceInfo, block: Block, operation: Operation, co
     product.splits(&Tiles::of(device.tiles), &block.sizes(device.multiplier()), None)
 }
 
-/// Whether a device with these tiles can compute `conv` in blocks: it must be able to tell its pixels apart.
+/// Whether a device with these tiles can compute `conv` in blocks: it must be able to tell its pixels apart, and a stride
+/// must leave something of an input gradient's phases.
 pub(super) fn fits(tiles: &Tiles, conv: &Conv2d, images: usize) -> bool {
     let largest = (conv.output.height * conv.output.width).max(conv.input.height * conv.input.width);
-    tiles.block_groups > 0 && images.saturating_mul(largest).saturating_add(1 << 10) < PIXELS
+    tiles.block_groups > 0 && conv.stride <= STRIDE && images.saturating_mul(largest).saturating_add(1 << 10) < PIXELS
 }
 
 /// What a second launch costs, in multiply-adds that a large device does meanwhile, and a number on its way through memory:
 /// 3 us at 3e13 a second, and 8 bytes at 4e12. Assumptions, for a rule that `tune` can overrule.
 const LAUNCH: f64 = 1e8;
 const NUMBER: f64 = 60.0;
-
-/// By how many times there may be fewer work-groups than there should be.
-const IDLE: f64 = 1.1;
 
 /// The block of those that `takes` allows that should be fastest for an operation. What has not enough work-groups to keep
 /// every unit of a large device busy comes last.
@@ -263,13 +271,13 @@ pub(super) fn shipped(
         let sizes @ Sizes { block: [rows, columns], cost, .. } = block.sizes(multiplier);
         let padded = product.rows.next_multiple_of(rows) * product.columns.next_multiple_of(columns) * product.count;
         let splits = product.splits(&tiles, &sizes, None);
-        let (groups, units) = ((product.blocks(&sizes) * splits).max(1), tiles.block_groups / 2);
-        let idle = tiles.block_groups as f64 / groups as f64;
-        // The unit that has most groups is waited for.
-        let uneven = (groups.div_ceil(units) * units) as f64 / groups as f64;
+        let groups = (product.blocks(&sizes) * splits).max(1);
+        let few = groups < tiles.block_groups;
+        // The unit that has most work-groups is waited for.
+        let uneven = (tiles.rounds(groups) * tiles.units()) as f64 / groups as f64;
         let merge = LAUNCH + NUMBER * (splits * product.rows * product.columns * product.count) as f64;
-        let multiply = padded as f64 * product.sums as f64 * cost * idle.max(uneven);
-        (idle > IDLE, multiply + if splits > 1 { merge } else { 0.0 })
+        let multiply = padded as f64 * product.sums as f64 * cost * uneven;
+        (few, multiply + if splits > 1 { merge } else { 0.0 })
     };
     let costs = Block::ALL.into_iter().filter(|block| takes(*block)).map(|block| (block, cost(block)));
     let least = costs.min_by(|(_, a), (_, b)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
@@ -475,6 +483,16 @@ mod tests {
         item_rows * item_columns + item_rows + item_columns + 4 * staged + 40
     }
 
+    #[test]
+    fn convolutions_that_blocks_cannot_count_are_left_to_the_general_kernel() {
+        let tiles = Tiles::of(Class::Gpu);
+        let strided = |stride| Conv2d::new(Shape::new(4, 4, 4), 4, 3, stride, 1).unwrap();
+        assert!(fits(&tiles, &strided(8), 1) && !fits(&tiles, &strided(9), 1) && !fits(&tiles, &strided(1 << 16), 1));
+        let large = Conv2d::new(Shape::new(1 << 10, 1 << 10, 1), 1, 1, 1, 0).unwrap();
+        assert!(fits(&tiles, &large, 2047) && !fits(&tiles, &large, 2048));
+        assert!(!fits(&Tiles::of(Class::Cpu), &strided(1), 1));
+    }
+
     const MULTIPLIERS: [Matrix; 2] = [Matrix::Absent, Matrix::Instructions];
 
     #[test]
@@ -490,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_gpu_has_two_work_groups_a_unit_at_batch_64_and_no_more_for_splitting() {
+    fn a_large_gpu_has_two_work_groups_a_unit_at_batch_64_and_splits_evenly() {
         let tiles = Tiles::of(Class::Gpu);
         let cases = resnet34().into_iter().flat_map(|conv| Operation::ALL.map(|operation| (conv, operation)));
         for ((conv, operation), multiplier) in cases.flat_map(|case| MULTIPLIERS.map(|matrix| (case, matrix))) {
@@ -498,11 +516,15 @@ mod tests {
             let (product, sizes) = (Product::of(&conv, operation, 64), block.sizes(multiplier));
             let splits = product.splits(&tiles, &sizes, None);
             let groups = product.blocks(&sizes) * splits;
-            assert!(groups >= 240, "{conv:?} {operation:?}: {groups} of {block}");
+            assert!(groups >= 2 * 132, "{conv:?} {operation:?}: {groups} of {block}");
+            // Of the time that the sum would take one unit alone, what the unit with most groups takes.
+            let share = |parts: usize| (product.blocks(&sizes) * parts).div_ceil(132) as f64 / parts as f64;
+            let fewest = (2usize * 132).div_ceil(product.blocks(&sizes));
             assert!(
-                splits == 1 || groups <= 2 * 132,
-                "{conv:?} {operation:?}: {groups} of {block}, some of which wait"
+                share(splits) <= share(fewest),
+                "{conv:?} {operation:?}: {groups} of {block} are dealt out unevenly"
             );
+            assert!(splits <= 2 * fewest, "{conv:?} {operation:?}: {splits} parts where {fewest} are enough");
         }
     }
 }

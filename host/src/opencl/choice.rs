@@ -64,6 +64,12 @@ impl Form {
     }
 }
 
+impl From<Block> for Form {
+    fn from(block: Block) -> Self {
+        Self::Block(block)
+    }
+}
+
 impl From<Form> for String {
     fn from(form: Form) -> Self {
         form.name()
@@ -190,7 +196,7 @@ impl TryFrom<String> for Case {
 /// Forms by case.
 pub type Table = BTreeMap<Case, Forms>;
 
-/// The forms in force on a backend under [`Convolution::Auto`]; what is missing takes the shipped ones.
+/// The forms in force on a backend under [`super::Convolution::Auto`]; what is missing takes the shipped ones.
 #[derive(Clone, Debug, Default)]
 pub struct Choices {
     images: usize,
@@ -233,7 +239,10 @@ fn candidates(device: &DeviceInfo, conv: &Conv2d) -> Vec<Form> {
 fn splits(device: &DeviceInfo, form: Form, operation: Operation, conv: &Conv2d, images: usize) -> Vec<Form> {
     let Form::Block(block) = form else { return Vec::new() };
     let rule = block::splits(device, block, operation, conv, images);
-    let parts: BTreeSet<usize> = [1, rule / 4, rule / 2, rule * 2, rule * 4].into_iter().filter(|n| *n > 0).collect();
+    let parts: BTreeSet<usize> = [1, rule / 4, rule / 2, rule * 2 / 3, rule * 3 / 2, rule * 2, rule * 4]
+        .into_iter()
+        .filter(|n| *n > 0)
+        .collect();
     let split = |parts: usize| Some(Form::Split(block, u16::try_from(parts).ok()?));
     parts.into_iter().filter(|parts| *parts != rule).filter_map(split).collect()
 }

@@ -258,6 +258,8 @@ forward! {
         value: *mut c_void, returned: *mut size_t) Count::Nothing;
     status clGetKernelInfo(kernel: cl_kernel, name: cl_kernel_info, size: size_t, value: *mut c_void,
         returned: *mut size_t) Count::Nothing;
+    status clGetKernelWorkGroupInfo(kernel: cl_kernel, device: cl_device_id, name: cl_kernel_work_group_info, size: size_t,
+        value: *mut c_void, returned: *mut size_t) Count::Nothing;
     status clGetEventInfo(event: cl_event, name: cl_event_info, size: size_t, value: *mut c_void,
         returned: *mut size_t) Count::Nothing;
     status clGetEventProfilingInfo(event: cl_event, name: cl_profiling_info, size: size_t, value: *mut c_void,
@@ -315,7 +317,7 @@ refuse! {
     clEnqueueReadBufferRect clEnqueueReadImage clEnqueueReleaseGLObjects clEnqueueTask clEnqueueUnmapMemObject
     clEnqueueWriteBufferRect clEnqueueWriteImage clGetCommandQueueInfo
     clGetExtensionFunctionAddressForPlatform clGetGLContextInfoKHR clGetImageInfo clGetKernelArgInfo
-    clGetKernelWorkGroupInfo clGetMemObjectInfo clGetSamplerInfo clGetSupportedImageFormats clLinkProgram
+    clGetMemObjectInfo clGetSamplerInfo clGetSupportedImageFormats clLinkProgram
     clReleaseDevice clReleaseSampler clRetainDevice clRetainSampler clSetEventCallback
     clSetMemObjectDestructorCallback clSetUserEventStatus clUnloadPlatformCompiler clWaitForEvents
 }

@@ -3,7 +3,9 @@
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ocl::core::{self, Context, Kernel, Program};
+use ocl::core::{
+    self, Context, Kernel, KernelWorkGroupInfo as WorkGroup, KernelWorkGroupInfoResult as WorkGroupResult, Program,
+};
 use sse_sam_kernels::{self as sources, Source};
 
 use super::check::Verdicts;
@@ -216,6 +218,44 @@ impl Built {
         }
         Ok(kernels)
     }
+}
+
+/// What a kernel takes of its device, as the driver says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelUsage {
+    /// The kernel.
+    pub name: &'static str,
+    /// Most work-items that a group of it can have.
+    pub largest_group: usize,
+    /// Bytes of local memory of a group.
+    pub local: u64,
+    /// Bytes of memory that a work-item has to itself.
+    pub private: u64,
+}
+
+/// What every kernel of a device takes of it.
+///
+/// # Errors
+/// [`Error::Build`] when a kernel does not build, [`Error::Call`] when the driver fails.
+pub fn kernel_usages(device: &DeviceInfo) -> Result<Vec<KernelUsage>, Error> {
+    let kernels = Built::of(device)?.kernels()?;
+    let there = kernel_names().zip(&kernels).filter_map(|(name, kernel)| Some((name, kernel.as_ref()?)));
+    let ask = |kernel: &Kernel, request| {
+        core::get_kernel_work_group_info(kernel, device.id, request).map_err(|error| Error::of(&device.name, &error))
+    };
+    let usage = |(name, kernel)| {
+        let mut usage = KernelUsage { name, largest_group: 0, local: 0, private: 0 };
+        for request in [WorkGroup::WorkGroupSize, WorkGroup::LocalMemSize, WorkGroup::PrivateMemSize] {
+            match ask(kernel, request)? {
+                WorkGroupResult::WorkGroupSize(size) => usage.largest_group = size,
+                WorkGroupResult::LocalMemSize(bytes) => usage.local = bytes,
+                WorkGroupResult::PrivateMemSize(bytes) => usage.private = bytes,
+                _ => {}
+            }
+        }
+        Ok(usage)
+    };
+    there.map(usage).collect()
 }
 
 /// What decides the bits of kernels on `device` beside the device itself: how convolutions are computed, the sizes that

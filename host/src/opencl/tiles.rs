@@ -81,8 +81,8 @@ pub(super) struct Tiles {
     pub winograd_block: usize,
     /// Work-items of such a convolution: the least of one, the most of a weight gradient.
     pub winograd_groups: usize,
-    /// Work-groups of a convolution in blocks that keep every unit busy: its sum is split into as many parts as make no
-    /// more of them; 0 where there are none.
+    /// Fewest work-groups of a convolution in blocks, two for each unit, whose sum is split until there are so many; 0 where
+    /// there are none.
     pub block_groups: usize,
 }
 
@@ -143,6 +143,16 @@ impl Tiles {
             Class::Cpu => CPU,
             Class::Gpu => GPU,
         }
+    }
+
+    /// Units that work-groups of convolutions in blocks are dealt out to.
+    pub const fn units(&self) -> usize {
+        self.block_groups / 2
+    }
+
+    /// Work-groups that the unit with most of them has.
+    pub fn rounds(&self, groups: usize) -> usize {
+        groups.div_ceil(self.units().max(1))
     }
 
     /// Whether a result of whole `channels` is stored past the caches: one that is larger than these, so that they keep
