@@ -10,7 +10,7 @@ __kernel void gather(const uint batch, const uint height, const uint width, cons
                      const uint rows_at, __global const uchar *restrict bytes, const ulong images_from,
                      const ulong labels_from, __global const float *restrict normalization,
                      const uint normalization_at) {
-  const uint lanes = SPREAD(width * channels), lane = get_global_id(0) % lanes, id = get_global_id(0) / lanes;
+  const uint lanes = SPREAD(width * channels), item = get_global_id(0), lane = item % lanes, id = item / lanes;
   if (id >= batch * height)
     return;
   const uint r = id / height, y = id % height;

@@ -85,6 +85,7 @@ if "$program" bench --model resnet8:4 --image 8x8x1 --batch 4 --steps 1 --precis
 else
   printf '\n== TF32\n'
   cat "$out/tf32.txt"
+  grep -q 'needs a GPU with matrix instructions' "$out/tf32.txt" || failed+=(TF32)
 fi
 if [ -n "$data" ]; then
   for network in ${SSE_SAM_MODELS:-resnet32=128 resnet34=64}; do

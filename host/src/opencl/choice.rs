@@ -8,13 +8,17 @@ use serde::{Deserialize, Serialize};
 use sse_sam_core::{Arena, Backend, Conv2d, Span};
 
 use super::tiles::Tiles;
-use super::{Block, Class, DeviceInfo, Error, Fault, OpenCl, Refusal, block, winograd};
+use super::{Block, Class, DeviceInfo, DeviceType, Error, Fault, OpenCl, Refusal, block, winograd};
 
 /// Multiply-adds below which a timing is not worth its while: some 50 us of a CPU.
 const SMALL: usize = 1 << 22;
 /// Rounds of a timing, one form after the other: fewest, and most where they take no longer than [`BUDGET`].
 const ROUNDS: (usize, usize) = (3, 9);
 const BUDGET: Duration = Duration::from_millis(40);
+/// Seconds below which an operation runs several times in a timing on a GPU, and how many: to enqueue it and to wait for it
+/// takes as long there as itself.
+const SHORT: f64 = 1e-3;
+const REPEATS: usize = 10;
 /// What the other form's least time must be below, of the shipped one's, and in how many timings one after the other:
 /// noise must not decide, since what is chosen is kept.
 const MARGIN: f64 = 0.9;
@@ -405,20 +409,29 @@ impl Trial {
     }
 
     fn seconds(&mut self, operation: Operation, form: Form) -> Result<f64, Error> {
-        let Self { ref mut machine, ref conv, x, y, out, weight, dweight, .. } = *self;
+        let Self { ref mut machine, ref conv, x, .. } = *self;
         let images = x.length / conv.input.len();
         machine.set_choices(Choices::new(images, Table::from([(Case::new(conv, images), [form; 3])])));
+        let (kind, once) = (machine.device().kind, self.seconds_each(operation, 1)?);
+        if kind == DeviceType::Gpu && once < SHORT { self.seconds_each(operation, REPEATS) } else { Ok(once) }
+    }
+
+    /// Seconds that each of so many runs of an operation takes.
+    fn seconds_each(&mut self, operation: Operation, repeats: usize) -> Result<f64, Error> {
+        let Self { ref mut machine, ref conv, x, y, out, weight, dweight, .. } = *self;
         machine.finish()?;
         let started = Instant::now();
-        match operation {
-            Operation::Forward => machine.conv2d_forward(out.part(0, y.length)?, x, weight, conv)?,
-            Operation::BackwardInput => {
-                machine.conv2d_backward_input(&[out.part(0, x.length)?], &[y], weight, conv, false)?;
+        for _ in 0..repeats {
+            match operation {
+                Operation::Forward => machine.conv2d_forward(out.part(0, y.length)?, x, weight, conv)?,
+                Operation::BackwardInput => {
+                    machine.conv2d_backward_input(&[out.part(0, x.length)?], &[y], weight, conv, false)?;
+                }
+                Operation::BackwardWeight => machine.conv2d_backward_weight(&[dweight], x, &[y], conv)?,
             }
-            Operation::BackwardWeight => machine.conv2d_backward_weight(&[dweight], x, &[y], conv)?,
         }
         machine.finish()?;
-        Ok(started.elapsed().as_secs_f64())
+        Ok(started.elapsed().as_secs_f64() / repeats as f64)
     }
 }
 

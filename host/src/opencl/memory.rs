@@ -11,8 +11,9 @@ use super::{DeviceInfo, Error};
 
 /// Spans start at multiples of this many `f32`.
 pub(super) const ALIGNMENT: usize = 32;
-/// Bytes that may be on their way to the device before a write waits.
-const PENDING: usize = 64 << 20;
+/// Bytes and writes that may be on their way to the device before another one waits: initial values are written 32 at a
+/// time, 666,000 times for a ResNet-34.
+const PENDING: (usize, usize) = (64 << 20, 4096);
 
 /// One buffer and the first element in it.
 #[derive(Clone, Copy)]
@@ -46,6 +47,7 @@ pub(super) struct Memory {
     scratch: Mem,
     scratch_length: usize,
     pending: VecDeque<(Event, Bytes)>,
+    pending_bytes: usize,
 }
 
 /// Elements of one work buffer on `device`.
@@ -84,6 +86,7 @@ impl Memory {
             scratch: allocate::<f32>(built, "scratch", scratch)?,
             scratch_length: scratch,
             pending: VecDeque::new(),
+            pending_bytes: 0,
         };
         this.upload(queue, &this.constant, constant)?;
         this.upload(queue, &this.samples, samples)?;
@@ -201,15 +204,17 @@ impl Memory {
 
     /// Keeps what a write reads, lets go of what is done, and waits when too much is on its way.
     fn keep(&mut self, queue: &CommandQueue, event: Event, bytes: Bytes) -> Result<(), Error> {
+        self.pending_bytes += bytes.len();
         self.pending.push_back((event, bytes));
-        while let Some((event, _)) = self.pending.front() {
+        while let Some((event, bytes)) = self.pending.front() {
             let done = core::event_is_complete(event).map_err(|error| Error::of(&self.device, &error))?;
             if !done {
                 break;
             }
+            self.pending_bytes -= bytes.len();
             self.pending.pop_front();
         }
-        if self.pending.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > PENDING {
+        if self.pending_bytes > PENDING.0 || self.pending.len() > PENDING.1 {
             self.finish(queue)?;
         }
         Ok(())
@@ -227,6 +232,7 @@ impl Memory {
         };
         result.map_err(|error| Error::of(&self.device, &error))?;
         self.pending.clear();
+        self.pending_bytes = 0;
         Ok(())
     }
 
@@ -234,6 +240,7 @@ impl Memory {
     pub fn finish(&mut self, queue: &CommandQueue) -> Result<(), Error> {
         core::finish(queue).map_err(|error| Error::of(&self.device, &error))?;
         self.pending.clear();
+        self.pending_bytes = 0;
         Ok(())
     }
 
