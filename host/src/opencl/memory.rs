@@ -50,9 +50,12 @@ pub(super) struct Memory {
     pending_bytes: usize,
 }
 
+/// Most elements of a buffer: kernels count in 32 bits, and their last work-groups reach beyond the end.
+const LONGEST: usize = u32::MAX as usize - (1 << 12);
+
 /// Elements of one work buffer on `device`.
 pub(super) fn segment_length(device: &DeviceInfo) -> usize {
-    let elements = usize::try_from(device.largest_allocation / 4).unwrap_or(usize::MAX).min(u32::MAX as usize);
+    let elements = usize::try_from(device.largest_allocation / 4).unwrap_or(usize::MAX).min(LONGEST);
     (elements / ALIGNMENT * ALIGNMENT).max(ALIGNMENT)
 }
 
