@@ -1,8 +1,12 @@
 //! The command line. Parsing opens no file.
 
-use std::path::PathBuf;
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use sse_sam_core::Shape;
 
@@ -47,7 +51,71 @@ pub enum Command {
     Import(ImportArgs),
 }
 
+impl Cli {
+    /// The command line, and which options of `train` were typed.
+    ///
+    /// # Errors
+    /// What is wrong with the words, or the help that they ask for.
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches_from(words)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        if let (Command::Train(args), Some((_, matches))) = (&mut cli.command, matches.subcommand()) {
+            args.typed = typed(matches);
+        }
+        Ok(cli)
+    }
+}
+
+/// The names of the options that were typed.
+fn typed(matches: &ArgMatches) -> Vec<String> {
+    let is_typed = |id: &clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+    matches.ids().filter(|id| is_typed(id)).map(|id| id.as_str().replace('_', "-")).collect()
+}
+
+/// A path: not empty, `~/` at its beginning is the user's home where no shell has said so.
+fn paths() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new()
+        .try_map(|path| if path.as_os_str().is_empty() { Err("is empty") } else { Ok(at_home(path)) })
+}
+
+/// A path that stands in `config.toml`.
+fn stored_paths() -> impl TypedValueParser<Value = PathBuf> {
+    let text = |path: PathBuf| path.into_os_string().into_string().map(PathBuf::from).map_err(|_| NOT_UTF_8);
+    paths().try_map(text)
+}
+
+/// Where data are: a path that stands in `config.toml`.
+fn places() -> impl TypedValueParser<Value = String> {
+    paths().try_map(|path| path.into_os_string().into_string().map_err(|_| NOT_UTF_8))
+}
+
+const NOT_UTF_8: &str = "a path that is not UTF-8 cannot stand in config.toml; name it through a symbolic link";
+
+/// The path with `~` or `~/` at its beginning replaced by the user's home, where there is one.
+pub(crate) fn at_home(path: PathBuf) -> PathBuf {
+    let home =
+        |rest: &Path| env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| Path::new(&home).join(rest));
+    path.strip_prefix("~").ok().and_then(home).unwrap_or(path)
+}
+
 impl Command {
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Train(_) => "train",
+            Self::Resume(_) => "resume",
+            Self::Runs(_) => "runs",
+            Self::Eval(_) => "eval",
+            Self::Devices(_) => "devices",
+            Self::Verify(_) => "verify",
+            Self::Bench(_) => "bench",
+            Self::Tune(_) => "tune",
+            Self::Footprint(_) => "footprint",
+            Self::Export(_) => "export",
+            Self::Import(_) => "import",
+        }
+    }
+
     /// How the command is told on standard error.
     pub fn log_format(&self) -> LogFormat {
         match self {
@@ -148,10 +216,10 @@ pub enum OnNan {
 }
 
 /// Options of `train`. What is not given comes from the defaults of the data set.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct TrainArgs {
     /// `digits` (built in) or a path: a folder with IDX files, or CIFAR-10/100 in binary form (folder or .tar.gz)
-    #[arg(long, default_value = "digits", help_heading = "Data")]
+    #[arg(long, default_value = "digits", value_parser = places(), help_heading = "Data")]
     pub data: String,
     /// Insist on a format instead of recognising it
     #[arg(long, value_enum, help_heading = "Data")]
@@ -183,7 +251,7 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Model")]
     pub model: Option<String>,
     /// Start from these weights
-    #[arg(long, value_name = "FILE.safetensors", help_heading = "Model")]
+    #[arg(long, value_name = "FILE.safetensors", value_parser = stored_paths(), help_heading = "Model")]
     pub init: Option<PathBuf>,
     /// Train the last layers alone, the others stay as --init has them: how many (with parameters), or the first one's
     /// name, such as fc or layer3
@@ -261,7 +329,7 @@ pub struct TrainArgs {
     /// Learning-rate schedule
     #[arg(long, value_enum, default_value = "cosine", help_heading = "Optimizer")]
     pub schedule: ScheduleName,
-    /// multi-step: epochs from which the rate is a tenth [60 % and 80 % of the epochs]
+    /// multi-step: epochs, from 0, from which the rate is a tenth [60 % and 80 % of the epochs]
     #[arg(long, value_delimiter = ',', help_heading = "Optimizer")]
     pub milestones: Vec<u32>,
     /// Epochs of linear warm-up
@@ -278,21 +346,22 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Folder for metrics and weights [runs/DATA-MODEL-METHOD, numbered when taken]
-    #[arg(long, value_name = "FOLDER", help_heading = "Run")]
+    #[arg(long, value_name = "FOLDER", value_parser = paths(), help_heading = "Run")]
     pub out: Option<PathBuf>,
     /// Take what is not given here from this file: an option's name without dashes = its value
-    #[arg(long, value_name = "FILE.toml", help_heading = "Run")]
+    #[arg(long, value_name = "FILE.toml", value_parser = paths(), help_heading = "Run")]
     pub config: Option<PathBuf>,
     /// Write a checkpoint after every so many epochs
     #[arg(long, value_name = "EPOCHS", default_value_t = 1, help_heading = "Run",
         value_parser = clap::value_parser!(u32).range(1..))]
     pub checkpoint_every: u32,
     /// Write a checkpoint in mid-epoch too, whenever so many minutes have passed since the last
-    #[arg(long, value_name = "MINUTES", help_heading = "Run")]
+    #[arg(long, value_name = "MINUTES", value_parser = minutes, help_heading = "Run")]
     pub checkpoint_minutes: Option<f64>,
     /// Keep so many checkpoints, the newest ones
-    #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Run")]
-    pub keep: usize,
+    #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Run",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep: u32,
     /// What happens when a loss, gradient or weight is no longer finite
     #[arg(long, value_enum, default_value = "stop", help_heading = "Run")]
     pub on_nan: OnNan,
@@ -314,6 +383,9 @@ pub struct TrainArgs {
     /// What the numbers of the run came from that --config belongs to.
     #[arg(skip)]
     pub origin: Option<Origin>,
+    /// The names of the options that were typed, and do not come from a file.
+    #[arg(skip)]
+    pub typed: Vec<String>,
 }
 
 impl TrainArgs {
@@ -327,12 +399,13 @@ impl TrainArgs {
 #[derive(Debug, Args)]
 pub struct ResumeArgs {
     /// The run's folder
+    #[arg(value_parser = paths())]
     pub run: PathBuf,
     /// Train for more epochs than the run was meant to have
     #[arg(long)]
     pub epochs: Option<u32>,
     /// Another place of the same data
-    #[arg(long)]
+    #[arg(long, value_parser = places())]
     pub data: Option<String>,
     /// Another device; bits may differ then
     #[arg(long)]
@@ -349,7 +422,7 @@ pub struct ResumeArgs {
 #[derive(Debug, Args)]
 pub struct RunsArgs {
     /// A folder of runs
-    #[arg(default_value = "runs")]
+    #[arg(default_value = "runs", value_parser = paths())]
     pub folder: PathBuf,
 }
 
@@ -374,6 +447,9 @@ pub struct DeviceArgs {
     /// with verify
     #[arg(long, value_enum, help_heading = "Device")]
     pub precision: Option<Precision>,
+    /// Whether these were recorded with another device: what this one cannot do is left out.
+    #[arg(skip)]
+    pub recorded: bool,
 }
 
 /// Options of `devices`.
@@ -511,6 +587,12 @@ pub struct ImportArgs {
     /// File to write
     #[arg(long, value_name = "FILE.safetensors")]
     pub out: PathBuf,
+}
+
+/// A time to wait.
+fn minutes(text: &str) -> Result<f64, String> {
+    let fits = |minutes: &f64| (0.0..=1e6).contains(minutes);
+    text.parse().ok().filter(fits).ok_or_else(|| "a number of minutes is in 0..=1000000".into())
 }
 
 /// A name in C: letters, digits and underscores, no digit first.

@@ -1,7 +1,7 @@
 //! Everything that a run needs to go on, in one file.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::layout::Layout;
 use crate::metrics::Accuracy;
 use crate::opencl::choice::Table;
+use crate::run::Saved;
 use crate::snapshot::Snapshot;
 use crate::weights::{self, Data, Tensor};
 
@@ -68,6 +69,8 @@ pub struct Position {
     pub metrics: u64,
     /// How often the run went back; each time halves the learning rate.
     pub rollbacks: u32,
+    /// The epoch at whose beginning the checkpoint lies that a rollback goes back to.
+    pub target: u32,
 }
 
 /// What a run's numbers are a function of, beside the position.
@@ -90,11 +93,6 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Whether this program wrote it.
-    pub fn is_ours(&self) -> bool {
-        self.program == PROGRAM
-    }
-
     /// Whether this device, driver and kernels made it, whichever forms of convolutions were chosen.
     pub fn is_of(&self, identity: &Identity) -> bool {
         let Identity { name, driver, kernels, .. } = identity;
@@ -129,9 +127,9 @@ pub struct Label {
 }
 
 impl Checkpoint {
-    /// The file's name: names sort as the checkpoints follow each other.
+    /// The file's name.
     pub fn name(&self) -> String {
-        format!("epoch-{:06}-step-{:07}.safetensors", self.position.epoch, self.position.step)
+        Saved::name(self.position.epoch, self.position.step)
     }
 
     /// Writes the file: whole or not at all, the same bytes for the same state.
@@ -159,29 +157,79 @@ impl Checkpoint {
         weights::write(path, &tensors, &metadata)
     }
 
+    /// Reads a file of a run of this very form: [`Stored`] in one go.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when it is damaged, no checkpoint, or of another network or version.
+    pub fn read(path: &Path, layout: &Layout) -> Result<(Self, Label), Error> {
+        let stored = Stored::read(path)?;
+        let label = stored.label()?;
+        Ok((stored.checkpoint(layout)?, label))
+    }
+}
+
+/// A checkpoint's file whose content is as it was written, by whichever version and for whichever network.
+#[derive(Debug)]
+pub struct Stored {
+    path: PathBuf,
+    tensors: Vec<Tensor>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl Stored {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`Error::Weights`] when it is damaged, no checkpoint, or of another network.
-    pub fn read(path: &Path, layout: &Layout) -> Result<(Self, Label), Error> {
-        let (mut tensors, mut metadata) = weights::read(path)?;
+    /// [`Error::Weights`] when it is damaged or no checkpoint.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let (tensors, mut metadata) = weights::read(path)?;
         let found = metadata.remove("checksum").ok_or_else(|| Error::weights(path, "is no checkpoint"))?;
         if found != checksum(&tensors, &metadata) {
             return Err(Error::weights(path, "is damaged: its checksum does not fit its content"));
         }
-        let text = |key: &str| metadata.get(key).ok_or_else(|| Error::weights(path, format!("has no {key}")));
-        let wrong = |key: &str, error: String| Error::weights(path, format!("its {key} cannot be read: {error}"));
-        let settings = text("settings")?.parse().map_err(|error: toml::de::Error| wrong("settings", error.to_string()));
-        let origin = serde_json::from_str(text("origin")?).map_err(|error| wrong("origin", error.to_string()));
-        let label = Label { settings: settings?, origin: origin? };
-        let position = serde_json::from_str(text("position")?).map_err(|error| wrong("position", error.to_string()));
-        let position: Position = position?;
-        let snapshot = Snapshot::from_tensors(layout, path, &mut tensors, "", position.updates)?;
-        let best = position
-            .best
-            .as_ref()
-            .map(|best| Snapshot::from_tensors(layout, path, &mut tensors, BEST, best.updates).map(Arc::new));
-        Ok((Self { snapshot: Arc::new(snapshot), best: best.transpose()?, position }, label))
+        Ok(Self { path: path.to_owned(), tensors, metadata })
+    }
+
+    /// What stands beside the tensors.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when another version wrote it, whose form this one does not know.
+    pub fn label(&self) -> Result<Label, Error> {
+        let origin = self.text("origin")?;
+        let told: serde_json::Value = serde_json::from_str(origin).unwrap_or_default();
+        if told["program"] != PROGRAM {
+            let program = told["program"].as_str().unwrap_or("another program");
+            let error = Error::weights(&self.path, format!("was written by {program}, and this is {PROGRAM}"));
+            return Err(error.with_hint("resume this run with that version, or start a new run"));
+        }
+        let origin = serde_json::from_str(origin).map_err(|error| self.unreadable("origin", &error.to_string()))?;
+        let settings = self.text("settings")?.parse();
+        let settings = settings.map_err(|error: toml::de::Error| self.unreadable("settings", error.message()))?;
+        Ok(Label { settings, origin })
+    }
+
+    /// The run at that instant.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when it is of another network.
+    pub fn checkpoint(mut self, layout: &Layout) -> Result<Checkpoint, Error> {
+        let position = serde_json::from_str(self.text("position")?);
+        let position: Position = position.map_err(|error| self.unreadable("position", &error.to_string()))?;
+        let mut take = |prefix, updates| {
+            Snapshot::from_tensors(layout, &self.path, &mut self.tensors, prefix, updates).map(Arc::new)
+        };
+        let snapshot = take("", position.updates)?;
+        let best = position.best.as_ref().map(|best| take(BEST, best.updates)).transpose()?;
+        Ok(Checkpoint { position, snapshot, best })
+    }
+
+    fn text(&self, key: &str) -> Result<&str, Error> {
+        self.metadata.get(key).map(String::as_str).ok_or_else(|| Error::weights(&self.path, format!("has no {key}")))
+    }
+
+    fn unreadable(&self, key: &str, reason: &str) -> Error {
+        let error = Error::weights(&self.path, format!("its {key} cannot be read: {reason}"));
+        error.with_hint("another build of this version may have written it: resume with that one, or start a new run")
     }
 }
 

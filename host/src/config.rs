@@ -1,6 +1,6 @@
 //! What a run does: the command line joined with the defaults of its data set, checked before any work.
 
-use std::path::PathBuf;
+use std::path::{self, Path, PathBuf};
 
 use sse_sam_core::classes::{Profile, Shots};
 use sse_sam_core::{Error as CoreError, Loss, Memory, Method, Model, Schedule};
@@ -8,6 +8,7 @@ use sse_sam_core::{Error as CoreError, Loss, Memory, Method, Model, Schedule};
 use crate::args::{Augment, LongTail, LossName, MemoryName, MethodName, ScheduleName, TrainArgs};
 use crate::data::{Dataset, Format, Rule};
 use crate::error::Error;
+use crate::unused;
 
 /// Defaults that depend on the data set.
 #[derive(Clone, Copy, Debug)]
@@ -87,8 +88,8 @@ pub enum Normalize {
 pub struct Rates {
     /// How the rate falls.
     pub name: ScheduleName,
-    /// Epochs from which it is a tenth, where it falls in steps.
-    pub milestones: Vec<u32>,
+    /// Epochs from which it is a tenth, where it falls in steps; the usual ones when empty.
+    milestones: Vec<u32>,
     /// Base learning rate.
     pub base: f64,
     /// Epochs of linear warm-up.
@@ -97,12 +98,26 @@ pub struct Rates {
 }
 
 impl Rates {
+    /// The milestones that were given, where they are used.
+    pub fn given_milestones(&self) -> Option<&[u32]> {
+        (self.name == ScheduleName::MultiStep && !self.milestones.is_empty()).then_some(&self.milestones)
+    }
+
+    /// The same for a run of so many epochs.
+    #[must_use]
+    pub fn over(&self, epochs: u32) -> Self {
+        Self { epochs, ..self.clone() }
+    }
+
     /// The learning rate of an epoch.
     pub fn at(&self, epoch: u32) -> Result<f64, Error> {
+        // Not the first epoch: the base rate is that of some epoch.
+        let share = |fifths: u32| ((u64::from(self.epochs) * u64::from(fifths) / 5) as u32).max(1);
+        let milestones = if self.milestones.is_empty() { &[share(3), share(4)][..] } else { &self.milestones };
         let schedule = match self.name {
             ScheduleName::Constant => Schedule::Constant,
             ScheduleName::Cosine => Schedule::Cosine,
-            ScheduleName::MultiStep => Schedule::MultiStep { milestones: &self.milestones, factor: 0.1 },
+            ScheduleName::MultiStep => Schedule::MultiStep { milestones, factor: 0.1 },
         };
         Ok(schedule.learning_rate(self.base, epoch, self.epochs, self.warmup)?)
     }
@@ -174,11 +189,13 @@ impl Config {
         let defaults = Defaults::of(dataset.format);
         let epochs = args.epochs.unwrap_or(defaults.epochs);
         let batch = args.batch.unwrap_or(defaults.batch);
-        if epochs == 0 || batch == 0 {
-            return Err(Error::Usage("--epochs and --batch must be at least 1".into()));
+        for (option, number) in [("--epochs", epochs as usize), ("--batch", batch)] {
+            if number == 0 {
+                return Err(Error::Usage(format!("{option} must be at least 1")));
+            }
         }
         let config = Self {
-            data: args.data.clone(),
+            data: lasting("--data", Path::new(&args.data), args.data == Format::Digits.word())?,
             format: dataset.format,
             imbalance: args.imbalance.or(defaults.imbalance),
             profile: match args.long_tail {
@@ -190,7 +207,7 @@ impl Config {
             normalize: normalize(&args.normalize, dataset.image.channels)?,
             shots: shots(args, defaults)?,
             model: model(args.model.as_deref().unwrap_or(defaults.model))?,
-            init: args.init.clone(),
+            init: args.init.as_ref().map(|path| lasting("--init", path, false)).transpose()?.map(PathBuf::from),
             trainable_layers: args.trainable_layers.clone(),
             method: method(args),
             tail_weight: positive("--tail-weight", args.tail_weight)?,
@@ -220,8 +237,19 @@ impl Config {
         }
         config.method.groups(0, epochs).map_err(by_option)?;
         config.loss.terms(&[1], 0).map_err(by_option)?;
+        unused::check(args, &config)?;
         Ok(config)
     }
+}
+
+/// The path as it stays true wherever the program is started next.
+fn lasting(option: &str, path: &Path, is_name: bool) -> Result<String, Error> {
+    let path =
+        if is_name { path.to_owned() } else { path::absolute(path).map_err(|source| Error::io(path, source))? };
+    path.into_os_string().into_string().map_err(|path| {
+        let path = Path::new(&path).display();
+        Error::Usage(format!("{option} lies in {path}, which is not UTF-8 and cannot stand in config.toml"))
+    })
 }
 
 /// A number that is still one as `f32`.
@@ -298,11 +326,9 @@ fn loss(args: &TrainArgs) -> Loss {
 }
 
 fn rates(args: &TrainArgs, defaults: Defaults, epochs: u32) -> Result<Rates, Error> {
-    let share = |fifths: u32| (u64::from(epochs) * u64::from(fifths) / 5) as u32;
-    let usual = || vec![share(3), share(4)];
     Ok(Rates {
         name: args.schedule,
-        milestones: if args.milestones.is_empty() { usual() } else { args.milestones.clone() },
+        milestones: args.milestones.clone(),
         base: positive("--lr", args.lr.unwrap_or(defaults.learning_rate))?,
         warmup: args.warmup,
         epochs,

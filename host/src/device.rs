@@ -78,6 +78,13 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// That of the CPU core.
+    fn of_cpu() -> Self {
+        let driver = concat!("sse-sam ", env!("CARGO_PKG_VERSION")).into();
+        let (name, kernels) = ("CPU core".into(), "none".into());
+        Self { selector: "cpu".into(), name, driver, kernels, convolutions: Table::new() }
+    }
+
     /// That of an OpenCL device with these choices.
     pub(crate) fn new(info: &DeviceInfo, convolution: Convolution, choices: &Choices) -> Self {
         Self {
@@ -121,9 +128,7 @@ impl Machine for Cpu<'_> {
     }
 
     fn identity(&self) -> Identity {
-        let driver = concat!("sse-sam ", env!("CARGO_PKG_VERSION")).into();
-        let (name, kernels) = ("CPU core".into(), "none".into());
-        Identity { selector: "cpu".into(), name, driver, kernels, convolutions: Table::new() }
+        Identity::of_cpu()
     }
 }
 
@@ -231,6 +236,9 @@ impl Device {
                 Err(error) => Err(Error::Usage(format!("no device {name}: {error}"))),
             },
         }?;
+        if args.recorded {
+            return Ok(device.without_what_it_cannot_do());
+        }
         if matches!(device, Self::Cpu) && args.conv == Some(Convolution::Winograd) {
             return Err(Error::Usage(format!("{} has no convolutions in Winograd's form", device.name())));
         }
@@ -243,6 +251,44 @@ impl Device {
             return Err(Error::Usage(format!("{message}: {} has none that this program knows", device.name())));
         }
         Ok(device)
+    }
+
+    fn without_what_it_cannot_do(mut self) -> Self {
+        let matrices = self.multiplies_matrices();
+        if let Self::OpenCl { info, .. } = &mut self
+            && !matrices
+        {
+            info.precision = Precision::Fp32;
+        }
+        self
+    }
+
+    /// Of what was recorded with another device, what this one can do; the rest is left out with a warning.
+    #[must_use]
+    pub fn applicable(&self, args: &DeviceArgs) -> DeviceArgs {
+        let mut now = args.clone();
+        if !args.recorded {
+            return now;
+        }
+        if matches!(self, Self::Cpu) {
+            (now.tiles, now.device_memory) = (None, None);
+            now.conv = now.conv.filter(|&conv| conv != Convolution::Winograd);
+        }
+        now.precision = now.precision.filter(|&precision| precision == self.precision());
+        let left_out = [("tiles", now.tiles != args.tiles), ("precision", now.precision != args.precision)];
+        for (option, _) in left_out.into_iter().chain([("conv", now.conv != args.conv)]).filter(|(_, out)| *out) {
+            let name = self.name();
+            progress::warn(&format!("warning: the configuration's {option} is left out: {name} has no such thing"));
+        }
+        now
+    }
+
+    /// What decides the bits of its results, as far as that is known before it is open.
+    pub fn identity(&self) -> Identity {
+        match self {
+            Self::Cpu => Identity::of_cpu(),
+            Self::OpenCl { info, convolution, .. } => Identity::new(info, *convolution, &Choices::default()),
+        }
     }
 
     /// Has runs follow the choices that a run made `before`, where that was on this very device, driver and kernels.

@@ -139,7 +139,6 @@ impl Error {
             | Self::Device { hint, .. }
             | Self::Run { hint, .. } => hint.clone(),
             Self::Interrupted { run, .. } => Some(format!("sse-sam resume {} goes on from there", run.display())),
-            Self::Usage(_) => Some("sse-sam --help lists every option".into()),
             Self::Core(sse_sam_core::Error::EmptyClass { .. }) => {
                 Some("a smaller --imbalance keeps every class".into())
             }
@@ -149,7 +148,7 @@ impl Error {
             Self::Core(sse_sam_core::Error::Length { what: "the model's output", expected, .. }) => {
                 Some(format!("this data takes --model mlp:IN-HIDDEN-{expected}"))
             }
-            Self::Core(_) | Self::Io { .. } | Self::Verify { .. } => None,
+            Self::Usage(_) | Self::Core(_) | Self::Io { .. } | Self::Verify { .. } => None,
             Self::NotFinite { saved, .. } => {
                 let kept = saved.as_ref().map(|path| format!("; the last good weights are in {}", path.display()));
                 Some(format!("try a smaller --lr, a --warmup or a smaller --rho{}", kept.unwrap_or_default()))
@@ -195,7 +194,20 @@ fn system_message(source: &io::Error) -> String {
         io::ErrorKind::NotFound => "no such file or folder".into(),
         io::ErrorKind::PermissionDenied => "permission denied".into(),
         io::ErrorKind::StorageFull => "no space left on the disk".into(),
-        _ => source.to_string().to_lowercase(),
+        io::ErrorKind::QuotaExceeded => "the user's share of the disk is used up".into(),
+        io::ErrorKind::FileTooLarge => "file too large: a limit of the system (ulimit -f) or of the disk".into(),
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".into(),
+        io::ErrorKind::AlreadyExists => "a file of that name is there already".into(),
+        io::ErrorKind::NotADirectory => "a part of the path is a file, not a folder".into(),
+        io::ErrorKind::IsADirectory => "is a folder, not a file".into(),
+        io::ErrorKind::DirectoryNotEmpty => "the folder is not empty".into(),
+        io::ErrorKind::InvalidFilename => {
+            "the name is too long, or has a letter that the file system does not take".into()
+        }
+        _ => {
+            let text = source.to_string();
+            text.split(" (os error ").next().unwrap_or_default().to_lowercase()
+        }
     }
 }
 

@@ -23,15 +23,16 @@ pub struct TestSet<'a> {
     pub flip: bool,
 }
 
-/// Predicts every sample of the test set with the running statistics.
+/// Predicts every sample of the test set with the running statistics; `proceed` is asked before each batch.
 ///
 /// # Errors
-/// What the device reports.
+/// What the device or `proceed` reports.
 pub fn evaluate<B: Machine>(
     backend: &mut B,
     layout: &Layout,
     network: &mut Network<'_, MAX_LAYERS>,
     test: &TestSet,
+    proceed: impl Fn() -> Result<(), Error>,
 ) -> Result<Confusion, Error>
 where
     Error: From<B::Error>,
@@ -48,6 +49,7 @@ where
         write_table(backend, layout.table, feed, &batches, flip)?;
         let mut logits = vec![0.0; layout.plan.max_batch() * classes];
         feed.each(backend, &batches, 0, |backend, number| {
+            proceed()?;
             let (first, rows) = (batches[number][0] as usize, batches[number].len());
             let table = layout.table.part(first * Row::WORDS, rows * Row::WORDS)?;
             network.gather(backend, table, &feed.samples, layout.losses(0)?)?;
@@ -133,7 +135,7 @@ impl Job for Evaluation<'_> {
         Error: From<B::Error>,
     {
         backend.write(self.layout.plan.normalization, self.normalization)?;
-        evaluate(backend, self.layout, &mut self.layout.network(0.0)?, &self.test)
+        evaluate(backend, self.layout, &mut self.layout.network(0.0)?, &self.test, || Ok(()))
     }
 }
 

@@ -22,6 +22,37 @@ pub fn scalars(time: f64, step: u64, values: &[(String, f64)]) -> Vec<u8> {
     record(&[number(1, time), step, bytes(5, &summary)].concat())
 }
 
+/// How many bytes of a file hold its first whole records, up to one of step `end` or later; and the steps in them. 0 for
+/// what is no such file.
+pub fn whole(file: &[u8], end: u64) -> (usize, Vec<u64>) {
+    let (mut length, mut steps) = (0, Vec::new());
+    while let Some((data, size)) = first_record(&file[length..]) {
+        match (length, step(data)) {
+            (0, Some(_)) => break,
+            (_, Some(step)) if step >= end => break,
+            (_, step) => steps.extend(step),
+        }
+        length += size;
+    }
+    (length, steps)
+}
+
+/// The data of the record that these bytes begin with, and the bytes of the record, if it is whole.
+fn first_record(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let (length, rest) = bytes.split_first_chunk::<8>()?;
+    let (check, rest) = rest.split_first_chunk::<4>()?;
+    let (data, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let fits = *check == masked(length) && *rest.first_chunk::<4>()? == masked(data);
+    fits.then_some((data, data.len() + 16))
+}
+
+/// The step of an event, which follows its wall time where it has one.
+fn step(event: &[u8]) -> Option<u64> {
+    let value = event.get(9..)?.strip_prefix(&[2 << 3])?;
+    let length = value.iter().position(|byte| byte & 0x80 == 0)?.min(9);
+    Some(value[..=length].iter().rev().fold(0, |step, &byte| step << 7 | u64::from(byte & 0x7f)))
+}
+
 /// The numbers of a line of `metrics.jsonl`, named by their path; those of single classes are left out.
 pub fn flatten(line: &Value) -> Vec<(String, f64)> {
     let Value::Object(fields) = line else { return Vec::new() };
@@ -84,6 +115,22 @@ mod tests {
         let record = header(0.0);
         assert_eq!(record[..12], [24, 0, 0, 0, 0, 0, 0, 0, 163, 127, 75, 34]);
         assert_eq!(&record[12..22], [9, 0, 0, 0, 0, 0, 0, 0, 0, 26]);
+    }
+
+    #[test]
+    fn whole_records_before_a_step_are_found() {
+        let records = [header(1.0), scalars(2.0, 0, &[("loss".into(), 0.5)]), scalars(3.0, 300, &[])];
+        let file = records.concat();
+        let first = records[..2].concat().len();
+        assert_eq!(whole(&file, 301), (file.len(), vec![0, 300]));
+        assert_eq!(whole(&file, 300), (first, vec![0]));
+        assert_eq!(whole(&file[..file.len() - 1], 301), (first, vec![0]), "the last record is cut off");
+        assert_eq!(whole(&file, 0), (records[0].len(), vec![]));
+        let mut damaged = file.clone();
+        damaged[first - 5] ^= 1;
+        assert_eq!(whole(&damaged, 301).1, [], "nothing after a damaged record");
+        assert_eq!(whole(b"no events", 9), (0, vec![]));
+        assert_eq!(whole(&records[1], 9).0, 0, "a file begins with its version");
     }
 
     #[test]

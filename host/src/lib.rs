@@ -35,6 +35,7 @@ pub mod state;
 pub mod train;
 pub mod training;
 pub mod tune;
+mod unused;
 pub mod verify;
 pub mod weights;
 pub mod writer;

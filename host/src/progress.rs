@@ -1,10 +1,12 @@
 //! What a run prints and logs.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{FormattedDuration, HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
 use sse_sam_core::Method;
 use sse_sam_core::classes::is_tail;
@@ -169,14 +171,24 @@ pub fn warn(text: &str) {
     write(&format!("sse-sam: {text}\n"));
 }
 
-/// The program ends, with this error or with none.
-pub fn end(error: Option<&Error>) {
-    let (message, hint) = (error.map(Error::to_string), error.and_then(Error::hint));
+/// The program ends, with this error of a command or with none.
+pub fn end(error: Option<&Error>, command: &str) {
+    let help = |error: &Error| {
+        let usage = matches!(error, Error::Usage(_));
+        usage.then(|| format!("sse-sam {command} --help lists its options"))
+    };
+    let (message, hint) = (error.map(Error::to_string), error.and_then(|error| error.hint().or_else(|| help(error))));
     if let (Some(message), false) = (&message, JSON.load(Ordering::Relaxed)) {
         let hint = hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
         return warn(&format!("{message}{hint}"));
     }
     tell(&Event::End { exit_code: error.map_or(0, Error::exit_code), message, hint });
+}
+
+/// Help, or what is wrong with the words of a command line. Nobody there to read it is no failure.
+pub fn told_by_clap(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    ExitCode::from(error.exit_code() as u8)
 }
 
 /// A method's name on the command line.
@@ -218,11 +230,13 @@ pub fn headline(
     )
 }
 
-/// A bar on a terminal, or lines for a program; else nothing.
+/// A bar on a terminal, elsewhere a line an epoch, or lines for a program.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
     quiet: bool,
+    /// Whether lines go to standard error by themselves: there is no bar.
+    plain: bool,
     images: u64,
     epochs: u32,
     /// When training began here, and with how many images done.
@@ -234,14 +248,33 @@ impl Progress {
     /// A bar over all images of all epochs, unless it is to be quiet.
     pub fn new(config: &Config, images: usize, args: &TrainArgs) -> Self {
         let images = images as u64;
-        let bar = if io::stderr().is_terminal() && args.talks() {
+        let terminal = io::stderr().is_terminal();
+        let bar = if terminal && args.talks() {
             ProgressBar::new(images * u64::from(config.epochs))
         } else {
             ProgressBar::hidden()
         };
-        let style = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}  {per_sec:.0}  {eta} left");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
-        Self { bar, quiet: args.quiet, images, epochs: config.epochs, begun: None, told: None }
+        let style = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}  {rate}  {eta} left");
+        let rate = |state: &ProgressState, to: &mut dyn fmt::Write| {
+            let _ = to.write_str(&rate(state.per_sec()));
+        };
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("rate", rate);
+        bar.set_style(style.progress_chars("=> "));
+        let plain = !terminal && args.talks();
+        Self { bar, quiet: args.quiet, plain, images, epochs: config.epochs, begun: None, told: None }
+    }
+
+    /// The epoch, as `metrics.jsonl` counts, beside what there is.
+    fn epoch(&self, epoch: u32) -> String {
+        format!("epoch {epoch} of 0..={}", self.epochs.saturating_sub(1))
+    }
+
+    /// A line above the bar, or by itself.
+    fn line(&self, text: &str) {
+        if self.plain {
+            return write(&format!("{text}\n"));
+        }
+        self.bar.println(text);
     }
 
     /// An epoch begins, so many images of it done before.
@@ -249,13 +282,13 @@ impl Progress {
         let position = self.images * u64::from(epoch) + done;
         self.begun.get_or_insert_with(|| (Instant::now(), position));
         self.bar.set_position(position);
-        self.bar.set_prefix(format!("epoch {}/{} stage {stage}", epoch + 1, self.epochs));
+        self.bar.set_prefix(format!("{} stage {stage}", self.epoch(epoch)));
         self.bar.reset_eta();
     }
 
     /// Another stage begins.
     pub fn switch(&self, epoch: u32, stage: u32, text: &str) {
-        self.bar.println(text);
+        self.line(text);
         self.tell(&Event::Stage { epoch, stage });
     }
 
@@ -264,11 +297,8 @@ impl Progress {
         let Advance { epoch, images, loss, learning_rate, .. } = advance;
         let position = self.images * u64::from(epoch) + images;
         self.bar.set_position(position);
-        let shares = match (advance.loss_head, advance.loss_tail) {
-            (Some(head), Some(tail)) => format!(" (head {head:.4}, tail {tail:.4})"),
-            _ => String::new(),
-        };
-        self.bar.set_message(format!("loss {loss:.4}{shares}  lr {learning_rate:.4}"));
+        let loss = losses(loss, advance.loss_head, advance.loss_tail);
+        self.bar.set_message(format!("{loss}  lr {learning_rate:.4}"));
         if self.told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1)) {
             self.told = Some(Instant::now());
             let seconds_left = self.seconds_left(position);
@@ -285,7 +315,14 @@ impl Progress {
     /// An epoch was evaluated.
     pub fn evaluated(&self, line: &Line<'_>, images_per_second: f64) {
         let Accuracy { overall, balanced, .. } = line.accuracy;
-        self.bar.println(format!("epoch {}: overall {overall:.2} %, balanced {balanced:.2} %", line.epoch));
+        let left = self.seconds_left(self.images * u64::from(line.epoch + 1));
+        self.line(&format!(
+            "{}: {}, overall {overall:.2} %, balanced {balanced:.2} %, {}, {} left",
+            self.epoch(line.epoch),
+            losses(line.loss, line.loss_head, line.loss_tail),
+            rate(images_per_second),
+            FormattedDuration(Duration::from_secs_f64(left)),
+        ));
         self.tell(&Event::Epoch { images_per_second, line });
     }
 
@@ -299,4 +336,17 @@ impl Progress {
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// A loss and its shares.
+fn losses(loss: f64, head: Option<f64>, tail: Option<f64>) -> String {
+    match (head, tail) {
+        (Some(head), Some(tail)) => format!("loss {loss:.4} (head {head:.4}, tail {tail:.4})"),
+        _ => format!("loss {loss:.4}"),
+    }
+}
+
+/// A pace: `7,588 images/s`.
+fn rate(images_per_second: f64) -> String {
+    format!("{} images/s", HumanCount(images_per_second.round() as u64))
 }

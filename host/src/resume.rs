@@ -1,13 +1,14 @@
 //! The `resume` command: which checkpoint a run goes on from, and whether it may.
 
-use crate::args::{ResumeArgs, TrainArgs};
-use crate::checkpoint::{Checkpoint, Label, Origin};
+use crate::args::{OnNan, ResumeArgs, TrainArgs};
+use crate::checkpoint::{Checkpoint, Label, Origin, Stored};
 use crate::config::Config;
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::progress;
-use crate::run::{RunFolder, ends_epoch};
+use crate::run::{RunFolder, Saved};
 use crate::settings;
+use crate::signals::Signals;
 use crate::train;
 
 /// Where a run goes on.
@@ -15,10 +16,12 @@ use crate::train;
 pub struct Resumed {
     /// The newest whole checkpoint.
     pub checkpoint: Checkpoint,
-    /// The newest whole one at the end of an epoch, which a rollback goes back to.
-    pub target: Option<Checkpoint>,
+    /// The one that a rollback goes back to.
+    pub target: Checkpoint,
     /// What the numbers come from so far.
     pub before: Origin,
+    /// Epochs that the run was meant to have before.
+    pub epochs: Option<u32>,
 }
 
 /// The `resume` command.
@@ -26,6 +29,7 @@ pub struct Resumed {
 /// # Errors
 /// Whatever is wrong with the run's folder, and as the `train` command.
 pub fn run(args: &ResumeArgs) -> Result<(), Error> {
+    Signals::listen()?;
     let folder = RunFolder::open(&args.run)?;
     let mut options = settings::load(&folder.config())?;
     if let (Some(more), Some(epochs)) = (args.epochs, options.epochs) {
@@ -41,9 +45,7 @@ pub fn run(args: &ResumeArgs) -> Result<(), Error> {
     }
     if let Some(device) = &args.device {
         options.device.device.clone_from(device);
-        // The CPU core, which can always take over, has neither tiles nor matrix instructions.
-        options.device.tiles = options.device.tiles.filter(|_| device != "cpu");
-        options.device.precision = options.device.precision.filter(|_| device != "cpu");
+        options.device.recorded = true;
     }
     train::start(&options, Some(folder))
 }
@@ -51,7 +53,8 @@ pub fn run(args: &ResumeArgs) -> Result<(), Error> {
 /// The newest whole checkpoint of the run, when there is any; damaged ones are reported and set aside.
 ///
 /// # Errors
-/// [`Error::Run`] when the run is finished, was made by another version or of other data, or its configuration changed.
+/// [`Error::Run`] when the run is finished, was made by another version or of other data, its configuration changed, or
+/// its checkpoints are lost.
 pub fn find(
     folder: &RunFolder,
     layout: &Layout,
@@ -63,35 +66,32 @@ pub fn find(
         return Err(other_data(folder, args));
     }
     let found = folder.checkpoints()?;
-    let Some((checkpoint, label, number)) = newest(folder, layout, &found)? else {
-        if found.is_empty() {
-            return Ok(None);
-        }
-        let error = Error::run(folder.path(), "every checkpoint of this run is damaged");
-        return Err(error.with_hint("resuming once more starts it over"));
+    let Some((stored, place)) = newest(folder, &found)? else {
+        return nothing_to_go_on_from(folder, &found).map(|()| None);
     };
+    // Who wrote it, of what and with which settings, before what it holds: only then does it have to fit.
+    let label = stored.label().map_err(|error| of_run(folder, error))?;
     admit(folder, &label, args, config, fingerprint)?;
+    let checkpoint = stored.checkpoint(layout).map_err(|error| of_run(folder, error))?;
     if checkpoint.position.epoch >= config.epochs {
         let error = Error::run(folder.path(), format!("this run is finished after {} epochs", config.epochs));
         return Err(error.with_hint("--epochs with a larger number trains on"));
     }
-    let mut ends = found[number..].iter().filter(|path| ends_epoch(path));
-    let target = ends.find_map(|path| Checkpoint::read(path, layout).ok()).map(|(target, _)| target);
-    Ok(Some(Resumed { checkpoint, target, before: label.origin }))
+    let target =
+        if args.on_nan == OnNan::Rollback { target(&found[place..], &checkpoint, layout) } else { checkpoint.clone() };
+    let epochs = label.settings.get("epochs").and_then(toml::Value::as_integer);
+    let epochs = epochs.and_then(|epochs| u32::try_from(epochs).ok());
+    Ok(Some(Resumed { checkpoint, target, before: label.origin, epochs }))
 }
 
 /// The first of the files that is whole, with its number.
-fn newest(
-    folder: &RunFolder,
-    layout: &Layout,
-    found: &[std::path::PathBuf],
-) -> Result<Option<(Checkpoint, Label, usize)>, Error> {
-    for (number, path) in found.iter().enumerate() {
-        match Checkpoint::read(path, layout) {
-            Ok((checkpoint, label)) => return Ok(Some((checkpoint, label, number))),
+fn newest(folder: &RunFolder, found: &[Saved]) -> Result<Option<(Stored, usize)>, Error> {
+    for (number, saved) in found.iter().enumerate() {
+        match Stored::read(&saved.path) {
+            Ok(stored) => return Ok(Some((stored, number))),
             Err(error @ Error::Weights { .. }) => {
                 progress::warn(&format!("warning: {error}; taking the checkpoint before it"));
-                folder.set_aside(path)?;
+                folder.set_aside(&saved.path)?;
             }
             Err(error) => return Err(error),
         }
@@ -99,25 +99,66 @@ fn newest(
     Ok(None)
 }
 
+/// A run without a whole checkpoint starts over where nothing is lost by that.
+fn nothing_to_go_on_from(folder: &RunFolder, found: &[Saved]) -> Result<(), Error> {
+    let what = match (folder.has_metrics(), found.is_empty()) {
+        (false, true) => return Ok(()),
+        (true, true) => "this run has no checkpoint to go on from, but epochs in metrics.jsonl",
+        (_, false) => "every checkpoint of this run is damaged",
+    };
+    let config = folder.config();
+    let hint = format!("sse-sam train --config {} --out NEW begins it anew, elsewhere", config.display());
+    Err(Error::run(folder.path(), what).with_hint(hint))
+}
+
+/// The checkpoint that a rollback goes back to, as it is written down in the newest one.
+fn target(found: &[Saved], newest: &Checkpoint, layout: &Layout) -> Checkpoint {
+    let epoch = newest.position.target;
+    if newest.position.step == 0 && newest.position.epoch == epoch {
+        return newest.clone();
+    }
+    let saved = found.iter().find(|saved| saved.begins(epoch));
+    match saved.map(|saved| Checkpoint::read(&saved.path, layout)) {
+        Some(Ok((target, _))) => target,
+        other => {
+            let reason = other.and_then(Result::err).map_or_else(|| "is gone".into(), |error| error.to_string());
+            let name = Saved::name(epoch, 0);
+            progress::warn(&format!(
+                "warning: the checkpoint that a rollback would go back to cannot be read ({name}: {reason}); it would \
+                 go back to where the run goes on now"
+            ));
+            newest.clone()
+        }
+    }
+}
+
 fn other_data(folder: &RunFolder, args: &TrainArgs) -> Error {
     Error::run(folder.path(), format!("the data at {} are not those of this run", args.data))
         .with_hint("--data names another place; a run goes on with the data it began with only")
 }
 
+/// A whole checkpoint that cannot be used is a matter of the run, and nobody's damage.
+fn of_run(folder: &RunFolder, error: Error) -> Error {
+    match error {
+        Error::Weights { path, message, hint } => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let path = folder.path().to_owned();
+            Error::Run { path, message: format!("checkpoint {name} {message}"), hint }
+        }
+        other => other,
+    }
+}
+
 /// Whether a checkpoint is one of this very run.
 fn admit(folder: &RunFolder, label: &Label, args: &TrainArgs, config: &Config, fingerprint: &str) -> Result<(), Error> {
-    let refuse = |message: String, hint: &str| Err(Error::run(folder.path(), message).with_hint(hint));
-    if !label.origin.is_ours() {
-        let program = &label.origin.program;
-        return refuse(format!("this run was made by {program}"), "resume it with that version, or start a new run");
-    }
     if label.origin.fingerprint != fingerprint {
         return Err(other_data(folder, args));
     }
     let changed = settings::differences(&label.settings, &settings::table(args, config, ""));
     if !changed.is_empty() {
         let message = format!("config.toml has changed since the last checkpoint: {}", changed.join("; "));
-        return refuse(message, "put it back, or begin a new run: sse-sam train --config FILE");
+        let error = Error::run(folder.path(), message);
+        return Err(error.with_hint("put it back, or begin a new run: sse-sam train --config FILE"));
     }
     Ok(())
 }

@@ -1,19 +1,28 @@
 //! The folder of a run, and the one owner of its files.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fs4::{FileExt, TryLockError};
 use serde::Serialize;
 
+use crate::checkpoint::Position;
 use crate::error::Error;
 use crate::events;
 use crate::weights::write_whole;
 
 /// TensorBoard finds its files by a part of their names.
 const EVENTS: &str = "events.out.tfevents.sse-sam";
+
+/// What a run writes.
+const FILES: [&str; 7] =
+    ["config.toml", "metrics.jsonl", "log.txt", "checkpoints", "best.safetensors", "last.safetensors", EVENTS];
+
+/// Bytes of the longest name of a folder that is made up here; file systems take 255.
+const LONGEST: usize = 120;
 
 /// A run's folder, locked against other processes: `config.toml`, `metrics.jsonl`, `log.txt`, `checkpoints/`,
 /// `best.safetensors`, `last.safetensors`.
@@ -25,33 +34,65 @@ pub struct RunFolder {
     _lock: File,
 }
 
+/// A checkpoint's file by its name: later ones of a run are larger.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Saved {
+    epoch: u32,
+    step: u32,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+impl Saved {
+    /// The name of the checkpoint after these steps of this epoch.
+    pub fn name(epoch: u32, step: u32) -> String {
+        format!("epoch-{epoch:06}-step-{step:07}.safetensors")
+    }
+
+    /// None for a file that is no checkpoint's.
+    fn new(path: PathBuf) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.strip_prefix("epoch-")?.strip_suffix(".safetensors")?;
+        let (epoch, step) = name.split_once("-step-")?;
+        Some(Self { epoch: epoch.parse().ok()?, step: step.parse().ok()?, path })
+    }
+
+    /// Whether it is the one at the beginning of this epoch.
+    pub fn begins(&self, epoch: u32) -> bool {
+        (self.epoch, self.step) == (epoch, 0)
+    }
+}
+
 impl RunFolder {
-    /// Makes the folder. A folder that the caller names must not hold a run yet; otherwise the first free one of
-    /// `runs/name`, `runs/name-2`, ... is taken.
+    /// Makes the folder, with this `config.toml`. A folder that the caller names must hold nothing that a run would write
+    /// over; otherwise the first free one of `runs/name`, `runs/name-2`, ... is taken.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be made, [`Error::Usage`] when it holds a run.
-    pub fn create(named: Option<&Path>, name: &str) -> Result<Self, Error> {
+    /// [`Error::Io`] when it cannot be made, [`Error::Usage`] when it holds a run or files that have the names of a run's.
+    pub fn create(named: Option<&Path>, name: &str, config: &str) -> Result<Self, Error> {
         let path = match named {
             Some(path) => make(path).map(|()| path.to_owned())?,
             None => numbered(name)?,
         };
-        if path.join("metrics.jsonl").exists() {
-            return Err(Error::Usage(format!("{} already holds a run; name another folder", path.display())));
-        }
-        Self::use_folder(path)
+        nothing_is_lost(&path)?;
+        let lock = lock(&path)?;
+        nothing_is_lost(&path)?;
+        // First of all: a folder with a configuration is a run that can go on, whatever happens next.
+        write_whole(&path.join("config.toml"), |file| file.write_all(config.as_bytes()))?;
+        Self::with(path, lock)
     }
 
-    /// Opens the folder of a run that is to go on, and removes what a killed process left half-written.
+    /// Opens the folder of a run that is to go on, and removes what a killed process left half-written. A file of a run
+    /// stands for its folder.
     ///
     /// # Errors
     /// [`Error::Run`] when it holds no run or another process works on it, [`Error::Io`] when it cannot be used.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        let path = folder_of(path);
         if !path.join("config.toml").exists() {
             let error = Error::run(path, "holds no run that could go on: it has no config.toml");
-            return Err(error.with_hint("sse-sam runs lists the runs of a folder"));
+            return Err(error.with_hint("sse-sam runs FOLDER lists the runs of a folder"));
         }
-        let folder = Self::use_folder(path.to_owned())?;
+        let folder = Self::with(path.to_owned(), lock(path)?)?;
         for place in [path.to_owned(), path.join("checkpoints")] {
             for file in files(&place)?.into_iter().filter(|file| file.extension().is_some_and(|e| e == "partial")) {
                 fs::remove_file(&file).map_err(|source| Error::io(&file, source))?;
@@ -60,22 +101,14 @@ impl RunFolder {
         Ok(folder)
     }
 
-    fn use_folder(path: PathBuf) -> Result<Self, Error> {
-        let append = |name: &str| {
+    fn with(path: PathBuf, lock: File) -> Result<Self, Error> {
+        let open = |name: &str, options: &mut fs::OpenOptions| {
             let file = path.join(name);
-            File::options().append(true).create(true).open(&file).map_err(|source| Error::io(&file, source))
+            options.create(true).open(&file).map_err(|source| Error::io(&file, source))
         };
-        let lock = append(".lock")?;
-        match FileExt::try_lock(&lock) {
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::run(&path, "another process is working on this run"));
-            }
-            // A file system without locks.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(source)) => return Err(Error::io(path.join(".lock"), source)),
-            Ok(()) => {}
-        }
-        let (metrics, log) = (append("metrics.jsonl")?, append("log.txt")?);
+        // Not opened to append to: Windows cuts no such file back.
+        let metrics = open("metrics.jsonl", File::options().write(true).truncate(false))?;
+        let log = open("log.txt", File::options().append(true))?;
         make(&path.join("checkpoints"))?;
         Ok(Self { path, metrics, log, _lock: lock })
     }
@@ -100,34 +133,56 @@ impl RunFolder {
         self.path.join("last.safetensors")
     }
 
-    /// Where a checkpoint of this name lies.
-    pub fn checkpoint(&self, name: &str) -> PathBuf {
-        self.path.join("checkpoints").join(name)
+    /// Where a checkpoint of this name lies, in a folder that exists.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the folder was removed and cannot be made again.
+    pub fn checkpoint(&self, name: &str) -> Result<PathBuf, Error> {
+        let folder = self.path.join("checkpoints");
+        make(&folder).map(|()| folder.join(name))
     }
 
     /// All checkpoints, the newest first.
     ///
     /// # Errors
     /// [`Error::Io`] when the folder cannot be read.
-    pub fn checkpoints(&self) -> Result<Vec<PathBuf>, Error> {
-        let mut found = files(&self.path.join("checkpoints"))?;
-        found.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
+    pub fn checkpoints(&self) -> Result<Vec<Saved>, Error> {
+        let mut found: Vec<Saved> = files(&self.path.join("checkpoints"))?.into_iter().filter_map(Saved::new).collect();
         found.sort();
         found.reverse();
         Ok(found)
     }
 
-    /// Removes all checkpoints but the `keep` newest and the newest at the end of an epoch.
+    /// Removes all checkpoints but the `keep` newest and the one at the beginning of epoch `target`.
     ///
     /// # Errors
     /// [`Error::Io`] when one cannot be removed.
-    pub fn prune(&self, keep: usize) -> Result<(), Error> {
-        let found = self.checkpoints()?;
-        let end = found.iter().find(|path| ends_epoch(path)).cloned();
-        for path in found.into_iter().skip(keep.max(1)).filter(|path| Some(path) != end.as_ref()) {
-            fs::remove_file(&path).map_err(|source| Error::io(&path, source))?;
-        }
-        Ok(())
+    pub fn prune(&self, keep: usize, target: u32) -> Result<(), Error> {
+        let old = self.checkpoints()?.into_iter().skip(keep.max(1));
+        old.filter(|saved| !saved.begins(target)).try_for_each(|saved| remove(&saved.path))
+    }
+
+    /// Removes all checkpoints after this position: those of a course that was given up.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when one cannot be removed.
+    pub fn give_up_after(&self, position: &Position) -> Result<(), Error> {
+        let here = (position.epoch, position.step);
+        let found = self.checkpoints()?.into_iter();
+        found.take_while(|saved| (saved.epoch, saved.step) > here).try_for_each(|saved| remove(&saved.path))
+    }
+
+    /// Removes `best.safetensors`: no epoch of this course is the best yet.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be removed.
+    pub fn remove_best(&self) -> Result<(), Error> {
+        remove(&self.best())
+    }
+
+    /// Whether epochs were measured here.
+    pub fn has_metrics(&self) -> bool {
+        self.metrics.metadata().is_ok_and(|metadata| metadata.len() > 0)
     }
 
     /// Takes a file out of the way under a name that is no checkpoint's.
@@ -158,29 +213,38 @@ impl RunFolder {
         let append = || {
             let mut text = serde_json::to_string(line)?;
             text.push('\n');
+            (&self.metrics).seek(SeekFrom::End(0))?;
             (&self.metrics).write_all(text.as_bytes())?;
             Ok(self.metrics.metadata()?.len())
         };
         append().map_err(|source| Error::io(self.path.join("metrics.jsonl"), source))
     }
 
-    /// Begins TensorBoard's file anew, with the lines that `metrics.jsonl` has and what else is known of an epoch.
+    /// Cuts TensorBoard's file back to the first `epochs`, and adds those of them that it lacks, from `metrics.jsonl`:
+    /// what was measured beside that, and when, stays as it is.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written, and what `more` reports.
-    pub fn begin_events(&self, more: impl Fn(u32) -> Result<Vec<(String, f64)>, Error>) -> Result<(), Error> {
-        let path = self.path.join("metrics.jsonl");
-        let text = fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
-        let mut records = events::header(seconds());
-        for (epoch, line) in (0..).zip(text.lines()) {
+    /// [`Error::Io`] when it cannot be read or written.
+    pub fn begin_events(&self, epochs: u32) -> Result<(), Error> {
+        let (path, lines) = (self.path.join(EVENTS), self.path.join("metrics.jsonl"));
+        let text = fs::read_to_string(&lines).map_err(|source| Error::io(&lines, source))?;
+        let before = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            other => other.map_err(|source| Error::io(&path, source))?,
+        };
+        let (length, found) = events::whole(&before, epochs.into());
+        let mut records = if length == 0 { events::header(seconds()) } else { before[..length].to_vec() };
+        for (epoch, line) in (0..u64::from(epochs)).zip(text.lines()).filter(|(epoch, _)| !found.contains(epoch)) {
             let line = serde_json::from_str(line).unwrap_or_default();
-            let values = [events::flatten(&line), more(epoch)?].concat();
-            records.extend(events::scalars(seconds(), epoch.into(), &values));
+            records.extend(events::scalars(seconds(), epoch, &events::flatten(&line)));
         }
-        write_whole(&self.path.join(EVENTS), |file| file.write_all(&records))
+        if records == before {
+            return Ok(());
+        }
+        write_whole(&path, |file| file.write_all(&records))
     }
 
-    /// Appends an epoch to TensorBoard's file.
+    /// Appends an epoch to TensorBoard's file, and begins another one where somebody has removed it.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
@@ -188,6 +252,9 @@ impl RunFolder {
         let line = serde_json::to_value(line).unwrap_or_default();
         let values = [&events::flatten(&line)[..], more].concat();
         let path = self.path.join(EVENTS);
+        if !path.exists() {
+            self.begin_events(epoch)?;
+        }
         let file = File::options().append(true).open(&path);
         let written = file.and_then(|mut file| file.write_all(&events::scalars(seconds(), epoch.into(), &values)));
         written.map_err(|source| Error::io(&path, source))
@@ -227,9 +294,55 @@ pub fn is_locked(path: &Path) -> bool {
     lock.is_ok_and(|lock| matches!(FileExt::try_lock_shared(&lock), Err(TryLockError::WouldBlock)))
 }
 
-/// Whether a checkpoint is one at the end of an epoch.
-pub fn ends_epoch(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().ends_with("-step-0000000.safetensors"))
+/// The folder of the run that this file belongs to, where it is one of a run's.
+pub fn folder_of(path: &Path) -> &Path {
+    if !path.is_file() && path.file_name().is_none_or(|name| name != "checkpoints") {
+        return path;
+    }
+    let above = path.ancestors().skip(1).take(2);
+    let above = above.map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    above.into_iter().find(|folder| folder.join("config.toml").is_file()).unwrap_or(path)
+}
+
+/// Refuses a folder in which a run would write over something.
+fn nothing_is_lost(path: &Path) -> Result<(), Error> {
+    let shown = path.display();
+    let config = fs::read_to_string(path.join("config.toml")).unwrap_or_default();
+    if path.join("metrics.jsonl").exists() || config.lines().any(|line| line == "[run]") {
+        let message = format!("{shown} already holds a run; name another folder, or go on: sse-sam resume {shown}");
+        return Err(Error::Usage(message));
+    }
+    match FILES.iter().find(|name| path.join(name).symlink_metadata().is_ok()) {
+        Some(name) => Err(Error::Usage(format!("{shown} holds {name}, which a run writes too; name another folder"))),
+        None => Ok(()),
+    }
+}
+
+/// Keeps other processes out of a run's folder, as long as the file is open.
+fn lock(path: &Path) -> Result<File, Error> {
+    let place = path.join(".lock");
+    // To read as well: Windows locks no file that is opened to append to only.
+    let lock = File::options().read(true).append(true).create(true).open(&place);
+    let lock = lock.map_err(|source| Error::io(&place, source))?;
+    // `runs` holds the lock while it looks.
+    for _ in 0..50 {
+        match FileExt::try_lock(&lock) {
+            Err(TryLockError::WouldBlock) => sleep(Duration::from_millis(10)),
+            // A file system without locks.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => return Ok(lock),
+            Err(TryLockError::Error(source)) => return Err(Error::io(place, source)),
+            Ok(()) => return Ok(lock),
+        }
+    }
+    Err(Error::run(path, "another process is working on this run"))
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(|source| Error::io(path, source)),
+    }
 }
 
 /// Seconds since 1970.
@@ -263,16 +376,18 @@ fn make(path: &Path) -> Result<(), Error> {
 
 fn numbered(name: &str) -> Result<PathBuf, Error> {
     make(Path::new("runs"))?;
-    for number in 1.. {
+    let end = (0..=LONGEST.min(name.len())).rev().find(|&end| name.is_char_boundary(end)).unwrap_or(0);
+    let name = name[..end].replace(|letter: char| letter.is_control() || "/\\:".contains(letter), "_");
+    let mut number = 1_u64;
+    loop {
         let suffix = if number == 1 { String::new() } else { format!("-{number}") };
         let path = Path::new("runs").join(format!("{name}{suffix}"));
         match fs::create_dir(&path) {
             Ok(()) => return Ok(path),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             Err(source) => return Err(Error::io(path, source)),
         }
     }
-    unreachable!("some number is free")
 }
 
 #[cfg(test)]

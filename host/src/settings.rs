@@ -3,19 +3,19 @@
 //! A file is read by handing its entries to the parser of the command line, ahead of what was typed: one set of names,
 //! types and messages for both.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use clap::parser::ValueSource;
 use clap::{CommandFactory, Parser, ValueEnum};
 use sse_sam_core::classes::Profile;
 use sse_sam_core::{Loss, Memory, Method};
 use toml::{Table, Value};
 
-use crate::args::{Cli, Command, LongTail, LossName, MethodName, TrainArgs};
+use crate::args::{Cli, Command, LongTail, LossName, MethodName, OnNan, TrainArgs, at_home};
 use crate::checkpoint::Origin;
 use crate::config::Config;
+use crate::data::Format;
 use crate::error::Error;
 
 /// Options that are about a call, not about a run.
@@ -25,9 +25,10 @@ const NOT_SETTINGS: [&str; 5] = ["config", "out", "quiet", "log-format", "help"]
 const ORIGIN: &str = "run";
 
 /// Settings that may change between a run and its continuation: none changes what a step computes, but for `epochs`,
-/// which may grow, and the device with its tiles and precision, of which resuming warns.
-const FREE: [&str; 11] = [
+/// which may grow, and the device with its tiles, precision and convolutions, of which resuming warns.
+const FREE: [&str; 12] = [
     "tensorboard",
+    "conv",
     "epochs",
     "device",
     "tiles",
@@ -40,27 +41,26 @@ const FREE: [&str; 11] = [
     "checkpoint-minutes",
 ];
 
-/// The options of the file, with what was typed on top.
+/// The options of the file, with what was typed on top. The folder of a run stands for its configuration.
 ///
 /// # Errors
 /// [`Error::Io`] and [`Error::File`] for the file, [`Error::Usage`] for a value that an option does not take.
-pub fn join(file: &Path, words: impl IntoIterator<Item = OsString>) -> Result<Box<TrainArgs>, Error> {
-    let words: Vec<OsString> = words.into_iter().collect();
-    let matches = Cli::command().get_matches_from(&words);
-    let typed = |key: &str| {
-        let train = matches.subcommand_matches("train");
-        train.is_some_and(|train| train.value_source(&key.replace('-', "_")) == Some(ValueSource::CommandLine))
-    };
-    let (mut table, origin) = read(file)?;
-    table.retain(|key, _| !typed(key));
-    let mut args = parse(file, &table, words.iter().skip(2).map(OsString::as_os_str))?;
-    if args.device.device == "cpu" {
-        args.device.tiles = args.device.tiles.filter(|_| typed("tiles"));
-        args.device.precision = args.device.precision.filter(|_| typed("precision"));
-    }
-    let same_data = !typed("data") && !typed("dataset");
-    args.fingerprint = origin.as_ref().filter(|_| same_data).map(|origin| origin.fingerprint.clone());
-    args.origin = origin;
+pub fn join(
+    typed: &TrainArgs,
+    file: &Path,
+    words: impl IntoIterator<Item = OsString>,
+) -> Result<Box<TrainArgs>, Error> {
+    let is_typed = |key: &str| typed.typed.iter().any(|name| name == key);
+    let mut file = Settings::read(file)?;
+    file.table.retain(|key, _| !is_typed(key));
+    let words: Vec<OsString> = words.into_iter().skip(2).collect();
+    let mut args = file.parse(&words)?;
+    args.typed.clone_from(&typed.typed);
+    args.device.recorded =
+        is_typed("device") && !["tiles", "precision", "conv", "device-memory"].into_iter().any(is_typed);
+    let same_data = !is_typed("data") && !is_typed("dataset");
+    args.fingerprint = file.origin.as_ref().filter(|_| same_data).map(|origin| origin.fingerprint.clone());
+    args.origin = file.origin;
     Ok(args)
 }
 
@@ -69,28 +69,88 @@ pub fn join(file: &Path, words: impl IntoIterator<Item = OsString>) -> Result<Bo
 /// # Errors
 /// As [`join`].
 pub fn load(file: &Path) -> Result<Box<TrainArgs>, Error> {
-    let (table, origin) = read(file)?;
-    let mut args = parse(file, &table, [].into_iter())?;
-    args.fingerprint = origin.as_ref().map(|origin| origin.fingerprint.clone());
-    args.origin = origin;
+    let file = Settings::read(file)?;
+    let mut args = file.parse(&[])?;
+    args.fingerprint = file.origin.as_ref().map(|origin| origin.fingerprint.clone());
+    args.origin = file.origin;
     Ok(args)
 }
 
-fn parse<'a>(file: &Path, table: &Table, typed: impl Iterator<Item = &'a OsStr>) -> Result<Box<TrainArgs>, Error> {
-    let mut words: Vec<OsString> = vec!["sse-sam".into(), "train".into()];
-    for (key, value) in table {
-        words.extend(word(key, value).map(OsString::from));
+/// A configuration file.
+struct Settings {
+    path: PathBuf,
+    text: String,
+    table: Table,
+    /// Where its numbers came from, when it belongs to a run.
+    origin: Option<Origin>,
+}
+
+impl Settings {
+    fn read(path: &Path) -> Result<Self, Error> {
+        let path = if path.is_dir() { path.join("config.toml") } else { path.to_owned() };
+        let bytes = fs::read(&path).map_err(|source| Error::io(&path, source))?;
+        let text = String::from_utf8(bytes).map_err(|_| Error::file(&path, "is no configuration: it is not UTF-8"))?;
+        let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+            Error::file(&path, format!("line {line}: {}", error.message().lines().next().unwrap_or_default()))
+        })?;
+        let origin = table.remove(ORIGIN).map(Value::try_into).transpose();
+        let origin = origin.map_err(|error: toml::de::Error| {
+            let (place, message) = (place(&text, ORIGIN), error.message());
+            Error::file(&path, format!("[{ORIGIN}]: {message}{place}"))
+        })?;
+        let known = known();
+        if let Some(key) = table.keys().find(|key| !known.contains(key)) {
+            let nearest = known.iter().min_by_key(|name| distance(name, key));
+            let error = Error::file(&path, format!("there is no setting {key}{}", place(&text, key)));
+            return Err(error.with_hint(format!("the nearest name is {}", nearest.map_or("none", String::as_str))));
+        }
+        // Relative paths are relative to the file.
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for (key, value) in &mut table {
+            if let Value::String(name) = value
+                && ["data", "init"].contains(&key.as_str())
+                && !name.is_empty()
+                && (key.as_str(), name.as_str()) != ("data", Format::Digits.word())
+            {
+                let place = folder.join(at_home(PathBuf::from(&name)));
+                *name = place.into_os_string().into_string().map_err(|place| {
+                    Error::file(&path, format!("{key} is {}, which is not UTF-8", Path::new(&place).display()))
+                })?;
+            }
+        }
+        Ok(Self { path, text, table, origin })
     }
-    words.extend(typed.map(OsString::from));
-    match Cli::try_parse_from(words) {
-        Ok(Cli { command: Command::Train(args) }) => Ok(args),
-        Ok(_) => Err(Error::file(file, "is no configuration")),
-        Err(error) => {
-            let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            Err(Error::Usage(format!("{}: {first}", file.display())))
+
+    fn parse(&self, typed: &[OsString]) -> Result<Box<TrainArgs>, Error> {
+        let mut words: Vec<OsString> = vec!["sse-sam".into(), "train".into()];
+        for (key, value) in &self.table {
+            words.extend(word(key, value).map(OsString::from));
+        }
+        words.extend_from_slice(typed);
+        match Cli::try_parse_from(words) {
+            Ok(Cli { command: Command::Train(args) }) => Ok(args),
+            Ok(_) => Err(Error::file(&self.path, "is no configuration")),
+            Err(error) => {
+                let text = error.to_string();
+                let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+                let is_meant =
+                    |key: &&String| first.contains(&format!("'--{key}'")) || first.contains(&format!("'--{key} "));
+                let place = self.table.keys().find(is_meant).map(|key| place(&self.text, key)).unwrap_or_default();
+                Err(Error::Usage(format!("{}: {first}{place}", self.path.display())))
+            }
         }
     }
+}
+
+/// The line of a TOML file that begins with this key or table's name.
+fn place(text: &str, key: &str) -> String {
+    let begins = |line: &str| {
+        let line = line.trim_start_matches([' ', '\t', '[', '"', '\'']);
+        line.strip_prefix(key)
+            .is_some_and(|rest| rest.trim_start_matches(['"', '\'']).trim_start().starts_with(['=', ']', '.']))
+    };
+    text.lines().position(begins).map_or_else(String::new, |line| format!(" (line {})", line + 1))
 }
 
 /// An entry as it would be typed; a switch that is off is not typed at all.
@@ -107,27 +167,6 @@ fn word(key: &str, value: &Value) -> Option<String> {
         Value::Array(values) => format!("--{key}={}", values.iter().map(text).collect::<Vec<_>>().join(",")),
         other => format!("--{key}={}", text(other)),
     })
-}
-
-/// The settings of a file, and where its numbers came from when it belongs to a run.
-fn read(file: &Path) -> Result<(Table, Option<Origin>), Error> {
-    let text = fs::read_to_string(file).map_err(|source| Error::io(file, source))?;
-    let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
-        Error::file(file, format!("line {line}: {}", error.message().lines().next().unwrap_or_default()))
-    })?;
-    let origin = table.remove(ORIGIN).map(Value::try_into).transpose();
-    let origin =
-        origin.map_err(|error: toml::de::Error| Error::file(file, format!("[{ORIGIN}]: {}", error.message())))?;
-    let known = known();
-    for key in table.keys() {
-        if !known.contains(key) {
-            let nearest = known.iter().min_by_key(|name| distance(name, key));
-            let error = Error::file(file, format!("there is no setting {key}"));
-            return Err(error.with_hint(format!("the nearest name is {}", nearest.map_or("none", String::as_str))));
-        }
-    }
-    Ok((table, origin))
 }
 
 /// Names of all settings.
@@ -182,20 +221,11 @@ pub fn table(args: &TrainArgs, config: &Config, device: &str) -> Table {
     let mut put = |key: &str, value: Value| table.insert(key.into(), value);
     put("data", config.data.clone().into());
     put("dataset", config.format.word().into());
-    put(
-        "long-tail",
-        name(&match config.profile {
-            Profile::Exponential => LongTail::Exp,
-            Profile::Step => LongTail::Step,
-        }),
-    );
-    put("subset", name(&config.rule));
     put("augment", name(&config.augment));
     put("normalize", args.normalize.clone().into());
     put("many", config.shots.many.into());
     put("few", config.shots.few.into());
     put("model", config.model.to_string().into());
-    put("tail-weight", config.tail_weight.into());
     put("eta", config.eta.into());
     put("epochs", config.epochs.into());
     put("batch", (config.batch as i64).into());
@@ -204,19 +234,22 @@ pub fn table(args: &TrainArgs, config: &Config, device: &str) -> Table {
     put("nesterov", config.nesterov.into());
     put("weight-decay", config.weight_decay.into());
     put("schedule", name(&config.rates.name));
-    put("milestones", config.rates.milestones.clone().into());
     put("warmup", config.rates.warmup.into());
     put("seed", i64::try_from(config.seed).map_or_else(|_| config.seed.to_string().into(), Value::from));
     put("flip", config.flip.into());
     put("device", device.into());
     put("conv", name(&args.device.conv.unwrap_or_default()));
     put("checkpoint-every", args.checkpoint_every.into());
-    put("keep", (args.keep as i64).into());
+    put("keep", args.keep.into());
     put("on-nan", name(&args.on_nan));
     put("tensorboard", args.tensorboard.into());
-    put("rollbacks", args.rollbacks.into());
     let choices = method(&config.method).into_iter().chain(loss(&config.loss)).chain([
         ("imbalance", config.imbalance.map(Value::from)),
+        ("long-tail", config.imbalance.map(|_| profile(config.profile))),
+        ("subset", config.imbalance.map(|_| name(&config.rule))),
+        ("tail-weight", config.method.splits().then(|| config.tail_weight.into())),
+        ("milestones", config.rates.given_milestones().map(|epochs| epochs.to_vec().into())),
+        ("rollbacks", (args.on_nan == OnNan::Rollback).then(|| args.rollbacks.into())),
         ("drw-epoch", config.drw_epoch.map(Value::from)),
         ("init", config.init.as_ref().map(|path| path.display().to_string().into())),
         ("trainable-layers", config.trainable_layers.clone().map(Value::from)),
@@ -231,6 +264,13 @@ pub fn table(args: &TrainArgs, config: &Config, device: &str) -> Table {
         value.map(|value| put(key, value));
     });
     table
+}
+
+fn profile(profile: Profile) -> Value {
+    name(&match profile {
+        Profile::Exponential => LongTail::Exp,
+        Profile::Step => LongTail::Step,
+    })
 }
 
 /// The word of the command line.
@@ -279,6 +319,15 @@ mod tests {
         assert_eq!(distance("gama", "gamma"), 1);
         assert_eq!(distance("", "abc"), 3);
         assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn a_key_is_found_in_its_line() {
+        let text = "# lr = 1\nlr-x = 2\n  lr= 3\n[run]\n\"gamma\" = 1\n";
+        assert_eq!(place(text, "lr"), " (line 3)");
+        assert_eq!(place(text, "run"), " (line 4)");
+        assert_eq!(place(text, "gamma"), " (line 5)");
+        assert_eq!(place(text, "rho"), "");
     }
 
     #[test]

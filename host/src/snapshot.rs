@@ -13,7 +13,7 @@ use crate::weights::{Data, Tensor};
 const VELOCITY: &str = "velocity/";
 
 /// Parameters, velocity and running statistics, in the device's order; those of frozen layers by themselves.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     updates: u64,
     params: Vec<f32>,

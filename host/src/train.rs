@@ -9,6 +9,7 @@ use sse_sam_core::step::{Groups, Present};
 use sse_sam_core::{Backend, Graph, Loss, Model, Plan};
 
 use crate::args::TrainArgs;
+use crate::checkpoint::Origin;
 use crate::config::{Config, Normalize, by_option};
 use crate::data::{self, Dataset};
 use crate::device::Device;
@@ -20,6 +21,8 @@ use crate::order::{self, Purpose};
 use crate::progress::{self, say};
 use crate::resume::{self, Resumed};
 use crate::run::RunFolder;
+use crate::settings;
+use crate::signals::Signals;
 use crate::state::{self, Description};
 use crate::training::Training;
 use crate::weights::{self, Tensor};
@@ -129,7 +132,10 @@ pub fn run(args: &TrainArgs) -> Result<(), Error> {
 /// # Errors
 /// As [`run`].
 pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> {
+    // Before a device is looked for: drivers set handlers of their own.
+    let signals = Signals::listen()?;
     let mut device = Device::choose(&args.device)?;
+    let args = &TrainArgs { device: device.applicable(&args.device), ..args.clone() };
     let mut dataset = data::load(&args.data, args.dataset)?;
     let fingerprint = dataset.fingerprint();
     let config = Config::new(args, &dataset)?;
@@ -144,17 +150,14 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     if layout.piece.is_some() && !layout.plan.is_separable() {
         return Err(Error::Usage(format!("--micro-batch: {}", sse_sam_core::Error::Pieces)));
     }
-    let (folder, resumed) = match earlier {
+    let resumed = match &earlier {
         None => {
             if args.fingerprint.as_ref().is_some_and(|expected| *expected != fingerprint) {
                 progress::warn("warning: the data are not those that the configuration was made with");
             }
-            (None, None)
+            None
         }
-        Some(folder) => {
-            let resumed = resume::find(&folder, &layout, args, &config, &fingerprint)?;
-            (Some(folder), resumed)
-        }
+        Some(folder) => resume::find(folder, &layout, args, &config, &fingerprint)?,
     };
     follow(&mut device, args, resumed.as_ref());
     let init = config.init.as_deref().filter(|_| resumed.is_none());
@@ -171,18 +174,56 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
         shots: config.shots,
         normalization,
     };
-    let name = format!("{}-{}-{}", dataset.name, slug(&config.model), progress::method(&config.method));
-    let folder = folder.map_or_else(|| RunFolder::create(args.out.as_deref(), &name), Ok)?;
+    let folder = match earlier {
+        Some(folder) => folder,
+        None => {
+            let name = format!("{}-{}-{}", dataset.name, slug(&config.model), progress::method(&config.method));
+            RunFolder::create(args.out.as_deref(), &name, &configuration(args, &config, &device, &fingerprint)?)?
+        }
+    };
+    signals.save_first();
     if args.talks() {
         say(&progress::headline(&config, &description, &dataset, &device, staged.is_some()))?;
     }
     let feeds = Feeds::new(&dataset, layout.plan.normalization, staged);
     let test = TestSet { feed: feeds.test, flip: config.flip };
-    let train = feeds.train;
-    let (config, layout, description) = (&config, &layout, &description);
-    let training =
-        Training { args, config, layout, description, init, tracked, train, test, folder, fingerprint, resumed };
-    device.run(layout, &frozen, &feeds.bytes, training)
+    let training = Training {
+        args,
+        config: &config,
+        layout: &layout,
+        description: &description,
+        init,
+        tracked,
+        train: feeds.train,
+        test,
+        folder: &folder,
+        signals,
+        fingerprint,
+        resumed,
+    };
+    let result = device.run(&layout, &frozen, &feeds.bytes, training);
+    folder.note(&match &result {
+        Ok(()) => "finished".into(),
+        Err(Error::Interrupted { signal, .. }) => format!("interrupted by signal {signal}"),
+        Err(error) => format!("failed: {error}"),
+    });
+    result.map_err(|error| match &error {
+        Error::Device { .. } => error.with_hint(way_on(&folder)),
+        _ => error,
+    })
+}
+
+/// The text of `config.toml` as far as it is known before the device is open.
+fn configuration(args: &TrainArgs, config: &Config, device: &Device, fingerprint: &str) -> Result<String, Error> {
+    let identity = device.identity();
+    let settings = settings::table(args, config, &identity.selector);
+    settings::text(&settings, &Origin::new(identity, fingerprint))
+}
+
+/// What to do when the device was lost.
+fn way_on(folder: &RunFolder) -> String {
+    let run = folder.path().display();
+    format!("sse-sam resume {run} goes on from the last checkpoint; with --device cpu it needs no OpenCL")
 }
 
 /// What a run needs of memory.

@@ -50,7 +50,9 @@ pub struct Training<'a> {
     /// The test set.
     pub test: TestSet<'a>,
     /// The run's folder.
-    pub folder: RunFolder,
+    pub folder: &'a RunFolder,
+    /// What asks it to end.
+    pub signals: &'a Signals,
     /// The data's fingerprint.
     pub fingerprint: String,
     /// Where the run goes on.
@@ -69,7 +71,6 @@ struct Batch {
 /// What surrounds the steps.
 struct Desktop<'a> {
     writer: Writer<'a>,
-    signals: Signals,
     progress: Progress,
     /// When the last checkpoint was handed over.
     saved: Instant,
@@ -84,40 +85,26 @@ impl Job for Training<'_> {
     where
         Error: From<B::Error>,
     {
-        let signals = Signals::listen()?;
         let label = self.begin(backend)?;
         self.prepare(backend)?;
         let (desk, started) = (Desk::default(), Instant::now());
         let progress = Progress::new(self.config, self.train.split.len(), self.args);
         let (training, label) = (&self, &label);
-        let result = thread::scope(|scope| {
+        thread::scope(|scope| {
             let writer = Writer::new(&desk);
-            scope.spawn(|| desk.work(|task| training.file(label, task)));
-            let mut desktop = Desktop { writer, signals, progress, saved: started, waited: Duration::ZERO };
+            let work = || desk.work(|task| training.file(label, task));
+            let thread = thread::Builder::new().name("checkpoints".into()).spawn_scoped(scope, work);
+            thread.map_err(|source| Error::io("the thread that writes checkpoints", source))?;
+            let mut desktop = Desktop { writer, progress, saved: started, waited: Duration::ZERO };
             let result = training.train(backend, &mut desktop);
             let (waited, all) = (desktop.waited.as_secs_f64(), started.elapsed().as_secs_f64());
             self.folder.note(&format!("waited {waited:.4} s of {all:.3} s for checkpoints"));
             result.and_then(|()| desktop.writer.flush())
-        });
-        self.folder.note(&match &result {
-            Ok(()) => "finished".into(),
-            Err(Error::Interrupted { signal, .. }) => format!("interrupted by signal {signal}"),
-            Err(error) => format!("failed: {error}"),
-        });
-        result.map_err(|error| match &error {
-            Error::Device { .. } => error.with_hint(self.way_on()),
-            _ => error,
         })
     }
 }
 
 impl Training<'_> {
-    /// What to do when the device was lost.
-    fn way_on(&self) -> String {
-        let run = self.folder.path().display();
-        format!("sse-sam resume {run} goes on from the last checkpoint; with --device cpu it needs no OpenCL")
-    }
-
     /// Writes down what the run is, and brings its folder to where it goes on.
     fn begin<B: Machine>(&self, backend: &B) -> Result<Label, Error> {
         let identity = backend.identity();
@@ -134,10 +121,13 @@ impl Training<'_> {
             };
             progress::warn(&format!("warning: {change}; bits may differ from here"));
         }
+        if let Some(resumed) = &self.resumed {
+            self.say_what_more_epochs_change(resumed)?;
+        }
         let position = self.resumed.as_ref().map(|resumed| &resumed.checkpoint.position);
         self.folder.rewind(position.map_or(0, |position| position.metrics))?;
         if self.args.tensorboard {
-            self.folder.begin_events(|epoch| self.radii(epoch))?;
+            self.folder.begin_events(position.map_or(0, |position| position.epoch))?;
         }
         self.folder.configure(&settings::text(&settings, &origin)?)?;
         let (epoch, step) = position.map_or((0, 0), |position| (position.epoch, position.step));
@@ -152,6 +142,28 @@ impl Training<'_> {
             step,
         });
         Ok(Label { settings, origin })
+    }
+
+    /// Schedule and stages follow the number of epochs: where that has grown, the next epoch is another one than was meant.
+    fn say_what_more_epochs_change(&self, resumed: &Resumed) -> Result<(), Error> {
+        let (config, position) = (self.config, &resumed.checkpoint.position);
+        let Some(before) = resumed.epochs.filter(|&before| before != config.epochs) else { return Ok(()) };
+        let (next, last) = (position.epoch, position.epoch.saturating_sub(1));
+        let halved = 0.5_f64.powi(position.rollbacks as i32);
+        let (then, now) = (config.rates.over(before).at(last)? * halved, self.learning_rate(position)?);
+        let (epochs, stages) = (config.epochs, [(last, before), (next, config.epochs)]);
+        let mut text = format!(
+            "with {epochs} epochs instead of {before} the learning rate is {now:.6} in epoch {next}, after {then:.6} in epoch {last}"
+        );
+        let [was, is] = stages.map(|(epoch, epochs)| config.method.stage(epoch, epochs));
+        if was != is {
+            text += &format!(", and stage {is} follows stage {was}");
+        }
+        self.folder.note(&text);
+        if !self.args.quiet {
+            progress::warn(&text);
+        }
+        Ok(())
     }
 
     /// Weights, running statistics and tables as they are before the first step.
@@ -177,13 +189,14 @@ impl Training<'_> {
     /// Writes a file; the second thread's part.
     fn file(&self, label: &Label, task: Task) -> Result<(), Error> {
         match task {
-            Task::Best(snapshot) => self.save(&self.folder.best(), &snapshot),
+            Task::Best(Some(snapshot)) => self.save(&self.folder.best(), &snapshot),
+            Task::Best(None) => self.folder.remove_best(),
             Task::Checkpoint(checkpoint) => {
                 self.folder.synchronise()?;
-                let path = self.folder.checkpoint(&checkpoint.name());
+                let path = self.folder.checkpoint(&checkpoint.name())?;
                 checkpoint.write(&path, self.layout, label, self.description.metadata())?;
                 self.tell(&Event::Checkpoint { path: path.display().to_string() });
-                self.folder.prune(self.args.keep)
+                self.folder.prune(self.args.keep as usize, checkpoint.position.target)
             }
         }
     }
@@ -196,18 +209,24 @@ impl Training<'_> {
     where
         Error: From<B::Error>,
     {
-        let snapshot = Arc::new(Snapshot::read(backend, self.layout, 0, &self.tracked)?);
-        let mut target = Checkpoint { position: Position::default(), snapshot, best: None };
-        let mut now = target.clone();
-        if let Some(resumed) = &self.resumed {
-            now = resumed.checkpoint.clone();
-            target = resumed.target.clone().unwrap_or(target);
-            now.snapshot.write(backend, self.layout)?;
-            now.best.iter().try_for_each(|best| desktop.writer.put(Task::Best(Arc::clone(best))))?;
-        }
+        let (mut now, mut target) = match &self.resumed {
+            Some(resumed) => {
+                resumed.checkpoint.snapshot.write(backend, self.layout)?;
+                (resumed.checkpoint.clone(), resumed.target.clone())
+            }
+            None => {
+                let snapshot = Arc::new(Snapshot::read(backend, self.layout, 0, &self.tracked)?);
+                let now = Checkpoint { position: Position::default(), snapshot, best: None };
+                // What a rollback may go back to lies on the disk before anything is measured.
+                self.hand_over(&now, desktop)?;
+                desktop.writer.flush()?;
+                (now.clone(), now)
+            }
+        };
+        desktop.writer.put(Task::Best(now.best.clone()))?;
         let mut accuracy = None;
         while now.position.epoch < self.config.epochs {
-            let result = match desktop.signals.received() {
+            let result = match self.signals.received() {
                 Some(signal) => Err(self.interrupted(signal, &now.position)),
                 None => self.epoch(backend, &mut now, desktop),
             };
@@ -217,8 +236,7 @@ impl Training<'_> {
                     if self.args.on_nan == OnNan::Stop || now.position.rollbacks == self.args.rollbacks {
                         return Err(self.stop(&now.snapshot, epoch, step));
                     }
-                    now = self.roll_back(backend, &target, now.position.rollbacks + 1, epoch, step)?;
-                    now.best.iter().try_for_each(|best| desktop.writer.put(Task::Best(Arc::clone(best))))?;
+                    now = self.roll_back(backend, &target, now.position.rollbacks + 1, (epoch, step), desktop)?;
                     continue;
                 }
                 Err(error @ Error::Interrupted { .. }) => return Err(self.suspend(backend, now, desktop, error)?),
@@ -231,6 +249,7 @@ impl Training<'_> {
             } else if !now.position.epoch.is_multiple_of(self.args.checkpoint_every) {
                 continue;
             }
+            now.position.target = now.position.epoch;
             target = now.clone();
             self.hand_over(&now, desktop)?;
         }
@@ -258,13 +277,16 @@ impl Training<'_> {
             return Err(Error::NotFinite { epoch: position.epoch, step: position.step.saturating_sub(1), saved: None });
         }
         now.snapshot = Arc::new(snapshot);
-        let accuracy = self.evaluate(backend)?;
+        let accuracy = self.evaluate(backend, position)?;
         let line = self.line(position, &accuracy)?;
         position.metrics = self.folder.measure(&line)?;
-        let rate = (position.totals.rows - before) / seconds;
+        let rows = position.totals.rows - before;
+        let rate = rows / seconds;
         desktop.progress.evaluated(&line, rate);
         if self.args.tensorboard {
-            let more = [self.radii(position.epoch)?, vec![("images_per_s".into(), rate)]].concat();
+            // Nothing was trained where a run goes on with an evaluation.
+            let pace = (rows > 0.0).then(|| ("images_per_s".into(), rate));
+            let more: Vec<_> = self.radii(position.epoch)?.into_iter().chain(pace).collect();
             self.folder.event(position.epoch, &line, &more)?;
         }
         self.folder.note(&format!("epoch {}: trained {seconds:.3} s, {rate:.0} images/s", position.epoch));
@@ -272,7 +294,7 @@ impl Training<'_> {
             let (epoch, updates, accuracy) = (position.epoch, position.updates, accuracy.clone());
             position.best = Some(Best { epoch, updates, accuracy });
             now.best = Some(Arc::clone(&now.snapshot));
-            desktop.writer.put(Task::Best(Arc::clone(&now.snapshot)))?;
+            desktop.writer.put(Task::Best(now.best.clone()))?;
         }
         position.epoch += 1;
         position.step = 0;
@@ -312,7 +334,7 @@ impl Training<'_> {
                 network.gather(backend, table, &self.train.samples, losses)?;
                 layout.step(backend, &mut network, &batch.present, &sgd, slot)?;
             }
-            let signal = desktop.signals.received();
+            let signal = self.signals.received();
             if slot + 1 == window.steps || number + 1 == batches.len() || signal.is_some() {
                 self.collect(backend, &batches[window.first..=number], &mut now.position)?;
                 desktop.progress.advance(self.advance(&now.position)?);
@@ -484,13 +506,16 @@ impl Training<'_> {
     }
 
     /// Goes back to the last checkpoint at an epoch's end, with half the rate.
+    ///
+    /// A process that is killed in between finds either the course that is given up, whole, and comes here again, or the
+    /// new one: the checkpoint comes first, and `metrics.jsonl` loses lines only when no checkpoint counts on them.
     fn roll_back<B: Backend>(
         &self,
         backend: &mut B,
         target: &Checkpoint,
         rollbacks: u32,
-        epoch: u32,
-        step: u32,
+        (epoch, step): (u32, u32),
+        desktop: &mut Desktop<'_>,
     ) -> Result<Checkpoint, Error>
     where
         Error: From<B::Error>,
@@ -498,10 +523,15 @@ impl Training<'_> {
         let mut now = target.clone();
         now.position.rollbacks = rollbacks;
         now.snapshot.write(backend, self.layout)?;
+        desktop.writer.flush()?;
+        self.hand_over(&now, desktop)?;
+        desktop.writer.flush()?;
+        self.folder.give_up_after(&now.position)?;
         self.folder.rewind(now.position.metrics)?;
         if self.args.tensorboard {
-            self.folder.begin_events(|epoch| self.radii(epoch))?;
+            self.folder.begin_events(now.position.epoch)?;
         }
+        desktop.writer.put(Task::Best(now.best.clone()))?;
         let back = now.position.epoch;
         let text = format!(
             "no longer finite in epoch {epoch}, step {step}; back to the start of epoch {back} with the learning rate \
@@ -523,12 +553,13 @@ impl Training<'_> {
         }
     }
 
-    fn evaluate<B: Machine>(&self, backend: &mut B) -> Result<Accuracy, Error>
+    fn evaluate<B: Machine>(&self, backend: &mut B, position: &Position) -> Result<Accuracy, Error>
     where
         Error: From<B::Error>,
     {
         let mut network: Network<'_, MAX_LAYERS> = self.layout.network(0.0)?;
-        let confusion = evaluate(backend, self.layout, &mut network, &self.test)?;
+        let proceed = || self.signals.received().map_or(Ok(()), |signal| Err(self.interrupted(signal, position)));
+        let confusion = evaluate(backend, self.layout, &mut network, &self.test, proceed)?;
         Ok(confusion.accuracy(&self.description.counts, self.config.shots))
     }
 
@@ -581,7 +612,7 @@ impl Training<'_> {
 
     fn summarize(&self, last: Option<&Accuracy>, best: Option<&Best>) -> Result<(), Error> {
         let (Some(last), Some(best), true) = (last, best, self.args.talks()) else { return Ok(()) };
-        let (last_epoch, best_epoch) = (self.config.epochs - 1, best.epoch);
+        let (last_epoch, best_epoch) = (self.config.epochs.saturating_sub(1), best.epoch);
         let rows =
             [(format!("last (epoch {last_epoch})"), last), (format!("best (epoch {best_epoch})"), &best.accuracy)];
         say(&format!(

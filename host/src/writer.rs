@@ -3,33 +3,47 @@
 //! There is one place for each kind of file; what waits there is replaced by what is newer, so that a slow disk never
 //! holds up the training.
 
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
 use crate::snapshot::Snapshot;
 
+const GONE: &str = "the thread that writes them has ended";
+
 /// A file to write.
 #[derive(Debug)]
 pub enum Task {
-    /// The best weights so far.
-    Best(Arc<Snapshot>),
+    /// The best weights so far; with none, there is to be no such file.
+    Best(Option<Arc<Snapshot>>),
     /// A checkpoint.
     Checkpoint(Box<Checkpoint>),
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    best: Option<Arc<Snapshot>>,
+    best: Option<Option<Arc<Snapshot>>>,
     checkpoint: Option<Box<Checkpoint>>,
     busy: bool,
     closed: bool,
+    /// Whether nobody works here any more.
+    gone: bool,
     failure: Option<Error>,
 }
 
 impl Queue {
     fn is_idle(&self) -> bool {
         !self.busy && self.best.is_none() && self.checkpoint.is_none()
+    }
+
+    /// What went wrong, once.
+    fn outcome(&mut self) -> Result<(), Error> {
+        match self.failure.take() {
+            Some(error) => Err(error),
+            None if self.gone && !self.is_idle() => Err(Error::io("checkpoints", io::Error::other(GONE))),
+            None => Ok(()),
+        }
     }
 
     /// The weights before the checkpoint that counts on them.
@@ -51,8 +65,10 @@ impl Desk {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what comes until the writer is dropped; after a failure nothing more.
+    /// Writes what comes until the writer is dropped; after a failure nothing more. A panic is a failure: nobody waits
+    /// for ever.
     pub fn work(&self, write: impl Fn(Task) -> Result<(), Error>) {
+        let _gone = Gone(self);
         let mut queue = self.lock();
         loop {
             if let Some(task) = queue.next() {
@@ -70,6 +86,16 @@ impl Desk {
                 queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
         }
+    }
+}
+
+/// Tells the training that the other side is gone, however that came.
+struct Gone<'a>(&'a Desk);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        self.0.lock().gone = true;
+        self.0.changed.notify_all();
     }
 }
 
@@ -96,7 +122,7 @@ impl<'a> Writer<'a> {
             Task::Checkpoint(checkpoint) => queue.checkpoint = Some(checkpoint),
         }
         self.desk.changed.notify_all();
-        queue.failure.take().map_or(Ok(()), Err)
+        queue.outcome()
     }
 
     /// Whether everything is written.
@@ -110,10 +136,10 @@ impl<'a> Writer<'a> {
     /// What went wrong.
     pub fn flush(&self) -> Result<(), Error> {
         let mut queue = self.desk.lock();
-        while !queue.is_idle() {
+        while !queue.is_idle() && !queue.gone {
             queue = self.desk.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        queue.failure.take().map_or(Ok(()), Err)
+        queue.outcome()
     }
 }
 
@@ -121,5 +147,32 @@ impl Drop for Writer<'_> {
     fn drop(&mut self) {
         self.desk.lock().closed = true;
         self.desk.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::thread;
+
+    use super::*;
+    use crate::checkpoint::Position;
+
+    #[test]
+    fn a_panic_of_the_writing_thread_is_an_error_and_nobody_waits_for_ever() {
+        let desk = Desk::default();
+        thread::scope(|scope| {
+            let writer = Writer::new(&desk);
+            scope
+                .spawn(|| catch_unwind(AssertUnwindSafe(|| desk.work(|_| panic!("a bug of the writer")))).unwrap_err());
+            let snapshot = Arc::default();
+            writer
+                .put(Task::Checkpoint(Box::new(Checkpoint { position: Position::default(), snapshot, best: None })))
+                .unwrap();
+            let error = writer.flush().unwrap_err().to_string();
+            assert_eq!(error, format!("checkpoints: {GONE}"));
+            let again = writer.put(Task::Best(None)).and_then(|()| writer.flush());
+            assert!(again.is_err(), "nothing is taken for written");
+        });
     }
 }
