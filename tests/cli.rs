@@ -65,6 +65,11 @@ fn tensors(path: &Path) -> (Vec<Tensor>, BTreeMap<String, String>) {
     weights::read(path).unwrap()
 }
 
+/// What standard error says beside the lines of epochs and stages.
+fn warnings(stderr: &str) -> String {
+    stderr.split_inclusive('\n').filter(|line| !line.starts_with("epoch ") && !line.starts_with("stage ")).collect()
+}
+
 /// The numbers of the table's line that begins with `name`.
 fn row(stdout: &str, name: &str) -> Vec<String> {
     let line = stdout.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in\n{stdout}"));
@@ -116,7 +121,15 @@ fn large_data(name: &str) -> Option<PathBuf> {
 fn training_prints_a_headline_and_a_table_and_nothing_else() {
     let folder = tempdir().unwrap();
     let outcome = train(folder.path(), "out", &["--epochs", "3"]);
-    assert_eq!(outcome.stderr, "");
+    let told: Vec<&str> = outcome.stderr.lines().collect();
+    assert_eq!(told.len(), 4, "a line an epoch, and one for the second stage: {told:?}");
+    for (epoch, line) in told.iter().filter(|line| line.starts_with("epoch ")).enumerate() {
+        assert!(line.starts_with(&format!("epoch {epoch} of 0..=2: loss ")), "{line}");
+        for part in [" (head ", ", tail ", ", balanced ", " images/s, ", " left"] {
+            assert!(line.contains(part), "{part} is not in {line}");
+        }
+    }
+    assert_eq!(train(folder.path(), "quiet", &["--epochs", "1", "--quiet"]).stderr, "");
     let lines: Vec<&str> = outcome.stdout.lines().collect();
     assert_eq!(lines.len(), 9, "{}", outcome.stdout);
     assert!(lines[0].starts_with("digits: 1048 training images in 10 classes of 376 to 7 (5 head, 5 tail at eta 60)"));
@@ -270,7 +283,7 @@ fn a_folder_of_idx_files_is_trained_on_and_evaluated() {
     let folder = two_classes();
     let options = ["train", "--data", "data", "--model", "resnet8:2", "--eta", "10", "--epochs", "8", "--batch", "12"];
     let outcome = run(folder.path(), &[&options[..], &["--lr", "0.05", "--many", "20", "--few", "10"]].concat());
-    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+    assert_eq!((outcome.code, warnings(&outcome.stderr).as_str()), (0, ""));
     assert!(outcome.stdout.starts_with("data: 36 training images in 2 classes of 30 to 6 (1 head, 1 tail at eta 10)"));
     assert!(outcome.stdout.contains("files in runs/data-resnet8-2-sse-sam:"), "{}", outcome.stdout);
     let eval = run(folder.path(), &["eval", "runs/data-resnet8-2-sse-sam/best.safetensors"]);
@@ -347,11 +360,13 @@ fn an_eta_that_leaves_a_group_empty_is_warned_of() {
     for (eta, counts) in [("7", "10 head and 0 tail"), ("1000", "0 head and 10 tail")] {
         let outcome = train(folder.path(), eta, &["--epochs", "1", "--eta", eta]);
         let expected = format!("sse-sam: warning: eta {eta} leaves {counts} classes; one group is empty\n");
-        assert_eq!(outcome.stderr, expected);
+        assert_eq!(warnings(&outcome.stderr), expected);
     }
     // The smallest class has 7 samples; SAM has no groups.
-    assert_eq!(train(folder.path(), "eight", &["--epochs", "1", "--eta", "8"]).stderr, "");
-    assert_eq!(train(folder.path(), "sam", &["--epochs", "1", "--eta", "7", "--method", "sam"]).stderr, "");
+    for (out, options) in [("eight", &["--eta", "8"][..]), ("sam", &["--eta", "7", "--method", "sam"])] {
+        let outcome = train(folder.path(), out, &[&["--epochs", "1"], options].concat());
+        assert_eq!(warnings(&outcome.stderr), "");
+    }
 }
 
 #[test]
@@ -376,8 +391,8 @@ fn numbers_out_of_range_are_refused_by_the_name_of_their_option() {
     refuse(&["--loss", "ldam", "--ldam-scale", "-1"], "--ldam-scale must be");
     refuse(&["--loss", "focal", "--focal-gamma", "-1"], "--focal-gamma must be");
     refuse(&["--loss", "vs", "--vs-gamma", "-1"], "--vs-gamma must be");
-    refuse(&["--epochs", "0"], "--epochs and --batch must be at least 1");
-    refuse(&["--batch", "0"], "--epochs and --batch must be at least 1");
+    refuse(&["--epochs", "0"], "--epochs must be at least 1");
+    refuse(&["--batch", "0"], "--batch must be at least 1");
     refuse(&["--many", "10", "--few", "20"], "--few 20 must not be above --many 10 plus 1");
     refuse(&["--normalize", "0.5/0"], "--normalize: deviations must be above 0");
 }
@@ -486,7 +501,12 @@ fn a_folder_that_holds_a_run_is_refused_and_left_alone() {
     };
     let before = content();
     assert_eq!(before.len(), 6);
-    refused(folder.path(), &["train", "--out", "taken"], 2, &["taken already holds a run; name another folder"]);
+    refused(
+        folder.path(),
+        &["train", "--out", "taken"],
+        2,
+        &["taken already holds a run; name another folder, or go on: sse-sam resume taken"],
+    );
     assert!(before == content());
     fs::write(folder.path().join("file"), "").unwrap();
     refused(folder.path(), &["train", "--out", "file"], 1, &["file: "]);
@@ -532,7 +552,7 @@ fn fashion_mnist_at_imbalance_100_is_learned() {
     let folder = tempdir().unwrap();
     let options = ["--imbalance", "100", "--model", "resnet8:2", "--method", "sgd", "--epochs", "1", "--out", "out"];
     let outcome = run(folder.path(), &[&["train", "--data", data.to_str().unwrap()], &options[..]].concat());
-    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+    assert_eq!((outcome.code, warnings(&outcome.stderr).as_str()), (0, ""));
     assert!(outcome.stdout.starts_with("fashion-mnist: 14886 training images in 10 classes of 6000 to 60"));
     // Knowing the classes' shares alone costs 1.64 nats. Not the accuracy: after one epoch at this learning rate it is 10 to
     // 44 % over seeds and roundings, where the loss is 0.88 to 1.23.
@@ -546,7 +566,7 @@ fn cifar_100_with_its_own_long_tail_is_read() {
     let folder = tempdir().unwrap();
     let options = ["--model", "resnet8:1", "--method", "sgd", "--epochs", "1", "--out", "out"];
     let outcome = run(folder.path(), &[&["train", "--data", data.to_str().unwrap()], &options[..]].concat());
-    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+    assert_eq!((outcome.code, warnings(&outcome.stderr).as_str()), (0, ""));
     assert!(outcome.stdout.starts_with("cifar-100-lt100: 10847 training images in 100 classes of 500 to 5"));
 }
 

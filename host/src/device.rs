@@ -242,6 +242,9 @@ impl Device {
         if matches!(device, Self::Cpu) && args.conv == Some(Convolution::Winograd) {
             return Err(Error::Usage(format!("{} has no convolutions in Winograd's form", device.name())));
         }
+        if args.device == "cpu" && args.device_memory.is_some() {
+            return Err(Error::Usage("--device-memory is about OpenCL devices, and the device is the CPU core".into()));
+        }
         if matches!(device, Self::Cpu) && args.tiles.is_some() {
             let message = format!("--tiles is about kernels of OpenCL devices: {} has none", device.name());
             return Err(Error::Usage(message));

@@ -109,6 +109,11 @@ impl Error {
         Self::Run { path: path.as_ref().to_owned(), message: message.into(), hint: None }
     }
 
+    /// Whether something is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// The same error, at this byte of the file.
     #[must_use]
     pub fn at(mut self, offset: u64) -> Self {

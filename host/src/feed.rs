@@ -96,7 +96,9 @@ impl Feed<'_> {
             let (sender, receiver) = mpsc::sync_channel(SLOTS / 2);
             // Ends when all batches are sent, or when the receiver is gone after an error.
             let rest = batches.get(first..).unwrap_or_default();
-            scope.spawn(move || rest.iter().map(|batch| self.collect(batch)).try_for_each(|part| sender.send(part)));
+            let work = move || rest.iter().map(|batch| self.collect(batch)).try_for_each(|part| sender.send(part));
+            let thread = thread::Builder::new().name("batches".into()).spawn_scoped(scope, work);
+            thread.map_err(|source| Error::io("the thread that collects batches", source))?;
             for (number, (images, labels)) in (first..).zip(receiver.iter()) {
                 let first = number % SLOTS * rows;
                 backend.write_samples(self.samples.images.offset + first * self.samples.image.len(), images)?;

@@ -364,8 +364,12 @@ fn utc(seconds: u64) -> String {
     format!("{year:04}-{shifted:02}-{date:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// The files in a folder; none where somebody has removed it.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.and_then(|entries| entries.collect::<io::Result<Vec<_>>>()),
+    };
     let entries = entries.map_err(|source| Error::io(folder, source))?;
     Ok(entries.into_iter().map(|entry| entry.path()).filter(|path| path.is_file()).collect())
 }

@@ -193,8 +193,12 @@ impl Training<'_> {
             Task::Best(None) => self.folder.remove_best(),
             Task::Checkpoint(checkpoint) => {
                 self.folder.synchronise()?;
-                let path = self.folder.checkpoint(&checkpoint.name())?;
-                checkpoint.write(&path, self.layout, label, self.description.metadata())?;
+                let write = || {
+                    let path = self.folder.checkpoint(&checkpoint.name())?;
+                    checkpoint.write(&path, self.layout, label, self.description.metadata()).map(|()| path)
+                };
+                // Somebody may remove the folder while it is written to.
+                let path = write().or_else(|error| if error.is_missing() { write() } else { Err(error) })?;
                 self.tell(&Event::Checkpoint { path: path.display().to_string() });
                 self.folder.prune(self.args.keep as usize, checkpoint.position.target)
             }

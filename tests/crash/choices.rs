@@ -35,13 +35,13 @@ impl Desk {
         self.cache.join("devices.toml")
     }
 
-    /// Runs the program; what it says on standard error.
+    /// Runs the program; what it says on standard error beside the lines of epochs and stages.
     #[track_caller]
     fn succeed(&self, args: &[&str]) -> String {
         let output = program(self.folder.path(), args).env("SSE_SAM_CACHE", &self.cache).output().unwrap();
         let text = stderr(&output);
         assert!(output.status.success() && !text.contains("panicked"), "{args:?}\n{text}");
-        text
+        text.split_inclusive('\n').filter(|line| !line.starts_with("epoch ") && !line.starts_with("stage ")).collect()
     }
 
     /// Trains into `out`; its weights, and what was said on standard error.

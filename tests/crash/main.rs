@@ -3,7 +3,11 @@
 mod choices;
 mod device;
 mod faults;
+mod folder;
 mod log;
+mod rollback;
+mod settings;
+mod signals;
 
 use std::fs;
 use std::io::Write as _;
@@ -66,8 +70,9 @@ fn refused(folder: &Path, args: &[&str], code: i32, expected: &str) -> Output {
     output
 }
 
+/// The checkpoints of a run, none when it was ended before it had any.
 fn checkpoints(run: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(run.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(run.join("checkpoints")).into_iter().flatten().map(|entry| entry.unwrap().path());
     let mut found: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|e| e == "safetensors")).collect();
     found.sort();
     found
@@ -300,16 +305,6 @@ fn a_damaged_newest_checkpoint_is_reported_and_the_one_before_is_taken() {
     }
 }
 
-#[test]
-fn when_every_checkpoint_is_damaged_nothing_is_overwritten() {
-    let folder = tempdir().unwrap();
-    let path = unfinished(folder.path(), &[]);
-    checkpoints(&path).iter().for_each(|path| fs::write(path, "x").unwrap());
-    let metrics = fs::read(path.join("metrics.jsonl")).unwrap();
-    refused(folder.path(), &["resume", "run"], 1, "every checkpoint of this run is damaged");
-    assert_eq!(fs::read(path.join("metrics.jsonl")).unwrap(), metrics);
-}
-
 fn layout(model: &str) -> Layout {
     let image = Shape::new(8, 8, 1);
     let memory = sse_sam_core::Memory::Full;
@@ -351,12 +346,14 @@ fn wrong_configurations_are_refused_by_line_or_name() {
         refused(folder.path(), &["train", "--config", "c.toml", "--out", "out"], code, expected);
         assert!(!folder.path().join("out").exists());
     };
-    refuse("gama = 0.5", 1, "c.toml: there is no setting gama\n  hint: the nearest name is gamma");
+    refuse("gama = 0.5", 1, "c.toml: there is no setting gama (line 1)\n  hint: the nearest name is gamma");
     refuse("epochs = 2\nlr = = 3", 1, "c.toml: line 2: ");
     refuse("epochs = \"many\"", 2, "c.toml: invalid value 'many' for '--epochs <EPOCHS>'");
+    refuse("seed = 1\nepochs = \"many\"", 2, "(line 2)\n");
     refuse("method = \"adam\"", 2, "c.toml: invalid value 'adam'");
     refuse("out = \"elsewhere\"", 1, "there is no setting out");
-    refuse("[run]\nfingerprint = 3", 1, "c.toml: [run]: ");
+    refuse("\n[run]\nfingerprint = 3", 1, "c.toml: [run]: ");
+    refuse("\n[run]\nfingerprint = 3", 1, " (line 2)\n");
     refused(folder.path(), &["train", "--config", "gone.toml"], 1, "gone.toml: no such file or folder");
 }
 
@@ -403,8 +400,13 @@ fn a_folder_without_a_run_is_refused() {
 
 /// Four IDX files of 40 training and 20 test images of 4 x 4 pixels in two classes.
 fn write_data(folder: &Path) {
+    write_split(folder, 40, 20);
+}
+
+/// The same with other numbers of images.
+fn write_split(folder: &Path, train: u32, test: u32) {
     fs::create_dir_all(folder).unwrap();
-    for (name, count) in [("train", 40_u32), ("t10k", 20)] {
+    for (name, count) in [("train", train), ("t10k", test)] {
         let labels: Vec<u8> = (0..count).map(|index| u8::from(index % 4 == 0)).collect();
         let images: Vec<u8> =
             (0..count * 16).map(|at| (at * 37 % 101) as u8 + 100 * labels[at as usize / 16]).collect();
@@ -428,7 +430,7 @@ fn changed_data_are_refused_and_moved_data_are_not() {
     let mut changed = bytes.clone();
     changed[100] ^= 1;
     fs::write(&file, changed).unwrap();
-    refused(folder.path(), &["resume", "run"], 1, "run: the data at data are not those of this run\n  hint: ");
+    refused(folder.path(), &["resume", "run"], 1, "/data are not those of this run\n  hint: --data");
     fs::write(&file, &bytes[..300]).unwrap();
     refused(folder.path(), &["resume", "run"], 1, "train-images-idx3-ubyte: ends at byte 300");
     fs::write(&file, &bytes).unwrap();
