@@ -201,6 +201,7 @@ fn system_message(source: &io::Error) -> String {
         io::ErrorKind::StorageFull => "no space left on the disk".into(),
         io::ErrorKind::QuotaExceeded => "the user's share of the disk is used up".into(),
         io::ErrorKind::FileTooLarge => "file too large: a limit of the system (ulimit -f) or of the disk".into(),
+        io::ErrorKind::WouldBlock => "the system gives this user no more threads (ulimit -u)".into(),
         io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".into(),
         io::ErrorKind::AlreadyExists => "a file of that name is there already".into(),
         io::ErrorKind::NotADirectory => "a part of the path is a file, not a folder".into(),

@@ -170,3 +170,30 @@ fn a_checkpoint_that_cannot_be_written_ends_the_run_by_name() {
     fs::remove_dir(&taken).unwrap();
     succeed(folder.path(), &["resume", "run", "--quiet"]);
 }
+
+#[test]
+fn a_thread_that_the_system_refuses_is_a_sentence() {
+    let folder = tempdir().unwrap();
+    let open =
+        |path: &Path| Command::new("chmod").args(["777", path.to_str().unwrap()]).status().is_ok_and(|s| s.success());
+    // A user of whom nothing else runs; the last number is that of its threads.
+    let limited = |threads: &str, args: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=54321", "--regid=54321", "--clear-groups", "prlimit", &format!("--nproc={threads}")]);
+        command.args(["env", &format!("HOME={}", folder.path().display())]).arg(env!("CARGO_BIN_EXE_sse-sam"));
+        command.args(args).current_dir(folder.path()).env("SSE_SAM_CACHE", folder.path()).output()
+    };
+    if !open(folder.path()) || !limited("9", &["--version"]).is_ok_and(|output| output.status.success()) {
+        return skip("this user cannot become another one with a limit");
+    }
+    for (threads, who) in [("1", "signals"), ("2", "the thread that writes checkpoints")] {
+        let output = limited(threads, &training(threads, &["--epochs", "1"])).unwrap();
+        let expected = format!("sse-sam: {who}: the system gives this user no more threads (ulimit -u)");
+        assert!(
+            output.status.code() == Some(1) && stderr(&output).contains(&expected),
+            "{threads}: {}",
+            stderr(&output)
+        );
+    }
+    succeed(folder.path(), &["resume", "2", "--quiet"]);
+}
