@@ -6,8 +6,9 @@ use sse_sam_core::classes::{Profile, Shots};
 use sse_sam_core::{Error as CoreError, Loss, Memory, Method, Model, Schedule};
 
 use crate::args::{Augment, LongTail, LossName, MemoryName, MethodName, ScheduleName, TrainArgs};
-use crate::data::{Dataset, Format, Rule};
+use crate::data::{self, Dataset, Format, Rule};
 use crate::error::Error;
+use crate::split;
 
 /// Defaults that depend on the data set.
 #[derive(Clone, Copy, Debug)]
@@ -16,9 +17,9 @@ pub struct Defaults {
     pub model: &'static str,
     /// Largest class over smallest, where the training set is cut.
     pub imbalance: Option<f64>,
-    /// Classes with fewer training samples are the tail.
+    /// Classes with fewer training samples are the tail: usually, see [`split::eta`].
     pub eta: u32,
-    /// Bounds of many and few shots.
+    /// Bounds of many and few shots: usually, see [`split::shots`].
     pub shots: Shots,
     /// Number of epochs.
     pub epochs: u32,
@@ -68,6 +69,14 @@ impl Defaults {
                 ..cifar
             },
         }
+    }
+
+    /// The same for a training set with so many samples in each class.
+    #[must_use]
+    pub fn divided(self, format: Format, counts: &[u32]) -> Self {
+        // What many and few are is part of the reports on digits and CIFAR; IDX files may hold anything.
+        let shots = if format == Format::Idx { split::shots(counts, self.shots) } else { self.shots };
+        Self { eta: split::eta(counts, self.eta), shots, ..self }
     }
 }
 
@@ -172,6 +181,13 @@ impl Config {
     /// [`Error::Usage`] for what the command line must change, [`Error::Core`] for numbers the core refuses.
     pub fn new(args: &TrainArgs, dataset: &Dataset) -> Result<Self, Error> {
         let defaults = Defaults::of(dataset.format);
+        let imbalance = args.imbalance.or(defaults.imbalance);
+        let profile = match args.long_tail {
+            LongTail::Exp => Profile::Exponential,
+            LongTail::Step => Profile::Step,
+        };
+        let counts = data::counts_after(dataset, imbalance, profile).map_err(by_option)?;
+        let defaults = defaults.divided(dataset.format, &counts);
         let epochs = args.epochs.unwrap_or(defaults.epochs);
         let batch = args.batch.unwrap_or(defaults.batch);
         if epochs == 0 || batch == 0 {
@@ -180,11 +196,8 @@ impl Config {
         let config = Self {
             data: args.data.clone(),
             format: dataset.format,
-            imbalance: args.imbalance.or(defaults.imbalance),
-            profile: match args.long_tail {
-                LongTail::Exp => Profile::Exponential,
-                LongTail::Step => Profile::Step,
-            },
+            imbalance,
+            profile,
             rule: args.subset,
             augment: args.augment.unwrap_or(defaults.augment),
             normalize: normalize(&args.normalize, dataset.image.channels)?,

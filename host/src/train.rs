@@ -20,6 +20,7 @@ use crate::order::{self, Purpose};
 use crate::progress::{self, say};
 use crate::resume::{self, Resumed};
 use crate::run::RunFolder;
+use crate::split;
 use crate::state::{self, Description};
 use crate::training::Training;
 use crate::weights::{self, Tensor};
@@ -133,12 +134,13 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     let mut dataset = data::load(&args.data, args.dataset)?;
     let fingerprint = dataset.fingerprint();
     let config = Config::new(args, &dataset)?;
+    let before = dataset.counts();
     if let Some(imbalance) = config.imbalance {
         let chosen = data::subset(&dataset, imbalance, config.profile, config.rule, config.seed).map_err(by_option)?;
         dataset.keep(&chosen);
     }
     let counts = dataset.counts();
-    warn(&config, &counts);
+    split::warn(&config, &dataset, &before);
     let needs = needs(&config, &dataset)?;
     let (layout, staged) = device.plan(&config.model, &needs, &dataset)?;
     if layout.piece.is_some() && !layout.plan.is_separable() {
@@ -237,15 +239,6 @@ fn kept(
 /// A model's name as part of a file name.
 fn slug(model: &Model) -> String {
     model.to_string().replace(':', "-")
-}
-
-fn warn(config: &Config, counts: &[u32]) {
-    let tail = counts.iter().filter(|&&count| is_tail(count, config.eta)).count();
-    let head = counts.len() - tail;
-    if config.method.splits() && (head == 0 || tail == 0) {
-        let eta = config.eta;
-        progress::warn(&format!("warning: eta {eta} leaves {head} head and {tail} tail classes; one group is empty"));
-    }
 }
 
 fn normalization(choice: &Normalize, dataset: &Dataset) -> Vec<f32> {
