@@ -208,7 +208,7 @@ fn a_seed_starts_a_chip_as_it_starts_the_desk() {
     let options = ["--epochs", "1", "--lr", "0", "--seed", "81985529216486895", "--quiet", "--device", "cpu"];
     program(folder.path(), &[&["train", "--model", "resnet8:4", "--out", "run"][..], &options].concat());
     let weights = Weights::read(&folder.path().join("run/last.safetensors")).unwrap();
-    let mut numbers = Numbers::new(&weights).unwrap();
+    let numbers = Numbers::new(&weights).unwrap();
     let (parameters, values) = (numbers.parameters(), numbers.values().unwrap());
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&initialized(81_985_529_216_486_895)), bits(&values[..parameters]));

@@ -182,10 +182,7 @@ impl Config {
     pub fn new(args: &TrainArgs, dataset: &Dataset) -> Result<Self, Error> {
         let defaults = Defaults::of(dataset.format);
         let imbalance = args.imbalance.or(defaults.imbalance);
-        let profile = match args.long_tail {
-            LongTail::Exp => Profile::Exponential,
-            LongTail::Step => Profile::Step,
-        };
+        let profile = profile(args.long_tail);
         let counts = data::counts_after(dataset, imbalance, profile).map_err(by_option)?;
         let defaults = defaults.divided(dataset.format, &counts);
         let epochs = args.epochs.unwrap_or(defaults.epochs);
@@ -201,7 +198,7 @@ impl Config {
             rule: args.subset,
             augment: args.augment.unwrap_or(defaults.augment),
             normalize: normalize(&args.normalize, dataset.image.channels)?,
-            shots: shots(args, defaults)?,
+            shots: shots((args.many, args.few), defaults)?,
             model: model(args.model.as_deref().unwrap_or(defaults.model))?,
             init: args.init.clone(),
             trainable_layers: args.trainable_layers.clone(),
@@ -234,6 +231,14 @@ impl Config {
         config.method.groups(0, epochs).map_err(by_option)?;
         config.loss.terms(&[1], 0).map_err(by_option)?;
         Ok(config)
+    }
+}
+
+/// The shape of `--long-tail`.
+pub(crate) fn profile(name: LongTail) -> Profile {
+    match name {
+        LongTail::Exp => Profile::Exponential,
+        LongTail::Step => Profile::Step,
     }
 }
 
@@ -322,8 +327,9 @@ fn rates(args: &TrainArgs, defaults: Defaults, epochs: u32) -> Result<Rates, Err
     })
 }
 
-fn shots(args: &TrainArgs, defaults: Defaults) -> Result<Shots, Error> {
-    let shots = Shots { many: args.many.unwrap_or(defaults.shots.many), few: args.few.unwrap_or(defaults.shots.few) };
+/// The bounds of many and few shots; `given` are `--many` and `--few`.
+pub(crate) fn shots(given: (Option<u32>, Option<u32>), defaults: Defaults) -> Result<Shots, Error> {
+    let shots = Shots { many: given.0.unwrap_or(defaults.shots.many), few: given.1.unwrap_or(defaults.shots.few) };
     if shots.few > shots.many.saturating_add(1) {
         let message = format!("--few {} must not be above --many {} plus 1", shots.few, shots.many);
         return Err(Error::Usage(message));
@@ -331,7 +337,7 @@ fn shots(args: &TrainArgs, defaults: Defaults) -> Result<Shots, Error> {
     Ok(shots)
 }
 
-fn normalize(text: &str, channels: usize) -> Result<Normalize, Error> {
+pub(crate) fn normalize(text: &str, channels: usize) -> Result<Normalize, Error> {
     let (mean, deviation) = match text {
         "data" => return Ok(Normalize::Data),
         "none" => return Ok(Normalize::None),

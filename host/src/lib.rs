@@ -2,12 +2,14 @@
 //!
 //! The program is `sse-sam`; this library is what it is made of.
 
+pub mod adapt;
 pub mod args;
 pub mod bench;
 pub mod cache;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+mod described;
 pub mod device;
 pub mod devices;
 mod error;

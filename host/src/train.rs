@@ -8,6 +8,7 @@ use sse_sam_core::model::MAX_LAYERS;
 use sse_sam_core::step::{Groups, Present};
 use sse_sam_core::{Backend, Graph, Loss, Model, Plan};
 
+use crate::adapt;
 use crate::args::TrainArgs;
 use crate::config::{Config, Normalize, by_option};
 use crate::data::{self, Dataset};
@@ -160,9 +161,10 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     };
     follow(&mut device, args, resumed.as_ref());
     let init = config.init.as_deref().filter(|_| resumed.is_none());
-    let init = init.map(|path| initial(&layout, path)).transpose()?;
+    let init = init.map(|path| initial(&layout, &config, path)).transpose()?;
     let (frozen, tracked) = kept(&layout, resumed.as_ref(), init.as_ref())?;
-    let normalization = normalization(&config.normalize, &dataset);
+    let all: Vec<u32> = (0..dataset.train.len() as u32).collect();
+    let normalization = normalization(&config.normalize, &dataset, &all);
     let description = Description {
         model: config.model.clone(),
         data: config.data.clone(),
@@ -217,8 +219,10 @@ fn follow(device: &mut Device, args: &TrainArgs, resumed: Option<&Resumed>) {
 }
 
 /// The tensors to start from, checked before anything is written.
-fn initial<'a>(layout: &Layout, path: &'a Path) -> Result<(&'a Path, Vec<Tensor>), Error> {
-    let (tensors, _) = weights::read(path)?;
+fn initial<'a>(layout: &Layout, config: &Config, path: &'a Path) -> Result<(&'a Path, Vec<Tensor>), Error> {
+    let file = weights::find(path)?;
+    let (tensors, _) = weights::read(&file)?;
+    let tensors = adapt::initial(layout, &config.model, config.seed, path, tensors)?;
     state::check(layout, path, &tensors)?;
     Ok((path, tensors))
 }
@@ -241,13 +245,11 @@ fn slug(model: &Model) -> String {
     model.to_string().replace(':', "-")
 }
 
-fn normalization(choice: &Normalize, dataset: &Dataset) -> Vec<f32> {
+/// Mean of each channel's bytes and one over their deviation; of the `chosen` training images where data decide.
+pub(crate) fn normalization(choice: &Normalize, dataset: &Dataset, chosen: &[u32]) -> Vec<f32> {
     let channels = dataset.image.channels;
     let (mean, inverse) = match choice {
-        Normalize::Data => {
-            let all: Vec<u32> = (0..dataset.train.len() as u32).collect();
-            data::normalization(&dataset.train, &all, channels)
-        }
+        Normalize::Data => data::normalization(&dataset.train, chosen, channels),
         Normalize::None => (vec![0.0; channels], vec![1.0 / 255.0; channels]),
         Normalize::Given(mean, deviation) => {
             let pick = |list: &[f64], channel: usize| list[channel.min(list.len() - 1)];

@@ -18,7 +18,7 @@ const IMAGE: Shape = Shape::new(32, 32, 3);
 const PIXELS: usize = IMAGE.len();
 
 /// Names of an archive that are kept for a message.
-const NAMES: usize = 100;
+const NAMES: usize = 1000;
 
 /// Bytes set aside for a split's images before any was read, at most: a length may be a lie.
 const LARGEST_RESERVE: usize = 1 << 24;

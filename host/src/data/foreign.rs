@@ -9,8 +9,8 @@ use crate::formats::Found;
 
 /// How arrays get into a format that is read.
 const CONVERT: &str = "read are digits, a folder with four IDX files, and CIFAR's binary version; NumPy writes an IDX file \
-     of a uint8 array x, pictures (N, height, width, 3) or labels (N,), by \
-     open('train-images-idx4-ubyte', 'wb').write(bytes([0, 0, 8, x.ndim]) + np.array(x.shape, '>u4').tobytes() + x.tobytes())";
+     of x, uint8 of shape (N, height, width, 3) or (N,), by \
+     open(NAME, 'wb').write(bytes([0, 0, 8, x.ndim]) + np.array(x.shape, '>u4').tobytes() + x.tobytes())";
 
 const UNPACK: &str = "unpack it and give the folder that it makes";
 
@@ -58,6 +58,7 @@ fn by_name(path: &Path) -> Option<(&'static str, &'static str)> {
     Some(match what {
         "lists" => ("a list of files or a text, which is not read", CONVERT),
         "tables" => ("a table, which is not read", CONVERT),
+        "Python pickles" => ("a Python pickle, which is not read", CONVERT),
         "TFRecord files" => ("a TFRecord file, which is not read", CONVERT),
         _ => return None,
     })

@@ -9,11 +9,6 @@ fn typed(kind: u8, dimensions: &[u32], values: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn renamed(names: [&'static str; 4]) -> TempDir {
-    let files = names.into_iter().zip(four()).map(|(name, (_, bytes))| (name, bytes));
-    folder(&files.collect::<Vec<_>>())
-}
-
 #[test]
 fn emnists_names_are_found_and_one_of_several_sets_can_be_named() {
     let names = |set: &str| NAMES.map(|name| format!("{set}-{}.gz", name.replace("t10k", "test")));
