@@ -211,9 +211,9 @@ fn a_head_for_other_classes_is_drawn_as_without_given_weights() {
             for name in [format!("{head}.weight"), format!("{head}.bias")] {
                 assert_eq!(find(&started, &name), find(&drawn, &name), "{name}");
             }
-            let body = tensors[0].name.clone();
-            assert_eq!(find(&started, &body), find(&tensors, &body), "what fits is taken");
-            assert_ne!(find(&started, &body), find(&drawn, &body));
+            let body = if head == "fc" { "conv1.weight" } else { "fc1.weight" };
+            assert_eq!(find(&started, body), find(&tensors, body), "what fits is taken");
+            assert_ne!(find(&started, body), find(&drawn, body));
             // Nothing but fine-tuning can draw a head.
             let eval = ["eval", "other.safetensors", "--model", model, "--data", "digits"];
             refused(folder.path(), &eval, 1, &[&format!("tensor {head}.weight must have shape")]);
@@ -271,9 +271,9 @@ fn a_bare_state_is_evaluated_as_the_command_line_says() {
         ("--model", "resnet8", "model"),
         ("--eta", "7", "eta"),
         ("--normalize", "none", "byte_mean"),
-        ("--many", "7", "many"),
+        ("--many", "70", "many"),
     ] {
-        let (code, _, stderr) = run(path, &said(&[option, value, "--few", "7"][..2]));
+        let (code, _, stderr) = run(path, &said(&[option, value]));
         assert_eq!(code, 2, "{stderr}");
         assert!(stderr.contains(&format!("{option} contradicts run/best.safetensors, whose {key} is ")), "{stderr}");
     }
@@ -333,7 +333,7 @@ fn control_characters_in_names_reach_no_terminal() {
     put(&folder, "data.safetensors", &best(&folder).0, &metadata);
     for args in [["eval", "bad\x1b[31m.safetensors"], ["eval", "data.safetensors"], ["eval", "\x07"]] {
         let (code, _, stderr) = run(folder.path(), &args);
-        assert_eq!(code, 1, "{stderr}");
+        assert!(code > 0, "{stderr}");
         assert!(stderr.chars().all(|letter| letter == '\n' || !letter.is_control()), "{stderr:?}");
         assert!(stderr.contains("\\u{"), "{stderr}");
     }
