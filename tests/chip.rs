@@ -181,6 +181,88 @@ fn imports_refuse_damaged_dumps_and_other_networks() {
     refused(path, &import, &["holds 1211 numbers", "hint: a line of numbers is the word weights"]);
 }
 
+#[test]
+fn imports_find_their_lines_behind_what_a_console_adds() {
+    let folder = trained("mlp:64-16-10");
+    let path = folder.path();
+    let exported = weights::read(&path.join("run/best.safetensors")).unwrap().0;
+    put_numbers(path, "plain", |line| format!("{line}\n"));
+    let import = |dump: &str| {
+        let out = format!("{dump}.safetensors");
+        program(path, &["import", dump, "--like", "run", "--out", &out]);
+        numbers(&path.join(out))
+    };
+    let expected = import("plain");
+    assert_eq!(expected.len(), exported.len());
+    let forms: [(&str, fn(&str) -> String); 9] = [
+        ("crlf", |line| format!("{line}\r\n")),
+        ("minicom", |line| format!("[2026-11-27 20:53:00.123] {line}\r\n")),
+        ("defmt", |line| format!("0.001234 INFO  {line}\n└─ firmware::__cortex_m_rt_main @ src/main.rs:12\n")),
+        ("esp-idf", |line| format!("\x1b[0;32mI (123) trainer: {line}\x1b[0m\r\n")),
+        ("zephyr", |line| format!("\x1b[8D\x1b[J[00:01:02.345,000] \x1b[0m<inf> weights: {line}\x1b[0m\n")),
+        ("glued", |line| format!("[00:01]{line}\n")),
+        ("titled", |line| format!("\x1b]0;console\x07\x00\x11{line}\x13\n")),
+        ("talk", |line| format!("loading weights from flash\n{line}\nweights_done 1\n")),
+        ("cr", |line| format!("{line}\r")),
+    ];
+    for (name, form) in forms {
+        put_numbers(path, name, form);
+        assert_eq!(import(name), expected, "{name}");
+    }
+    let plain = fs::read_to_string(path.join("plain")).unwrap();
+    let wide: Vec<u8> = format!("\u{feff}{plain}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(path.join("powershell"), wide).unwrap();
+    assert_eq!(import("powershell"), expected);
+    // Damage behind a prefix is still damage.
+    fs::write(path.join("dump"), "I (1) a: weights 3f800000 3f80000\n").unwrap();
+    let import = ["import", "dump", "--like", "run", "--out", "new.safetensors"];
+    refused(path, &import, &["dump: line 1: 3f80000 is not eight hexadecimal digits"]);
+    fs::write(path.join("dump"), "a\r\nb\r\nweights 3f80000\r\n").unwrap();
+    refused(path, &import, &["dump: line 3: 3f80000 is not eight hexadecimal digits"]);
+}
+
+/// Writes the numbers of a run's best weights, eight a line, each line in a console's form.
+fn put_numbers(folder: &Path, name: &str, form: impl Fn(&str) -> String) {
+    let values = Numbers::new(&Weights::read(&folder.join("run/best.safetensors")).unwrap()).unwrap().values().unwrap();
+    let line = |row: &[f32]| row.iter().map(|value| format!(" {:08x}", value.to_bits())).collect::<String>();
+    let text: String = values.chunks(8).map(|row| form(&format!("weights{}", line(row)))).collect();
+    fs::write(folder.join(name), text).unwrap();
+}
+
+/// A network of this size is never made: the process may have no more than 512 MiB of addresses.
+#[cfg(target_os = "linux")]
+#[test]
+fn sizes_that_a_file_only_claims_take_no_memory() {
+    let folder = trained("mlp:64-6-10");
+    let path = folder.path();
+    let (tensors, metadata) = weights::read(&path.join("run/best.safetensors")).unwrap();
+    for (key, value) in [
+        ("model", "mlp:16777215-60-10"),
+        ("model", "mlp:64-16777215-10"),
+        ("model", "resnet56:16777215"),
+        ("model", "resnet34:4000"),
+        ("image", "65535x65535x65535"),
+        ("image", "99999999x99999999x99999999"),
+        ("image", "16777215x1x1"),
+    ] {
+        let claim = [metadata.clone(), [(key.to_owned(), value.to_owned())].into()].into_iter().flatten().collect();
+        weights::write(&path.join("claim.safetensors"), &tensors, &claim).unwrap();
+        fs::write(path.join("dump"), "weights 3f800000\n").unwrap();
+        for command in [
+            "export claim.safetensors --format c",
+            "import dump --like claim.safetensors --out new.safetensors",
+            "eval claim.safetensors --device cpu",
+        ] {
+            let limited = format!("ulimit -v 524288 && exec {} {command}", env!("CARGO_BIN_EXE_sse-sam"));
+            let (success, stdout, stderr) = run(path, "sh", &["-c", &limited]);
+            assert!(!success && stdout.is_empty(), "{key} {value}, {command}: {stdout}");
+            let line = stderr.lines().next().unwrap_or_default();
+            let is_sentence = line.starts_with("sse-sam: claim.safetensors: ") && !stderr.contains("allocation");
+            assert!(is_sentence, "{key} {value}, {command}: {stderr}");
+        }
+    }
+}
+
 /// What the C interface holds of a new `resnet8:4` on digits after a seed was given.
 fn initialized(seed: u64) -> Vec<f32> {
     let mut handle = vec![0_usize; sse_sam_capi::SSE_SAM_HANDLE_WORDS];
@@ -208,7 +290,7 @@ fn a_seed_starts_a_chip_as_it_starts_the_desk() {
     let options = ["--epochs", "1", "--lr", "0", "--seed", "81985529216486895", "--quiet", "--device", "cpu"];
     program(folder.path(), &[&["train", "--model", "resnet8:4", "--out", "run"][..], &options].concat());
     let weights = Weights::read(&folder.path().join("run/last.safetensors")).unwrap();
-    let mut numbers = Numbers::new(&weights).unwrap();
+    let numbers = Numbers::new(&weights).unwrap();
     let (parameters, values) = (numbers.parameters(), numbers.values().unwrap());
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&initialized(81_985_529_216_486_895)), bits(&values[..parameters]));

@@ -355,11 +355,16 @@ fn an_imbalance_that_empties_a_class_is_refused() {
 }
 
 #[test]
-fn an_eta_that_leaves_a_group_empty_is_warned_of() {
+fn an_eta_that_leaves_a_group_empty_is_warned_of_with_one_that_does_not() {
     let folder = tempdir().unwrap();
-    for (eta, counts) in [("7", "10 head and 0 tail"), ("1000", "0 head and 10 tail")] {
+    let first = "sse-sam is sam with --head-rho in its first stage, sgd after it";
+    for (eta, counts, then) in
+        [("7", "10 head and 0 tail", first), ("1000", "0 head and 10 tail", "sse-sam is sam with --tail-rho")]
+    {
         let outcome = train(folder.path(), eta, &["--epochs", "1", "--eta", eta]);
-        let expected = format!("sse-sam: warning: eta {eta} leaves {counts} classes; one group is empty\n");
+        let expected = format!(
+            "sse-sam: warning: eta {eta} leaves {counts} classes; one group is empty: {then}; --eta 52 leaves 5 and 5\n"
+        );
         assert_eq!(warnings(&outcome.stderr), expected);
     }
     // The smallest class has 7 samples; SAM has no groups.
@@ -367,6 +372,93 @@ fn an_eta_that_leaves_a_group_empty_is_warned_of() {
         let outcome = train(folder.path(), out, &[&["--epochs", "1"], options].concat());
         assert_eq!(warnings(&outcome.stderr), "");
     }
+}
+
+#[test]
+fn equal_classes_have_no_tail_and_that_is_said() {
+    let folder = tempdir().unwrap();
+    for (method, then) in
+        [("sse-sam", "sse-sam is sam with --head-rho in its first stage, sgd after it"), ("imbsam", "imbsam is sgd")]
+    {
+        let options = ["--epochs", "1", "--imbalance", "1", "--method", method];
+        let expected = format!(
+            "sse-sam: warning: every class has 376 training samples, so that there is no tail at eta 60: {then}\n"
+        );
+        assert_eq!(warnings(&train(folder.path(), method, &options).stderr), expected);
+    }
+}
+
+/// The value of a key in a run's configuration.
+fn setting(folder: &Path, out: &str, key: &str) -> String {
+    let text = fs::read_to_string(folder.join(out).join("config.toml")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{key} = ")));
+    line.unwrap_or_else(|| panic!("no {key} in\n{text}")).to_owned()
+}
+
+#[test]
+fn idx_files_without_usual_values_are_divided_by_their_counts() {
+    let folder = two_classes();
+    let options =
+        ["train", "--data", "data", "--model", "mlp:16-4-2", "--epochs", "2", "--batch", "12", "--out", "out"];
+    let outcome = run(folder.path(), &options);
+    assert_eq!((outcome.code, warnings(&outcome.stderr).as_str()), (0, ""));
+    let headline = "data: 36 training images in 2 classes of 30 to 6 (1 head, 1 tail at eta 14), 20 test images of 4 x 4 x 1; \
+                    many above 17, few below 11\n";
+    assert!(outcome.stdout.starts_with(headline), "{}", outcome.stdout);
+    assert_eq!(["eta", "many", "few"].map(|key| setting(folder.path(), "out", key)), ["14", "17", "11"]);
+    // Both groups are perturbed: the method is what was asked for.
+    let line = &metrics(folder.path(), "out")[0];
+    assert!(line["perturbed_loss_head"].is_f64() && line["perturbed_loss_tail"].is_f64(), "{line}");
+    train(folder.path(), "digits", &["--epochs", "1"]);
+    assert_eq!(["eta", "many", "few"].map(|key| setting(folder.path(), "digits", key)), ["60", "100", "30"]);
+}
+
+#[test]
+fn sizes_and_classes_that_are_odd_are_warned_of() {
+    let folder = two_classes();
+    let data = folder.path().join("data");
+    // Classes 0 and 5 of 0 to 5 in training, 0 and 1 in the test.
+    let labels: Vec<u8> = [vec![0; 30], vec![5; 6]].concat();
+    fs::write(data.join(NAMES[1]), idx(&[36], &labels)).unwrap();
+    let options =
+        ["train", "--data", "data", "--model", "mlp:16-4-6", "--epochs", "1", "--batch", "37", "--out", "out"];
+    let outcome = run(folder.path(), &options);
+    let expected = [
+        "sse-sam: warning: classes 1, 2, 3, 4 have no training sample: what is never seen is never predicted",
+        "sse-sam: warning: classes 2, 3, 4, 5 have no test sample: balanced accuracy is that of the others",
+        "sse-sam: warning: --batch 37 is more than the 36 training images: every step takes all of them",
+        "",
+    ];
+    assert_eq!((outcome.code, warnings(&outcome.stderr)), (0, expected.join("\n")));
+    let halved = train(folder.path(), "half", &["--epochs", "1", "--imbalance", "0.5"]);
+    assert!(
+        halved.stderr.contains("warning: --imbalance 0.5 means the same as 2: largest class over smallest"),
+        "{}",
+        halved.stderr
+    );
+    let folder = two_classes();
+    let cut =
+        run(folder.path(), &["train", "--data", "data", "--model", "mlp:16-4-2", "--epochs", "1", "--imbalance", "2"]);
+    let expected =
+        "warning: the training set has a long tail already, 30 to 6 samples a class: --imbalance cuts that to 6 to 3";
+    assert!(cut.code == 0 && cut.stderr.contains(expected), "{}", cut.stderr);
+    let args = ["train", "--data", "data", "--imbalance", "10", "--out", "out"];
+    let expected =
+        ["data: has 30 to 6 training samples a class: --imbalance 10 of the smallest", "hint: without --imbalance"];
+    let outcome = run(folder.path(), &args);
+    assert!(outcome.code == 1 && expected.iter().all(|part| outcome.stderr.contains(part)), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_data_sets_name_breaks_no_line() {
+    let folder = two_classes();
+    let name = "da\nta\x1b[31m";
+    fs::rename(folder.path().join("data"), folder.path().join(name)).unwrap();
+    let options = ["train", "--data", name, "--model", "mlp:16-4-2", "--epochs", "1", "--out", "out"];
+    let outcome = run(folder.path(), &options);
+    assert!(outcome.stdout.starts_with("da\\nta\\u{1b}[31m: 36 training images"), "{}", outcome.stdout);
+    let plain = |text: &str| text.chars().all(|letter| letter == '\n' || !letter.is_control());
+    assert!(plain(&outcome.stdout) && plain(&outcome.stderr), "{}{}", outcome.stdout, outcome.stderr);
 }
 
 #[test]
@@ -451,7 +543,7 @@ fn a_divergence_names_epoch_and_step_and_leaves_finite_weights() {
         &["--lr", "1e30"][..],
         &["--lr", "1e30", "--model", "resnet8:2"],
         // The weights overflow in a single step while the gradient is still finite.
-        &["--lr", "3e38", "--weight-decay", "1e38", "--method", "sgd", "--batch", "2000"],
+        &["--lr", "3e38", "--weight-decay", "1e38", "--method", "sgd", "--batch", "1048"],
         &["--tail-rho", "1e300"],
     ]
     .into_iter()

@@ -250,7 +250,7 @@ pub struct TrainArgs {
     /// mlp:IN-HIDDEN-OUT, resnet8, resnet20, resnet32, resnet44, resnet56, resnet18, resnet34; resnets take :WIDTH
     #[arg(long, help_heading = "Model")]
     pub model: Option<String>,
-    /// Start from these weights
+    /// Start from these weights, or from the best of a run's folder; a last layer for other classes is drawn anew
     #[arg(long, value_name = "FILE.safetensors", value_parser = stored_paths(), help_heading = "Model")]
     pub init: Option<PathBuf>,
     /// Train the last layers alone, the others stay as --init has them: how many (with parameters), or the first one's
@@ -463,10 +463,10 @@ pub struct DevicesArgs {
     pub device: DeviceArgs,
 }
 
-/// Options of `eval`.
+/// Options of `eval`. What weights say about themselves has to agree with what is given here.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// Weights written by `train`
+    /// Weights, or the folder of a run, whose best ones are taken
     pub weights: PathBuf,
     /// Another place of the data than the one the weights were trained on
     #[arg(long)]
@@ -475,8 +475,32 @@ pub struct EvalArgs {
     #[arg(long)]
     pub flip: bool,
     /// Images a pass
-    #[arg(long, default_value_t = 100)]
-    pub batch: usize,
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// The network, as in `train`
+    #[arg(long, help_heading = "Weights that do not say what they are")]
+    pub model: Option<String>,
+    /// Insist on a format of the data
+    #[arg(long, value_enum, help_heading = "Weights that do not say what they are")]
+    pub dataset: Option<Format>,
+    /// As in `train`: how bytes became numbers [data]
+    #[arg(long, help_heading = "Weights that do not say what they are")]
+    pub normalize: Option<String>,
+    /// As in `train`: how the training set was cut
+    #[arg(long, value_name = "FACTOR", help_heading = "Weights that do not say what they are")]
+    pub imbalance: Option<f64>,
+    /// As in `train`: the shape of that cut [exp]
+    #[arg(long, value_enum, help_heading = "Weights that do not say what they are")]
+    pub long_tail: Option<LongTail>,
+    /// A class with more training samples is many-shot
+    #[arg(long, value_name = "N", help_heading = "Weights that do not say what they are")]
+    pub many: Option<u32>,
+    /// A class with fewer training samples is few-shot
+    #[arg(long, value_name = "N", help_heading = "Weights that do not say what they are")]
+    pub few: Option<u32>,
+    /// Classes with fewer training samples are the tail
+    #[arg(long, value_name = "N", help_heading = "Weights that do not say what they are")]
+    pub eta: Option<u32>,
     /// Where to compute
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -562,7 +586,7 @@ pub enum Language {
 /// Options of `export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// Weights written by `train`
+    /// Weights written by `train`, or the folder of a run, whose best ones are taken
     pub weights: PathBuf,
     /// Language of the constants
     #[arg(long, value_enum)]
@@ -578,10 +602,10 @@ pub struct ExportArgs {
 /// Options of `import`.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// What the firmware printed: lines of `weights` and numbers' bits, eight hexadecimal digits each; other lines are
-    /// passed over
+    /// What the firmware printed: lines of `weights` and numbers' bits, eight hexadecimal digits each. Other lines are
+    /// passed over, and what a console puts in front of a line or colours it with
     pub dump: PathBuf,
-    /// Weights of the same network, such as were exported: what they say about their data is kept
+    /// Weights of the same network, such as were exported, or a run's folder: what they say about their data is kept
     #[arg(long, value_name = "FILE.safetensors")]
     pub like: PathBuf,
     /// File to write

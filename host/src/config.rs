@@ -6,8 +6,9 @@ use sse_sam_core::classes::{Profile, Shots};
 use sse_sam_core::{Error as CoreError, Loss, Memory, Method, Model, Schedule};
 
 use crate::args::{Augment, LongTail, LossName, MemoryName, MethodName, ScheduleName, TrainArgs};
-use crate::data::{Dataset, Format, Rule};
+use crate::data::{self, Dataset, Format, Rule};
 use crate::error::Error;
+use crate::split;
 use crate::unused;
 
 /// Defaults that depend on the data set.
@@ -17,9 +18,9 @@ pub struct Defaults {
     pub model: &'static str,
     /// Largest class over smallest, where the training set is cut.
     pub imbalance: Option<f64>,
-    /// Classes with fewer training samples are the tail.
+    /// Classes with fewer training samples are the tail: usually, see [`split::eta`].
     pub eta: u32,
-    /// Bounds of many and few shots.
+    /// Bounds of many and few shots: usually, see [`split::shots`].
     pub shots: Shots,
     /// Number of epochs.
     pub epochs: u32,
@@ -69,6 +70,14 @@ impl Defaults {
                 ..cifar
             },
         }
+    }
+
+    /// The same for a training set with so many samples in each class.
+    #[must_use]
+    pub fn divided(self, format: Format, counts: &[u32]) -> Self {
+        // What many and few are is part of the reports on digits and CIFAR; IDX files may hold anything.
+        let shots = if format == Format::Idx { split::shots(counts, self.shots) } else { self.shots };
+        Self { eta: split::eta(counts, self.eta), shots, ..self }
     }
 }
 
@@ -187,6 +196,10 @@ impl Config {
     /// [`Error::Usage`] for what the command line must change, [`Error::Core`] for numbers the core refuses.
     pub fn new(args: &TrainArgs, dataset: &Dataset) -> Result<Self, Error> {
         let defaults = Defaults::of(dataset.format);
+        let imbalance = args.imbalance.or(defaults.imbalance);
+        let profile = profile(args.long_tail);
+        let counts = data::counts_after(dataset, imbalance, profile).map_err(by_option)?;
+        let defaults = defaults.divided(dataset.format, &counts);
         let epochs = args.epochs.unwrap_or(defaults.epochs);
         let batch = args.batch.unwrap_or(defaults.batch);
         for (option, number) in [("--epochs", epochs as usize), ("--batch", batch)] {
@@ -197,15 +210,12 @@ impl Config {
         let config = Self {
             data: lasting("--data", Path::new(&args.data), args.data == Format::Digits.word())?,
             format: dataset.format,
-            imbalance: args.imbalance.or(defaults.imbalance),
-            profile: match args.long_tail {
-                LongTail::Exp => Profile::Exponential,
-                LongTail::Step => Profile::Step,
-            },
+            imbalance,
+            profile,
             rule: args.subset,
             augment: args.augment.unwrap_or(defaults.augment),
             normalize: normalize(&args.normalize, dataset.image.channels)?,
-            shots: shots(args, defaults)?,
+            shots: shots((args.many, args.few), defaults)?,
             model: model(args.model.as_deref().unwrap_or(defaults.model))?,
             init: args.init.as_ref().map(|path| lasting("--init", path, false)).transpose()?.map(PathBuf::from),
             trainable_layers: args.trainable_layers.clone(),
@@ -250,6 +260,14 @@ fn lasting(option: &str, path: &Path, is_name: bool) -> Result<String, Error> {
         let path = Path::new(&path).display();
         Error::Usage(format!("{option} lies in {path}, which is not UTF-8 and cannot stand in config.toml"))
     })
+}
+
+/// The shape of `--long-tail`.
+pub(crate) fn profile(name: LongTail) -> Profile {
+    match name {
+        LongTail::Exp => Profile::Exponential,
+        LongTail::Step => Profile::Step,
+    }
 }
 
 /// A number that is still one as `f32`.
@@ -335,8 +353,9 @@ fn rates(args: &TrainArgs, defaults: Defaults, epochs: u32) -> Result<Rates, Err
     })
 }
 
-fn shots(args: &TrainArgs, defaults: Defaults) -> Result<Shots, Error> {
-    let shots = Shots { many: args.many.unwrap_or(defaults.shots.many), few: args.few.unwrap_or(defaults.shots.few) };
+/// The bounds of many and few shots; `given` are `--many` and `--few`.
+pub(crate) fn shots(given: (Option<u32>, Option<u32>), defaults: Defaults) -> Result<Shots, Error> {
+    let shots = Shots { many: given.0.unwrap_or(defaults.shots.many), few: given.1.unwrap_or(defaults.shots.few) };
     if shots.few > shots.many.saturating_add(1) {
         let message = format!("--few {} must not be above --many {} plus 1", shots.few, shots.many);
         return Err(Error::Usage(message));
@@ -344,7 +363,7 @@ fn shots(args: &TrainArgs, defaults: Defaults) -> Result<Shots, Error> {
     Ok(shots)
 }
 
-fn normalize(text: &str, channels: usize) -> Result<Normalize, Error> {
+pub(crate) fn normalize(text: &str, channels: usize) -> Result<Normalize, Error> {
     let (mean, deviation) = match text {
         "data" => return Ok(Normalize::Data),
         "none" => return Ok(Normalize::None),

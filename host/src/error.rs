@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::shown::shown;
+
 /// Everything that can end a run, one variant for each place where it is put right.
 ///
 /// `Display` is one sentence without a full stop; [`Error::hint`] is the next move, where one is known.
@@ -173,9 +175,18 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut sentence = String::new();
+        self.write(&mut sentence)?;
+        // Names of files, tensors and devices come from anywhere.
+        f.write_str(&shown(&sentence))
+    }
+}
+
+impl Error {
+    fn write(&self, f: &mut impl fmt::Write) -> fmt::Result {
         match self {
             Self::Usage(message) => f.write_str(message),
-            Self::Core(error) => error.fmt(f),
+            Self::Core(error) => write!(f, "{error}"),
             Self::Io { path, source } => write!(f, "{}: {}", path.display(), system_message(source)),
             Self::File { path, message, .. } | Self::Weights { path, message, .. } => {
                 write!(f, "{}: {message}", path.display())

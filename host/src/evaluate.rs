@@ -5,7 +5,8 @@ use sse_sam_core::model::MAX_LAYERS;
 use sse_sam_core::{Memory, Network, Problem, Row, Span, Statistics};
 
 use crate::args::EvalArgs;
-use crate::data::{self, Split};
+use crate::data::Split;
+use crate::described::describe;
 use crate::device::{Device, Job, Machine};
 use crate::error::Error;
 use crate::feed::{Feed, Feeds};
@@ -13,6 +14,7 @@ use crate::layout::{Layout, Needs};
 use crate::metrics::{Confusion, table};
 use crate::progress::say;
 use crate::state::{Description, Weights};
+use crate::weights;
 
 /// A test set as the device sees it.
 #[derive(Clone, Copy, Debug)]
@@ -93,19 +95,21 @@ where
 /// Whatever is wrong with the weights, the data or the device.
 pub fn run(args: &EvalArgs) -> Result<(), Error> {
     let device = Device::choose(&args.device)?;
-    let weights = Weights::read(&args.weights)?;
+    let path = weights::find(&args.weights)?;
+    let (tensors, metadata) = weights::read(&path)?;
+    let (mut dataset, metadata) = describe(args, &path, metadata)?;
+    let weights = Weights::new(&path, tensors, &metadata)?;
     let description = &weights.description;
-    let source = args.data.as_deref().unwrap_or(&description.data);
-    let mut dataset = data::load(source, Some(description.format))?;
     if (dataset.image, dataset.classes) != (description.image, description.counts.len()) {
+        let source = args.data.as_ref().unwrap_or(&description.data);
         let message = format!("was trained on other images or classes than those of {source}");
-        return Err(Error::weights(&args.weights, message));
+        return Err(Error::weights(&path, message));
     }
     dataset.train = Split::default();
     let needs = Needs {
         image: dataset.image,
         classes: dataset.classes,
-        batch: args.batch.clamp(1, dataset.test.len().max(1)),
+        batch: (args.batch as usize).min(dataset.test.len().max(1)),
         piece: None,
         points: 0,
         memory: Memory::Full,

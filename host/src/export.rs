@@ -20,7 +20,7 @@ const COLUMNS: usize = 110;
 /// Whatever is wrong with the weights, or with the file to write.
 pub fn run(args: &ExportArgs) -> Result<(), Error> {
     let weights = Weights::read(&args.weights)?;
-    let mut numbers = Numbers::new(&weights)?;
+    let numbers = Numbers::new(&weights)?;
     let constants =
         Constants { description: &weights.description, parameters: numbers.parameters(), values: numbers.values()? };
     let text = match args.format {

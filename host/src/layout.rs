@@ -117,6 +117,15 @@ impl Layout {
         Ok(Self { graph, plan, vectors, memory, batch, piece, table, records, failure, words: arena.len() })
     }
 
+    /// As small a plan as there is of the whole network, to look at its parameters and not to train it.
+    ///
+    /// # Errors
+    /// As [`Layout::new`].
+    pub fn smallest(model: &Model, image: Shape, classes: usize) -> Result<Self, Error> {
+        let needs = Needs { image, classes, batch: 1, piece: None, points: 0, memory: Memory::Full, first: 0, rows: 1 };
+        Self::new(model, &needs, Arena::new(1))
+    }
+
     /// Step `number` of a window, in the form that was planned.
     ///
     /// # Errors

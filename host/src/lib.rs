@@ -2,12 +2,14 @@
 //!
 //! The program is `sse-sam`; this library is what it is made of.
 
+pub mod adapt;
 pub mod args;
 pub mod bench;
 pub mod cache;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+mod described;
 pub mod device;
 pub mod devices;
 mod error;
@@ -16,6 +18,7 @@ pub mod events;
 pub mod export;
 pub mod feed;
 pub mod footprint;
+mod formats;
 mod forms;
 pub mod import;
 pub mod layout;
@@ -29,8 +32,10 @@ pub mod resume;
 pub mod run;
 pub mod runs;
 pub mod settings;
+pub mod shown;
 pub mod signals;
 pub mod snapshot;
+pub mod split;
 pub mod state;
 pub mod train;
 pub mod training;

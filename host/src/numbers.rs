@@ -1,43 +1,32 @@
 //! A network's numbers in the order in which chips hold them: parameters, then running statistics (mean, then variance of
 //! each batch norm), layer by layer, channels last.
 
-use sse_sam_core::{Arena, Backend, Cpu, Memory, Span};
+use std::ops::Range;
+use std::path::Path;
 
 use crate::error::Error;
-use crate::layout::{Layout, Needs};
-use crate::snapshot::Snapshot;
-use crate::state::Weights;
-use crate::weights::Tensor;
+use crate::layout::Layout;
+use crate::state::{self, Entry, Kind, Weights};
+use crate::weights::{Data, Tensor};
 
-/// A network in the memory of this machine, laid out as on a chip.
+/// A network's numbers, with what says how a chip orders them. They take as much memory as the file that they came from.
 #[derive(Debug)]
 pub struct Numbers {
     layout: Layout,
-    memory: Vec<f32>,
+    /// In the order of [`state::entries`].
+    tensors: Vec<Tensor>,
 }
 
 impl Numbers {
     /// The numbers of a weights file.
     ///
     /// # Errors
-    /// [`Error::Weights`] when its tensors do not fit the model that it names.
+    /// [`Error::Core`] when plan and graph do not belong together.
     pub fn new(weights: &Weights) -> Result<Self, Error> {
-        let description = &weights.description;
-        let classes = description.counts.len();
-        let needs = Needs {
-            image: description.image,
-            classes,
-            batch: 1,
-            piece: None,
-            points: 0,
-            memory: Memory::Full,
-            first: 0,
-            rows: 1,
-        };
-        let layout = Layout::new(&description.model, &needs, Arena::new(1))?;
-        let mut memory = vec![0.0; layout.words];
-        weights.load(&mut Cpu::new(&mut memory, &[], &[]), &layout)?;
-        Ok(Self { layout, memory })
+        let layout = weights.description.layout()?;
+        let find = |entry: Entry| weights.tensor(&entry.name).cloned();
+        let tensors = state::entries(&layout)?.into_iter().filter_map(find).collect();
+        Ok(Self { layout, tensors })
     }
 
     /// How many of them are parameters.
@@ -48,45 +37,58 @@ impl Numbers {
     /// All of them.
     ///
     /// # Errors
-    /// [`Error::Core`] when plan and memory do not belong together.
-    pub fn values(&mut self) -> Result<Vec<f32>, Error> {
-        let mut values = Vec::new();
-        for span in self.spans() {
-            let first = values.len();
-            values.resize(first + span.length, 0.0);
-            Cpu::new(&mut self.memory, &[], &[]).read(&mut values[first..], span)?;
+    /// As [`Numbers::new`].
+    pub fn values(&self) -> Result<Vec<f32>, Error> {
+        let places = places(&self.layout)?;
+        let mut values = vec![0.0; length(&places)];
+        for ((entry, place), tensor) in places.iter().zip(&self.tensors) {
+            if let (Some(own), Data::F32(numbers)) = (values.get_mut(place.clone()), &tensor.data) {
+                own.copy_from_slice(&entry.inward(numbers));
+            }
         }
         Ok(values)
     }
 
-    /// Puts others in their place, as many.
+    /// Puts others in their place, as many; `path` is where they came from.
     ///
     /// # Errors
-    /// [`Error::Core`] when there are not as many.
-    pub fn replace(&mut self, values: &[f32]) -> Result<(), Error> {
-        let expected = self.spans().iter().map(|span| span.length).sum();
-        if values.len() != expected {
-            return Err(sse_sam_core::Error::Length { what: "a network", expected, found: values.len() }.into());
+    /// [`Error::Core`] when there are not as many, [`Error::Weights`] when no network has such numbers.
+    pub fn replace(&mut self, path: &Path, values: &[f32]) -> Result<(), Error> {
+        let places = places(&self.layout)?;
+        let (expected, found) = (length(&places), values.len());
+        if found != expected {
+            return Err(sse_sam_core::Error::Length { what: "a network", expected, found }.into());
         }
-        let mut rest = values;
-        for span in self.spans() {
-            let (own, after) = rest.split_at(span.length);
-            Cpu::new(&mut self.memory, &[], &[]).write(span, own)?;
-            rest = after;
+        for ((entry, place), tensor) in places.into_iter().zip(&mut self.tensors) {
+            tensor.data = Data::F32(entry.outward(values.get(place).unwrap_or_default()));
         }
-        Ok(())
+        state::check(&self.layout, path, &self.tensors)
     }
 
-    /// The network's state with PyTorch's names and orders.
-    ///
-    /// # Errors
-    /// As [`Numbers::values`].
-    pub fn tensors(&mut self) -> Result<Vec<Tensor>, Error> {
-        Snapshot::read(&mut Cpu::new(&mut self.memory, &[], &[]), &self.layout, 0, &[])?.tensors(&self.layout)
+    /// The network's state with PyTorch's names and orders. Chips do not count updates: those are 0.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        let counter =
+            |tensor: &Tensor| Some(format!("{}num_batches_tracked", tensor.name.strip_suffix("running_var")?));
+        let with_counter = |tensor: &Tensor| [Some(tensor.clone()), counter(tensor).map(|name| Tensor::i64(name, 0))];
+        self.tensors.iter().flat_map(with_counter).flatten().collect()
     }
+}
 
-    fn spans(&self) -> Vec<Span> {
-        let running = self.layout.plan.slots().iter().filter_map(|slot| slot.running);
-        std::iter::once(self.layout.vectors.params).chain(running).collect()
-    }
+/// Where each tensor's numbers lie.
+fn places(layout: &Layout) -> Result<Vec<(Entry, Range<usize>)>, Error> {
+    let mut next = layout.plan.parameters();
+    let place = |entry: Entry| {
+        let (first, length) = match entry.kind {
+            Kind::Parameter(place) => (place.offset, place.length),
+            Kind::Running(span) | Kind::Frozen(span) => (next, span.length),
+        };
+        next = next.max(first + length);
+        (entry, first..first + length)
+    };
+    Ok(state::entries(layout)?.into_iter().map(place).collect())
+}
+
+/// How many numbers there are.
+fn length(places: &[(Entry, Range<usize>)]) -> usize {
+    places.iter().map(|(_, place)| place.end).max().unwrap_or(0)
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{FormattedDuration, HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
-use sse_sam_core::Method;
-use sse_sam_core::classes::is_tail;
+use sse_sam_core::classes::{Shots, is_tail};
+use sse_sam_core::{Method, Shape};
 
 use crate::args::{LogFormat, TrainArgs};
 use crate::config::Config;
@@ -17,6 +17,7 @@ use crate::data::Dataset;
 use crate::device::Device;
 use crate::error::Error;
 use crate::metrics::Accuracy;
+use crate::shown::shown;
 use crate::state::Description;
 
 /// One line of `metrics.jsonl`: an epoch. Equal runs give equal lines: no wall-clock time is in it.
@@ -168,7 +169,7 @@ pub fn warn(text: &str) {
     if JSON.load(Ordering::Relaxed) {
         return tell(&Event::Warning { message: text.trim_start_matches("warning: ") });
     }
-    write(&format!("sse-sam: {text}\n"));
+    write(&format!("sse-sam: {}\n", shown(text)));
 }
 
 /// The program ends, with this error of a command or with none.
@@ -179,8 +180,8 @@ pub fn end(error: Option<&Error>, command: &str) {
     };
     let (message, hint) = (error.map(Error::to_string), error.and_then(|error| error.hint().or_else(|| help(error))));
     if let (Some(message), false) = (&message, JSON.load(Ordering::Relaxed)) {
-        let hint = hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
-        return warn(&format!("{message}{hint}"));
+        let hint = hint.map(|hint| format!("\n  hint: {}", shown(&hint))).unwrap_or_default();
+        return write(&format!("sse-sam: {message}{hint}\n"));
     }
     tell(&Event::End { exit_code: error.map_or(0, Error::exit_code), message, hint });
 }
@@ -212,10 +213,12 @@ pub fn headline(
     let counts = &description.counts;
     let tail = counts.iter().filter(|&&count| is_tail(count, config.eta)).count();
     let (largest, smallest) = (counts.iter().max().unwrap_or(&0), counts.iter().min().unwrap_or(&0));
+    let (Shape { height, width, channels }, Shots { many, few }) = (dataset.image, config.shots);
     format!(
-        "{}: {} training images in {} classes of {largest} to {smallest} ({} head, {tail} tail at eta {}), {} test images\n\
+        "{}: {} training images in {} classes of {largest} to {smallest} ({} head, {tail} tail at eta {}), {} test images of \
+         {height} x {width} x {channels}; many above {many}, few below {few}\n\
          {} by {}, {} epochs, batch {}, on {}{}\n",
-        dataset.name,
+        shown(&dataset.name),
         dataset.train.len(),
         counts.len(),
         counts.len() - tail,

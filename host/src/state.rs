@@ -9,6 +9,7 @@ use sse_sam_core::graph::Op;
 use sse_sam_core::plan::Place;
 use sse_sam_core::{Backend, Model, Shape, Span};
 
+use crate::adapt::adapt;
 use crate::data::Format;
 use crate::error::Error;
 use crate::layout::Layout;
@@ -107,6 +108,10 @@ impl Entry {
         Some(format!("{}num_batches_tracked", self.name.strip_suffix("running_var")?))
     }
 
+    fn is_variance(&self) -> bool {
+        self.name.ends_with("running_var")
+    }
+
     /// The device's numbers in PyTorch's order.
     pub fn outward(&self, values: &[f32]) -> Vec<f32> {
         match self.order {
@@ -202,17 +207,32 @@ impl Description {
         )
     }
 
-    fn from_metadata(metadata: &BTreeMap<String, String>) -> Result<Self, String> {
+    /// As small a plan of its network as there is.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when the model does not fit the images or classes.
+    pub fn layout(&self) -> Result<Layout, Error> {
+        Layout::smallest(&self.model, self.image, self.counts.len())
+    }
+
+    pub(crate) fn from_metadata(metadata: &BTreeMap<String, String>) -> Result<Self, String> {
         let get = |key: &str| metadata.get(key).ok_or(format!("its metadata has no {key}"));
         let image: Vec<usize> = list(get("image")?, 'x')?;
         let [height, width, channels] = *image.as_slice() else {
             return Err("its metadata's image is not HEIGHTxWIDTHxCHANNELS".into());
         };
+        if !image.iter().all(|side| (1..1 << 16).contains(side)) {
+            return Err(format!("its metadata's image of {height}x{width}x{channels} is none"));
+        }
         let number = |key: &str| parse::<u32>(get(key)?);
         let mut normalization: Vec<f32> = list(get("byte_mean")?, ',')?;
         normalization.extend(list::<f32>(get("byte_inverse_std")?, ',')?);
         if normalization.len() != 2 * channels {
             return Err("its metadata's normalization does not fit its images".into());
+        }
+        let (mean, inverse) = normalization.split_at(channels);
+        if !mean.iter().chain(inverse).all(|number| number.is_finite()) || !inverse.iter().all(|&number| number > 0.0) {
+            return Err("its metadata's normalization holds a number that is none".into());
         }
         let word = get("dataset")?;
         let format = Format::ALL.into_iter().find(|format| format.word() == word);
@@ -251,25 +271,34 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Reads a file that `train` wrote.
+    /// Reads a file that `train` wrote, or the best of a run's folder.
+    ///
+    /// # Errors
+    /// As [`Weights::new`]; [`Error::Io`] when it cannot be read.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let path = weights::find(path)?;
+        let (tensors, metadata) = weights::read(&path)?;
+        Self::new(&path, tensors, &metadata)
+    }
+
+    /// The tensors of a file and what they are, checked against each other before memory is taken for what is said of them.
     ///
     /// # Errors
     /// [`Error::Weights`] when it is damaged or does not say what it is.
-    pub fn read(path: &Path) -> Result<Self, Error> {
-        let (tensors, metadata) = weights::read(path)?;
-        let description = Description::from_metadata(&metadata).map_err(|message| Error::weights(path, message))?;
+    pub fn new(path: &Path, tensors: Vec<Tensor>, metadata: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let description = Description::from_metadata(metadata).map_err(|message| {
+            Error::weights(path, message)
+                .with_hint("eval takes --model and --data for weights that do not say what they are")
+        })?;
+        let layout = description.layout().map_err(|error| Error::weights(path, format!("its metadata: {error}")))?;
+        let tensors = adapt(&layout, tensors)?;
+        check(&layout, path, &tensors)?;
         Ok(Self { description, path: path.to_owned(), tensors })
     }
 
-    /// Loads what is trained into a network.
-    ///
-    /// # Errors
-    /// As [`load`].
-    pub fn load<B: Backend>(&self, backend: &mut B, layout: &Layout) -> Result<(), Error>
-    where
-        Error: From<B::Error>,
-    {
-        load(backend, layout, &self.path, &self.tensors)
+    /// Its tensor of this name.
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.iter().find(|tensor| tensor.name == name)
     }
 
     /// The numbers of frozen layers: of all of them, in a network that is only evaluated.
@@ -304,6 +333,9 @@ pub fn check(layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<(), Err
             return refuse(format!("tensor {name} must have shape {expected:?}, has {found:?}"));
         }
         match &tensor.data {
+            Data::F32(values) if entry.is_variance() && values.iter().any(|&value| value < 0.0) => {
+                return refuse(format!("tensor {} holds a variance below 0", entry.name));
+            }
             Data::F32(_) if tensor.is_finite() => {}
             Data::F32(_) => return refuse(format!("tensor {} holds a number that is not finite", entry.name)),
             Data::I64(_) => {
@@ -339,7 +371,11 @@ pub fn tracked(layout: &Layout, tensors: &[Tensor], prefix: &str) -> Result<Vec<
     let is_frozen = |entry: &Entry| matches!(entry.kind, Kind::Frozen(_));
     let count = |name: String| {
         let found = tensors.iter().find(|tensor| tensor.name.strip_prefix(prefix) == Some(&name));
-        if let Some(Tensor { data: Data::I64(values), .. }) = found { values.first().copied() } else { None }
+        // PyTorch's are integers, but not every program's.
+        found.and_then(|tensor| match &tensor.data {
+            Data::I64(values) => values.first().copied(),
+            Data::F32(values) => values.first().map(|&value| value as i64),
+        })
     };
     let counters = entries(layout)?.into_iter().filter(is_frozen).filter_map(|entry| entry.counter());
     Ok(counters.map(|name| count(name).unwrap_or(0)).collect())

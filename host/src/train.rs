@@ -8,6 +8,7 @@ use sse_sam_core::model::MAX_LAYERS;
 use sse_sam_core::step::{Groups, Present};
 use sse_sam_core::{Backend, Graph, Loss, Model, Plan};
 
+use crate::adapt;
 use crate::args::TrainArgs;
 use crate::checkpoint::Origin;
 use crate::config::{Config, Normalize, by_option};
@@ -23,6 +24,7 @@ use crate::resume::{self, Resumed};
 use crate::run::RunFolder;
 use crate::settings;
 use crate::signals::Signals;
+use crate::split;
 use crate::state::{self, Description};
 use crate::training::Training;
 use crate::weights::{self, Tensor};
@@ -139,31 +141,29 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     let mut dataset = data::load(&args.data, args.dataset)?;
     let fingerprint = dataset.fingerprint();
     let config = Config::new(args, &dataset)?;
+    let before = dataset.counts();
     if let Some(imbalance) = config.imbalance {
         let chosen = data::subset(&dataset, imbalance, config.profile, config.rule, config.seed).map_err(by_option)?;
         dataset.keep(&chosen);
     }
     let counts = dataset.counts();
-    warn(&config, &counts);
+    split::warn(&config, &dataset, &before);
     let needs = needs(&config, &dataset)?;
     let (layout, staged) = device.plan(&config.model, &needs, &dataset)?;
     if layout.piece.is_some() && !layout.plan.is_separable() {
         return Err(Error::Usage(format!("--micro-batch: {}", sse_sam_core::Error::Pieces)));
     }
-    let resumed = match &earlier {
-        None => {
-            if args.fingerprint.as_ref().is_some_and(|expected| *expected != fingerprint) {
-                progress::warn("warning: the data are not those that the configuration was made with");
-            }
-            None
-        }
-        Some(folder) => resume::find(folder, &layout, args, &config, &fingerprint)?,
-    };
+    let find = |folder| resume::find(folder, &layout, args, &config, &fingerprint);
+    let resumed = earlier.as_ref().map(find).transpose()?.flatten();
+    if earlier.is_none() && args.fingerprint.as_ref().is_some_and(|expected| *expected != fingerprint) {
+        progress::warn("warning: the data are not those that the configuration was made with");
+    }
     follow(&mut device, args, resumed.as_ref());
     let init = config.init.as_deref().filter(|_| resumed.is_none());
-    let init = init.map(|path| initial(&layout, path)).transpose()?;
+    let init = init.map(|path| initial(&layout, &config, path)).transpose()?;
     let (frozen, tracked) = kept(&layout, resumed.as_ref(), init.as_ref())?;
-    let normalization = normalization(&config.normalize, &dataset);
+    let all: Vec<u32> = (0..dataset.train.len() as u32).collect();
+    let normalization = normalization(&config.normalize, &dataset, &all);
     let description = Description {
         model: config.model.clone(),
         data: config.data.clone(),
@@ -174,41 +174,44 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
         shots: config.shots,
         normalization,
     };
-    let folder = match earlier {
-        Some(folder) => folder,
-        None => {
-            let name = format!("{}-{}-{}", dataset.name, slug(&config.model), progress::method(&config.method));
-            RunFolder::create(args.out.as_deref(), &name, &configuration(args, &config, &device, &fingerprint)?)?
-        }
+    let create = || {
+        let name = format!("{}-{}-{}", dataset.name, slug(&config.model), progress::method(&config.method));
+        RunFolder::create(args.out.as_deref(), &name, &configuration(args, &config, &device, &fingerprint)?)
     };
+    let folder = earlier.map_or_else(create, Ok)?;
     signals.save_first();
     if args.talks() {
         say(&progress::headline(&config, &description, &dataset, &device, staged.is_some()))?;
     }
     let feeds = Feeds::new(&dataset, layout.plan.normalization, staged);
     let test = TestSet { feed: feeds.test, flip: config.flip };
+    let (train, (config, layout, description, folder)) = (feeds.train, (&config, &layout, &description, &folder));
     let training = Training {
         args,
-        config: &config,
-        layout: &layout,
-        description: &description,
+        config,
+        layout,
+        description,
         init,
         tracked,
-        train: feeds.train,
+        train,
         test,
-        folder: &folder,
+        folder,
         signals,
         fingerprint,
         resumed,
     };
-    let result = device.run(&layout, &frozen, &feeds.bytes, training);
+    finish(folder, device.run(layout, &frozen, &feeds.bytes, training))
+}
+
+/// Writes down how a run ended.
+fn finish(folder: &RunFolder, result: Result<(), Error>) -> Result<(), Error> {
     folder.note(&match &result {
         Ok(()) => "finished".into(),
         Err(Error::Interrupted { signal, .. }) => format!("interrupted by signal {signal}"),
         Err(error) => format!("failed: {error}"),
     });
     result.map_err(|error| match &error {
-        Error::Device { .. } => error.with_hint(way_on(&folder)),
+        Error::Device { .. } => error.with_hint(way_on(folder)),
         _ => error,
     })
 }
@@ -256,8 +259,10 @@ fn follow(device: &mut Device, args: &TrainArgs, resumed: Option<&Resumed>) {
 }
 
 /// The tensors to start from, checked before anything is written.
-fn initial<'a>(layout: &Layout, path: &'a Path) -> Result<(&'a Path, Vec<Tensor>), Error> {
-    let (tensors, _) = weights::read(path)?;
+fn initial<'a>(layout: &Layout, config: &Config, path: &'a Path) -> Result<(&'a Path, Vec<Tensor>), Error> {
+    let file = weights::find(path)?;
+    let (tensors, _) = weights::read(&file)?;
+    let tensors = adapt::initial(layout, &config.model, config.seed, path, tensors)?;
     state::check(layout, path, &tensors)?;
     Ok((path, tensors))
 }
@@ -280,22 +285,11 @@ fn slug(model: &Model) -> String {
     model.to_string().replace(':', "-")
 }
 
-fn warn(config: &Config, counts: &[u32]) {
-    let tail = counts.iter().filter(|&&count| is_tail(count, config.eta)).count();
-    let head = counts.len() - tail;
-    if config.method.splits() && (head == 0 || tail == 0) {
-        let eta = config.eta;
-        progress::warn(&format!("warning: eta {eta} leaves {head} head and {tail} tail classes; one group is empty"));
-    }
-}
-
-fn normalization(choice: &Normalize, dataset: &Dataset) -> Vec<f32> {
+/// Mean of each channel's bytes and one over their deviation; of the `chosen` training images where data decide.
+pub(crate) fn normalization(choice: &Normalize, dataset: &Dataset, chosen: &[u32]) -> Vec<f32> {
     let channels = dataset.image.channels;
     let (mean, inverse) = match choice {
-        Normalize::Data => {
-            let all: Vec<u32> = (0..dataset.train.len() as u32).collect();
-            data::normalization(&dataset.train, &all, channels)
-        }
+        Normalize::Data => data::normalization(&dataset.train, chosen, channels),
         Normalize::None => (vec![0.0; channels], vec![1.0 / 255.0; channels]),
         Normalize::Given(mean, deviation) => {
             let pick = |list: &[f64], channel: usize| list[channel.min(list.len() - 1)];

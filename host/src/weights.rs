@@ -1,5 +1,6 @@
 //! Named tensors in safetensors files, with PyTorch's names and layouts.
 
+mod find;
 mod header;
 mod layout;
 
@@ -13,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::Error;
 use header::{Entry, Header, Kind};
 
+pub use find::find;
 pub use layout::{hwio_to_oihw, linear_from_chw, linear_to_chw, nchw_to_nhwc, oihw_to_hwio, transpose};
 
 /// The numbers of a tensor, in row-major order.
@@ -167,8 +169,8 @@ fn synchronise_folder(folder: Option<&Path>) -> io::Result<()> {
     }
 }
 
-/// Reads every tensor, in the order of the file's data, and the metadata. `F64` is rounded to `f32`. Takes as much memory
-/// as the tensors and the header, whatever the header says.
+/// Reads every tensor, in the order of the file's data, and the metadata. `F64` is rounded to `f32`, `F16` and
+/// `BF16` widened, integers to `i64`. Takes as much memory as the tensors and the header, whatever the header says.
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, [`Error::Weights`] when it is damaged or holds another type.
@@ -184,11 +186,44 @@ pub fn read(path: &Path) -> Result<(Vec<Tensor>, BTreeMap<String, String>), Erro
 fn tensor(path: &Path, reader: &mut impl Read, entry: Entry) -> Result<Tensor, Error> {
     let Entry { name, shape, kind, count, .. } = entry;
     let data = match kind {
+        Kind::F16 => values(reader, count, |bytes| from_f16(u16::from_le_bytes(bytes))).map(Data::F32),
+        Kind::Bf16 => values(reader, count, |[low, high]| f32::from_le_bytes([0, 0, low, high])).map(Data::F32),
         Kind::F32 => values(reader, count, f32::from_le_bytes).map(Data::F32),
         Kind::F64 => values(reader, count, |bytes| f64::from_le_bytes(bytes) as f32).map(Data::F32),
         Kind::I64 => values(reader, count, i64::from_le_bytes).map(Data::I64),
+        Kind::Integer { width, is_signed } => integers(reader, count, width, is_signed).map(Data::I64),
     };
     Ok(Tensor { name, shape, data: data.map_err(|source| Error::io(path, source))? })
+}
+
+/// A half-precision number, exactly.
+fn from_f16(bits: u16) -> f32 {
+    let sign = u32::from(bits >> 15) << 31;
+    let (exponent, fraction) = (u32::from(bits >> 10 & 0x1f), u32::from(bits & 0x3ff));
+    match exponent {
+        // Subnormal, or zero: so many times 2^-24.
+        0 => f32::from_bits((fraction as f32 / (1_u32 << 24) as f32).to_bits() | sign),
+        0x1f => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
+        _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
+    }
+}
+
+/// Little-endian integers of `width` bytes; those beyond `i64` are its largest.
+fn integers(reader: &mut impl Read, count: usize, width: usize, is_signed: bool) -> io::Result<Vec<i64>> {
+    let mut values = Vec::with_capacity(count);
+    let mut bytes = [0; 8];
+    for _ in 0..count {
+        let value = &mut bytes[..width.min(8)];
+        reader.read_exact(value)?;
+        let is_negative = is_signed && value.last().is_some_and(|&last| last >= 0x80);
+        bytes[width.min(8)..].fill(if is_negative { 0xff } else { 0 });
+        values.push(if is_signed {
+            i64::from_le_bytes(bytes)
+        } else {
+            i64::try_from(u64::from_le_bytes(bytes)).unwrap_or(i64::MAX)
+        });
+    }
+    Ok(values)
 }
 
 /// Little-endian values of `N` bytes each.
@@ -301,16 +336,104 @@ mod tests {
         assert!(pickle.hint().unwrap().contains("torch.save"), "{pickle}");
     }
 
-    #[test]
-    fn doubles_are_rounded_and_other_types_are_named() {
-        let header = r#"{"w":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}}"#;
+    /// The only tensor of a file with these bytes.
+    fn only(dtype: &str, shape: &str, data: &[u8]) -> Result<Tensor, Error> {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("f64.safetensors");
-        fs::write(&path, with_header(header, &0.1_f64.to_le_bytes())).unwrap();
-        assert_eq!(read(&path).unwrap().0, [Tensor::f32("w", &[1], vec![0.1])]);
-        let header = r#"{"w":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}"#;
-        let error = refused(&with_header(header, &[0, 0]));
-        assert!(error.to_string().ends_with("w: BF16 values; only F32, F64 and I64 are read"), "{error}");
+        let path = folder.path().join("one.safetensors");
+        let header = format!(r#"{{"w":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[0,{}]}}}}"#, data.len());
+        fs::write(&path, with_header(&header, data)).unwrap();
+        Ok(read(&path)?.0.remove(0))
+    }
+
+    #[test]
+    fn numbers_of_every_width_are_read() {
+        let floats = |dtype, data: &[u8]| only(dtype, "[1]", data).unwrap();
+        assert_eq!(floats("F64", &0.1_f64.to_le_bytes()), Tensor::f32("w", &[1], vec![0.1]));
+        assert_eq!(floats("BF16", &[0x80, 0xbf]), Tensor::f32("w", &[1], vec![-1.0]));
+        assert_eq!(floats("F16", &[0x00, 0xc2]), Tensor::f32("w", &[1], vec![-3.0]));
+        let integer = |dtype, data: &[u8]| only(dtype, "[]", data).unwrap().data;
+        for (dtype, data, value) in [
+            ("I64", &(-7_i64).to_le_bytes()[..], -7),
+            ("U64", &u64::MAX.to_le_bytes(), i64::MAX),
+            ("I32", &(-7_i32).to_le_bytes(), -7),
+            ("U32", &u32::MAX.to_le_bytes(), i64::from(u32::MAX)),
+            ("I16", &[0xf9, 0xff], -7),
+            ("U16", &[0xf9, 0xff], 0xfff9),
+            ("I8", &[0xf9], -7),
+            ("U8", &[0xf9], 0xf9),
+            ("BOOL", &[1], 1),
+        ] {
+            assert_eq!(integer(dtype, data), Data::I64(vec![value]), "{dtype}");
+        }
+    }
+
+    #[test]
+    fn halves_are_widened_exactly() {
+        for (bits, value) in [
+            (0x0000, 0.0),
+            (0x0001, 2.0_f32.powi(-24)),
+            (0x03ff, 1023.0 * 2.0_f32.powi(-24)),
+            (0x0400, 2.0_f32.powi(-14)),
+            (0x3555, 0.333_251_95),
+            (0x7bff, 65_504.0),
+            (0x7c00, f32::INFINITY),
+        ] {
+            assert_eq!(from_f16(bits).to_bits(), value.to_bits(), "{bits:04x}");
+            assert_eq!(from_f16(bits | 0x8000).to_bits(), (-value).to_bits(), "{bits:04x}");
+        }
+        assert!(from_f16(0x7e00).is_nan());
+    }
+
+    #[test]
+    fn types_that_are_not_read_are_named() {
+        let error = only("F8_E4M3", "[1]", &[0]).unwrap_err();
+        assert!(
+            error.to_string().ends_with("w: F8_E4M3 values; only F16, BF16, F32, F64 and integers are read"),
+            "{error}"
+        );
+        let error = only("U8", "[65537]", &vec![0; 65_537]).unwrap_err();
+        assert!(error.to_string().ends_with("w: 65537 values of type U8 are no weights"), "{error}");
+    }
+
+    #[test]
+    fn files_of_other_formats_say_what_they_are_and_what_to_do() {
+        for (bytes, what, hint) in [
+            (
+                &b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"[..],
+                "is a git-LFS pointer",
+                "git lfs pull",
+            ),
+            (
+                b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x08\0\0\0data.pkl",
+                "is a PyTorch file",
+                "save_file",
+            ),
+            (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "is a PyTorch file", "save_file"),
+            (b"\x80\x04\x95", "is a Python pickle", "save_file"),
+            (b"\x89HDF\r\n\x1a\n", "is an HDF5 file", "safetensors alone"),
+            (b"GGUF\x03\0\0\0", "is a GGUF file", "safetensors alone"),
+            (b"\x08\x07\x12\x07pytorch", "is an ONNX file", "safetensors alone"),
+            (b"PK\x03\x04", "is a zip archive", "torch.save"),
+            (b"BZh9", "is a bzip2 archive", "unpack it"),
+            (b"{\"weight_map\": {}}", "is a JSON text", "one file"),
+            (b"<!doctype html>", "is a web page", "fetch it once more"),
+        ] {
+            let error = refused(bytes);
+            assert!(
+                error.to_string().contains(what) && error.to_string().ends_with("not a safetensors file"),
+                "{error}"
+            );
+            assert!(error.hint().unwrap().contains(hint), "{error}: {:?}", error.hint());
+        }
+    }
+
+    #[test]
+    fn a_header_as_long_as_a_pickles_first_bytes_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("640.safetensors");
+        let header = format!("{:640}", r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#);
+        fs::write(&path, with_header(&header, &1.0_f32.to_le_bytes())).unwrap();
+        assert_eq!(read(&path).unwrap().0, [Tensor::f32("w", &[1], vec![1.0])]);
     }
 
     #[test]

@@ -11,11 +11,14 @@ use sse_sam_core::Shape;
 
 use super::idx::interleave;
 use super::input::{Input, read_failed};
-use super::{Dataset, Format, Split, length_of, name_of};
+use super::{Dataset, Entry, Format, Split, foreign, length_of, listing, name_of};
 use crate::Error;
 
 const IMAGE: Shape = Shape::new(32, 32, 3);
 const PIXELS: usize = IMAGE.len();
+
+/// Names of an archive that are kept for a message.
+const NAMES: usize = 1000;
 
 /// Bytes set aside for a split's images before any was read, at most: a length may be a lie.
 const LARGEST_RESERVE: usize = 1 << 24;
@@ -99,10 +102,19 @@ impl Kind {
         Self::BOTH.into_iter().find(|kind| kind.names().any(|usual| usual == name))
     }
 
-    /// Where the files with this kind's names lie: in the folder, or in its usual sub-folder.
-    fn home(self, folder: &Path) -> Option<PathBuf> {
-        let places = [folder.to_owned(), folder.join(self.folder())];
-        places.into_iter().find(|place| self.names().any(|name| place.join(name).is_file()))
+    /// Where the files with this kind's names lie: in the folder, which has these entries, or in its usual sub-folder.
+    pub(super) fn home(self, folder: &Path, entries: &[Entry]) -> Result<Option<PathBuf>, Error> {
+        let holds = |entries: &[Entry]| {
+            self.names().any(|name| entries.iter().any(|entry| !entry.is_folder && entry.name == name))
+        };
+        if holds(entries) {
+            return Ok(Some(folder.to_owned()));
+        }
+        if !entries.iter().any(|entry| entry.is_folder && entry.name == self.folder()) {
+            return Ok(None);
+        }
+        let inner = folder.join(self.folder());
+        Ok(holds(&listing(&inner)?).then_some(inner))
     }
 
     fn hint(self) -> String {
@@ -110,27 +122,25 @@ impl Kind {
     }
 }
 
-/// Whether a folder, or the usual sub-folder in it, holds any of this kind's files.
-pub(super) fn present(folder: &Path, kind: Kind) -> bool {
-    kind.home(folder).is_some()
-}
-
 /// The kind of an archive, by the first name in it that is one of CIFAR's.
 pub(super) fn archive_kind(path: &Path) -> Result<Kind, Error> {
     let (reader, compressed) = open_archive(path)?;
     let mut archive = tar::Archive::new(reader);
+    let mut names = Vec::new();
     for entry in archive.entries().map_err(|source| not_an_archive(path, compressed, source))? {
         let entry = entry.map_err(|source| not_an_archive(path, compressed, source))?;
         let name = entry_name(path, &entry)?;
         if let Some(kind) = Kind::naming(&name) {
             return Ok(kind);
         }
-        if name == "data_batch_1" || name == "train" {
-            return Err(Error::file(path, "holds pickled Python objects")
-                .with_hint("this is CIFAR's Python version; get the binary version"));
+        if entry.header().entry_type().is_file() && (name == "data_batch_1" || name == "train") {
+            return Err(foreign::pickled(path));
+        }
+        if names.len() < NAMES {
+            names.push(name);
         }
     }
-    Err(Error::file(path, "is an archive without a file of CIFAR's binary version"))
+    Err(foreign::archive(path, &names))
 }
 
 /// Reads a folder or an archive, with the records of `kind` or of the kind that the file names say.
@@ -140,7 +150,11 @@ pub(super) fn load(path: &Path, kind: Option<Kind>) -> Result<Dataset, Error> {
 
 fn load_folder(folder: &Path, kind: Option<Kind>) -> Result<Dataset, Error> {
     let preferred = kind.unwrap_or(Kind::Ten);
-    let found = [preferred, preferred.other()].into_iter().find_map(|naming| Some((naming, naming.home(folder)?)));
+    let entries = listing(folder)?;
+    let mut found = None;
+    for naming in [preferred, preferred.other()] {
+        found = found.or(naming.home(folder, &entries)?.map(|home| (naming, home)));
+    }
     let Some((naming, home)) = found else {
         return Err(
             Error::file(folder, format!("{} is missing", preferred.train_names()[0])).with_hint(names(preferred))
@@ -150,10 +164,11 @@ fn load_folder(folder: &Path, kind: Option<Kind>) -> Result<Dataset, Error> {
     let mut parts = Parts::new(naming);
     for name in naming.names() {
         let path = home.join(name);
-        if !path.is_file() {
-            return Err(missing(&home, name, naming));
-        }
-        let mut reader = BufReader::new(File::open(&path).map_err(|source| Error::io(&path, source))?);
+        let file = File::open(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => missing(&home, name, naming),
+            _ => Error::io(&path, source),
+        })?;
+        let mut reader = BufReader::new(file);
         parts.add(name, read_split(kind, &path, &mut reader, length_of(&path)?)?);
     }
     parts.finish(folder, &home, kind)
@@ -279,7 +294,11 @@ fn check_length(kind: Kind, path: &Path, length: u64) -> Result<(), Error> {
     let message =
         format!("ends at byte {length}, inside the record of {} bytes that starts at byte {whole}", kind.record());
     let looks_other = length.is_multiple_of(kind.other().record() as u64);
-    let hint = if looks_other { kind.other().hint() } else { "copy or download it again".into() };
+    let hint = match foreign::kind(path) {
+        _ if looks_other => kind.other().hint(),
+        Some(found) => format!("it is {found}"),
+        None => "copy or download it again".into(),
+    };
     Err(Error::file(path, message).at(length).with_hint(hint))
 }
 

@@ -1,79 +1,50 @@
 //! Folders of four IDX files, the format of MNIST: raw or gzip, told apart by content.
 //!
-//! A file is `00 00 type dimensions`, each dimension as a big-endian `u32`, and the values. Type 8 is unsigned bytes,
-//! the only one read here.
+//! A file is `00 00 type dimensions`, each dimension as a big-endian `u32`, and the values. Images are unsigned bytes (type
+//! 8); labels may be 16- or 32-bit integers too.
 
-use std::path::{Path, PathBuf};
+mod names;
+
+use std::path::Path;
 
 use sse_sam_core::Shape;
 
 use super::input::Input;
-use super::{Dataset, Format, Split, name_of};
+use super::{Dataset, Format, Split, foreign, name_of};
 use crate::Error;
+use crate::progress;
+
+pub(super) use names::{Files, Role, split_prefix};
 
 const UNSIGNED_BYTES: u8 = 8;
 
-/// One of the four files: what its name begins with, and its usual name for messages.
-struct Role {
-    prefixes: &'static [&'static str],
-    usual: &'static str,
-    suffixes: &'static [&'static str],
-}
+/// Bytes of a value, by the types that labels may have: big-endian integers.
+const LABEL_WIDTHS: [(u8, usize); 3] = [(UNSIGNED_BYTES, 1), (11, 2), (12, 4)];
 
-const IMAGE_SUFFIXES: &[&str] = &["idx3-ubyte", "idx4-ubyte"];
-const LABEL_SUFFIXES: &[&str] = &["idx1-ubyte"];
-const TRAIN_IMAGES: Role =
-    Role { prefixes: &["train-images"], usual: "train-images-idx3-ubyte", suffixes: IMAGE_SUFFIXES };
-const TRAIN_LABELS: Role =
-    Role { prefixes: &["train-labels"], usual: "train-labels-idx1-ubyte", suffixes: LABEL_SUFFIXES };
-const TEST_IMAGES: Role =
-    Role { prefixes: &["t10k-images", "test-images"], usual: "t10k-images-idx3-ubyte", suffixes: IMAGE_SUFFIXES };
-const TEST_LABELS: Role =
-    Role { prefixes: &["t10k-labels", "test-labels"], usual: "t10k-labels-idx1-ubyte", suffixes: LABEL_SUFFIXES };
-
-impl Role {
-    /// The file that plays this role in a folder.
-    fn find(&self, folder: &Path) -> Option<PathBuf> {
-        let names = self.prefixes.iter().flat_map(|prefix| {
-            let stems =
-                self.suffixes.iter().flat_map(move |suffix| ["-", "."].map(|dot| format!("{prefix}{dot}{suffix}")));
-            stems.flat_map(|stem| [stem.clone(), format!("{stem}.gz")])
-        });
-        names.map(|name| folder.join(name)).find(|path| path.is_file())
+/// Reads four IDX files: of a folder, or those of a folder whose names begin with the path's last component. The classes are
+/// those up to the largest training label.
+pub(super) fn load(path: &Path) -> Result<Dataset, Error> {
+    if path.is_file() {
+        return Err(
+            Error::file(path, "is a file, not a folder with four IDX files").with_hint("give the folder that holds it")
+        );
     }
-
-    fn open(&self, folder: &Path) -> Result<PathBuf, Error> {
-        self.find(folder).ok_or_else(|| {
-            Error::file(folder, format!("{} is missing", self.usual)).with_hint(
-                "a folder of IDX files holds images and labels to train (train-) and to test (t10k- or test-), raw or .gz",
-            )
-        })
+    let files = Files::find(path)?;
+    let train_path = files.open(Role::TRAIN_IMAGES)?;
+    let (image, images, notice) = read_images(&train_path)?;
+    if let Some(notice) = notice {
+        progress::warn(&format!("warning: {}: {notice}", train_path.display()));
     }
-}
-
-/// Whether a folder holds any of the four files.
-pub(super) fn present(folder: &Path) -> bool {
-    [TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS].iter().any(|role| role.find(folder).is_some())
-}
-
-/// Reads a folder of four IDX files. The classes are those up to the largest training label.
-pub(super) fn load(folder: &Path) -> Result<Dataset, Error> {
-    if !folder.is_dir() {
-        return Err(Error::file(folder, "is a file, not a folder with four IDX files")
-            .with_hint("give the folder that holds it"));
-    }
-    let train_path = TRAIN_IMAGES.open(folder)?;
-    let (image, images) = read_images(&train_path)?;
-    let labels = read_labels(&TRAIN_LABELS.open(folder)?, &train_path, images.len() / image.len())?.1;
+    let labels = read_labels(&files.open(Role::TRAIN_LABELS)?, &train_path, images.len() / image.len())?.values;
     let classes = labels.iter().max().map_or(0, |&label| usize::from(label) + 1);
     let train = Split { images, labels };
-    let test = load_test(folder, (image, &train_path), classes)?;
-    Ok(Dataset { name: name_of(folder), format: Format::Idx, image, classes, train, test })
+    let test = load_test(&files, (image, &train_path), classes)?;
+    Ok(Dataset { name: name_of(path), format: Format::Idx, image, classes, train, test })
 }
 
-fn load_test(folder: &Path, (image, train): (Shape, &Path), classes: usize) -> Result<Split, Error> {
-    let path = TEST_IMAGES.open(folder)?;
-    let (found, images) = read_images(&path)?;
+fn load_test(files: &Files, (image, train): (Shape, &Path), classes: usize) -> Result<Split, Error> {
+    let path = files.open(Role::TEST_IMAGES)?;
+    let (found, images, _) = read_images(&path)?;
     if found != image {
         let message = format!(
             "images are {} by the header at byte 8, but those of {} are {}",
@@ -83,35 +54,60 @@ fn load_test(folder: &Path, (image, train): (Shape, &Path), classes: usize) -> R
         );
         return Err(Error::file(path, message).at(8));
     }
-    let (labels_path, labels) = read_labels(&TEST_LABELS.open(folder)?, &path, images.len() / image.len())?;
-    if let Some(index) = labels.iter().position(|&label| usize::from(label) >= classes) {
-        let byte = index as u64 + 8;
-        let message = format!("label {} at byte {byte} is not below {classes}", labels[index]);
-        return Err(Error::file(labels_path, message)
+    let labels_path = files.open(Role::TEST_LABELS)?;
+    let labels = read_labels(&labels_path, &path, images.len() / image.len())?;
+    if let Some((index, label)) = (0..).zip(&labels.values).find(|&(_, &label)| usize::from(label) >= classes) {
+        let byte = labels.start + index * labels.stride;
+        return Err(Error::file(labels_path, format!("label {label} at byte {byte} is not below {classes}"))
             .at(byte)
             .with_hint(format!("the largest label to train on is {}", classes.saturating_sub(1))));
     }
-    Ok(Split { images, labels })
+    Ok(Split { images, labels: labels.values })
 }
 
 fn sides(image: Shape) -> String {
     format!("{} x {} x {}", image.height, image.width, image.channels)
 }
 
-/// Images as `[n][h][w][c]`, from `[n][h][w]`, `[n][h][w][c]` or `[n][c][h][w]`.
-fn read_images(path: &Path) -> Result<(Shape, Vec<u8>), Error> {
-    let (dimensions, values) = read(path, &[3, 4])?;
-    match dimensions[..] {
-        [_, height, width] => Ok((Shape::new(height, width, 1), values)),
-        [_, height, width, channels @ (1 | 3 | 4)] => Ok((Shape::new(height, width, channels), values)),
-        [_, channels @ (1 | 3 | 4), height, width] => {
-            let image = Shape::new(height, width, channels);
-            Ok((image, interleave(&values, image)))
+/// Images as `[n][h][w][c]`, from `[n][h][w]`, `[n][h][w][c]` or `[n][c][h][w]`, and what is to be said about the order.
+pub(super) fn read_images(path: &Path) -> Result<(Shape, Vec<u8>, Option<String>), Error> {
+    let Values { dimensions, bytes, .. } = read(path, &[3, 4], &[(UNSIGNED_BYTES, 1)])?;
+    let [_, first, middle, last] = dimensions[..] else {
+        let sides = dimensions.get(1..).unwrap_or_default();
+        return Ok((Shape::new(sides[0], sides[1], 1), bytes, None));
+    };
+    let (pixels, planes) = (Shape::new(first, middle, last), Shape::new(middle, last, first));
+    let is_channels = |side| matches!(side, 1 | 3 | 4);
+    let is_planes = match (is_channels(first), is_channels(last)) {
+        (false, true) => false,
+        (true, false) => true,
+        // Pictures are square more often than not.
+        (true, true) => middle == last && first != middle,
+        (false, false) => {
+            let message = format!("dimensions {} at byte 4 have no place for channels", by(&dimensions));
+            return Err(Error::file(path, message)
+                .at(4)
+                .with_hint("the second or the last dimension must be 1, 3 or 4 channels"));
         }
-        _ => Err(Error::file(path, format!("dimensions {} at byte 4 have no place for channels", by(&dimensions)))
-            .at(4)
-            .with_hint("the second or the last dimension must be 1, 3 or 4 channels")),
+    };
+    let image = if is_planes { planes } else { pixels };
+    // Of one channel, planes and pixels are the same.
+    let is_worth_a_word = is_channels(first) && (is_channels(last) || first > 1) && (first, last) != (1, 1);
+    let notice = is_worth_a_word.then(|| order(&dimensions, image, is_channels(last)));
+    Ok((image, if is_planes { interleave(&bytes, image) } else { bytes }, notice))
+}
+
+/// What is said of images whose channels may stand in front.
+fn order(dimensions: &[usize], image: Shape, is_ambiguous: bool) -> String {
+    let Shape { height, width, channels } = image;
+    let plural = if channels == 1 { "" } else { "s" };
+    let read = format!("{} values are read as {height} x {width} pixels of {channels} channel{plural}", by(dimensions));
+    if is_ambiguous {
+        return format!(
+            "{read}; if that is wrong, pad the pictures: only one dimension beside theirs may be 1, 3 or 4"
+        );
     }
+    format!("{read}, plane after plane")
 }
 
 /// Planes to pixels: `[n][c][h][w]` to `[n][h][w][c]`.
@@ -128,20 +124,53 @@ pub(super) fn interleave(planes: &[u8], image: Shape) -> Vec<u8> {
     pixels
 }
 
-/// Labels, with the path they came from; there must be one for each image.
-fn read_labels(path: &Path, images: &Path, count: usize) -> Result<(PathBuf, Vec<u8>), Error> {
-    let (_, labels) = read(path, &[1])?;
-    if labels.len() != count {
-        let message = format!("{} labels by byte 4 for the {count} images of {}", labels.len(), name_of(images));
-        return Err(Error::file(path, message).at(4));
-    }
-    Ok((path.to_owned(), labels))
+/// Labels of a file, and where they stand in it.
+struct Labels {
+    values: Vec<u8>,
+    /// The first one's byte.
+    start: u64,
+    /// Bytes from one to the next.
+    stride: u64,
 }
 
-/// The dimensions and values of an IDX file whose number of dimensions is one of `ranks`.
-fn read(path: &Path, ranks: &[u8]) -> Result<(Vec<usize>, Vec<u8>), Error> {
+/// Labels; there must be one for each image. A file of two dimensions holds them in its first column, as QMNIST's does.
+fn read_labels(path: &Path, images: &Path, count: usize) -> Result<Labels, Error> {
+    let Values { dimensions, start, width, bytes } = read(path, &[1, 2], &LABEL_WIDTHS)?;
+    if dimensions[0] != count {
+        let message = format!("{} labels by byte 4 for the {count} images of {}", dimensions[0], name_of(images));
+        return Err(Error::file(path, message).at(4));
+    }
+    let stride = width * dimensions.get(1).unwrap_or(&1);
+    let label = |(row, bytes): (u64, &[u8])| {
+        // Sign and all: the first byte carries it.
+        let signed = bytes.iter().take(width).enumerate().fold(0_i64, |value, (place, &byte)| {
+            let byte = if place == 0 && width > 1 { i64::from(byte.cast_signed()) } else { i64::from(byte) };
+            value << 8 | byte
+        });
+        u8::try_from(signed).map_err(|_| {
+            let byte = start + row * stride as u64;
+            let message = format!("label {signed} at byte {byte} is not in 0..={}", u8::MAX);
+            Error::file(path, message).at(byte).with_hint("classes are counted from 0, and there are at most 256")
+        })
+    };
+    let values = (0..).zip(bytes.chunks_exact(stride)).map(label).collect::<Result<_, _>>()?;
+    Ok(Labels { values, start, stride: stride as u64 })
+}
+
+/// The content of an IDX file.
+struct Values {
+    dimensions: Vec<usize>,
+    /// The byte at which values begin.
+    start: u64,
+    /// Bytes of a value.
+    width: usize,
+    bytes: Vec<u8>,
+}
+
+/// An IDX file whose number of dimensions is one of `ranks` and whose type one of `types`, with the bytes of a value.
+fn read(path: &Path, ranks: &[u8], types: &[(u8, usize)]) -> Result<Values, Error> {
     let mut input = Input::open(path)?;
-    let rank = read_magic(path, &input.up_to(4)?, ranks)?;
+    let (rank, width) = read_magic(path, &input.up_to(4)?, ranks, types)?;
     let header = input.up_to(4 * u64::from(rank))?;
     if header.len() < 4 * usize::from(rank) {
         let end = header.len() as u64 + 4;
@@ -150,9 +179,9 @@ fn read(path: &Path, ranks: &[u8]) -> Result<(Vec<usize>, Vec<u8>), Error> {
     let dimensions: Vec<usize> =
         header.chunks_exact(4).map(|word| word.iter().fold(0, |value, &byte| value << 8 | usize::from(byte))).collect();
     let start = header.len() as u64 + 4;
-    let length = length(path, &dimensions)?;
-    let values = input.up_to(length)?;
-    let (found, end) = (start + values.len() as u64, start + length);
+    let length = length(path, &dimensions, width)?;
+    let bytes = input.up_to(length)?;
+    let (found, end) = (start + bytes.len() as u64, start + length);
     if found < end {
         let message = format!("ends at byte {found}, but {} values need {end}", by(&dimensions));
         return Err(Error::file(path, message).at(found).with_hint("copy or download it again"));
@@ -162,27 +191,35 @@ fn read(path: &Path, ranks: &[u8]) -> Result<(Vec<usize>, Vec<u8>), Error> {
             Error::file(path, format!("goes on after byte {end}, where its {} values end", by(&dimensions))).at(end)
         );
     }
-    Ok((dimensions, values))
+    Ok(Values { dimensions, start, width, bytes })
 }
 
-/// The number of dimensions, by the first four bytes.
-fn read_magic(path: &Path, magic: &[u8], ranks: &[u8]) -> Result<u8, Error> {
-    match *magic {
-        [0, 0, UNSIGNED_BYTES, rank] if ranks.contains(&rank) => Ok(rank),
-        [0, 0, UNSIGNED_BYTES, rank] => {
+/// The number of dimensions and the bytes of a value, by the first four bytes.
+fn read_magic(path: &Path, magic: &[u8], ranks: &[u8], types: &[(u8, usize)]) -> Result<(u8, usize), Error> {
+    let &[a, b, kind, rank] = magic else {
+        let end = magic.len() as u64;
+        return Err(Error::file(path, format!("ends at byte {end}, inside its header")).at(end));
+    };
+    let width = types.iter().find(|(code, _)| *code == kind).map(|&(_, width)| width);
+    match (a, b, width) {
+        (0, 0, Some(width)) if ranks.contains(&rank) => Ok((rank, width)),
+        (0, 0, Some(_)) => {
             let wanted = ranks.iter().map(u8::to_string).collect::<Vec<_>>().join(" or ");
             Err(Error::file(path, format!("has {rank} dimensions by byte 3, not {wanted}"))
                 .at(3)
                 .with_hint("images have 3 or 4 dimensions and labels 1; the two files may be swapped"))
         }
-        [0, 0, other @ (9 | 11..=14), _] => {
-            Err(Error::file(path, format!("holds {} values by byte 2, not unsigned bytes", type_name(other))).at(2))
+        (0, 0, None) if matches!(kind, 9 | 11..=14) => {
+            let message = format!("holds {} values by byte 2, not unsigned bytes", type_name(kind));
+            Err(Error::file(path, message)
+                .at(2)
+                .with_hint("in NumPy: values.round().astype('uint8'), pixels in 0..=255"))
         }
-        [_, _, _, _] => {
+        _ => {
             let bytes = magic.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
-            Err(Error::file(path, format!("begins with {bytes} at byte 0, which is not an IDX file's")).at(0))
+            let error = Error::file(path, format!("begins with {bytes} at byte 0, which is not an IDX file's")).at(0);
+            Err(if let Some(kind) = foreign::kind(path) { error.with_hint(format!("it is {kind}")) } else { error })
         }
-        _ => Err(Error::file(path, format!("ends at byte {}, inside its header", magic.len())).at(magic.len() as u64)),
     }
 }
 
@@ -196,9 +233,9 @@ fn type_name(code: u8) -> &'static str {
     }
 }
 
-/// The number of values; at least one, and no more than 2^32 samples of what memory can address.
-fn length(path: &Path, dimensions: &[usize]) -> Result<u64, Error> {
-    let length = dimensions.iter().try_fold(1_u64, |product, &side| product.checked_mul(side as u64));
+/// The number of bytes of the values; at least one value, and no more than 2^32 samples of what memory can address.
+fn length(path: &Path, dimensions: &[usize], width: usize) -> Result<u64, Error> {
+    let length = dimensions.iter().try_fold(width as u64, |product, &side| product.checked_mul(side as u64));
     match length {
         Some(0) => Err(Error::file(path, format!("dimensions {} at byte 4 hold nothing", by(dimensions))).at(4)),
         Some(length) if length <= isize::MAX as u64 => Ok(length),

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use crate::Error;
 
@@ -32,7 +32,7 @@ impl Input {
         let compressed = reader.fill_buf().map_err(|source| Error::io(path, source))?.starts_with(&GZIP_MAGIC);
         let reader: Box<dyn Read> = if compressed {
             let left = length.saturating_mul(LARGEST_RATIO).max(ALLOWED);
-            Box::new(BufReader::new(Bounded { reader: MultiGzDecoder::new(reader), left }))
+            Box::new(BufReader::new(Bounded { reader: Members::new(reader), left }))
         } else {
             Box::new(reader)
         };
@@ -61,6 +61,48 @@ impl Input {
     /// The stream itself, and whether it was compressed.
     pub(super) fn into_reader(self) -> (Box<dyn Read>, bool) {
         (self.reader, self.compressed)
+    }
+}
+
+/// The content of a gzip file: that of its members one after the other. Zeros behind a member are padding, as tapes and
+/// some file systems add; anything else is none.
+struct Members<R> {
+    /// None at the end.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Members<R> {
+    fn new(reader: R) -> Self {
+        Self { member: Some(GzDecoder::new(reader)) }
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let count = member.read(bytes)?;
+            if count > 0 || bytes.is_empty() {
+                return Ok(count);
+            }
+            let rest = self.member.take().map(GzDecoder::into_inner);
+            self.member = rest.map(skip_zeros).transpose()?.flatten().map(GzDecoder::new);
+        }
+        Ok(0)
+    }
+}
+
+/// The reader behind the zeros that it begins with, unless there is nothing behind them.
+fn skip_zeros<R: BufRead>(mut reader: R) -> io::Result<Option<R>> {
+    loop {
+        let buffer = reader.fill_buf()?;
+        if buffer.is_empty() {
+            return Ok(None);
+        }
+        let (length, zeros) = (buffer.len(), buffer.iter().take_while(|&&byte| byte == 0).count());
+        reader.consume(zeros);
+        if zeros < length {
+            return Ok(Some(reader));
+        }
     }
 }
 

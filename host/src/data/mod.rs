@@ -2,6 +2,7 @@
 
 mod cifar;
 mod digits;
+mod foreign;
 mod idx;
 mod input;
 mod normalization;
@@ -11,6 +12,7 @@ mod tests;
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use sse_sam_core::Shape;
@@ -18,7 +20,7 @@ use sse_sam_core::Shape;
 use crate::Error;
 
 pub use normalization::normalization;
-pub use subset::{Rule, subset};
+pub use subset::{Rule, counts_after, subset};
 
 /// Images with their labels, as bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -181,35 +183,63 @@ fn load_as(path: &Path, format: Format) -> Result<Dataset, Error> {
 }
 
 fn exists(path: &Path) -> Result<&Path, Error> {
-    if path.exists() { Ok(path) } else { Err(Error::file(path, "no such file or folder").with_hint(SOURCES)) }
+    match fs::metadata(path) {
+        Ok(_) => Ok(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if idx::split_prefix(path).is_some() {
+                return Ok(path);
+            }
+            Err(Error::file(path, "no such file or folder").with_hint(SOURCES))
+        }
+        Err(source) => Err(Error::io(path, source)),
+    }
 }
 
 /// The format of what lies at `path`, by the names in a folder or archive.
 fn detect(path: &Path) -> Result<Format, Error> {
-    if !path.is_dir() {
-        return cifar::archive_kind(path).map(cifar::Kind::format);
+    if idx::split_prefix(path).is_some() {
+        return Ok(Format::Idx);
     }
-    let found = [
-        (Format::Idx, idx::present(path)),
-        (Format::Cifar10, cifar::present(path, cifar::Kind::Ten)),
-        (Format::Cifar100, cifar::present(path, cifar::Kind::Hundred)),
-    ];
-    let formats: Vec<Format> = found.into_iter().filter(|&(_, present)| present).map(|(format, _)| format).collect();
-    match formats[..] {
+    if !path.is_dir() {
+        return foreign::file(path).map_or_else(|| cifar::archive_kind(path).map(cifar::Kind::format), Err);
+    }
+    let entries = listing(path)?;
+    match detect_in(path, &entries)?[..] {
         [format] => Ok(format),
-        [] => Err(unknown_folder(path)),
+        [] => Err(foreign::folder(path, &entries)),
         [first, second, ..] => Err(Error::file(path, format!("holds files of {first} and of {second}"))
             .with_hint("--dataset says which to read")),
     }
 }
 
-fn unknown_folder(path: &Path) -> Error {
-    let python = ["data_batch_1", "cifar-10-batches-py", "cifar-100-python"];
-    let error = Error::file(path, "holds no file of a known data set");
-    if python.iter().any(|name| path.join(name).exists()) {
-        return error.with_hint("this is CIFAR's Python version; get the binary version");
-    }
-    error.with_hint(SOURCES)
+/// The formats that a folder with these entries holds files of.
+fn detect_in(path: &Path, entries: &[Entry]) -> Result<Vec<Format>, Error> {
+    let found = [
+        (Format::Idx, idx::Files::present(entries)),
+        (Format::Cifar10, cifar::Kind::Ten.home(path, entries)?.is_some()),
+        (Format::Cifar100, cifar::Kind::Hundred.home(path, entries)?.is_some()),
+    ];
+    Ok(found.into_iter().filter(|&(_, present)| present).map(|(format, _)| format).collect())
+}
+
+/// What lies in a folder.
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    is_folder: bool,
+}
+
+/// All entries of a folder, by name.
+fn listing(folder: &Path) -> Result<Vec<Entry>, Error> {
+    let entry = |entry: fs::DirEntry| {
+        let kind = entry.file_type()?;
+        let is_folder = if kind.is_symlink() { entry.path().is_dir() } else { kind.is_dir() };
+        Ok(Entry { name: entry.file_name().to_string_lossy().into_owned(), is_folder })
+    };
+    let entries = fs::read_dir(folder).and_then(|entries| entries.map(|found| entry(found?)).collect());
+    let mut entries: Vec<Entry> = entries.map_err(|source| Error::io(folder, source))?;
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
 }
 
 /// The last component of a path, for a data set's name.

@@ -1,5 +1,6 @@
 //! Long-tailed subsets of balanced data.
 
+use sse_sam_core::Error as CoreError;
 use sse_sam_core::classes::{Profile, long_tail_counts};
 
 use crate::Error;
@@ -25,16 +26,9 @@ pub enum Rule {
 /// | `rule`      | which samples of a class are taken; `seed` counts for [`Rule::Shuffled`] only        |
 ///
 /// # Errors
-/// [`Error::Core`] when `imbalance` is not a positive number or leaves a class without samples, [`Error::File`] when
-/// a class has none to begin with.
+/// As [`counts_after`].
 pub fn subset(data: &Dataset, imbalance: f64, profile: Profile, rule: Rule, seed: u64) -> Result<Vec<u32>, Error> {
-    if let Some(class) = data.empty_classes().first() {
-        return Err(Error::file(&data.name, format!("class {class} has no training sample to make a long tail of"))
-            .with_hint("without --imbalance the data is used as it is"));
-    }
-    let mut counts = data.counts();
-    let largest = counts.iter().copied().min().unwrap_or(0);
-    long_tail_counts(&mut counts, largest, imbalance, profile)?;
+    let counts = counts_after(data, Some(imbalance), profile)?;
     let mut members = vec![Vec::new(); data.classes];
     for (index, &label) in (0_u32..).zip(&data.train.labels) {
         members[usize::from(label)].push(index);
@@ -51,6 +45,32 @@ pub fn subset(data: &Dataset, imbalance: f64, profile: Profile, rule: Rule, seed
     }
     chosen.sort_unstable();
     Ok(chosen)
+}
+
+/// Number of training samples of each class after a cut, where there is one.
+///
+/// # Errors
+/// [`Error::Core`] when `imbalance` is not a positive number or leaves a class without samples, [`Error::File`] when
+/// a class has none to begin with or no cut can help.
+pub fn counts_after(data: &Dataset, imbalance: Option<f64>, profile: Profile) -> Result<Vec<u32>, Error> {
+    let mut counts = data.counts();
+    let Some(imbalance) = imbalance else { return Ok(counts) };
+    if let Some(class) = data.empty_classes().first() {
+        return Err(Error::file(&data.name, format!("class {class} has no training sample to make a long tail of"))
+            .with_hint("without --imbalance the data is used as it is"));
+    }
+    let (least, most) = (counts.iter().copied().min().unwrap_or(0), counts.iter().copied().max().unwrap_or(0));
+    match long_tail_counts(&mut counts, least, imbalance, profile) {
+        // Every class is cut to the smallest one's count first: in a long tail nothing is left to cut.
+        Err(CoreError::EmptyClass { .. }) if most >= least.saturating_mul(2) || least == 1 => {
+            let message = format!(
+                "has {most} to {least} training samples a class: --imbalance {imbalance} of the smallest leaves a class \
+                 without any"
+            );
+            Err(Error::file(&data.name, message).with_hint("without --imbalance the data is used as it is"))
+        }
+        result => Ok(result.map(|()| counts)?),
+    }
 }
 
 #[cfg(test)]

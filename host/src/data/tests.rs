@@ -10,6 +10,8 @@ use tempfile::{TempDir, tempdir};
 
 use super::*;
 
+mod elsewhere;
+
 fn idx(dimensions: &[u32], values: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 8, dimensions.len() as u8];
     dimensions.iter().for_each(|side| bytes.extend(side.to_be_bytes()));

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::path::Path;
 
 use serde::de::{Error as _, MapAccess, Visitor};
@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
 use crate::Error;
+use crate::formats::Found;
 
 /// The longest header, as in the format's own reader.
 const LONGEST: u64 = 100_000_000;
@@ -20,10 +21,20 @@ const LONGEST: u64 = 100_000_000;
 /// A type of numbers that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    F16,
+    Bf16,
     F32,
     F64,
     I64,
+    /// Integers of other widths, as counters are stored.
+    Integer {
+        width: usize,
+        is_signed: bool,
+    },
 }
+
+/// Values of a tensor of narrow integers: what is larger is no counter, and is not made eight times as large as its file.
+const MOST_INTEGERS: usize = 1 << 16;
 
 /// A tensor as the header tells of it.
 #[derive(Debug)]
@@ -46,12 +57,13 @@ pub(super) struct Header {
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, [`Error::Weights`] when the header contradicts itself or the file.
-pub(super) fn read(path: &Path, reader: &mut impl Read, length: u64) -> Result<Header, Error> {
+pub(super) fn read(path: &Path, reader: &mut impl BufRead, length: u64) -> Result<Header, Error> {
+    let head = reader.fill_buf().map_err(|source| Error::io(path, source))?;
+    if let Some(found) = Found::of(head).filter(|found| *found != Found::Safetensors) {
+        return Err(other_format(path, found));
+    }
     let mut first = Vec::new();
     reader.take(8).read_to_end(&mut first).map_err(|source| Error::io(path, source))?;
-    if let Some(hint) = other_format(&first) {
-        return Err(Error::weights(path, "is not a safetensors file").with_hint(hint));
-    }
     let cut = |message: String| Error::weights(path, message).with_hint("copy or download it again");
     let Some(size) = first.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)) else {
         return Err(cut(format!("ends at byte {}, inside the header's length", first.len())));
@@ -96,6 +108,9 @@ fn in_order(path: &Path, tensors: BTreeMap<String, Info>) -> Result<(Vec<Entry>,
             let message = format!("{name}: {dtype} values of shape {shape:?} do not fill bytes {start} to {stop}");
             return Err(Error::weights(path, message));
         };
+        if matches!(kind, Kind::Integer { .. }) && count > MOST_INTEGERS {
+            return Err(Error::weights(path, format!("{name}: {count} values of type {dtype} are no weights")));
+        }
         end = stop;
         entries.push(Entry { name, shape, kind, count });
     }
@@ -104,21 +119,47 @@ fn in_order(path: &Path, tensors: BTreeMap<String, Info>) -> Result<(Vec<Entry>,
 
 /// A type, and the bytes of one of its values.
 fn kind(path: &Path, name: &str, dtype: &str) -> Result<(Kind, u64), Error> {
+    let integer = |width, is_signed| Ok((Kind::Integer { width, is_signed }, width as u64));
     match dtype {
+        "F16" => Ok((Kind::F16, 2)),
+        "BF16" => Ok((Kind::Bf16, 2)),
         "F32" => Ok((Kind::F32, 4)),
         "F64" => Ok((Kind::F64, 8)),
         "I64" => Ok((Kind::I64, 8)),
-        other => Err(Error::weights(path, format!("{name}: {other} values; only F32, F64 and I64 are read"))
-            .with_hint("save it as float32: {k: v.float() for k, v in state_dict.items()}")),
+        "U64" => integer(8, false),
+        "I32" => integer(4, true),
+        "U32" => integer(4, false),
+        "I16" => integer(2, true),
+        "U16" => integer(2, false),
+        "I8" => integer(1, true),
+        "U8" | "BOOL" => integer(1, false),
+        other => {
+            Err(Error::weights(path, format!("{name}: {other} values; only F16, BF16, F32, F64 and integers are read"))
+                .with_hint("save it as float32: {k: v.float() for k, v in state_dict.items()}"))
+        }
     }
 }
 
-/// A hint for the formats that are mistaken for safetensors.
-fn other_format(bytes: &[u8]) -> Option<&'static str> {
-    let pytorch = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(&[0x80, 2]);
-    pytorch.then_some(
-        "this looks like torch.save; in Python: safetensors.torch.save_file(model.state_dict(), \"FILE.safetensors\")",
-    )
+/// What a file is that is no safetensors file, and how it becomes one.
+fn other_format(path: &Path, found: Found) -> Error {
+    const SAVE: &str = "safetensors.torch.save_file(model.state_dict(), \"FILE.safetensors\")";
+    let hint = match found {
+        // Any zip may be one of torch.save's: the name of its first file is not always the same.
+        Found::Torch | Found::Pickle | Found::Archive("a zip archive") => {
+            format!("this looks like torch.save; in Python: {SAVE}, where the model has taken torch.load's state_dict")
+        }
+        Found::LfsPointer => "git lfs pull, in the repository, fetches the file".into(),
+        Found::WebPage => "the download went wrong: fetch it once more".into(),
+        Found::Archive(_) => "unpack it and give the .safetensors file in it".into(),
+        Found::Json => "an index of weights in several files is not read: give one file with all of them".into(),
+        Found::Network(_) | Found::Hdf5 | Found::Data(_) => {
+            format!("weights are read from safetensors alone; from PyTorch: {SAVE}")
+        }
+        Found::Safetensors | Found::Picture(_) | Found::Other(_) => {
+            "weights are read from safetensors, as train writes them".into()
+        }
+    };
+    Error::weights(path, format!("is {}, not a safetensors file", found.name())).with_hint(hint)
 }
 
 /// What stands in the header for a tensor.

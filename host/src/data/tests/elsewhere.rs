@@ -1,0 +1,260 @@
+//! Data as other people have it: names, types and orders that are read, and formats that are told apart.
+
+use super::*;
+
+/// An IDX file of another type, its values as they lie in the file.
+fn typed(kind: u8, dimensions: &[u32], values: &[u8]) -> Vec<u8> {
+    let mut bytes = idx(dimensions, values);
+    bytes[2] = kind;
+    bytes
+}
+
+#[test]
+fn emnists_names_are_found_and_one_of_several_sets_can_be_named() {
+    let names = |set: &str| NAMES.map(|name| format!("{set}-{}.gz", name.replace("t10k", "test")));
+    let mut files = Vec::new();
+    for set in ["emnist-letters", "emnist-digits"] {
+        files.extend(names(set).into_iter().zip(four()).map(|(name, (_, bytes))| (name, gzip(&bytes))));
+    }
+    let both = folder(&borrowed(&files));
+    let (message, _, hint) = refusal(&both, None);
+    assert_eq!(message, "holds IDX files of several data sets: emnist-digits, emnist-letters");
+    assert!(hint.ends_with("emnist-digits"), "{hint}");
+    let path = both.path().join("emnist-letters");
+    let chosen = load(path.to_str().unwrap(), None).unwrap();
+    assert_eq!((chosen.name.as_str(), chosen.train.labels.as_slice()), ("emnist-letters", &[0, 2, 1][..]));
+    assert_eq!(load(path.to_str().unwrap(), Some(Format::Idx)).unwrap(), chosen);
+    assert!(load(both.path().join("emnist").to_str().unwrap(), None).is_err());
+    let one = folder(&borrowed(&files[..4]));
+    assert_eq!(open(&one).unwrap().train, chosen.train);
+    fs::remove_file(one.path().join(&files[3].0)).unwrap();
+    assert_eq!(refusal(&one, None).0, "emnist-letters-t10k-labels-idx1-ubyte is missing");
+}
+
+#[test]
+fn files_that_a_finder_left_behind_are_no_data() {
+    let files = folder(&four());
+    NAMES.iter().for_each(|name| fs::write(files.path().join(format!("._{name}")), b"Mac OS X").unwrap());
+    assert_eq!(open(&files).unwrap().train.labels, [0, 2, 1]);
+}
+
+#[test]
+fn labels_may_be_wider_integers_and_the_first_of_several_columns() {
+    for (kind, width) in [(11, 2), (12, 4)] {
+        let wide =
+            |labels: &[u8]| labels.iter().flat_map(|&l| [vec![0; width - 1], vec![l]].concat()).collect::<Vec<_>>();
+        let mut files = four();
+        files[1].1 = typed(kind, &[3], &wide(&[0, 255, 1]));
+        files[3].1 = typed(kind, &[2], &wide(&[2, 0]));
+        let data = open(&folder(&files)).unwrap();
+        assert_eq!((data.train.labels, data.test.labels, data.classes), (vec![0, 255, 1], vec![2, 0], 256));
+    }
+    let mut files = four();
+    let columns = |labels: &[u8]| labels.iter().flat_map(|&l| [0, 0, 0, l, 9, 9, 9, 9]).collect::<Vec<_>>();
+    files[1] = ("qmnist-train-labels-idx2-int", typed(12, &[3, 2], &columns(&[0, 2, 1])));
+    files[3] = ("qmnist-test-labels-idx2-int", typed(12, &[2, 2], &columns(&[2, 0])));
+    files[0].0 = "qmnist-train-images-idx3-ubyte";
+    files[2].0 = "qmnist-test-images-idx3-ubyte";
+    let data = open(&folder(&files)).unwrap();
+    assert_eq!((data.train.labels, data.test.labels), (vec![0, 2, 1], vec![2, 0]));
+}
+
+#[test]
+fn labels_that_no_byte_holds_are_refused_at_theirs() {
+    for (kind, values, label, at) in [
+        (11, vec![0, 0, 1, 0, 0, 2], "256", 10),
+        (11, vec![0, 0, 0xff, 0xff, 0, 2], "-1", 10),
+        (12, vec![0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 0xff, 0xff, 0xff], "2147483647", 16),
+        (12, vec![0x80, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2], "-2147483648", 8),
+    ] {
+        let (message, byte, hint) = refusal(&four_but(NAMES[1], typed(kind, &[3], &values)), None);
+        assert_eq!(message, format!("{}: label {label} at byte {at} is not in 0..=255", NAMES[1]));
+        assert!(byte == Some(at) && hint.contains("256"), "{hint}");
+    }
+    let (message, byte, _) = refusal(&four_but(NAMES[3], typed(12, &[2], &[0, 0, 0, 2, 0, 0, 0, 3])), None);
+    assert_eq!((message.as_str(), byte), ("t10k-labels-idx1-ubyte: label 3 at byte 12 is not below 3", Some(12)));
+    let (message, ..) = refusal(&four_but(NAMES[1], typed(12, &[3], &[0; 11])), None);
+    assert!(message.ends_with("ends at byte 19, but 3 values need 20"), "{message}");
+    // A cast to bytes would make labels of these.
+    let (message, _, hint) = refusal(&four_but(NAMES[1], typed(13, &[3], &[0; 12])), None);
+    assert!(message.ends_with("holds f32 values by byte 2, not unsigned bytes") && hint.contains("uint8"), "{hint}");
+}
+
+#[test]
+fn the_order_of_channels_is_that_in_which_pictures_are_square() {
+    let read = |sides: [u32; 3]| {
+        let mut files = four();
+        let size = sides.iter().product::<u32>() as u8;
+        files[0].1 = idx(&[3, sides[0], sides[1], sides[2]], &(0..3 * size).collect::<Vec<_>>());
+        files[2].1 = idx(&[2, sides[0], sides[1], sides[2]], &vec![0; 2 * usize::from(size)]);
+        let data = open(&folder(&files)).unwrap();
+        (data.image, data.train.images[..4].to_vec())
+    };
+    assert_eq!(read([3, 4, 4]), (Shape::new(4, 4, 3), vec![0, 16, 32, 1]), "PyTorch's order");
+    assert_eq!(read([4, 4, 3]), (Shape::new(4, 4, 3), vec![0, 1, 2, 3]));
+    assert_eq!(read([1, 4, 4]), (Shape::new(4, 4, 1), vec![0, 1, 2, 3]));
+    assert_eq!(read([3, 1, 1]), (Shape::new(1, 1, 3), vec![0, 1, 2, 3]));
+    assert_eq!(read([1, 5, 3]), (Shape::new(1, 5, 3), vec![0, 1, 2, 3]), "a row of a signal");
+}
+
+#[test]
+fn what_is_said_of_an_order_tells_both_readings_apart() {
+    let notice = |sides: [u32; 3]| {
+        let files =
+            folder(&[("x", idx(&[1, sides[0], sides[1], sides[2]], &vec![0; sides.iter().product::<u32>() as usize]))]);
+        super::super::idx::read_images(&files.path().join("x")).unwrap().2
+    };
+    assert_eq!(notice([32, 32, 3]), None);
+    assert_eq!(notice([28, 28, 1]), None);
+    assert_eq!(notice([1, 28, 28]), None, "of one channel both orders are the same bytes");
+    assert_eq!(
+        notice([3, 32, 32]).unwrap(),
+        "1 x 3 x 32 x 32 values are read as 32 x 32 pixels of 3 channels, plane after plane"
+    );
+    assert!(notice([3, 4, 4]).unwrap().contains("are read as 4 x 4 pixels of 3 channels; if that is wrong, "));
+    assert!(notice([3, 9, 4]).unwrap().contains("are read as 3 x 9 pixels of 4 channels; if that is wrong, "));
+}
+
+#[test]
+fn zeros_behind_gzip_are_padding_and_anything_else_is_not() {
+    let whole = gzip(&four()[0].1);
+    let plain = open(&folder(&four())).unwrap();
+    for zeros in [1, 2, 511, 512, 70_000] {
+        let padded = [&whole[..], &vec![0; zeros]].concat();
+        assert_eq!(open(&four_but(NAMES[0], padded)).unwrap().train, plain.train, "{zeros}");
+    }
+    let files = four();
+    let (front, back) = files[0].1.split_at(9);
+    let members = [gzip(front), vec![0; 3], gzip(back)].concat();
+    assert_eq!(open(&four_but(NAMES[0], members)).unwrap().train, plain.train);
+    for garbage in [&b"x"[..], b"\0\0x", b"\x1f", b"\0\x1f\x8b\x08", b"\0\xff\0"] {
+        let error = open(&four_but(NAMES[0], [&whole[..], garbage].concat())).unwrap_err();
+        assert!(matches!(error, Error::File { .. }), "{garbage:?}: {error:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_may_not_be_read_is_not_called_empty() {
+    use std::os::unix::fs::PermissionsExt;
+    let files = folder(&borrowed(&cifar10("cifar-10-batches-bin/")));
+    let lock = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let inner = files.path().join("cifar-10-batches-bin");
+    for locked in [inner.as_path(), files.path()] {
+        lock(locked, 0o000);
+        let refused = fs::read_dir(locked).is_err().then(|| open(&files).unwrap_err());
+        lock(locked, 0o755);
+        let Some(error) = refused else {
+            eprintln!("skipped: this user may read everything");
+            return;
+        };
+        assert_eq!(error.to_string(), format!("{}: permission denied", locked.display()));
+    }
+}
+
+/// What is said of files of other formats: the message, and whether the hint has this in it.
+#[track_caller]
+fn told(files: &[(&str, Vec<u8>)], source: &str, message: &str, hint: &str) {
+    let files = folder(files);
+    let path = files.path().join(source);
+    let error = load(path.to_str().unwrap(), None).unwrap_err();
+    let text = error.to_string().replace(files.path().to_str().unwrap(), "");
+    assert!(text.contains(message), "{message:?} is not in {text:?}");
+    assert!(error.hint().unwrap_or_default().contains(hint), "{hint:?} is not in {:?}", error.hint());
+}
+
+#[test]
+fn folders_of_other_formats_say_what_they_hold_and_what_to_do() {
+    let jpeg = b"\xff\xd8\xff\xe0".to_vec();
+    let picture = |name| (name, jpeg.clone());
+    told(
+        &[picture("train/cat/1.jpg"), picture("train/dog/2.JPG")],
+        "",
+        "holds pictures (train/cat/1.jpg), which are not read",
+        "IDX",
+    );
+    told(
+        &[picture("cat/1.png"), ("train.csv", vec![])],
+        "",
+        "holds tables (train.csv), pictures (cat/1.png)",
+        "np.array",
+    );
+    told(&[("data/train-00000-of-00002.parquet", vec![])], "", "holds Parquet or Arrow files (data/train-00000", "IDX");
+    told(&[("x.npz", vec![])], "", "holds NumPy files (x.npz)", "tobytes");
+    told(&[("train_32x32.mat", vec![]), ("test_32x32.mat", vec![])], "", "holds MATLAB files (test_32x32.mat)", "IDX");
+    told(&[("a.tfrecord-00000-of-00010", vec![])], "", "holds TFRecord files", "IDX");
+    told(&[("data.mdb", vec![])], "", "holds databases (data.mdb)", "IDX");
+    told(&[("shard-000000.tar", vec![])], "", "holds tar archives", "unpack them");
+    told(&[("mnist.zip", vec![])], "", "holds archives (mnist.zip)", "unpack them");
+    told(&[("train2018.json", vec![])], "", "holds annotations (train2018.json)", "IDX");
+    told(&[("config.toml", vec![]), ("metrics.jsonl", vec![])], "", "is the folder of a run, not data", "resume");
+    told(&[("cifar-10-batches-py/data_batch_1", vec![])], "", "Python pickles", "binary version");
+    told(&[("train", vec![]), ("test", vec![]), ("meta", vec![])], "", "Python pickles", "binary version");
+    told(&[(".DS_Store", vec![])], "", "holds no file of a known data set", "data is digits");
+    told(&[("a/b/readme", vec![])], "a/b/readme", "is empty", "again");
+    let nested: Vec<_> = four().into_iter().map(|(name, bytes)| (format!("MNIST/raw/{name}"), bytes)).collect();
+    told(&borrowed(&nested), "", "holds no file of a known data set itself", "MNIST/raw does: give that");
+}
+
+#[test]
+fn an_empty_folder_is_called_that() {
+    let (message, _, hint) = refusal(&folder(&[]), None);
+    assert!(message.starts_with("is an empty folder") && hint.starts_with("data is digits"), "{message}");
+}
+
+#[test]
+fn files_of_other_formats_say_what_they_are_and_what_to_do() {
+    let one = |name: &'static str, bytes: &[u8], message: &str, hint: &str| {
+        told(&[(name, bytes.to_vec())], name, message, hint)
+    };
+    one("a.jpg", b"\xff\xd8\xff\xe0", "is a JPEG picture, not a data set", "IDX");
+    one(
+        "x.npz",
+        b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\0\0\0x.npy",
+        "is a NumPy archive (.npz)",
+        "IDX",
+    );
+    one("x.zip", b"PK\x03\x04", "is a zip archive, which is not read", "unpack it");
+    one("data_batch_1", b"\x80\x02}q\x01", "is a Python pickle, which is not read", "binary version");
+    one("x.pkl", b"\x80\x04\x95", "is a Python pickle, which is not read", "IDX");
+    one("train_32x32.mat", b"MATLAB 5.0 MAT-file", "is a MATLAB file (.mat), which is not read", "IDX");
+    one("x.mat", b"\x89HDF\r\n\x1a\n", "is an HDF5 file, which is not read", "IDX");
+    one("x.parquet", b"PAR1", "is a Parquet file, which is not read", "IDX");
+    one("list.txt", b"a/b.jpg 0\n", "is a list of files", "IDX");
+    one("train.csv", b"file_name,label\n", "is a table, which is not read", "IDX");
+    one("x.tfrecord", &[1; 40], "is a TFRecord file", "IDX");
+    one("x.json", b"{\"images\": []}", "is a JSON text, which is not read", "IDX");
+    one("x.tar.xz", b"\xfd7zXZ\0", "is an xz archive, which is not read", "unpack it");
+    one("x.tar.gz", &gzip(b"\x80\x02}q\x01"), "is a Python pickle", "IDX");
+    one("cifar.tar.gz", b"version https://git-lfs.github.com/spec/v1\n", "is a git-LFS pointer", "git lfs pull");
+    one("cifar.tar.gz", b"<!DOCTYPE html>", "is a web page, not data", "fetch it once more");
+    one("best.safetensors", b"\x02\0\0\0\0\0\0\0{}", "is a safetensors file, not data", "--init");
+    let shard = tar(&[("0.jpg".into(), vec![1]), ("0.cls".into(), vec![1])]);
+    one("shard.tar", &shard, "is an archive of pictures (0.jpg), without a file of CIFAR's binary version", "IDX");
+}
+
+#[test]
+fn pointers_and_pages_under_a_data_sets_own_names_are_told_apart() {
+    let (message, byte, hint) =
+        refusal(&four_but(NAMES[0], b"version https://git-lfs.github.com/spec/v1\n".to_vec()), None);
+    assert!(message.contains("which is not an IDX file's") && byte == Some(0), "{message}");
+    assert_eq!(hint, "it is a git-LFS pointer, not the file that it stands for");
+    let page = folder(&[("train.bin", b"<html>404</html>".to_vec()), ("test.bin", vec![])]);
+    assert_eq!(refusal(&page, None).2, "it is a web page");
+}
+
+#[test]
+fn a_cut_that_no_factor_allows_is_not_answered_by_a_smaller_one() {
+    let mut files = four();
+    files[0].1 = idx(&[5, 2, 2], &[0; 20]);
+    files[1].1 = idx(&[5], &[0, 0, 0, 2, 1]);
+    let data = open(&folder(&files)).unwrap();
+    let refused = counts_after(&data, Some(2.0), sse_sam_core::classes::Profile::Exponential).unwrap_err();
+    let text = refused.to_string();
+    assert!(
+        text.ends_with("has 3 to 1 training samples a class: --imbalance 2 of the smallest leaves a class without any"),
+        "{text}"
+    );
+    assert_eq!(refused.hint().unwrap(), "without --imbalance the data is used as it is");
+    assert_eq!(counts_after(&data, None, sse_sam_core::classes::Profile::Exponential).unwrap(), [3, 1, 1]);
+}

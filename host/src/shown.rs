@@ -1,0 +1,41 @@
+//! Names from outside, as they are shown to people: nothing in them may break a line, a table or a terminal.
+
+use std::path::Path;
+
+/// The text with every character that moves, hides, colours or reorders others written out: an escape is `\u{1b}`, the
+/// end of a line `\n`.
+pub fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if is_control(letter) { shown.extend(letter.escape_default()) } else { shown.push(letter) }
+    }
+    shown
+}
+
+/// A path in the same way; what is not UTF-8 becomes U+FFFD.
+pub fn path(path: &Path) -> String {
+    shown(&path.to_string_lossy())
+}
+
+/// Control characters, the ends of lines and paragraphs, and the marks that reorder a line.
+fn is_control(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_a_terminals_cursor_is_written_out() {
+        assert_eq!(shown("a\x1b[31mred\n\r\t\u{7f}\u{9b}"), r"a\u{1b}[31mred\n\r\t\u{7f}\u{9b}");
+        assert_eq!(shown("\u{202e}gnp.exe\u{2028}"), r"\u{202e}gnp.exe\u{2028}");
+    }
+
+    #[test]
+    fn names_in_every_script_stay_as_they_are() {
+        for name in ["paper", "été", "дата", "图片", "class one", "a\\b", "'\"", "👍🏽"] {
+            assert_eq!(shown(name), name);
+        }
+    }
+}
