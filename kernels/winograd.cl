@@ -382,7 +382,6 @@ static inline __attribute__((always_inline)) void correlate(__global float *sums
 #pragma unroll
   for (int c = 0; c < TILE_ROWS; c++)
     sum[c] = ZERO;
-#pragma unroll 2
   for (uint t = 0; t < count; t++) {
     const vec w = LOAD(d + t * tile_step);
 #pragma unroll

@@ -28,7 +28,7 @@ pub use block::Block;
 pub use check::{Fault, Refusal};
 #[doc(hidden)]
 pub use check::{falsify, forget_checks};
-pub use device::{DeviceInfo, DeviceType, devices, preferred, select};
+pub use device::{Broken, DeviceInfo, DeviceType, Survey, devices, preferred, select, survey};
 pub use error::Error;
 #[doc(hidden)]
 pub use loader::{calls, fail_after, live_buffers, live_objects};
