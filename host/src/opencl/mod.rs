@@ -33,7 +33,7 @@ pub use error::Error;
 #[doc(hidden)]
 pub use loader::{calls, fail_after, live_buffers, live_objects};
 #[doc(hidden)]
-pub use program::{KernelUsage, Unit, gpu_units, kernel_usages};
+pub use program::{KernelUsage, Unit, build_logs, kernel_usages, units};
 pub use program::{kernel_names, kernel_table};
 pub use tiles::{Class, Matrix, Precision};
 pub use winograd::Convolution;

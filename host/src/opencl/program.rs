@@ -356,11 +356,11 @@ pub struct Unit {
     pub options: String,
 }
 
-/// What a GPU with a fused multiply-add builds, and what it measures with, for compilers other than a driver's.
+/// What a device with a fused multiply-add builds, and what it measures with, for compilers other than a driver's.
 #[doc(hidden)]
-pub fn gpu_units(multiplier: Matrix) -> impl Iterator<Item = Unit> {
-    let options = Tiles::of(Class::Gpu).options(true, multiplier);
-    let files = FILES.iter().copied().filter(|(source, _)| builds(Class::Gpu, source));
+pub fn units(class: Class, multiplier: Matrix) -> impl Iterator<Item = Unit> {
+    let options = Tiles::of(class).options(true, multiplier);
+    let files = FILES.iter().copied().filter(move |(source, _)| builds(class, source));
     let files = files.chain([(sources::MEASURE, &["measure_fma"][..])]);
     files.map(move |(source, kernels)| Unit {
         file: source.name,
@@ -368,6 +368,17 @@ pub fn gpu_units(multiplier: Matrix) -> impl Iterator<Item = Unit> {
         text: text(&source),
         options: options.clone(),
     })
+}
+
+/// What a device's compiler says of each file that it has built, without a failure.
+///
+/// # Errors
+/// [`Error::Build`] when a kernel does not build, [`Error::Call`] when the driver fails.
+#[doc(hidden)]
+pub fn build_logs(device: &DeviceInfo) -> Result<Vec<(&'static str, String)>, Error> {
+    let built = Built::of(device)?;
+    let there = built.programs.iter().zip(FILES).filter_map(|(program, (source, _))| Some((program.as_ref()?, source)));
+    Ok(there.map(|(program, source)| (source.name, build_log(program, device))).collect())
 }
 
 /// Every kernel's name.
