@@ -6,14 +6,25 @@
 // GROUP        work-items that sum together through local memory; 1, and no local memory, on CPUs
 // ROWS         rows of which a work-item loads all before it uses the first
 // LINEAR_ROWS  rows that a work-item of a linear layer multiplies with the weights it has loaded
+// ADD_VECTORS  `vec`s side by side of a work-group that adds parts of a sum
+// ADDERS       its work-items for each of them, a power of two, which take every ADDERS-th part
 // FMA          whether the device has a fused multiply-add
 // MATRIX       what multiplies matrices: 0 work-items, 1 the matrix instructions of NVIDIA's devices, which round factors
 //              to TF32 (10 bits of fraction), 2 the same written out, for tests of all that is around them
 
 #pragma OPENCL FP_CONTRACT OFF
 
+// Clang warns of every call, built-in functions among them, that is given a vector wider than a register: compilers for
+// processors with wider ones pass it otherwise. That matters between files that are compiled for different processors;
+// a program is compiled for one, built-in functions and all, and from source each time.
+#ifdef __has_warning
+#if __has_warning("-Wpsabi")
+#pragma clang diagnostic ignored "-Wpsabi"
+#endif
+#endif
+
 #if !defined(WIDTH) || !defined(INTERLEAVED) || !defined(COLUMNS) || !defined(GROUP) || !defined(ROWS) || \
-    !defined(LINEAR_ROWS) || !defined(FMA) || !defined(MATRIX)
+    !defined(LINEAR_ROWS) || !defined(ADD_VECTORS) || !defined(ADDERS) || !defined(FMA) || !defined(MATRIX)
 #error "a tile size is missing"
 #endif
 
@@ -51,7 +62,8 @@ typedef float4 vec;
 #endif
 
 // Fetches a line of memory ahead of its use, where a compiler for CPUs knows how (what runs unoptimised code may not).
-#if WIDTH == 16 && defined(__OPTIMIZE__) && defined(__has_builtin)
+// SPIR-V has no instruction for it.
+#if WIDTH == 16 && defined(__OPTIMIZE__) && defined(__has_builtin) && !defined(__SPIR__) && !defined(__SPIRV__)
 #if __has_builtin(__builtin_prefetch)
 #define AHEAD(p) __builtin_prefetch((const void *)(size_t)(p), 0, 3)
 #endif
@@ -206,15 +218,6 @@ static inline void share(const uint n, const uint part, const uint parts, uint *
   *step = 1;
 #endif
 }
-
-// Parts of a sum, added in their order: a work-group has ADD_VECTORS vectors and for each ADDERS work-items, which take
-// every ADDERS-th part.
-#define ADD_VECTORS 32
-#if INTERLEAVED
-#define ADDERS 8
-#else
-#define ADDERS 1
-#endif
 
 // to[i] = sum over parts of partial[part][i], added to what is there if `accumulate`
 static INLINE void merge_parts(const uint n, const uint parts, const uint accumulate, __global float *to,

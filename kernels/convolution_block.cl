@@ -516,23 +516,47 @@ static INLINE void backward_weight_block(SIZES, const uint splits, const uint ro
                           x + x_at, dy + dy_at, a, b, fragments, bm, bn, tm, tn, depth, whole, matrix);               \
   }
 
-// The table of blocks, as the host knows it.
+// The table of blocks, as the host knows it, which leaves those out that the device has no work-groups for.
 #if MATRIX
+#ifndef WITHOUT_128x128
 BLOCKS(128x128, 128, 128, 8, 8, 16, 1, 1)
+#endif
+#ifndef WITHOUT_128x64
 BLOCKS(128x64, 128, 64, 8, 8, 16, 1, 1)
+#endif
+#ifndef WITHOUT_64x64
 BLOCKS(64x64, 64, 64, 8, 8, 16, 1, 1)
+#endif
+#ifndef WITHOUT_128x32
 BLOCKS(128x32, 128, 32, 8, 8, 16, 1, 1)
+#endif
 #else
+#ifndef WITHOUT_128x128
 BLOCKS(128x128, 128, 128, 8, 8, 8, 1, 0)
+#endif
+#ifndef WITHOUT_128x64
 BLOCKS(128x64, 128, 64, 8, 4, 16, 1, 0)
+#endif
+#ifndef WITHOUT_64x64
 BLOCKS(64x64, 64, 64, 4, 4, 16, 1, 0)
+#endif
+#ifndef WITHOUT_128x32
 BLOCKS(128x32, 128, 32, 8, 4, 16, 1, 0)
 #endif
+#endif
+#ifndef WITHOUT_64x32
 BLOCKS(64x32, 64, 32, 4, 4, 16, 1, 0)
+#endif
+#ifndef WITHOUT_128x16
 BLOCKS(128x16, 128, 16, 4, 4, 16, 1, 0)
+#endif
+#ifndef WITHOUT_64x16
 BLOCKS(64x16, 64, 16, 4, 4, 16, 1, 0)
+#endif
 // Any number of channels and filters, at any address.
+#ifndef WITHOUT_any
 BLOCKS(any, 64, 32, 4, 4, 16, 0, 0)
+#endif
 
 // The sum of the splits.
 MERGE_PARTS(conv2d_forward_merge)

@@ -315,7 +315,10 @@ conv2d_forward_winograd(SIZES, const uint block_tiles, const uint groups, const 
         for (uint t = 0; t < count; t += TILE_ROWS)
           multiply(m + f * step + t * 16, v + f * 16 + t * CELL,
                    u + u_at + (block * FREQUENCIES + f) * (channels * 16 + APART), slices);
-      Statistics statistics = {0.0f, ZERO, ZERO};
+      // Not as a whole: SPIR-V would have it copied from a constant.
+      Statistics statistics;
+      statistics.count = 0.0f;
+      statistics.mean = statistics.deviations = ZERO;
       for (uint t = 0; t < count; t++) {
         const Tile tile = tile_at(first + t, height, width);
         const uint pixel = (tile.picture * height + tile.row) * width + tile.column;
@@ -382,7 +385,6 @@ static inline __attribute__((always_inline)) void correlate(__global float *sums
 #pragma unroll
   for (int c = 0; c < TILE_ROWS; c++)
     sum[c] = ZERO;
-#pragma unroll 2
   for (uint t = 0; t < count; t++) {
     const vec w = LOAD(d + t * tile_step);
 #pragma unroll

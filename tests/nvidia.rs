@@ -9,7 +9,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use sse_sam::opencl::{Matrix, Unit, gpu_units};
+use sse_sam::opencl::{Class, Matrix, Unit, units};
 
 /// Chips that kernels are compiled for: A100 and H100. clang 15 knows the first only; ptxas goes on from there.
 const CHIPS: [&str; 2] = ["sm_80", "sm_90"];
@@ -182,7 +182,7 @@ fn kernels_of_the_gpu_class_fit_nvidia_chips() {
     let mut faults = Vec::new();
     for (chip, multiplier) in CHIPS.into_iter().flat_map(|chip| MULTIPLIERS.map(|multiplier| (chip, multiplier))) {
         println!("{:<42} registers  spilt  stack  shared", format!("{chip}, matrices: {multiplier:?}"));
-        for unit in gpu_units(multiplier) {
+        for unit in units(Class::Gpu, multiplier) {
             let usages = tools.compile(&unit, chip);
             let missing = |kernel: &&&str| !usages.iter().any(|usage| usage.kernel == **kernel);
             faults.extend(unit.kernels.iter().filter(missing).map(|kernel| format!("{kernel}: not compiled")));

@@ -433,7 +433,7 @@ pub struct DeviceArgs {
     #[arg(long, default_value = "auto", help_heading = "Device")]
     pub device: String,
     /// Use at most so much of an OpenCL device's memory
-    #[arg(long, value_name = "MIB", help_heading = "Device")]
+    #[arg(long, value_name = "MIB", allow_negative_numbers = true, help_heading = "Device")]
     pub device_memory: Option<f64>,
     /// How an OpenCL device computes convolutions; auto: as was found fastest, with the tiles of a CPU by a timing at first
     /// use, with those of a GPU by `sse-sam tune`, else in the blocks that a rule picks. The others leave what was found

@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use fs4::FileExt;
 use serde::{Deserialize, Serialize};
 
 use crate::device::Identity;
@@ -17,6 +18,8 @@ use crate::progress;
 use crate::weights::write_whole;
 
 const FILE: &str = "devices.toml";
+/// Locked by who changes it.
+const LOCK: &str = "devices.lock";
 const HEAD: &str = "\
 # What sse-sam has measured on this user's devices: see \"Devices\" in its README. It may be deleted at any time.
 # Convolutions of images x height x width x channels x filters, and the form of their forward pass, input gradient
@@ -187,14 +190,36 @@ impl Cache {
 /// Adds to what the folder's file holds, if it is whole; what it holds then, and why that could not be written.
 fn keep(folder: &Path, owner: &Owner, measured: &Table, known: Known) -> (Content, Result<(), String>) {
     let file = folder.join(FILE);
+    // Until the end: what another process adds meanwhile would be written over.
+    let _lock = match lock(folder) {
+        Ok(lock) => lock,
+        Err(reason) => {
+            let mut content = Content::empty();
+            content.add(owner, measured, known);
+            return (content, Err(reason));
+        }
+    };
     let mut content = Content::read(&file).unwrap_or_else(|_| Content::empty());
     content.add(owner, measured, known);
-    let written = write(folder, &file, &content);
+    let written = write(&file, &content);
     (content, written)
 }
 
-fn write(folder: &Path, file: &Path, content: &Content) -> Result<(), String> {
+/// Makes the folder and waits until no other process changes its file.
+fn lock(folder: &Path) -> Result<File, String> {
+    let path = folder.join(LOCK);
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    // Windows locks no file that is open for appending only, and none is to be emptied under who holds it.
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|error| format!("{}: {error}", path.display()))?;
+    match FileExt::lock(&file) {
+        // A file system without locks.
+        Err(error) if error.kind() != ErrorKind::Unsupported => Err(format!("{}: {error}", path.display())),
+        _ => Ok(file),
+    }
+}
+
+fn write(file: &Path, content: &Content) -> Result<(), String> {
     let text = toml::to_string(content).map_err(|error| error.to_string())?;
     write_whole(file, |to| write!(to, "{HEAD}{text}")).map_err(|error| error.to_string())
 }
@@ -301,6 +326,41 @@ mod tests {
             assert_eq!(cache.remember(&here, measured.clone()), measured, "case {number}");
             assert_eq!(fs::read(&file).unwrap(), whole, "case {number}");
         }
+    }
+
+    #[test]
+    fn what_many_add_at_once_is_all_kept() {
+        let (_folder, cache) = cache();
+        let owner = |number: usize| owner(&(number % 3).to_string(), "a");
+        let alone = |number: usize| table(number + 1..number + 2, Form::Winograd);
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let cache = cache.clone();
+                scope.spawn(move || {
+                    for number in (thread * 6)..(thread * 6 + 6) {
+                        cache.remember(&owner(number), alone(number));
+                    }
+                });
+            }
+        });
+        for number in 0..48 {
+            let known = cache.known(&owner(number));
+            assert!(alone(number).keys().all(|case| known.contains_key(case)), "{number} is lost: {known:?}");
+        }
+    }
+
+    #[test]
+    fn who_changes_the_file_waits_for_who_holds_its_lock() {
+        let (_folder, cache) = cache();
+        let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
+        let held = lock(cache.folder.as_ref().unwrap()).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| sender.send(cache.remember(&here, measured.clone())).unwrap());
+            assert!(receiver.recv_timeout(std::time::Duration::from_millis(200)).is_err());
+            drop(held);
+            assert_eq!(receiver.recv(), Ok(measured.clone()));
+        });
     }
 
     #[test]

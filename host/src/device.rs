@@ -6,10 +6,10 @@ use crate::args::DeviceArgs;
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::feed::Feeds;
-use crate::forms::{choices, open};
+use crate::forms::{choices, open, scratch};
 use crate::layout::{Layout, Needs};
 use crate::opencl::choice::{Choices, Form, Forms, Table};
-use crate::opencl::{self, Class, Convolution, DeviceInfo, OpenCl, Precision};
+use crate::opencl::{self, Broken, Class, Convolution, DeviceInfo, OpenCl, Precision};
 use crate::{progress, rates};
 
 /// A backend with what only the host asks for.
@@ -204,9 +204,10 @@ impl Device {
     /// `opencl`, `opencl:P.D`, or a part of an OpenCL device's name.
     ///
     /// # Errors
-    /// [`Error::Device`] when there is no such device, or when the OpenCL library fails and was asked for.
+    /// [`Error::Usage`] for options that mean nothing or that no device answers to, [`Error::Device`] when the OpenCL
+    /// library fails and was asked for.
     pub fn choose(args: &DeviceArgs) -> Result<Self, Error> {
-        let limit = args.device_memory.map_or(u64::MAX, |mib| (mib * f64::from(1 << 20)) as u64);
+        let limit = limit(args.device_memory)?;
         let use_opencl = |info: &DeviceInfo, replaceable| {
             let memory = info.global_memory.min(limit);
             let mut info = Box::new(info.clone());
@@ -221,21 +222,21 @@ impl Device {
                 quiet: false,
             }
         };
-        let device = match args.device.as_str() {
-            "cpu" => Ok(Self::Cpu),
-            "auto" => Ok(match opencl::devices() {
-                Ok(devices) => opencl::preferred(&devices).map_or(Self::Cpu, |info| use_opencl(info, true)),
+        let device = match args.device.trim().to_lowercase().as_str() {
+            "" => return Err(Error::Usage(format!("--device names no device: it takes {NAMES}"))),
+            "cpu" => Self::Cpu,
+            "auto" => match opencl::survey() {
+                Ok(survey) => {
+                    warn_of(&survey.broken);
+                    opencl::preferred(&survey.devices).map_or(Self::Cpu, |info| use_opencl(info, true))
+                }
                 Err(error) => {
                     progress::warn(&format!("OpenCL cannot be used ({error}); using the CPU core"));
                     Self::Cpu
                 }
-            }),
-            name => match opencl::select(&opencl::devices()?, name) {
-                Ok(info) => Ok(use_opencl(info, false)),
-                Err(error) if name == "opencl" => Err(error.into()),
-                Err(error) => Err(Error::Usage(format!("no device {name}: {error}"))),
             },
-        }?;
+            name => use_opencl(&named(name)?, false),
+        };
         if args.recorded {
             return Ok(device.without_what_it_cannot_do());
         }
@@ -393,10 +394,7 @@ impl Device {
     fn fits(&self, layout: &Layout, samples: usize) -> bool {
         match self {
             Self::Cpu => true,
-            Self::OpenCl { info, memory, .. } => {
-                let largest = (samples as u64).max(4 * layout.plan.frozen().length as u64);
-                largest <= info.largest_allocation && bytes(info, layout, samples) <= *memory
-            }
+            Self::OpenCl { info, memory, .. } => Room::of(info, layout, samples).fits(info.largest_allocation, *memory),
         }
     }
 
@@ -415,8 +413,7 @@ impl Device {
         let batch = needs.batch;
         let message = match (self, layout) {
             (Self::OpenCl { info, memory, .. }, Some(layout)) => {
-                let needed = bytes(info, layout, samples(batch)).div_ceil(1 << 20);
-                format!("{needed} MiB are needed at batch {batch}, {} MiB are there", memory >> 20)
+                Room::of(info, layout, samples(batch)).shortage(batch, info.largest_allocation, *memory)
             }
             _ => format!("batch {batch} needs more memory than can be addressed"),
         };
@@ -453,9 +450,71 @@ impl Device {
     }
 }
 
+/// What `--device` takes.
+const NAMES: &str = "auto, cpu, opencl, opencl:P.D, or a part of a device's name; sse-sam devices lists what there is";
+
+/// The OpenCL device with this name.
+fn named(name: &str) -> Result<DeviceInfo, Error> {
+    let survey = opencl::survey()?;
+    let found = opencl::select(&survey.devices, name);
+    // Who names a number means that device and no other.
+    if !found.as_ref().is_ok_and(|info| info.selector() == name) {
+        warn_of(&survey.broken);
+    }
+    match found {
+        Ok(info) => Ok(info.clone()),
+        Err(error) if name == "opencl" => Err(error.into()),
+        Err(error @ opencl::Error::Device { .. }) => {
+            Err(Error::Usage(format!("no device {name}: {error}; --device takes {NAMES}")))
+        }
+        Err(error) => Err(Error::Usage(format!("no device {name}: {error}"))),
+    }
+}
+
+/// Says what is broken beside the devices that there are.
+fn warn_of(broken: &[Broken]) {
+    broken.iter().for_each(|broken| progress::warn(&format!("warning: {broken}")));
+}
+
+/// Bytes of `--device-memory`.
+fn limit(mib: Option<f64>) -> Result<u64, Error> {
+    match mib {
+        None => Ok(u64::MAX),
+        Some(mib) if mib.is_finite() && mib >= 1.0 => Ok((mib * f64::from(1 << 20)) as u64),
+        Some(mib) => Err(Error::Usage(format!("--device-memory must be a number of MiB from 1 on, got {mib}"))),
+    }
+}
+
 /// Bytes that a plan, what its operations need beside it, and the samples take on a device.
-fn bytes(info: &DeviceInfo, layout: &Layout, samples: usize) -> u64 {
-    4 * (layout.words as u64 + layout.plan.frozen().length as u64 + scratch(info, layout) as u64) + samples as u64
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    all: u64,
+    /// In one buffer: work memory alone has several.
+    largest: u64,
+}
+
+impl Room {
+    fn of(info: &DeviceInfo, layout: &Layout, samples: usize) -> Self {
+        let [work, frozen, scratch] = [layout.words, layout.plan.frozen().length, scratch(info, layout)];
+        Self::new([work, frozen, scratch].map(|words| 4 * words as u64), samples as u64)
+    }
+
+    fn new([work, frozen, scratch]: [u64; 3], samples: u64) -> Self {
+        Self { all: work + frozen + scratch + samples, largest: frozen.max(scratch).max(samples) }
+    }
+
+    /// Whether a device has it that allows so much in one buffer and in all.
+    fn fits(self, allocation: u64, memory: u64) -> bool {
+        self.largest <= allocation && self.all <= memory
+    }
+
+    /// What is missing where it does not fit.
+    fn shortage(self, batch: usize, allocation: u64, memory: u64) -> String {
+        let (needed, there, how) =
+            if self.all > memory { (self.all, memory, "") } else { (self.largest, allocation, " in one piece") };
+        let (needed, there) = (needed.div_ceil(1 << 20), there >> 20);
+        format!("{needed} MiB{how} are needed at batch {batch}, {there} MiB are there")
+    }
 }
 
 /// The largest batch below `batch` that fits, 0 when none does.
@@ -466,12 +525,6 @@ fn largest(batch: usize, fits: impl Fn(usize) -> bool) -> usize {
         if fits(middle) { low = middle } else { high = middle }
     }
     low
-}
-
-/// `f32` of scratch memory that `open` reserves.
-fn scratch(info: &DeviceInfo, layout: &Layout) -> usize {
-    let needed = layout.convolutions().map(|conv| OpenCl::scratch(info, &conv, layout.plan.max_batch()));
-    needed.max().unwrap_or(0).max(OpenCl::SCRATCH)
 }
 
 impl From<opencl::Error> for Error {
@@ -501,5 +554,27 @@ mod tests {
         assert_eq!(largest(128, |batch| batch <= 37), 37);
         assert_eq!(largest(128, |_| false), 0);
         assert_eq!(largest(2, |batch| batch <= 1), 1);
+    }
+
+    #[test]
+    fn scratch_memory_must_fit_in_one_piece_and_beside_all_else() {
+        let mib = |n: u64| n << 20;
+        // Work memory may lie in several buffers, what lies beside it may not.
+        let room = Room::new([mib(20), mib(1), mib(8)], mib(2));
+        assert!(room.fits(mib(8), mib(31)));
+        assert!(!room.fits(mib(8) - 1, mib(31)) && !room.fits(mib(8), mib(31) - 1));
+        assert_eq!(room.shortage(7, mib(8), mib(30)), "31 MiB are needed at batch 7, 30 MiB are there");
+        assert_eq!(room.shortage(7, mib(4), mib(40)), "8 MiB in one piece are needed at batch 7, 4 MiB are there");
+    }
+
+    #[test]
+    fn device_memory_is_a_number_of_mib() {
+        assert_eq!(limit(None).unwrap(), u64::MAX);
+        assert_eq!([1.0, 1.5].map(|mib| limit(Some(mib)).unwrap()), [1 << 20, 3 << 19]);
+        for mib in [-1.0, 0.0, 0.99, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let error = limit(Some(mib)).unwrap_err();
+            assert_eq!(error.to_string(), format!("--device-memory must be a number of MiB from 1 on, got {mib}"));
+            assert_eq!(error.exit_code(), 2);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use crate::args::DevicesArgs;
 use crate::device::Device;
 use crate::error::Error;
-use crate::opencl::{self, DeviceInfo, KernelUsage, Matrix};
+use crate::opencl::{self, DeviceInfo, KernelUsage, Matrix, Survey};
 use crate::progress::say;
 
 /// The `devices` command.
@@ -29,34 +29,45 @@ fn kernels(device: &Device) -> Result<(), Error> {
     Ok(())
 }
 
-/// Every device there is, and which one `auto` takes.
+/// Every device there is, what is broken beside them, and which one `auto` takes.
 fn list() -> Result<(), Error> {
-    let devices = opencl::devices()?;
-    let chosen = opencl::preferred(&devices).map(DeviceInfo::selector);
-    let mark = |selector: &str| if chosen.as_deref().unwrap_or("cpu") == selector { "  <- auto" } else { "" };
-    println!("{:<12} CPU core of this program, one thread{}", "cpu", mark("cpu"));
+    let Survey { devices, broken } = opencl::survey()?;
+    let chosen = opencl::preferred(&devices).map_or("cpu".into(), DeviceInfo::selector);
+    let mark = |selector: &str| if chosen == selector { "  <- auto" } else { "" };
+    say(&format!("{:<12} CPU core of this program, one thread{}", "cpu", mark("cpu")))?;
     for info in &devices {
-        let yes = |flag: bool| if flag { "yes" } else { "no" };
         let selector = info.selector();
-        println!("{selector:<12} {} ({}){}", info.name, info.platform_name, mark(&selector));
-        println!(
-            "{:<12} {:?}, {} compute units, {} MiB of memory, {} MiB in one piece, driver {}",
-            "",
+        say(&format!("{selector:<12} {} ({}){}", info.name, info.platform_name, mark(&selector)))?;
+        properties(info).iter().try_for_each(|line| say(&format!("{:<12} {line}", "")))?;
+    }
+    broken.iter().try_for_each(|broken| say(&broken.to_string()))?;
+    match (devices.is_empty() && broken.is_empty(), opencl::library_error()) {
+        (true, Some(reason)) => say(&format!("no OpenCL library was found ({reason})")),
+        (true, None) => say("there is an OpenCL library, but no OpenCL device"),
+        (false, _) => Ok(()),
+    }
+}
+
+/// What a device has, a line each.
+fn properties(info: &DeviceInfo) -> Vec<String> {
+    let yes = |flag: bool| if flag { "yes" } else { "no" };
+    let mut lines = vec![
+        format!(
+            "{:?}, {} compute units, {} MiB of memory, {} MiB in one piece, driver {}",
             info.kind,
             info.compute_units,
             info.global_memory >> 20,
             info.largest_allocation >> 20,
             info.driver
-        );
-        println!("{:<12} fused multiply-add: {}, subnormal numbers: {}", "", yes(info.fma), yes(info.subnormals));
-        let matrix = yes(info.matrix != Matrix::Absent);
-        println!("{:<12} {} KiB of local memory, matrix instructions (tf32): {matrix}", "", info.local_memory >> 10);
-    }
-    if devices.is_empty() {
-        match opencl::library_error() {
-            Some(reason) => println!("no OpenCL library was found ({reason})"),
-            None => println!("there is an OpenCL library, but no OpenCL device"),
-        }
-    }
-    Ok(())
+        ),
+        format!("fused multiply-add: {}, subnormal numbers: {}", yes(info.fma), yes(info.subnormals)),
+        format!(
+            "{} KiB of local memory, work-groups of at most {} work-items, matrix instructions (tf32): {}",
+            info.local_memory >> 10,
+            info.largest_group,
+            yes(info.matrix != Matrix::Absent)
+        ),
+    ];
+    lines.extend(info.unusable.map(|reason| format!("cannot be used: {reason}")));
+    lines
 }

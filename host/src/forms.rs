@@ -10,7 +10,7 @@ use crate::cache::{Cache, Owner};
 use crate::device::Identity;
 use crate::layout::Layout;
 use crate::opencl::choice::{self, Case, Choices, Forms, Operation, Table};
-use crate::opencl::{self, Class, Convolution, DeviceInfo, Fault, OpenCl};
+use crate::opencl::{self, Block, Class, Convolution, DeviceInfo, Fault, OpenCl};
 use crate::progress;
 
 /// The device as far as what is measured on it is remembered.
@@ -88,13 +88,38 @@ pub(crate) fn open(
     backend.set_convolution(convolution);
     backend.set_choices(choices);
     let rows = layout.plan.max_batch();
-    let channels = layout.graph.layers().iter().map(|layer| layer.output.channels).max();
-    backend.reserve(channels.unwrap_or(1), rows)?;
-    layout.convolutions().try_for_each(|conv| backend.reserve_convolution(&conv, rows))?;
+    backend.reserve_scratch(scratch(info, layout))?;
+    if let Some(sentence) = without_blocks(info).filter(|_| layout.convolutions().next().is_some()) {
+        progress::warn(&format!("warning: {sentence}"));
+    }
     for refusal in backend.check_operations(&operations(layout), rows)?.iter().filter(|refusal| refusal.first) {
         progress::warn(&format!("warning: {}: {refusal}", info.name));
     }
     Ok(backend)
+}
+
+/// `f32` of scratch memory that the network's operations need.
+pub(crate) fn scratch(info: &DeviceInfo, layout: &Layout) -> usize {
+    let rows = layout.plan.max_batch();
+    let channels = layout.graph.layers().iter().map(|layer| layer.output.channels).max();
+    let convolutions = layout.convolutions().map(|conv| OpenCl::scratch(info, &conv, rows));
+    convolutions
+        .max()
+        .unwrap_or(0)
+        .max(OpenCl::scratch_of_layers(info, channels.unwrap_or(1), rows))
+        .max(OpenCl::SCRATCH)
+}
+
+/// What to say of a device whose kernels are to be a GPU's, but whose work-groups are too small for every block.
+fn without_blocks(info: &DeviceInfo) -> Option<String> {
+    let DeviceInfo { name, largest_group, local_memory, .. } = info;
+    let none = info.tiles == Class::Gpu && !Block::ALL.into_iter().any(|block| block.is_within(info));
+    none.then(|| {
+        format!(
+            "{name} has work-groups of at most {largest_group} work-items and {local_memory} bytes of local memory: \
+             convolutions are computed by the general kernels, which are slower"
+        )
+    })
 }
 
 /// The operations of a network's convolutions, those of one case once.

@@ -193,11 +193,14 @@ impl Report {
     }
 }
 
-/// A sentence for each block that a device has not enough local memory for.
+/// A sentence for each block that a device has no work-groups for.
 fn too_large(info: &DeviceInfo) -> Vec<String> {
-    let blocks =
-        Block::ALL.into_iter().filter(|block| info.tiles == Class::Gpu && block.local_bytes(info) > info.local_memory);
+    let blocks = Block::ALL.into_iter().filter(|block| info.tiles == Class::Gpu && !block.is_within(info));
     let sentence = |block: Block| {
+        let [items, most] = [block.items(info), info.largest_group];
+        if items > most {
+            return format!("{block} is skipped: it needs {items} work-items a group, the device has {most}");
+        }
         let [needed, there] = [block.local_bytes(info), info.local_memory].map(grouped);
         format!("{block} is skipped: it needs {needed} bytes of local memory, the device has {there}")
     };

@@ -13,12 +13,12 @@ use sse_sam_core::{
 use super::{each_device, numbers};
 
 /// Whether this process was started by [`child`]: a test named `child_...` does nothing in any other.
-fn is_child() -> bool {
+pub fn is_child() -> bool {
     std::env::var_os("SSE_SAM_TEST_CHILD").is_some()
 }
 
-/// Runs a test of this file named `child_...` in a process of its own, which the environment can be changed for.
-fn child(test: &str, variables: &[(&str, &Path)]) -> (Output, Duration) {
+/// Runs a test of this program named `child_...` in a process of its own, which the environment can be changed for.
+pub fn child(test: &str, variables: &[(&str, &Path)]) -> (Output, Duration) {
     let start = Instant::now();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--nocapture", "--test-threads", "1"]).env("SSE_SAM_TEST_CHILD", "1");
@@ -27,7 +27,7 @@ fn child(test: &str, variables: &[(&str, &Path)]) -> (Output, Duration) {
 }
 
 #[track_caller]
-fn assert_passed((output, _): &(Output, Duration)) {
+pub fn assert_passed((output, _): &(Output, Duration)) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
 }
@@ -58,6 +58,35 @@ fn a_loader_without_drivers_or_with_a_broken_one_finds_no_device() {
     assert_passed(&child("faults::child_finds_no_device", &[("OCL_ICD_VENDORS", folder.path())]));
     std::fs::write(folder.path().join("broken.icd"), "/nowhere/libdriver.so\n").unwrap();
     assert_passed(&child("faults::child_finds_no_device", &[("OCL_ICD_VENDORS", folder.path())]));
+}
+
+#[test]
+fn child_says_why_there_is_no_library() {
+    if !is_child() {
+        return;
+    }
+    let reason = opencl::library_error().unwrap();
+    let wanted = std::env::var("SSE_SAM_TEST_REASON").unwrap();
+    assert!(wanted.split('|').all(|part| reason.contains(part)) && !reason.contains("dlopen failed"), "{reason}");
+}
+
+#[test]
+fn the_systems_reason_for_a_missing_or_broken_library_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("libOpenCL.so.1");
+    std::fs::write(&text, "no library").unwrap();
+    let named = |library: &Path, reason: &str| {
+        let variables = [("SSE_SAM_OPENCL_LIBRARY", library), ("SSE_SAM_TEST_REASON", Path::new(reason))];
+        assert_passed(&child("faults::child_says_why_there_is_no_library", &variables));
+    };
+    named(Path::new("/nowhere/libOpenCL.so"), "/nowhere/libOpenCL.so");
+    named(&text, text.to_str().unwrap());
+    if cfg!(target_os = "linux") {
+        named(Path::new("/nowhere/libOpenCL.so"), "cannot open shared object file");
+        named(&text, "too short");
+        // A library, but not of OpenCL.
+        named(Path::new("libc.so.6"), "libc.so.6|has no clGetPlatformIDs");
+    }
 }
 
 /// Everything a run asks of a device, in small.

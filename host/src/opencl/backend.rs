@@ -86,9 +86,15 @@ impl OpenCl {
 
     /// `f32` of scratch memory that `conv` and its gradients with `rows` images need on `device`, in any form.
     pub fn scratch(device: &DeviceInfo, conv: &Conv2d, rows: usize) -> usize {
-        let (tiles, units) = (Tiles::of(device.tiles), device.compute_units as usize);
+        let (tiles, units) = (Tiles::for_device(device), device.compute_units as usize);
         let other = block::scratch(device, conv, rows).max(winograd::scratch(&tiles, units, conv, rows));
         convolution::scratch(&tiles, conv, rows).max(other)
+    }
+
+    /// `f32` of scratch memory that batch normalisation of `channels` and cross-entropy of `rows` need on `device`.
+    pub fn scratch_of_layers(device: &DeviceInfo, channels: usize, rows: usize) -> usize {
+        let parts = Tiles::for_device(device).row_parts + 1;
+        channels.saturating_mul(3 * parts).max(rows)
     }
 
     /// What spans are aligned to, in `f32`.
@@ -179,7 +185,7 @@ impl OpenCl {
     /// # Errors
     /// [`Error::Memory`] when the device has no room.
     pub fn reserve_convolution(&mut self, conv: &Conv2d, rows: usize) -> Result<(), Error> {
-        self.make_room(Self::scratch(self.device(), conv, rows))
+        self.reserve_scratch(Self::scratch(self.device(), conv, rows))
     }
 
     /// Makes room for batch normalisation of `channels` and cross-entropy of `rows`; to be called before training.
@@ -187,11 +193,14 @@ impl OpenCl {
     /// # Errors
     /// [`Error::Memory`] when the device has no room.
     pub fn reserve(&mut self, channels: usize, rows: usize) -> Result<(), Error> {
-        self.make_room((3 * channels * (self.tiles().row_parts + 1)).max(rows))
+        self.reserve_scratch(Self::scratch_of_layers(self.device(), channels, rows))
     }
 
-    /// Makes scratch memory hold `needed` `f32`; what it held is lost.
-    fn make_room(&mut self, needed: usize) -> Result<(), Error> {
+    /// Makes scratch memory hold `needed` `f32`; what it held is lost. To be called before training.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when the device has no room, [`sse_sam_core::Error::TooLarge`] when kernels cannot count so far.
+    pub fn reserve_scratch(&mut self, needed: usize) -> Result<(), Error> {
         self.statistics = None;
         self.memory.finish(&self.queue)?;
         // Another buffer may lie where the old one lay.
@@ -283,7 +292,8 @@ impl OpenCl {
     pub(super) fn split(&mut self) -> (Launch<'_>, &Memory) {
         self.statistics = None;
         let Self { kernels, last, queue, launches, timed, built, memory, .. } = self;
-        (Launch { kernels, last, queue, launches, timed, tiles: &built.tiles, device: &built.info.name }, memory)
+        let (tiles, device) = (&built.tiles, &built.info.name);
+        (Launch { kernels, last, queue, launches, timed, built, tiles, device }, memory)
     }
 }
 

@@ -25,9 +25,6 @@ const LARGEST: usize = 4;
 const STRIDE: usize = 8;
 /// What pixels are counted below: they are told apart by a product.
 const PIXELS: usize = 1 << 31;
-/// Vectors of a work-group that adds parts, and its work-items for each on a GPU: `ADD_VECTORS` and `ADDERS` of common.h.
-const ADD_VECTORS: usize = 32;
-const ADDERS: usize = 8;
 
 /// Rows x columns of a result that a work-group computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,6 +130,11 @@ impl Block {
         self.sizes(device.multiplier()).local_bytes() as u64
     }
 
+    /// Work-items of a work-group on a device.
+    pub fn items(self, device: &DeviceInfo) -> usize {
+        self.sizes(device.multiplier()).items()
+    }
+
     /// Its kernel for an operation.
     fn kernel(self, operation: Operation) -> Name {
         let [forward, backward_input, backward_weight] = match self {
@@ -160,9 +162,9 @@ impl Block {
         }
     }
 
-    /// Whether a device has enough local memory for it.
-    fn is_within(self, device: &DeviceInfo) -> bool {
-        self.local_bytes(device) <= device.local_memory
+    /// Whether a device has such work-groups: enough work-items, and enough local memory.
+    pub fn is_within(self, device: &DeviceInfo) -> bool {
+        self.local_bytes(device) <= device.local_memory && self.items(device) <= device.largest_group
     }
 
     /// Whether it takes a convolution of these channels and filters, in memory that lies at `whole` quads.
@@ -242,7 +244,7 @@ impl Product {
 /// The parts of a sum in a block that follow from the rule.
 pub(super) fn splits(device: &DeviceInfo, block: Block, operation: Operation, conv: &Conv2d, images: usize) -> usize {
     let product = Product::of(conv, operation, images);
-    product.splits(&Tiles::of(device.tiles), &block.sizes(device.multiplier()), None)
+    product.splits(&Tiles::for_device(device), &block.sizes(device.multiplier()), None)
 }
 
 /// Whether a device with these tiles can compute `conv` in blocks: it must be able to tell its pixels apart, and a stride
@@ -289,15 +291,27 @@ pub(super) fn candidates(device: &DeviceInfo, conv: &Conv2d) -> impl Iterator<It
     Block::ALL.into_iter().filter(|block| block.takes(conv, true) && block.is_within(device))
 }
 
-/// The blocks that a device has not enough local memory for.
+/// The blocks that a device has no work-groups for.
 pub(super) fn too_large(device: &DeviceInfo) -> Vec<(Operation, Block)> {
     let large = Block::ALL.into_iter().filter(|block| !block.is_within(device));
     large.flat_map(|block| Operation::ALL.map(|operation| (operation, block))).collect()
 }
 
+/// The compiler options that leave these blocks out: some drivers build none of a file with a kernel that is too large.
+pub(super) fn options(device: &DeviceInfo) -> String {
+    let large = Block::ALL.into_iter().filter(|block| !block.is_within(device));
+    large.map(|block| format!(" -DWITHOUT_{block}")).collect()
+}
+
+/// The block that a kernel computes in, if it is one of convolution_block.cl.
+pub(super) fn of_kernel(kernel: &str) -> Option<Block> {
+    let of = |block: &Block| kernel.strip_suffix(block.name()).is_some_and(|stage| stage.ends_with('_'));
+    Block::ALL.into_iter().find(of)
+}
+
 /// `f32` of scratch memory that `conv` and its gradients need in any block, with at most so many images.
 pub(super) fn scratch(device: &DeviceInfo, conv: &Conv2d, images: usize) -> usize {
-    let tiles = Tiles::of(device.tiles);
+    let tiles = Tiles::for_device(device);
     if tiles.block_groups == 0 {
         return 0;
     }
@@ -435,8 +449,8 @@ pub(super) fn merge(
     to: At<'_>,
     partial: At<'_>,
 ) -> Result<(), Error> {
-    let group = ADD_VECTORS * if launch.tiles.interleaved { ADDERS } else { 1 };
-    let groups = length.div_ceil(launch.tiles.width * ADD_VECTORS);
+    let group = launch.tiles.merging();
+    let groups = length.div_ceil(launch.tiles.width * launch.tiles.add_vectors);
     launch.launch(name, groups * group, group, arguments![length, parts, accumulate, to, partial])
 }
 

@@ -249,7 +249,7 @@ fn splits(device: &DeviceInfo, form: Form, operation: Operation, conv: &Conv2d, 
 
 /// The forms that a convolution takes as long as nothing better is known.
 pub fn shipped(device: &DeviceInfo, conv: &Conv2d) -> Forms {
-    let tiled = winograd::fits(&Tiles::of(device.tiles), conv) && winograd::pays(conv);
+    let tiled = winograd::fits(&Tiles::for_device(device), conv) && winograd::pays(conv);
     [if tiled { Form::Winograd } else { Form::Direct }; 3]
 }
 

@@ -1,6 +1,7 @@
 //! Which OpenCL devices there are, and which one a name means.
 
 use std::ffi::c_void;
+use std::fmt;
 use std::sync::Mutex;
 
 use ocl::core::{self, DeviceId};
@@ -61,6 +62,10 @@ pub struct DeviceInfo {
     pub profiling: bool,
     /// Bytes of local memory that a work-group can have.
     pub local_memory: u64,
+    /// Most work-items of a work-group.
+    pub largest_group: usize,
+    /// Why it cannot be used, where it says so itself.
+    pub unusable: Option<&'static str>,
     /// What multiplies matrices beside its work-items.
     pub matrix: Matrix,
     /// What kind of device its kernels are made for.
@@ -89,55 +94,125 @@ impl DeviceInfo {
     }
 }
 
+/// A platform, or one device of it, that its driver does not describe.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Broken {
+    /// The platform's number, from 0.
+    pub platform: usize,
+    /// Its name, where it says one.
+    pub platform_name: String,
+    /// The device's number on it, where others may be whole.
+    pub device: Option<usize>,
+    /// What failed.
+    pub error: Error,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { platform, platform_name, device, error } = self;
+        match device {
+            Some(device) => write!(f, "OpenCL device opencl:{platform}.{device}")?,
+            None => write!(f, "OpenCL platform {platform}")?,
+        }
+        if !platform_name.is_empty() {
+            write!(f, " ({platform_name})")?;
+        }
+        write!(f, " cannot be used: {error}")
+    }
+}
+
+/// Every device that there is, and what is broken beside them.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    /// Devices, in the order of their numbers.
+    pub devices: Vec<DeviceInfo>,
+    /// Platforms and devices that fail.
+    pub broken: Vec<Broken>,
+}
+
+/// Every device of every platform; none where there is no OpenCL library or no driver. A platform that fails takes no
+/// other's devices away, nor a device the others of its platform.
+///
+/// # Errors
+/// [`Error::Call`] when the library does not say which platforms there are.
+pub fn survey() -> Result<Survey, Error> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
+    let mut survey = Survey::default();
+    if loader::library().is_err() {
+        return Ok(survey);
+    }
+    for (number, platform) in platforms()?.into_iter().enumerate() {
+        survey.add(number, &Platform(platform));
+    }
+    Ok(survey)
+}
+
 /// Every device of every platform; none where there is no OpenCL library or no driver.
 ///
 /// # Errors
-/// [`Error::Call`] when a driver refuses to say what it has.
+/// [`Error::Call`] when a driver refuses to say what it has, and no other has a device.
 pub fn devices() -> Result<Vec<DeviceInfo>, Error> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock();
-    if loader::library().is_err() {
-        return Ok(Vec::new());
+    let Survey { devices, broken } = survey()?;
+    match broken.into_iter().next() {
+        Some(broken) if devices.is_empty() => Err(broken.error),
+        _ => Ok(devices),
     }
-    let mut found = Vec::new();
-    for (number, platform) in platforms()?.into_iter().enumerate() {
-        let platform_name = text(|size, value, returned| {
-            // SAFETY: `text` lends a buffer of `size` bytes.
-            unsafe { ffi::clGetPlatformInfo(platform, ffi::CL_PLATFORM_NAME, size, value, returned) }
-        })?;
-        for (index, id) in platform_devices(platform)?.into_iter().enumerate() {
-            found.push(describe(id, (number, index), &platform_name)?);
-        }
-    }
-    Ok(found)
 }
 
-/// The device that `auto` takes: a GPU, else an accelerator, else an OpenCL CPU.
+impl Survey {
+    /// Adds what a platform says of itself and its devices.
+    fn add(&mut self, platform: usize, calls: &Platform) {
+        let broken = |name: &str, device, error| Broken { platform, platform_name: name.to_owned(), device, error };
+        let name = match calls.name() {
+            Ok(name) => name,
+            Err(error) => return self.broken.push(broken("", None, error)),
+        };
+        let ids = match calls.devices() {
+            Ok(ids) => ids,
+            Err(error) => return self.broken.push(broken(&name, None, error)),
+        };
+        for (device, id) in ids.into_iter().enumerate() {
+            match describe(id, (platform, device), &name) {
+                Ok(info) => self.devices.push(info),
+                Err(error) => self.broken.push(broken(&name, Some(device), error)),
+            }
+        }
+    }
+}
+
+/// The device that `auto` takes: a GPU, else an accelerator, else an OpenCL CPU; of those that can be used.
 pub fn preferred(devices: &[DeviceInfo]) -> Option<&DeviceInfo> {
-    devices.iter().filter(|device| device.kind != DeviceType::Other).min_by_key(|device| device.kind)
+    let usable = devices.iter().filter(|device| device.kind != DeviceType::Other && device.unusable.is_none());
+    usable.min_by_key(|device| device.kind)
 }
 
 /// The device that `wanted` means: `opencl` the preferred one, `opencl:P.D` by number, anything else by a part of the
 /// device's or the platform's name, whatever the case.
 ///
 /// # Errors
-/// [`Error::Device`] when there is none.
+/// [`Error::Device`] when there is none, [`Error::Unusable`] when it cannot be used.
 pub fn select<'a>(devices: &'a [DeviceInfo], wanted: &str) -> Result<&'a DeviceInfo, Error> {
-    let part = wanted.to_lowercase();
-    let found = match part.strip_prefix("opencl") {
-        Some("") => preferred(devices).or(devices.first()),
-        Some(_) => devices.iter().find(|device| device.selector() == part),
-        None => devices.iter().find(|device| {
-            device.name.to_lowercase().contains(&part) || device.platform_name.to_lowercase().contains(&part)
+    let part = wanted.trim().to_lowercase();
+    let found = match part.as_str() {
+        "" => None,
+        "opencl" => preferred(devices).or(devices.first()),
+        number if number.starts_with("opencl:") => devices.iter().find(|device| device.selector() == part),
+        part => devices.iter().find(|device| {
+            device.name.to_lowercase().contains(part) || device.platform_name.to_lowercase().contains(part)
         }),
     };
-    found.ok_or_else(|| match loader::library() {
-        Err(reason) => Error::Library { reason: reason.to_owned() },
-        Ok(_) => {
+    match (found, loader::library()) {
+        (Some(device), _) => match device.unusable {
+            None => Ok(device),
+            Some(reason) => Err(Error::Unusable { device: device.name.clone(), reason }),
+        },
+        (None, Err(reason)) => Err(Error::Library { reason: reason.to_owned() }),
+        (None, Ok(_)) => {
             let found = devices.iter().map(|device| format!("{} ({})", device.selector(), device.name)).collect();
-            Error::Device { wanted: wanted.to_owned(), found }
+            Err(Error::Device { wanted: wanted.to_owned(), found })
         }
-    })
+    }
 }
 
 /// An error for a call made before a device is chosen.
@@ -167,21 +242,33 @@ fn platforms() -> Result<Vec<ffi::cl_platform_id>, Error> {
     Ok(found)
 }
 
-fn platform_devices(platform: ffi::cl_platform_id) -> Result<Vec<DeviceId>, Error> {
-    let mut count = 0;
-    // SAFETY: asks for the number only.
-    let code = unsafe { ffi::clGetDeviceIDs(platform, ffi::CL_DEVICE_TYPE_ALL, 0, std::ptr::null_mut(), &mut count) };
-    if code == DEVICE_NOT_FOUND || (code == 0 && count == 0) {
-        return Ok(Vec::new());
+/// What a platform is asked.
+struct Platform(ffi::cl_platform_id);
+
+impl Platform {
+    fn name(&self) -> Result<String, Error> {
+        text(|size, value, returned| {
+            // SAFETY: `text` lends a buffer of `size` bytes.
+            unsafe { ffi::clGetPlatformInfo(self.0, ffi::CL_PLATFORM_NAME, size, value, returned) }
+        })
     }
-    check(code)?;
-    let mut found = vec![std::ptr::null_mut(); count as usize];
-    // SAFETY: `found` holds `count` entries.
-    check(unsafe {
-        ffi::clGetDeviceIDs(platform, ffi::CL_DEVICE_TYPE_ALL, count, found.as_mut_ptr(), std::ptr::null_mut())
-    })?;
-    // SAFETY: the entries are devices that the platform just named.
-    Ok(found.into_iter().map(|id| unsafe { DeviceId::from_raw(id) }).collect())
+
+    fn devices(&self) -> Result<Vec<DeviceId>, Error> {
+        let mut count = 0;
+        // SAFETY: asks for the number only.
+        let code = unsafe { ffi::clGetDeviceIDs(self.0, ffi::CL_DEVICE_TYPE_ALL, 0, std::ptr::null_mut(), &mut count) };
+        if code == DEVICE_NOT_FOUND || (code == 0 && count == 0) {
+            return Ok(Vec::new());
+        }
+        check(code)?;
+        let mut found = vec![std::ptr::null_mut(); count as usize];
+        // SAFETY: `found` holds `count` entries.
+        check(unsafe {
+            ffi::clGetDeviceIDs(self.0, ffi::CL_DEVICE_TYPE_ALL, count, found.as_mut_ptr(), std::ptr::null_mut())
+        })?;
+        // SAFETY: the entries are devices that the platform just named.
+        Ok(found.into_iter().map(|id| unsafe { DeviceId::from_raw(id) }).collect())
+    }
 }
 
 /// A text that `get` writes, once asked for its size and once for its bytes.
@@ -203,6 +290,7 @@ fn describe(id: DeviceId, (platform, device): (usize, usize), platform_name: &st
         kind if kind & ffi::CL_DEVICE_TYPE_CPU != 0 => DeviceType::Cpu,
         _ => DeviceType::Other,
     };
+    let largest_group = largest_group(&id)?;
     Ok(DeviceInfo {
         platform,
         device,
@@ -217,13 +305,40 @@ fn describe(id: DeviceId, (platform, device): (usize, usize), platform_name: &st
         subnormals: floats & FP_DENORM != 0,
         correctly_rounded: floats & FP_CORRECTLY_ROUNDED != 0,
         local_memory: number(&id, ffi::CL_DEVICE_LOCAL_MEM_SIZE)?,
-        matrix: matrix(&id)?,
+        largest_group,
+        unusable: unusable(&id)?,
+        matrix: if largest_group < MATRIX_ITEMS { Matrix::Absent } else { matrix(&id)? },
         tiles: Class::of(kind),
         precision: Precision::default(),
         profiling: number(&id, ffi::CL_DEVICE_QUEUE_PROPERTIES)? & ffi::CL_QUEUE_PROFILING_ENABLE != 0,
         id,
     })
 }
+
+/// Most work-items of a group, all in one row, as this program's groups are.
+fn largest_group(id: &DeviceId) -> Result<usize, Error> {
+    let group = number(id, ffi::CL_DEVICE_MAX_WORK_GROUP_SIZE)?;
+    // One `size_t` for each dimension.
+    let row = property(id, ffi::CL_DEVICE_MAX_WORK_ITEM_SIZES)?;
+    let row = row.first_chunk().map_or(usize::MAX, |bytes| usize::from_ne_bytes(*bytes));
+    Ok(usize::try_from(group).unwrap_or(usize::MAX).min(row).max(1))
+}
+
+/// Why a device that is listed cannot be used, if it cannot.
+fn unusable(id: &DeviceId) -> Result<Option<&'static str>, Error> {
+    let says = |name| number(id, name).map(|flag| flag != 0);
+    Ok(match () {
+        () if !says(ffi::CL_DEVICE_AVAILABLE)? => Some("its driver says that it is not available"),
+        () if !says(ffi::CL_DEVICE_COMPILER_AVAILABLE)? => Some("its driver has no compiler for OpenCL C"),
+        () if says(ffi::CL_DEVICE_ENDIAN_LITTLE)? != cfg!(target_endian = "little") => {
+            Some("it orders bytes in another way than this machine")
+        }
+        () => None,
+    })
+}
+
+/// Work-items of the smallest block that matrix instructions multiply.
+const MATRIX_ITEMS: usize = 64;
 
 /// `CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV`, and the first one with instructions for TF32.
 const COMPUTE_CAPABILITY: u32 = 0x4000;

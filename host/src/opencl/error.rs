@@ -40,6 +40,13 @@ pub enum Error {
         /// Names of the devices there are.
         found: Vec<String>,
     },
+    /// A device that is there cannot be used.
+    Unusable {
+        /// The device.
+        device: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// A memory does not fit the device.
     Memory {
         /// Which memory.
@@ -109,6 +116,7 @@ impl fmt::Display for Error {
             Self::Device { wanted, found } => {
                 write!(f, "no OpenCL device answers to \"{wanted}\"; there are {}", found.join(", "))
             }
+            Self::Unusable { device, reason } => write!(f, "{device} cannot be used: {reason}"),
             Self::Memory { what, device, needed, available } => {
                 write!(f, "{what} memory of {needed} bytes does not fit {device}, which has {available}")
             }

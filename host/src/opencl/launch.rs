@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use ocl::core::{self, ArgVal, CommandQueue, Event, Kernel};
+use sse_sam_core::Error as CoreError;
 
 use super::Error;
 use super::memory::At;
-use super::program::{KERNELS, Name};
+use super::program::{Built, KERNELS, Name};
 use super::tiles::Tiles;
 
 /// Which kernels this process has launched: a test asks whether it left one out.
@@ -61,6 +62,7 @@ pub(super) struct Launch<'a> {
     pub queue: &'a CommandQueue,
     pub launches: &'a mut u64,
     pub timed: &'a mut Option<Vec<Event>>,
+    pub built: &'a Built,
     pub tiles: &'a Tiles,
     pub device: &'a str,
 }
@@ -87,7 +89,8 @@ impl Launch<'_> {
             return Ok(());
         }
         let Some(kernel) = &self.kernels[name as usize] else { return Err(Error::absent(self.device)) };
-        set(kernel, &mut self.last[name as usize], arguments).map_err(|error| Error::of(self.device, &error))?;
+        set(kernel, &mut self.last[name as usize], arguments, self.device)?;
+        let local = local.min(self.built.limit(name)).max(1);
         let global = [items.next_multiple_of(local), 1, 1];
         let mut event = self.timed.is_some().then(Event::null);
         // SAFETY: the arguments are those the kernel declares, and every kernel keeps to the lengths among them, which
@@ -110,16 +113,21 @@ impl Launch<'_> {
     }
 }
 
+/// What a kernel counts or starts at, which it does in 32 bits.
+fn word(number: usize) -> Result<u32, Error> {
+    u32::try_from(number).map_err(|_| CoreError::TooLarge.into())
+}
+
 /// Sets those of a kernel's arguments that were not set to the same `last`.
-fn set(kernel: &Kernel, last: &mut Vec<usize>, arguments: &[Argument<'_>]) -> Result<(), core::Error> {
+fn set(kernel: &Kernel, last: &mut Vec<usize>, arguments: &[Argument<'_>], device: &str) -> Result<(), Error> {
     let mut index = 0;
-    let mut next = |word: usize, value: ArgVal<'_>| -> Result<(), core::Error> {
+    let mut next = |word: usize, value: ArgVal<'_>| -> Result<(), Error> {
         let place = index;
         index += 1;
         if last.get(place) == Some(&word) {
             return Ok(());
         }
-        core::set_kernel_arg(kernel, place as u32, value)?;
+        core::set_kernel_arg(kernel, place as u32, value).map_err(|error| Error::of(device, &error))?;
         match last.get_mut(place) {
             Some(known) => *known = word,
             None => last.push(word),
@@ -128,12 +136,12 @@ fn set(kernel: &Kernel, last: &mut Vec<usize>, arguments: &[Argument<'_>]) -> Re
     };
     for argument in arguments {
         match *argument {
-            Argument::Size(size) => next(size, ArgVal::scalar(&(size as u32)))?,
+            Argument::Size(size) => next(size, ArgVal::scalar(&word(size)?))?,
             Argument::Number(number) => next(number.to_bits() as usize, ArgVal::scalar(&number))?,
             Argument::Flag(flag) => next(flag.into(), ArgVal::scalar(&u32::from(flag)))?,
             Argument::Memory(at) => {
                 next(at.memory.as_ptr() as usize, ArgVal::mem(at.memory))?;
-                next(at.offset, ArgVal::scalar(&(at.offset as u32)))?;
+                next(at.offset, ArgVal::scalar(&word(at.offset)?))?;
             }
             Argument::Samples(at, second) => {
                 next(at.memory.as_ptr() as usize, ArgVal::mem(at.memory))?;

@@ -9,6 +9,7 @@
 
 use std::cell::Cell;
 use std::env;
+use std::error::Error;
 use std::ffi::{c_char, c_void};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -108,11 +109,23 @@ fn open() -> Result<Library, String> {
     for name in candidates() {
         // SAFETY: an OpenCL library's initialisation has no requirements of its own.
         match unsafe { Library::new(Path::new(&name)) } {
-            Ok(library) => return Ok(library),
-            Err(reason) => reasons.push(reason.to_string()),
+            // SAFETY: the address is asked for, not used.
+            Ok(library) => match unsafe { library.get::<*const c_void>("clGetPlatformIDs") } {
+                Ok(_) => return Ok(library),
+                Err(_) => reasons.push(format!("{name} is no OpenCL library: it has no clGetPlatformIDs")),
+            },
+            Err(error) => reasons.push(reason(&name, &error)),
         }
     }
+    reasons.dedup();
     Err(reasons.join("; "))
+}
+
+/// Why a library was not loaded, as the system says, which may leave out which one.
+fn reason(name: &str, error: &libloading::Error) -> String {
+    let text = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    let text = text.trim().trim_end_matches('.');
+    if text.contains(name) { text.to_owned() } else { format!("{name}: {text}") }
 }
 
 /// The address of function `name`, or why it cannot be called.

@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use ocl::core::{self, ArgVal, CommandQueue, Event, Kernel, Mem, MemFlags};
+use ocl::core::{
+    self, ArgVal, CommandQueue, Event, Kernel, KernelWorkGroupInfo as WorkGroup,
+    KernelWorkGroupInfoResult as WorkGroupResult, Mem, MemFlags,
+};
 use sse_sam_kernels as sources;
 
 use super::Error;
@@ -23,7 +26,6 @@ const ROUNDS: u32 = 1 << 30;
 /// Floating-point operations a second in multiply-adds from registers to registers, two each: the best of a few ways.
 pub(super) fn fma_rate(built: &Built, queue: &CommandQueue) -> Result<f64, Error> {
     let Tiles { width, looped, .. } = built.tiles;
-    let items = built.tiles.visitors.next_multiple_of(looped);
     let failed = |error: core::Error| Error::of(&built.info.name, &error);
     let program = build(
         &built.context,
@@ -32,9 +34,14 @@ pub(super) fn fma_rate(built: &Built, queue: &CommandQueue) -> Result<f64, Error
         &built.tiles.options(built.info.fma, built.info.multiplier()),
     )?;
     let kernel = core::create_kernel(&program, KERNEL).map_err(failed)?;
+    let local = match built.ask(&kernel, WorkGroup::WorkGroupSize)? {
+        WorkGroupResult::WorkGroupSize(most) => looped.min(most.max(1)),
+        _ => looped,
+    };
+    let items = built.tiles.visitors.next_multiple_of(local);
     // SAFETY: no host memory is lent to the buffer.
     let out = unsafe { core::create_buffer::<_, f32>(&built.context, MemFlags::READ_WRITE, items, None) };
-    let loops = Loops { kernel, queue, out: out.map_err(failed)?, items, local: looped };
+    let loops = Loops { kernel, queue, out: out.map_err(failed)?, items, local };
     let mut best = 0.0f64;
     for chains in CHAINS {
         let mut rounds = 1 << 8;

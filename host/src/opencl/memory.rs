@@ -53,6 +53,11 @@ pub(super) struct Memory {
 /// Most elements of a buffer: kernels count in 32 bits, and their last work-groups reach beyond the end.
 const LONGEST: usize = u32::MAX as usize - (1 << 12);
 
+/// `Ok` when kernels can count the elements of a buffer of `f32`.
+fn countable(length: usize) -> Result<(), Error> {
+    if length > LONGEST { Err(CoreError::TooLarge.into()) } else { Ok(()) }
+}
+
 /// Elements of one work buffer on `device`.
 pub(super) fn segment_length(device: &DeviceInfo) -> usize {
     let elements = usize::try_from(device.largest_allocation / 4).unwrap_or(usize::MAX).min(LONGEST);
@@ -72,6 +77,7 @@ impl Memory {
         let info = &built.info;
         let total = 4 * (work + constant.len() + scratch) as u64 + samples.len() as u64;
         fits("all", info, total, info.global_memory)?;
+        [constant.len(), scratch].into_iter().try_for_each(countable)?;
         let zeros = vec![0.0f32; work.min(1 << 22)];
         let mut segments = Vec::new();
         for start in (0..work.max(1)).step_by(segment) {
@@ -98,10 +104,17 @@ impl Memory {
 
     /// Makes scratch memory hold at least `length` `f32`; what it held is lost.
     pub fn reserve(&mut self, built: &Built, length: usize) -> Result<(), Error> {
-        if length > self.scratch_length {
-            self.scratch = allocate::<f32>(built, "scratch", length)?;
-            self.scratch_length = length;
+        if length <= self.scratch_length {
+            return Ok(());
         }
+        let more = 4 * (length - self.scratch_length) as u64;
+        fits("all", &built.info, self.size().saturating_add(more), built.info.global_memory)?;
+        countable(length)?;
+        // The old one goes first: there may be no room for both.
+        self.scratch_length = 0;
+        self.scratch = allocate::<f32>(built, "scratch", 0)?;
+        self.scratch = allocate::<f32>(built, "scratch", length)?;
+        self.scratch_length = length;
         Ok(())
     }
 

@@ -28,12 +28,12 @@ pub use block::Block;
 pub use check::{Fault, Refusal};
 #[doc(hidden)]
 pub use check::{falsify, forget_checks};
-pub use device::{DeviceInfo, DeviceType, devices, preferred, select};
+pub use device::{Broken, DeviceInfo, DeviceType, Survey, devices, preferred, select, survey};
 pub use error::Error;
 #[doc(hidden)]
 pub use loader::{calls, fail_after, live_buffers, live_objects};
 #[doc(hidden)]
-pub use program::{KernelUsage, Unit, gpu_units, kernel_usages};
+pub use program::{KernelUsage, Unit, build_logs, kernel_usages, units};
 pub use program::{kernel_names, kernel_table};
 pub use tiles::{Class, Matrix, Precision};
 pub use winograd::Convolution;

@@ -1,7 +1,7 @@
 //! The programs of a device and their kernels.
 
 use std::ffi::CString;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ocl::core::{
     self, Context, Kernel, KernelWorkGroupInfo as WorkGroup, KernelWorkGroupInfoResult as WorkGroupResult, Program,
@@ -10,7 +10,7 @@ use sse_sam_kernels::{self as sources, Source};
 
 use super::check::Verdicts;
 use super::tiles::{Class, Matrix, Tiles};
-use super::{Convolution, DeviceInfo, Error, loader, matrix};
+use super::{Convolution, DeviceInfo, Error, block, loader, matrix};
 
 /// Names every kernel once: its file, its number, its name.
 macro_rules! kernels {
@@ -165,38 +165,70 @@ const BUILD_FAILURE: i32 = -11;
 pub(super) struct Built {
     pub info: DeviceInfo,
     pub tiles: Tiles,
+    options: String,
     pub context: Context,
     /// One for each of [`FILES`]; none where the file is for other devices.
     programs: Vec<Option<Program>>,
+    /// Work-groups of each kernel, once they are asked for.
+    groups: OnceLock<Vec<Group>>,
     /// What checks of its blocks found.
     pub verdicts: Mutex<Verdicts>,
 }
 
+/// The work-groups that a kernel can be launched in.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    /// Most work-items, as the driver says.
+    most: usize,
+    /// The work-items that its source asks for; 0 where it leaves that open.
+    required: usize,
+    /// Whether another kernel can take its place.
+    replaceable: bool,
+}
+
+/// The work-items that groups must be narrowed to, if some kernel asks for more than it can have: a kernel's registers may
+/// leave it fewer than its device has.
+fn narrower(groups: &[Group]) -> Option<usize> {
+    let narrow = groups.iter().filter(|group| !group.replaceable && group.required > group.most.max(1));
+    narrow.map(|group| group.most.max(1)).min()
+}
+
 impl Built {
-    /// The programs of `device`, built at the first call for it.
+    /// The programs of `device`, built at the first call for it; once more where a kernel turns out to have smaller
+    /// work-groups than the device.
     pub fn of(device: &DeviceInfo) -> Result<Arc<Self>, Error> {
         static BUILT: Mutex<Vec<Arc<Built>>> = Mutex::new(Vec::new());
         let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = built.iter().find(|built| built.serves(device)) {
-            return Ok(Arc::clone(found));
+        let mut tiles = Tiles::for_device(device);
+        loop {
+            let options = tiles.options(device.fma, device.multiplier()) + &block::options(device);
+            let found = built.iter().find(|built| built.serves(device, &options)).map(Arc::clone);
+            let found = match found {
+                Some(found) => found,
+                None => {
+                    let new = Arc::new(Self::new(device, tiles, options)?);
+                    built.push(Arc::clone(&new));
+                    new
+                }
+            };
+            let narrowed = narrower(found.groups()?).map_or(tiles, |items| tiles.within(items, u64::MAX));
+            if narrowed == tiles {
+                return Ok(found);
+            }
+            tiles = narrowed;
         }
-        let new = Arc::new(Self::new(device)?);
-        built.push(Arc::clone(&new));
-        Ok(new)
     }
 
     /// Whether its kernels are what `device` wants.
-    fn serves(&self, device: &DeviceInfo) -> bool {
+    fn serves(&self, device: &DeviceInfo, options: &str) -> bool {
         let DeviceInfo { id, tiles, .. } = &self.info;
-        *id == device.id && *tiles == device.tiles && self.info.multiplier() == device.multiplier()
+        *id == device.id && *tiles == device.tiles && self.options == options
     }
 
-    fn new(device: &DeviceInfo) -> Result<Self, Error> {
-        let tiles = Tiles::of(device.tiles);
+    fn new(device: &DeviceInfo, tiles: Tiles, options: String) -> Result<Self, Error> {
         loader::take_failure();
         let context =
             core::create_context(None, &[device.id], None, None).map_err(|error| Error::of(&device.name, &error))?;
-        let options = tiles.options(device.fma, device.multiplier());
         if device.multiplier() != Matrix::Absent {
             matrix::check(&context, device, &options)?;
         }
@@ -204,7 +236,8 @@ impl Built {
             builds(device.tiles, source).then(|| build(&context, device, source, &options)).transpose()
         };
         let programs = FILES.iter().map(program).collect::<Result<_, Error>>()?;
-        Ok(Self { info: device.clone(), tiles, context, programs, verdicts: Mutex::default() })
+        let (info, groups, verdicts) = (device.clone(), OnceLock::new(), Mutex::default());
+        Ok(Self { info, tiles, options, context, programs, groups, verdicts })
     }
 
     /// New kernel objects, in the order of [`Name`]; none for those of other devices.
@@ -212,11 +245,49 @@ impl Built {
         let mut kernels = Vec::new();
         for (program, (_, names)) in self.programs.iter().zip(FILES) {
             for name in *names {
-                let kernel = program.as_ref().map(|program| core::create_kernel(program, name)).transpose();
+                let program =
+                    program.as_ref().filter(|_| block::of_kernel(name).is_none_or(|block| block.is_within(&self.info)));
+                let kernel = program.map(|program| core::create_kernel(program, name)).transpose();
                 kernels.push(kernel.map_err(|error| Error::of(&self.info.name, &error))?);
             }
         }
         Ok(kernels)
+    }
+
+    /// The work-groups of each kernel, asked for once.
+    fn groups(&self) -> Result<&[Group], Error> {
+        if let Some(groups) = self.groups.get() {
+            return Ok(groups);
+        }
+        let kernels = kernel_names().zip(self.kernels()?);
+        let group = |(name, kernel): (&str, Option<Kernel>)| {
+            let replaceable = block::of_kernel(name).is_some();
+            let Some(kernel) = kernel else { return Ok(Group { most: usize::MAX, required: 0, replaceable }) };
+            let mut group = Group { most: self.info.largest_group, required: 0, replaceable };
+            for request in [WorkGroup::WorkGroupSize, WorkGroup::CompileWorkGroupSize] {
+                match self.ask(&kernel, request)? {
+                    // No driver means none at all.
+                    WorkGroupResult::WorkGroupSize(most) if most > 0 => group.most = most.min(group.most),
+                    WorkGroupResult::CompileWorkGroupSize([required, ..]) => group.required = required,
+                    _ => {}
+                }
+            }
+            Ok(group)
+        };
+        let groups = kernels.map(group).collect::<Result<Vec<_>, Error>>()?;
+        Ok(self.groups.get_or_init(|| groups))
+    }
+
+    /// Most work-items of a group of a kernel.
+    pub fn limit(&self, name: Name) -> usize {
+        let group = self.groups.get().and_then(|groups| groups.get(name as usize));
+        group.map_or(self.info.largest_group, |group| group.most)
+    }
+
+    /// What the driver says of a kernel.
+    pub fn ask(&self, kernel: &Kernel, request: WorkGroup) -> Result<WorkGroupResult, Error> {
+        let answer = core::get_kernel_work_group_info(kernel, self.info.id, request);
+        answer.map_err(|error| Error::of(&self.info.name, &error))
     }
 }
 
@@ -238,15 +309,13 @@ pub struct KernelUsage {
 /// # Errors
 /// [`Error::Build`] when a kernel does not build, [`Error::Call`] when the driver fails.
 pub fn kernel_usages(device: &DeviceInfo) -> Result<Vec<KernelUsage>, Error> {
-    let kernels = Built::of(device)?.kernels()?;
+    let built = Built::of(device)?;
+    let kernels = built.kernels()?;
     let there = kernel_names().zip(&kernels).filter_map(|(name, kernel)| Some((name, kernel.as_ref()?)));
-    let ask = |kernel: &Kernel, request| {
-        core::get_kernel_work_group_info(kernel, device.id, request).map_err(|error| Error::of(&device.name, &error))
-    };
     let usage = |(name, kernel)| {
         let mut usage = KernelUsage { name, largest_group: 0, local: 0, private: 0 };
         for request in [WorkGroup::WorkGroupSize, WorkGroup::LocalMemSize, WorkGroup::PrivateMemSize] {
-            match ask(kernel, request)? {
+            match built.ask(kernel, request)? {
                 WorkGroupResult::WorkGroupSize(size) => usage.largest_group = size,
                 WorkGroupResult::LocalMemSize(bytes) => usage.local = bytes,
                 WorkGroupResult::PrivateMemSize(bytes) => usage.private = bytes,
@@ -270,7 +339,7 @@ pub fn kernel_table(device: &DeviceInfo, convolution: Convolution) -> String {
         Matrix::Absent => String::new(),
         matrix => format!(" {matrix:?}"),
     };
-    format!("{convolution:?} {:?}{precision} {:08x}", Tiles::of(device.tiles), hasher.finalize())
+    format!("{convolution:?} {:?}{precision} {:08x}", Tiles::for_device(device), hasher.finalize())
 }
 
 /// What a compiler is given for a file.
@@ -287,11 +356,11 @@ pub struct Unit {
     pub options: String,
 }
 
-/// What a GPU with a fused multiply-add builds, and what it measures with, for compilers other than a driver's.
+/// What a device with a fused multiply-add builds, and what it measures with, for compilers other than a driver's.
 #[doc(hidden)]
-pub fn gpu_units(multiplier: Matrix) -> impl Iterator<Item = Unit> {
-    let options = Tiles::of(Class::Gpu).options(true, multiplier);
-    let files = FILES.iter().copied().filter(|(source, _)| builds(Class::Gpu, source));
+pub fn units(class: Class, multiplier: Matrix) -> impl Iterator<Item = Unit> {
+    let options = Tiles::of(class).options(true, multiplier);
+    let files = FILES.iter().copied().filter(move |(source, _)| builds(class, source));
     let files = files.chain([(sources::MEASURE, &["measure_fma"][..])]);
     files.map(move |(source, kernels)| Unit {
         file: source.name,
@@ -299,6 +368,17 @@ pub fn gpu_units(multiplier: Matrix) -> impl Iterator<Item = Unit> {
         text: text(&source),
         options: options.clone(),
     })
+}
+
+/// What a device's compiler says of each file that it has built, without a failure.
+///
+/// # Errors
+/// [`Error::Build`] when a kernel does not build, [`Error::Call`] when the driver fails.
+#[doc(hidden)]
+pub fn build_logs(device: &DeviceInfo) -> Result<Vec<(&'static str, String)>, Error> {
+    let built = Built::of(device)?;
+    let there = built.programs.iter().zip(FILES).filter_map(|(program, (source, _))| Some((program.as_ref()?, source)));
+    Ok(there.map(|(program, source)| (source.name, build_log(program, device))).collect())
 }
 
 /// Every kernel's name.
@@ -333,5 +413,19 @@ fn build_log(program: &Program, device: &DeviceInfo) -> String {
     match core::get_program_build_info(program, device.id, core::ProgramBuildInfo::BuildLog) {
         Ok(core::ProgramBuildInfoResult::BuildLog(log)) => log,
         _ => "the driver keeps no log".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_that_can_have_the_fewest_work_items_says_how_far_groups_are_narrowed() {
+        let group = |most, required| Group { most, required, replaceable: false };
+        assert_eq!(narrower(&[group(256, 256), group(64, 1), group(32, 0)]), None);
+        assert_eq!(narrower(&[group(256, 256), group(128, 256), group(100, 256), group(1, 1)]), Some(100));
+        assert_eq!(narrower(&[group(0, 1), group(0, 2)]), Some(1), "a driver that says nothing of use");
+        assert_eq!(narrower(&[Group { replaceable: true, ..group(128, 256) }]), None, "blocks have others beside them");
     }
 }

@@ -2,7 +2,7 @@
 
 use sse_sam_core::Span;
 
-use super::DeviceType;
+use super::{DeviceInfo, DeviceType};
 
 /// What kind of device kernels are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -67,6 +67,10 @@ pub(super) struct Tiles {
     pub local: usize,
     /// Work-items in a group of kernels with a loop.
     pub looped: usize,
+    /// Vectors side by side of a group that adds parts of a sum: `ADD_VECTORS`.
+    pub add_vectors: usize,
+    /// Its work-items for each of them: `ADDERS`.
+    pub adders: usize,
     /// Most parts of a sum over a vector, a work-group each.
     pub sum_parts: usize,
     /// Most parts of a sum over the rows of an activation, a work-group each.
@@ -105,6 +109,8 @@ const CPU: Tiles = Tiles {
     linear_rows: 8,
     local: 256,
     looped: 1,
+    add_vectors: 32,
+    adders: 1,
     sum_parts: 64,
     row_parts: 64,
     part_rows: 64,
@@ -125,6 +131,8 @@ const GPU: Tiles = Tiles {
     linear_rows: 4,
     local: 256,
     looped: 64,
+    add_vectors: 32,
+    adders: 8,
     sum_parts: 1024,
     row_parts: 512,
     part_rows: 16,
@@ -143,6 +151,39 @@ impl Tiles {
             Class::Cpu => CPU,
             Class::Gpu => GPU,
         }
+    }
+
+    /// The table's sizes for a device, in groups that it has.
+    pub fn for_device(device: &DeviceInfo) -> Self {
+        Self::of(device.tiles).within(device.largest_group, device.local_memory)
+    }
+
+    /// The same in groups of at most so many work-items, with so many bytes of local memory: halved until they are.
+    #[must_use]
+    pub fn within(self, items: usize, local_memory: u64) -> Self {
+        let halved = |mut size: usize, bytes_each: usize| {
+            while size > 1 && (size > items || (size * bytes_each) as u64 > local_memory) {
+                size /= 2;
+            }
+            size
+        };
+        let vector = 4 * self.width;
+        let merging = halved(self.add_vectors * self.adders, vector);
+        let add_vectors = self.add_vectors.min(merging);
+        Self {
+            // What batch normalisation has of local memory: a count and two vectors of each work-item.
+            group: halved(self.group, 4 + 2 * vector),
+            local: halved(self.local, 0),
+            looped: halved(self.looped, 0),
+            add_vectors,
+            adders: merging / add_vectors,
+            ..self
+        }
+    }
+
+    /// Work-items of a group that adds parts of a sum.
+    pub const fn merging(&self) -> usize {
+        self.add_vectors * self.adders
     }
 
     /// Units that work-groups of convolutions in blocks are dealt out to.
@@ -179,11 +220,51 @@ impl Tiles {
 
     /// The compiler options that say the sizes, and what multiplies matrices.
     pub fn options(&self, fma: bool, matrix: Matrix) -> String {
-        let Self { width, columns, group, rows, linear_rows, winograd_block, .. } = self;
+        let Self { width, columns, group, rows, linear_rows, add_vectors, adders, winograd_block, .. } = self;
         let (interleaved, fma, matrix) = (u8::from(self.interleaved), u8::from(fma), matrix as u8);
         format!(
             "-cl-std=CL1.2 -DWIDTH={width} -DINTERLEAVED={interleaved} -DCOLUMNS={columns} -DGROUP={group} -DROWS={rows} \
-             -DLINEAR_ROWS={linear_rows} -DFMA={fma} -DWINOGRAD_BLOCK={winograd_block} -DMATRIX={matrix}"
+             -DLINEAR_ROWS={linear_rows} -DADD_VECTORS={add_vectors} -DADDERS={adders} -DFMA={fma} -DWINOGRAD_BLOCK={winograd_block} -DMATRIX={matrix}"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_the_usual_size_are_those_of_the_table() {
+        for class in [Class::Cpu, Class::Gpu] {
+            for (items, local_memory) in [(256, 32 << 10), (1024, 48 << 10), (usize::MAX, u64::MAX)] {
+                assert_eq!(Tiles::of(class).within(items, local_memory), Tiles::of(class), "{class:?} {items}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_group_is_larger_than_a_device_has_them_and_all_are_powers_of_two() {
+        for class in [Class::Cpu, Class::Gpu] {
+            for items in (1..=300).chain([1000]) {
+                let tiles = Tiles::of(class).within(items, 32 << 10);
+                for size in [tiles.group, tiles.local, tiles.looped, tiles.merging(), tiles.adders] {
+                    assert!(size <= items && size.is_power_of_two(), "{class:?} {items}: {tiles:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn local_memory_bounds_what_lies_in_it() {
+        for (local_memory, class) in
+            [0, 1 << 10, 4 << 10, 16 << 10].into_iter().flat_map(|n| [(n, Class::Cpu), (n, Class::Gpu)])
+        {
+            let tiles = Tiles::of(class).within(256, local_memory);
+            let vector = 4 * tiles.width;
+            for (size, bytes) in [(tiles.group, 4 + 2 * vector), (tiles.merging(), vector)] {
+                assert!(size == 1 || (size * bytes) as u64 <= local_memory, "{local_memory}: {tiles:?}");
+            }
+            assert_eq!(tiles.local, 256, "kernels without local memory keep their groups");
+        }
     }
 }
