@@ -439,6 +439,10 @@ mod tests {
         assert_eq!(radii(Method::ImbSam { rho: 0.0 }, 0, 4), [Some(0.0), None]);
         let merged = Method::ImbSam { rho: 0.0 }.groups(0, 4).unwrap();
         assert_eq!(merged.column(true), 0);
+        // Not where the other group is perturbed: a sample then counts in one of them alone.
+        let still_tail = Method::SseSam { head_rho: 0.1, tail_rho: 0.0, gamma: 0.5 };
+        assert_eq!([0, 2].map(|epoch| radii(still_tail, epoch, 4)), [[Some(0.1), Some(0.0)], [Some(0.0), None]]);
+        assert_eq!([0, 2].map(|epoch| still_tail.groups(epoch, 4).unwrap().column(true)), [1, 0]);
         assert_eq!(SSE.groups(0, 4).unwrap().column(true), 1);
     }
 
