@@ -213,7 +213,7 @@ fn the_firmwares_label_is_the_table_of_chips() {
         if (core.as_str(), profile.as_str()) != ("source", "release") {
             continue;
         }
-        let chip = chips.iter().find(|(prefix, _)| target.starts_with(&format!("{prefix}"))).unwrap().1;
+        let chip = chips.iter().find(|(prefix, _)| target.starts_with(prefix)).unwrap().1;
         let cost: Vec<u64> = costs.iter().flat_map(|cell| numbers(cell)).collect();
         let row = rows.iter().find(|row| row[0] == chip && row[1] == format!("`{name}`")).unwrap();
         let said: Vec<u64> = row[2..].iter().flat_map(|cell| numbers(cell)).collect();

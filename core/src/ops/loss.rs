@@ -194,6 +194,16 @@ mod tests {
     }
 
     #[test]
+    fn of_equal_logits_the_first_is_the_largest() {
+        let tables = LossTables { scale: &[1.0; 4], shift: &[0.0; 4], margin: &[0.0; 4], focal: 0.0 };
+        let loss = cross_entropy(&mut [0.0; 4], &[0.0, -16.7, -16.7, 0.0], 0, &tables, 1.0).unwrap();
+        let small = exp(-16.7);
+        // In this order the two are not rounded away, as they are one by one.
+        assert_eq!(loss, log1p(small + small + 1.0));
+        assert_ne!(loss, log1p(1.0 + small + small));
+    }
+
+    #[test]
     fn a_single_class_is_certain() {
         let tables = LossTables { scale: &[2.0], shift: &[1.0], margin: &[3.0], focal: 1.0 };
         let mut dlogits = [7.0];
