@@ -1,7 +1,7 @@
 //! The CPU backend agrees with the reference; and no method or kernel is without a conformance test.
 
 use sse_sam_core::{Backend, Batch, Cpu, Error, Row, Samples, Shape, Span, Terms};
-use sse_sam_tests::conformance::{self, Body, METHODS, Machine, Memory, Refusal};
+use sse_sam_tests::conformance::{self, Bench, Body, METHODS, Machine, Memory, Refusal};
 use sse_sam_tests::inventory;
 
 struct Processor;
@@ -89,11 +89,56 @@ fn a_machine_that_is_absent_is_skipped_and_one_that_is_broken_fails() {
     assert!(broken.cases > 0 && broken.failures.len() == broken.cases, "{broken:?}");
 }
 
+/// A machine that never runs what it is given.
+struct Idle;
+
+impl Machine for Idle {
+    type Error = Error;
+
+    fn name(&self) -> String {
+        "an idle machine".to_owned()
+    }
+
+    fn alignment(&self) -> usize {
+        1
+    }
+
+    fn with(&self, _: &Memory, _: Body<'_, Error>) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_check_that_compares_nothing_fails() {
+    for check in ["read", "fill", "sgd", "relu_forward", "wrong_lengths_are_refused"] {
+        let idle = conformance::run_one(&Idle, check);
+        assert!(idle.cases > 0 && idle.failures.len() == idle.cases, "{check}: {idle:?}");
+    }
+    let mut bench = Bench::new(&Processor, "no case");
+    assert_eq!(bench.report().failures.len(), 1);
+    bench = Bench::new(&Processor, "no comparison");
+    bench.case("a fill that nobody looks at", |case| {
+        let to = case.output(3);
+        case.run(|backend| backend.fill(to, 1.0));
+    });
+    let report = bench.report();
+    assert_eq!((report.cases, report.failures.len()), (2, 2), "{report:?}");
+    bench = Bench::new(&Processor, "nothing");
+    bench.case("no number is like no number", |case| {
+        let none = case.output(0);
+        case.run(|_| Ok(()));
+        case.same("none", none, &[]);
+        case.close("ascend", "none", none, &[]);
+    });
+    assert!(bench.report().failures.iter().all(|failure| failure.lines().count() == 3));
+}
+
 #[test]
 fn every_backend_method_has_a_conformance_test() {
     let mut methods = inventory::backend_methods();
     let mut tested = METHODS.to_vec();
     methods.sort_unstable();
     tested.sort_unstable();
+    assert!(!methods.is_empty());
     assert_eq!(methods, tested);
 }

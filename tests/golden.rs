@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use sse_sam::device::Device;
-use sse_sam::verify::{Report, replay};
+use sse_sam::verify::{Report, replay, within_bounds};
 use sse_sam_core::Memory;
 
 fn folder() -> PathBuf {
@@ -16,6 +16,7 @@ fn cases() -> Vec<PathBuf> {
     let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let mut cases: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
     cases.sort();
+    assert!(!cases.is_empty(), "there is no reference trajectory in {}", folder().display());
     cases
 }
 
@@ -47,9 +48,7 @@ fn every_reference_trajectory_is_met_in_lean_memory() {
     for case in cases() {
         for memory in [Memory::Lean, Memory::Recompute] {
             match replay(&case, &Device::Cpu, memory) {
-                Ok(reports) => {
-                    assert!(reports.iter().all(Report::passes), "{} {memory:?}: {reports:?}", case.display())
-                }
+                Ok(reports) => assert!(within_bounds(&reports), "{} {memory:?}: {reports:?}", case.display()),
                 Err(error) => {
                     nesterov += 1;
                     assert!(error.to_string().contains("nesterov"), "{error}");

@@ -11,6 +11,8 @@ fi
 library=$(dirname "$(readlink -f "$(command -v oclgrind)")")/../lib/oclgrind/liboclgrind-rt.so
 # The path of the test program, as cargo reports it.
 program=$(cargo test -p sse-sam --test opencl --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))$/\1/p')
+# A name that is no test's would pass.
+"$program" smallest_shapes --exact --list | grep -qx 'smallest_shapes: test'
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # SSE_SAM_OPENCL_TILES makes the emulated device a CPU, then a GPU, so that the kernels of both are run. Optimised code

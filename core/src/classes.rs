@@ -5,9 +5,9 @@ use crate::error::Error;
 /// How the number of samples falls from the first class to the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// `floor(largest * imbalance^(-c / (classes - 1)))`.
+    /// `largest * imbalance^(-c / (classes - 1))`, as a whole number.
     Exponential,
-    /// The first half of the classes (rounded down) `largest`, the rest `floor(largest / imbalance)`.
+    /// The first half of the classes (rounded down) `largest`, the rest `largest / imbalance`, as a whole number.
     Step,
 }
 
@@ -19,7 +19,9 @@ pub enum Profile {
 /// | `largest`   | scalar      | samples of the first class: what the smallest class has, so that all suffice |
 /// | `imbalance` | scalar      | first class over last; 100 and 0.01 mean the same                            |
 ///
-/// Computed in `f64` and rounded down.
+/// Computed in `f64`. A value counts as the integer that it lies within 1e-9 (relative) of, else it is rounded down:
+/// 98 samples at imbalance 49 end in 2, though `98 * 49^-1` is less than 2 in `f64`, and 5,000 at 0.03 in 150.
+/// A single class has `largest` samples in the exponential profile.
 ///
 /// # Errors
 /// [`Error::Range`] when `imbalance` is not a positive number, [`Error::EmptyClass`] when a class is left without
@@ -45,12 +47,19 @@ pub fn long_tail_counts(counts: &mut [u32], largest: u32, imbalance: f64, profil
             Profile::Step if class < half => f64::from(largest),
             Profile::Step => f64::from(largest) / factor,
         };
-        *count = libm::floor(exact) as u32;
+        *count = whole(exact);
         if *count == 0 {
             return Err(Error::EmptyClass { class });
         }
     }
     Ok(())
+}
+
+/// The integer that `exact`, a number of samples, lies within 1e-9 (relative) of, else the next one below.
+fn whole(exact: f64) -> u32 {
+    let nearest = libm::round(exact);
+    let counts = libm::fabs(exact - nearest) <= 1e-9 * nearest;
+    (if counts { nearest } else { libm::floor(exact) }) as u32
 }
 
 /// Whether a class belongs to the tail: its training count is below `eta`, strictly.
@@ -113,6 +122,73 @@ mod tests {
         assert_eq!(counts::<10>(5000, 100.0), counts::<10>(5000, 0.01));
     }
 
+    /// The last class's count in either profile.
+    fn last(largest: u32, imbalance: f64) -> [u32; 2] {
+        [Profile::Exponential, Profile::Step].map(|profile| {
+            let mut counts = [0; 4];
+            long_tail_counts(&mut counts, largest, imbalance, profile).unwrap();
+            counts[3]
+        })
+    }
+
+    #[test]
+    fn a_value_that_rounding_left_below_an_integer_counts_as_it() {
+        for (largest, imbalance, expected) in
+            [(98, 49.0, 2), (98, 98.0, 1), (5000, 0.03, 150), (500, 0.03, 15), (98, 1.0 / 49.0, 2)]
+        {
+            assert_eq!(last(largest, imbalance), [expected; 2], "{largest} at {imbalance}");
+        }
+    }
+
+    #[test]
+    fn every_whole_ratio_ends_in_its_quotient_either_way_round() {
+        for imbalance in 1..=1000 {
+            for quotient in [1, 2, 3, 7, 50, 997] {
+                let largest = imbalance * quotient;
+                for given in [f64::from(imbalance), 1.0 / f64::from(imbalance)] {
+                    assert_eq!(last(largest, given), [quotient; 2], "{largest} at {given}");
+                }
+                if quotient > 1 {
+                    // One sample less is rounded down.
+                    let below = last(largest - 1, f64::from(imbalance));
+                    assert_eq!(below, [quotient - 1; 2], "{largest} - 1 at {imbalance}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn classes_in_between_count_as_the_integer_beside_them_too() {
+        // 1000 * 1000^(-1/3) and 1000 * 1000^(-2/3).
+        assert_eq!(counts(1000, 1000.0), [1000, 100, 10, 1]);
+        assert_eq!(counts(1024, 1024.0), [1024, 512, 256, 128, 64, 32, 16, 8, 4, 2, 1]);
+    }
+
+    #[test]
+    fn a_value_counts_as_an_integer_within_a_billionth_of_it_and_no_further() {
+        assert_eq!([2.0 - 1.9e-9, 2.0 + 1.9e-9, 2.0 - 2.1e-9, 1.5, 1.999].map(whole), [2, 2, 1, 1, 1]);
+        assert_eq!([150.0 - 1.4e-7, 150.0 - 1.6e-7].map(whole), [150, 149]);
+        assert_eq!([0.0, 1e-12, 0.999_999_998, 0.999_999_999_5].map(whole), [0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn one_class_alone_keeps_all_of_its_samples_in_the_exponential_profile() {
+        assert_eq!(counts(98, 49.0), [98]);
+        let mut counts = [0];
+        long_tail_counts(&mut counts, 98, 49.0, Profile::Step).unwrap();
+        assert_eq!(counts, [2], "half of one class, rounded down, is none");
+        assert_eq!(long_tail_counts(&mut [], 98, 49.0, Profile::Step), Ok(()));
+    }
+
+    #[test]
+    fn a_balanced_subset_is_one_of_imbalance_one() {
+        for profile in [Profile::Exponential, Profile::Step] {
+            let mut counts = [0; 3];
+            long_tail_counts(&mut counts, u32::MAX, 1.0, profile).unwrap();
+            assert_eq!(counts, [u32::MAX; 3]);
+        }
+    }
+
     #[test]
     fn the_step_profile_cuts_the_second_half() {
         let mut counts = [0; 5];
@@ -129,6 +205,12 @@ mod tests {
         }
         let emptied = long_tail_counts(&mut counts, 10, 100.0, Profile::Exponential);
         assert_eq!(emptied, Err(Error::EmptyClass { class: 2 }));
+        // Its reciprocal is infinite.
+        for profile in [Profile::Exponential, Profile::Step] {
+            let emptied = long_tail_counts(&mut counts, 10, 1e-310, profile);
+            assert_eq!(emptied, Err(Error::EmptyClass { class: 1 }));
+        }
+        assert_eq!(long_tail_counts(&mut [0], 0, 1.0, Profile::Step), Err(Error::EmptyClass { class: 0 }));
     }
 
     #[test]

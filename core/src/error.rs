@@ -131,6 +131,7 @@ impl fmt::Display for Error {
             Self::Range { what, low: f32::MIN_POSITIVE, found, .. } => {
                 write!(f, "{what} must be a finite number above 0, got {found}")
             }
+            Self::Range { what, low: f32::MIN, found, .. } => write!(f, "{what} must be a finite number, got {found}"),
             Self::Range { what, low, high, found } if high == f32::INFINITY => {
                 write!(f, "{what} must be a finite number, at least {low}, got {found}")
             }

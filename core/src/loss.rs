@@ -54,7 +54,7 @@ impl Loss {
     ///
     /// # Errors
     /// [`Error::Label`] when there is no such class, [`Error::Range`] when a parameter of the loss is negative or not
-    /// finite.
+    /// finite in `f32`, or so large that an entry is not.
     pub fn terms(&self, counts: &[u32], class: usize) -> Result<ClassTerms, Error> {
         self.check()?;
         let own = counts.get(class).ok_or(Error::Label { label: class as f32, classes: counts.len() })?;
@@ -70,7 +70,14 @@ impl Loss {
             Self::VectorScaling { gamma, tau } => (libm::pow(largest / count, gamma), tau * log_prior, 0.0),
             Self::BalancedSoftmax => (1.0, libm::log(count), 0.0),
         };
-        Ok(ClassTerms { scale: scale as f32, shift: shift as f32, margin: margin as f32 })
+        let terms = ClassTerms { scale: scale as f32, shift: shift as f32, margin: margin as f32 };
+        match [terms.scale, terms.shift, terms.margin].into_iter().find(|entry| !entry.is_finite()) {
+            Some(found) => {
+                let what = "an entry of the loss's tables";
+                Err(Error::Range { what, low: f32::MIN, high: f32::INFINITY, found })
+            }
+            None => Ok(terms),
+        }
     }
 
     /// The exponent of the focal factor, 0 for none.
@@ -79,17 +86,15 @@ impl Loss {
     }
 
     fn check(&self) -> Result<(), Error> {
-        let (numbers, low) = match *self {
+        let numbers = match *self {
             Self::CrossEntropy | Self::BalancedSoftmax => return Ok(()),
-            Self::Ldam { max_m, scale } => ([("LDAM margin", max_m), ("LDAM scale", scale)], 0.0),
-            Self::LogitAdjustment { tau } => ([("tau", tau), ("tau", tau)], 0.0),
-            Self::VectorScaling { gamma, tau } => ([("vector scaling gamma", gamma), ("tau", tau)], 0.0),
-            Self::Focal { gamma } => ([("focal gamma", gamma), ("focal gamma", gamma)], 0.0),
+            Self::Ldam { max_m, scale } => [("LDAM margin", max_m), ("LDAM scale", scale)],
+            Self::LogitAdjustment { tau } => [("tau", tau), ("tau", tau)],
+            Self::VectorScaling { gamma, tau } => [("vector scaling gamma", gamma), ("tau", tau)],
+            Self::Focal { gamma } => [("focal gamma", gamma), ("focal gamma", gamma)],
         };
-        match numbers.into_iter().find(|(_, number)| !(*number >= low && number.is_finite())) {
-            Some((what, found)) => {
-                Err(Error::Range { what, low: low as f32, high: f32::INFINITY, found: found as f32 })
-            }
+        match numbers.into_iter().find(|(_, number)| !(*number >= 0.0 && (*number as f32).is_finite())) {
+            Some((what, found)) => Err(Error::Range { what, low: 0.0, high: f32::INFINITY, found: found as f32 }),
             None => Ok(()),
         }
     }
@@ -129,8 +134,11 @@ mod tests {
         assert!((adjusted[1].shift - 2.0 * (10.0f32 / 111.0).ln()).abs() < 1e-6);
         let scaled = terms(Loss::VectorScaling { gamma: 0.5, tau: 0.0 });
         assert_eq!(scaled.map(|term| term.scale), [1.0, 10.0f32.sqrt(), 10.0]);
+        let both = terms(Loss::VectorScaling { gamma: 0.5, tau: 2.0 });
+        assert_eq!(both[1], ClassTerms { scale: 10.0f32.sqrt(), shift: adjusted[1].shift, margin: 0.0 });
+        assert_eq!(adjusted[1], ClassTerms { scale: 1.0, shift: adjusted[1].shift, margin: 0.0 });
         assert!((terms(Loss::BalancedSoftmax)[0].shift - 100.0f32.ln()).abs() < 1e-6);
-        assert_eq!(Loss::Focal { gamma: 2.0 }.focal(), 2.0);
+        assert_eq!([Loss::Focal { gamma: 2.0 }.focal(), Loss::CrossEntropy.focal()], [2.0, 0.0]);
     }
 
     #[test]
@@ -140,10 +148,96 @@ mod tests {
         assert!(weights[0] < weights[1] && weights[1] < weights[2]);
     }
 
+    /// Every loss that has parameters, with one of them replaced.
+    fn with(number: f64) -> [(&'static str, Loss); 6] {
+        [
+            ("LDAM margin", Loss::Ldam { max_m: number, scale: 30.0 }),
+            ("LDAM scale", Loss::Ldam { max_m: 0.5, scale: number }),
+            ("tau", Loss::LogitAdjustment { tau: number }),
+            ("vector scaling gamma", Loss::VectorScaling { gamma: number, tau: 1.0 }),
+            ("tau", Loss::VectorScaling { gamma: 0.3, tau: number }),
+            ("focal gamma", Loss::Focal { gamma: number }),
+        ]
+    }
+
     #[test]
-    fn bad_parameters_are_refused() {
-        assert!(Loss::Ldam { max_m: 0.5, scale: -1.0 }.terms(&COUNTS, 0).is_err());
-        assert!(Loss::LogitAdjustment { tau: f64::NAN }.terms(&COUNTS, 0).is_err());
-        assert!(Loss::CrossEntropy.terms(&COUNTS, 3).is_err());
+    fn every_parameter_must_be_finite_and_not_negative() {
+        for bad in [-0.1, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
+            for (name, loss) in with(bad) {
+                let refused = loss.terms(&COUNTS, 0);
+                assert!(matches!(refused, Err(Error::Range { what, .. }) if what == name), "{loss:?}: {refused:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_that_make_an_entry_infinite_are_refused() {
+        let large = [
+            Loss::Ldam { max_m: 1e20, scale: 1e20 },
+            Loss::VectorScaling { gamma: 20.0, tau: 0.0 },
+            Loss::LogitAdjustment { tau: 3e38 },
+        ];
+        for (loss, class) in large.into_iter().zip([0, 2, 2]) {
+            let refused = loss.terms(&COUNTS, class).unwrap_err();
+            assert!(matches!(refused, Error::Range { what: "an entry of the loss's tables", .. }), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_of_zero_is_plain_cross_entropy() {
+        let plain = ClassTerms { scale: 1.0, shift: 0.0, margin: 0.0 };
+        for class in 0..3 {
+            for (_, loss) in with(0.0) {
+                // One of two is zero where there are two: the other one's part is compared above.
+                let loss = if let Loss::VectorScaling { .. } = loss {
+                    Loss::VectorScaling { gamma: 0.0, tau: 0.0 }
+                } else {
+                    loss
+                };
+                assert_eq!(loss.terms(&COUNTS, class), Ok(plain), "{loss:?}");
+            }
+            assert_eq!(Loss::CrossEntropy.terms(&COUNTS, class), Ok(plain));
+        }
+    }
+
+    #[test]
+    fn a_class_that_is_none_is_refused() {
+        assert_eq!(Loss::CrossEntropy.terms(&COUNTS, 3), Err(Error::Label { label: 3.0, classes: 3 }));
+        assert_eq!(deferred_class_weight(&COUNTS, 3), Err(Error::Label { label: 3.0, classes: 3 }));
+        assert_eq!(Loss::BalancedSoftmax.terms(&[], 0), Err(Error::Label { label: 0.0, classes: 0 }));
+    }
+
+    #[test]
+    fn tables_of_a_class_without_samples_are_those_of_a_single_one() {
+        let (empty, single) = ([100, 0, 10], [100, 1, 10]);
+        for (_, loss) in with(0.5).into_iter().chain([("", Loss::BalancedSoftmax), ("", Loss::CrossEntropy)]) {
+            for class in 0..3 {
+                let found = loss.terms(&empty, class).unwrap();
+                assert_eq!(Ok(found), loss.terms(&single, class), "{loss:?}, class {class}");
+                assert!([found.scale, found.shift, found.margin].iter().all(|entry| entry.is_finite()));
+            }
+        }
+        let plain = ClassTerms { scale: 1.0, shift: 0.0, margin: 0.0 };
+        assert_eq!(Loss::BalancedSoftmax.terms(&[0], 0), Ok(plain));
+        assert_eq!(Loss::VectorScaling { gamma: 0.3, tau: 1.0 }.terms(&[0], 0), Ok(plain));
+    }
+
+    #[test]
+    fn a_class_without_samples_weighs_nothing_and_the_others_sum_to_the_number_of_classes() {
+        let weights = [0, 1, 2].map(|class| deferred_class_weight(&[100, 0, 10], class).unwrap());
+        assert_eq!(weights[1], 0.0);
+        assert!((weights.iter().sum::<f64>() - 3.0).abs() < 1e-12, "{weights:?}");
+        assert!(0.0 < weights[0] && weights[0] < weights[2]);
+        assert_eq!([0, 1].map(|class| deferred_class_weight(&[0, 0], class)), [Ok(0.0), Ok(0.0)]);
+    }
+
+    #[test]
+    fn deferred_weights_follow_the_formula() {
+        let weight = |count: i32| 1e-4 / (1.0 - 0.9999f64.powi(count));
+        let total = weight(100) + weight(10) + weight(1);
+        for (class, count) in [100, 10, 1].into_iter().enumerate() {
+            let (found, expected) = (deferred_class_weight(&COUNTS, class).unwrap(), 3.0 * weight(count) / total);
+            assert!((found / expected - 1.0).abs() < 1e-9, "{found} {expected}");
+        }
     }
 }

@@ -74,9 +74,44 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_of_zero_stays_zero() {
+        let steps = Schedule::MultiStep { milestones: &[1], factor: 0.1 };
+        for schedule in [Schedule::Constant, Schedule::Cosine, steps] {
+            for (epoch, warmup) in [(0, 0), (2, 0), (0, 3)] {
+                assert_eq!(schedule.learning_rate(0.0, epoch, 4, warmup), Ok(0.0), "{schedule:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_of_no_epochs_has_the_rate_of_its_first() {
+        let steps = Schedule::MultiStep { milestones: &[1], factor: 0.1 };
+        for schedule in [Schedule::Constant, Schedule::Cosine, steps] {
+            assert_eq!(schedule.learning_rate(0.1, 0, 0, 0), Ok(0.1), "{schedule:?}");
+        }
+        // Of one epoch too, which no cosine has brought down yet; the next one would have nothing left.
+        assert_eq!(Schedule::Cosine.learning_rate(0.1, 0, 1, 0), Ok(0.1));
+        assert_eq!(Schedule::Cosine.learning_rate(0.1, 1, 1, 0), Ok(0.0));
+    }
+
+    #[test]
+    fn a_milestone_counts_from_its_own_epoch_on() {
+        let rate = |milestones, epoch| Schedule::MultiStep { milestones, factor: 0.5 }.learning_rate(1.0, epoch, 9, 0);
+        assert_eq!([rate(&[], 8), rate(&[3], 2), rate(&[3], 3)], [Ok(1.0), Ok(1.0), Ok(0.5)]);
+        assert_eq!([rate(&[0], 0), rate(&[2, 2], 2), rate(&[9, 1], 3)], [Ok(0.5), Ok(0.25), Ok(0.5)]);
+    }
+
+    #[test]
+    fn a_warm_up_reaches_the_rate_in_its_last_epoch() {
+        let rate = |epoch| Schedule::Constant.learning_rate(0.8, epoch, 9, 4).unwrap();
+        assert_eq!([0, 1, 2, 3, 4].map(rate), [0.2, 0.4, 0.8 * 3.0 / 4.0, 0.8, 0.8]);
+    }
+
+    #[test]
     fn negative_and_non_finite_rates_are_refused() {
         for base in [-0.1, f64::NAN, f64::INFINITY] {
-            assert!(Schedule::Constant.learning_rate(base, 0, 1, 0).is_err(), "{base}");
+            let refused = Schedule::Constant.learning_rate(base, 0, 1, 0);
+            assert!(matches!(refused, Err(Error::Range { what: "learning rate", .. })), "{base}");
         }
     }
 }

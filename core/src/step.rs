@@ -109,7 +109,7 @@ impl Method {
 }
 
 fn radius(what: &'static str, found: f64) -> Result<f32, Error> {
-    if found >= 0.0 && found.is_finite() {
+    if found >= 0.0 && (found as f32).is_finite() {
         Ok(found as f32)
     } else {
         Err(Error::Range { what, low: 0.0, high: f32::INFINITY, found: found as f32 })
@@ -439,6 +439,10 @@ mod tests {
         assert_eq!(radii(Method::ImbSam { rho: 0.0 }, 0, 4), [Some(0.0), None]);
         let merged = Method::ImbSam { rho: 0.0 }.groups(0, 4).unwrap();
         assert_eq!(merged.column(true), 0);
+        // Not where the other group is perturbed: a sample then counts in one of them alone.
+        let still_tail = Method::SseSam { head_rho: 0.1, tail_rho: 0.0, gamma: 0.5 };
+        assert_eq!([0, 2].map(|epoch| radii(still_tail, epoch, 4)), [[Some(0.1), Some(0.0)], [Some(0.0), None]]);
+        assert_eq!([0, 2].map(|epoch| still_tail.groups(epoch, 4).unwrap().column(true)), [1, 0]);
         assert_eq!(SSE.groups(0, 4).unwrap().column(true), 1);
     }
 
@@ -472,7 +476,72 @@ mod tests {
             let method = Method::SseSam { head_rho: 0.1, tail_rho: 0.1, gamma };
             assert!(matches!(method.groups(0, 1), Err(Error::Range { what: "gamma", .. })), "{gamma}");
         }
-        assert!(Method::Sam { rho: -1.0 }.groups(0, 1).is_err());
-        assert!(Method::ImbSam { rho: f64::NAN }.groups(0, 1).is_err());
+        for bad in [-1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
+            let methods = [
+                ("rho", Method::Sam { rho: bad }),
+                ("rho", Method::ImbSam { rho: bad }),
+                ("head_rho", Method::SseSam { head_rho: bad, tail_rho: 0.1, gamma: 0.5 }),
+                ("tail_rho", Method::SseSam { head_rho: 0.1, tail_rho: bad, gamma: 0.5 }),
+            ];
+            for (name, method) in methods {
+                // In either stage, though the head's radius counts in the first one only.
+                for epoch in [0, 1] {
+                    let refused = method.groups(epoch, 2);
+                    assert!(matches!(refused, Err(Error::Range { what, .. }) if what == name), "{method:?}");
+                }
+                assert!(method.points(2).is_err(), "{method:?}");
+            }
+        }
+        for gamma in [0.0, 1.0] {
+            assert!(Method::SseSam { head_rho: 0.1, tail_rho: 0.1, gamma }.groups(0, 1).is_ok());
+        }
+    }
+
+    #[test]
+    fn every_radius_of_groups_must_be_finite_and_not_negative() {
+        for bad in [-1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let (head, tail) = (Groups::new(bad, Some(0.1)), Groups::new(0.1, Some(bad)));
+            assert!(matches!(head, Err(Error::Range { what: "radius", .. })), "{head:?}");
+            assert!(matches!(tail, Err(Error::Range { what: "tail radius", .. })), "{tail:?}");
+        }
+    }
+
+    #[test]
+    fn the_second_stage_begins_at_the_first_epoch_that_gamma_does_not_reach() {
+        // Exactly as f64 has it: 0.3 * 10 is 3, 0.29 * 100 lies just below 29.
+        let first = |gamma, epochs| {
+            let method = Method::SseSam { head_rho: 0.1, tail_rho: 0.1, gamma };
+            (0..=epochs).find(|&epoch| method.stage(epoch, epochs) == 2)
+        };
+        assert_eq!([first(0.3, 10), first(0.5, 5), first(0.29, 100), first(0.7, 200)], [3, 3, 29, 140].map(Some));
+        assert_eq!([first(0.0, 7), first(1.0, 7), first(0.5, 0)], [0, 7, 0].map(Some));
+        for method in [Method::Sgd, Method::Sam { rho: 0.1 }, Method::ImbSam { rho: 0.1 }] {
+            assert_eq!(method.stage(9, 10), 1, "{method:?}");
+        }
+    }
+
+    #[test]
+    fn methods_with_a_group_for_the_tail_split() {
+        let split = [Method::ImbSam { rho: 0.1 }, SSE].map(|method| method.splits());
+        assert_eq!(split, [true; 2]);
+        assert_eq!([Method::Sgd, Method::Sam { rho: 0.1 }].map(|method| method.splits()), [false; 2]);
+    }
+
+    #[test]
+    fn points_go_to_the_perturbed_groups_in_order() {
+        let mut arena = Arena::new(1);
+        let vectors = Vectors::new(&mut arena, 3, 2).unwrap();
+        let targets = |groups: Groups| {
+            let targets = groups.all().targets(&vectors).unwrap();
+            [0, 1].map(|at| targets.get(at).map(|target| (target.column, target.gradient)))
+        };
+        let (sum, [first, second]) = (vectors.gradient, vectors.points.map(Option::unwrap));
+        assert_eq!(targets(Groups::new(0.1, Some(0.2)).unwrap()), [Some((0, first)), Some((1, second))]);
+        assert_eq!(targets(Groups::new(0.0, Some(0.2)).unwrap()), [Some((0, sum)), Some((1, first))]);
+        assert_eq!(targets(Groups::new(0.1, Some(0.0)).unwrap()), [Some((0, first)), Some((1, sum))]);
+        assert_eq!(targets(Groups::new(0.1, None).unwrap()), [Some((0, first)), None]);
+        let none = Vectors { points: [None; 2], ..vectors };
+        let refused = Groups::new(0.1, Some(0.2)).unwrap().all().targets(&none);
+        assert_eq!(refused, Err(Error::Capacity { what: "perturbed points", capacity: 0 }));
     }
 }

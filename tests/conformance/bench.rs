@@ -41,8 +41,11 @@ impl<'m, M: Machine> Bench<'m, M> {
         Self { machine, check: check.to_owned(), report: Report::default() }
     }
 
-    /// What became of the cases.
-    pub fn report(self) -> Report {
+    /// What became of the cases; a check without any has failed.
+    pub fn report(mut self) -> Report {
+        if self.report.cases == 0 && self.report.skipped.is_empty() {
+            self.report.failures.push(format!("{}: no case ran on {}", self.check, self.machine.name()));
+        }
         self.report
     }
 
@@ -59,7 +62,7 @@ impl<'m, M: Machine> Bench<'m, M> {
         }
     }
 
-    fn collect(&mut self, case: Case<'m, M>, title: &str) {
+    fn collect(&mut self, mut case: Case<'m, M>, title: &str) {
         if let Some(reason) = case.skipped {
             if !self.report.skipped.contains(&reason) {
                 self.report.skipped.push(reason);
@@ -67,6 +70,9 @@ impl<'m, M: Machine> Bench<'m, M> {
             return;
         }
         self.report.cases += usize::from(case.ran);
+        if case.ran {
+            case.expect(case.comparisons > 0, || "nothing was compared".to_owned());
+        }
         if !case.problems.is_empty() {
             let name = self.machine.name();
             let head = format!("{title} on {name} ({:?}, seed {:#x})", case.placement, case.seed);
@@ -85,6 +91,7 @@ pub struct Case<'m, M: Machine> {
     memory: Memory,
     written: Vec<Span>,
     ran: bool,
+    comparisons: usize,
     skipped: Option<String>,
     problems: Vec<String>,
 }
@@ -92,8 +99,8 @@ pub struct Case<'m, M: Machine> {
 impl<'m, M: Machine> Case<'m, M> {
     fn new(machine: &'m M, placement: Placement, numbers: Numbers) -> Self {
         let (memory, seed) = (Memory::default(), numbers.seed);
-        let (ran, skipped, written, problems) = (false, None, Vec::new(), Vec::new());
-        Self { numbers, machine, placement, seed, memory, written, ran, skipped, problems }
+        let (ran, comparisons, skipped, written, problems) = (false, 0, None, Vec::new(), Vec::new());
+        Self { numbers, machine, placement, seed, memory, written, ran, comparisons, skipped, problems }
     }
 
     /// Puts numbers into work memory that the operation may read.
@@ -153,6 +160,7 @@ impl<'m, M: Machine> Case<'m, M> {
     pub fn refused(&mut self, what: &str, body: impl Fn(&mut dyn Backend<Error = M::Error>) -> Result<(), M::Error>) {
         let before = self.finish();
         let (outcome, after) = self.execute(body);
+        self.comparisons += 1;
         if let Some(Ok(())) = outcome {
             self.problems.push(format!("{what} was not refused"));
         }
@@ -181,6 +189,7 @@ impl<'m, M: Machine> Case<'m, M> {
             readback = backend.read(&mut after, all);
         });
         match made {
+            Ok(()) if outcome.is_none() => self.problems.push("the machine made no backend and did not say so".into()),
             Ok(()) => {}
             Err(Refusal::Skip(reason)) => self.skipped = Some(reason),
             Err(Refusal::Fail(reason)) => self.problems.push(format!("no backend: {reason}")),
@@ -209,6 +218,7 @@ impl<'m, M: Machine> Case<'m, M> {
 
     /// Notes when `holds` is false.
     pub fn expect(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
+        self.comparisons += 1;
         if !holds && self.skipped.is_none() {
             self.problems.push(otherwise());
         }
@@ -220,7 +230,8 @@ impl<'m, M: Machine> Case<'m, M> {
         let alike = |a: f32, b: f32| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
         let untouched = found.iter().position(|value| value.to_bits() == CANARY);
         let different = found.iter().zip(expected).position(|(&a, &b)| !alike(a, b)).or(untouched);
-        self.expect(found.len() == expected.len() && different.is_none(), || {
+        let alike = !expected.is_empty() && found.len() == expected.len() && different.is_none();
+        self.expect(alike, || {
             let at = different.unwrap_or(0);
             format!("{what}[{at}] must be {:?}, got {:?}", expected.get(at), found.get(at))
         });
@@ -237,7 +248,7 @@ impl<'m, M: Machine> Case<'m, M> {
         let norm = vectors::squared_norm(expected).sqrt();
         let shrink = if scale > norm { norm / scale } else { 1.0 };
         let error = if norm == 0.0 && scale > 0.0 {
-            let length = if found.len() == expected.len() { 0.0 } else { f64::INFINITY };
+            let length = if !found.is_empty() && found.len() == expected.len() { 0.0 } else { f64::INFINITY };
             length + vectors::squared_norm(&found).sqrt() / scale
         } else {
             relative_error(&found, expected) * shrink

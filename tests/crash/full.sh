@@ -9,6 +9,8 @@ cd "$(dirname "$0")/../.."
 
 run() {
     echo "== $*"
+    # A name that is no test's would pass.
+    cargo test -q -p sse-sam --test "$@" -- --list | grep -q ': test$'
     cargo test -q -p sse-sam --test "$@" -- --nocapture
 }
 
@@ -29,9 +31,15 @@ for part in ${*:-kills calls damage fuzz soak}; do
         SSE_SAM_BODY_FLIPS=${SSE_SAM_BODY_FLIPS:-2000} SSE_SAM_TRUNCATIONS=${SSE_SAM_TRUNCATIONS:-200} run damage checkpoints
         run damage data::
         run damage weights::
+        run damage cases::
         ;;
-    # Ten minutes for each of eight targets, four of them side by side.
-    fuzz) SSE_SAM_FUZZ_SECONDS=${SSE_SAM_FUZZ_SECONDS:-600} run damage fuzz:: ;;
+    # Ten minutes for each of twelve targets, as many of them side by side as there are cores.
+    fuzz)
+        SSE_SAM_FUZZ_SECONDS=${SSE_SAM_FUZZ_SECONDS:-600}
+        export SSE_SAM_FUZZ_SECONDS
+        run damage fuzz::
+        run damage cases::
+        ;;
     # 100,000 steps on every OpenCL device.
     soak) SSE_SAM_SOAK_STEPS=${SSE_SAM_SOAK_STEPS:-100000} run opencl objects_and_memory_stay_flat ;;
     *)

@@ -84,6 +84,7 @@ fn same(a: &Path, b: &Path, what: &str) {
     for name in RESULTS {
         let read = |run: &Path| fs::read(run.join(name)).unwrap_or_else(|error| panic!("{what}: {name}: {error}"));
         assert!(read(a) == read(b), "{what}: {name} differs");
+        assert!(!read(a).is_empty(), "{what}: {name} is empty");
     }
     let last = |run: &Path| checkpoints(run).pop().expect("there is a checkpoint");
     assert_eq!(last(a).file_name(), last(b).file_name(), "{what}");

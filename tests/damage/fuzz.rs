@@ -27,7 +27,7 @@ use super::{SLACK, is_content, layout, setting};
 
 /// A change of a file.
 #[derive(Clone, Debug)]
-enum Change {
+pub enum Change {
     Flip(Index, u8),
     Set(Index, u8),
     Cut(Index),
@@ -38,7 +38,7 @@ enum Change {
     Number(Index, usize, u64),
 }
 
-fn change() -> impl Strategy<Value = Change> {
+pub fn change() -> impl Strategy<Value = Change> {
     let extreme = prop_oneof![
         Just(0),
         Just(1),
@@ -59,7 +59,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn apply(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
+pub fn apply(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
     for change in changes {
         if bytes.is_empty() {
             break;
@@ -86,7 +86,7 @@ fn apply(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
 }
 
 /// Runs rounds of cases, each with its own fixed seed, for as long as the environment says.
-fn fuzz<S: Strategy>(name: &str, strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+pub fn fuzz<S: Strategy>(name: &str, strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
     let (started, seconds) = (Instant::now(), setting("SSE_SAM_FUZZ_SECONDS", 0));
     let mut cases = 0;
     for seed in 0.. {

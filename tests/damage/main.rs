@@ -1,6 +1,7 @@
 //! Files that are damaged or made to do harm: data, checkpoints, weights, configurations. Each is refused with a typed
 //! error, in little time and memory.
 
+mod cases;
 mod checkpoints;
 mod data;
 mod fuzz;

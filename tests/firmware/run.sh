@@ -114,6 +114,7 @@ cd "$here"
 cargo build --quiet --release --package sse-sam-desk --target-dir "$target"
 for trial in $trials; do
     "$target/release/sse-sam-desk" "$trial" >"$out/$trial.txt"
+    [ -s "$out/$trial.txt" ] || fail "$trial prints nothing to compare"
 done
 cmp "$out/slices.txt" "$out/perceptron.txt" || fail "slices and executor differ on this machine"
 # What is trained is evaluated alike where it lies in constant memory.
@@ -164,6 +165,7 @@ awk -F'|' '
     END { exit status }
 ' "$here/label.txt" "$out/label"
 table "$out/label" >"$out/table"
+[ -n "$(table "$here/label.txt")" ] || fail "label.txt has no row for README.md"
 table "$here/label.txt" | while read -r row; do
     grep -qxF "$row" "$here/../../README.md" || fail "README.md does not have the row of label.txt:
 $row"

@@ -216,7 +216,9 @@ impl Rig {
 
     /// The calls of one step.
     pub fn calls(&self, groups: &Present) -> Vec<Call> {
-        self.run(|backend, network| self.step(backend, network, groups)).1
+        let calls = self.run(|backend, network| self.step(backend, network, groups)).1;
+        assert!(!calls.is_empty(), "the step has asked for nothing");
+        calls
     }
 
     /// Forward and backward passes among these calls: what every weighted layer was asked for.
@@ -247,6 +249,7 @@ pub fn at(memory: &[f32], span: Span) -> &[f32] {
 #[track_caller]
 pub fn assert_same_bits(a: &[f32], b: &[f32], what: &str) {
     assert_eq!(a.len(), b.len(), "{what}");
+    assert!(!a.is_empty(), "{what}: nothing was compared");
     let differing = a.iter().zip(b).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
     assert_eq!(differing, 0, "{what}: {differing} of {} numbers differ", a.len());
 }

@@ -175,4 +175,39 @@ mod tests {
         assert_eq!(label, Err(Error::Label { label: 3.0, classes: 3 }));
         assert!(matches!(cross_entropy(&mut [0.0; 2], &[0.0; 2], 0, &tables, 1.0), Err(Error::Length { .. })));
     }
+
+    #[test]
+    fn each_length_is_checked_by_itself() {
+        const LONG: [f32; 4] = [1.0; 4];
+        for found in [2, 4] {
+            for wrong in 0..4 {
+                let length = |at: usize| if at == wrong { found } else { 3 };
+                let [scale, shift, margin] = [1, 2, 3].map(|at| LONG.get(..length(at)).unwrap());
+                let tables = LossTables { scale, shift, margin, focal: 0.0 };
+                let mut dlogits = [7.0; 4];
+                let refused = cross_entropy(&mut dlogits[..length(0)], &[0.0; 3], 0, &tables, 1.0);
+                let what = ["dlogits", "scale", "shift", "margin"][wrong];
+                assert_eq!(refused, Err(Error::Length { what, expected: 3, found }));
+                assert_eq!(dlogits, [7.0; 4], "{what}: nothing is written");
+            }
+        }
+    }
+
+    #[test]
+    fn of_equal_logits_the_first_is_the_largest() {
+        let tables = LossTables { scale: &[1.0; 4], shift: &[0.0; 4], margin: &[0.0; 4], focal: 0.0 };
+        let loss = cross_entropy(&mut [0.0; 4], &[0.0, -16.7, -16.7, 0.0], 0, &tables, 1.0).unwrap();
+        let small = exp(-16.7);
+        // In this order the two are not rounded away, as they are one by one.
+        assert_eq!(loss, log1p(small + small + 1.0));
+        assert_ne!(loss, log1p(1.0 + small + small));
+    }
+
+    #[test]
+    fn a_single_class_is_certain() {
+        let tables = LossTables { scale: &[2.0], shift: &[1.0], margin: &[3.0], focal: 1.0 };
+        let mut dlogits = [7.0];
+        assert_eq!(cross_entropy(&mut dlogits, &[5.0], 0, &tables, 1.0), Ok(0.0));
+        assert_eq!(dlogits, [0.0]);
+    }
 }

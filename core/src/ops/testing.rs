@@ -23,6 +23,7 @@ pub(super) fn wide(values: &[f32]) -> Vec<f64> {
 #[track_caller]
 pub(super) fn assert_close(found: &[f32], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len());
+    assert!(!found.is_empty(), "nothing was compared");
     let largest = expected.iter().fold(1e-30_f64, |largest, value| largest.max(value.abs()));
     for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
         let error = (f64::from(*found) - expected).abs() / largest;

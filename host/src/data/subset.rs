@@ -101,6 +101,7 @@ mod tests {
     fn cifar_and_digits_have_the_published_counts() {
         let ten = counts(&interleaved(10, 5000), 100.0, Profile::Exponential, Rule::First);
         assert_eq!(ten, [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]);
+        assert_eq!(ten.iter().sum::<u32>(), 12_406);
         let hundred = subset(&interleaved(100, 500), 100.0, Profile::Exponential, Rule::First, 0).unwrap();
         assert_eq!(hundred.len(), 10_847);
         let digits = super::super::load("digits", None).unwrap();
@@ -120,8 +121,18 @@ mod tests {
     fn the_step_profile_cuts_the_second_half() {
         let data = interleaved(5, 95);
         assert_eq!(counts(&data, 10.0, Profile::Step, Rule::First), [95, 95, 9, 9, 9]);
-        // 98 * (1 / 49) rounds to less than 2; 98 / 49 does not.
-        assert_eq!(counts(&interleaved(2, 98), 49.0, Profile::Step, Rule::First), [98, 2]);
+    }
+
+    #[test]
+    fn the_last_class_of_either_profile_has_the_whole_quotient() {
+        for (largest, imbalance, expected) in
+            [(98, 49.0, 2), (98, 98.0, 1), (98, 1.0 / 98.0, 1), (5000, 0.03, 150), (500, 0.03, 15)]
+        {
+            for profile in [Profile::Exponential, Profile::Step] {
+                let found = counts(&interleaved(2, largest), imbalance, profile, Rule::First);
+                assert_eq!(found, [largest, expected], "{largest} at {imbalance}");
+            }
+        }
     }
 
     #[test]

@@ -75,6 +75,7 @@ desk() {
     # shellcheck disable=SC2086
     ${CC:-cc} $flags -O2 -o "$out/$1" "$1.c" trials.c machine.c desk.c samples.S "$target/release/libsse_sam_c.a" -lm -lpthread -ldl
     "$out/$1" >"$out/$1.txt" || { tail -n 3 "$out/$1.txt" >&2; fail "$1 failed on this machine"; }
+    [ -s "$out/$1.txt" ] || fail "$1 prints nothing to compare"
 }
 
 # try PROGRAM: runs it on the chip and compares what it prints with what it prints here.
@@ -95,6 +96,7 @@ measure() {
     link "$1" "label-$1" -DLABEL
     emulate "label-$1"
     learnt=$(sed -n 's/.*\(hash .*\)/\1/p' "$out/$1.txt" | tail -n 1)
+    [ -n "$learnt" ] || fail "$1 prints no hash of what it has learnt"
     grep -qxF "$learnt" "$out/$chip/label-$1.log" || fail "label-$1 on $chip has learnt something else"
     elf=$out/$chip/label-$1.elf
     arm-none-eabi-size -A "$elf" | awk -v key="$chip|$core|$1" -v weights="$(bytes weights "$elf")" \
@@ -141,6 +143,7 @@ gate() {
         $6 > 1.05 * ram[key()] { print "run.sh: RAM grew by more than 5 %: " key(); status = 1 }
         END { exit status }
     ' label.txt "$out/label"
+    [ -n "$(table label.txt)" ] || fail "label.txt has no row for ../README.md"
     table label.txt | while read -r row; do
         grep -qxF "$row" ../README.md || fail "../README.md does not have the row of label.txt:
 $row"
@@ -190,6 +193,7 @@ desk continued
 
 echo "target|core|program|text|rodata|ram|arena|stack" >"$out/label"
 all=$(sed -n 's/^[a-z].*\(sse_sam_[a-z_]*\)(.*/-Wl,--undefined=\1/p' "$root/core/capi/include/sse_sam.h")
+[ -n "$all" ] || fail "no function was found in the header"
 for chip in thumbv7em-none-eabihf thumbv7m-none-eabi; do
     choose $chip
     build_library
