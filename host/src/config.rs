@@ -245,6 +245,14 @@ impl Config {
         if config.trainable_layers.is_some() && config.init.is_none() {
             return refuse("--trainable-layers needs weights to start from: --init FILE.safetensors");
         }
+        // The core is asked about numbers as `f32`, and would call these infinite.
+        let numbers = [("--rho", args.rho), ("--head-rho", args.head_rho), ("--tail-rho", args.tail_rho)];
+        let more = [("--ldam-margin", args.ldam_margin), ("--ldam-scale", args.ldam_scale), ("--tau", args.tau)];
+        let more = more.into_iter().chain([("--vs-gamma", args.vs_gamma), ("--focal-gamma", args.focal_gamma)]);
+        let numbers = numbers.into_iter().filter_map(|(option, number)| Some((option, number?))).chain(more);
+        for (option, number) in numbers.filter(|(_, number)| number.is_finite() && *number > 0.0) {
+            positive(option, number)?;
+        }
         config.method.groups(0, epochs).map_err(by_option)?;
         config.loss.terms(&[1], 0).map_err(by_option)?;
         unused::check(args, &config)?;

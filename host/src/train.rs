@@ -159,7 +159,7 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
         progress::warn("warning: the data are not those that the configuration was made with");
     }
     follow(&mut device, args, resumed.as_ref());
-    let init = config.init.as_deref().filter(|_| resumed.is_none());
+    let init = args.init.as_deref().filter(|_| resumed.is_none());
     let init = init.map(|path| initial(&layout, &config, path)).transpose()?;
     let (frozen, tracked) = kept(&layout, resumed.as_ref(), init.as_ref())?;
     let all: Vec<u32> = (0..dataset.train.len() as u32).collect();
