@@ -194,7 +194,8 @@ fn imports_find_their_lines_behind_what_a_console_adds() {
     };
     let expected = import("plain");
     assert_eq!(expected.len(), exported.len());
-    let forms: [(&str, fn(&str) -> String); 9] = [
+    type Form = fn(&str) -> String;
+    let forms: [(&str, Form); 9] = [
         ("crlf", |line| format!("{line}\r\n")),
         ("minicom", |line| format!("[2026-11-27 20:53:00.123] {line}\r\n")),
         ("defmt", |line| format!("0.001234 INFO  {line}\n└─ firmware::__cortex_m_rt_main @ src/main.rs:12\n")),

@@ -457,6 +457,10 @@ fn a_data_sets_name_breaks_no_line() {
     let options = ["train", "--data", name, "--model", "mlp:16-4-2", "--epochs", "1", "--out", "out"];
     let outcome = run(folder.path(), &options);
     assert!(outcome.stdout.starts_with("da\\nta\\u{1b}[31m: 36 training images"), "{}", outcome.stdout);
+    // Where one stands names no run.
+    let inside = folder.path().join(name);
+    let here = run(&inside, &["train", "--data", ".", "--model", "mlp:16-4-2", "--epochs", "1", "--out", "../here"]);
+    assert!(here.stdout.starts_with("da\\nta"), "{}", here.stdout);
     let plain = |text: &str| text.chars().all(|letter| letter == '\n' || !letter.is_control());
     assert!(plain(&outcome.stdout) && plain(&outcome.stderr), "{}{}", outcome.stdout, outcome.stderr);
 }

@@ -246,6 +246,32 @@ fn a_variance_below_zero_is_refused_wherever_weights_come_in() {
 }
 
 #[test]
+fn outputs_that_are_not_finite_are_no_accuracy() {
+    let folder = trained("mlp:64-6-10", &[]);
+    let (mut tensors, metadata) = best(&folder);
+    let layers = tensors.iter_mut().filter(|tensor| tensor.name.ends_with(".weight"));
+    layers.for_each(|tensor| {
+        if let Data::F32(values) = &mut tensor.data {
+            values.fill(3e38);
+        }
+    });
+    put(&folder, "huge.safetensors", &tensors, &metadata);
+    refused(
+        folder.path(),
+        &["eval", "huge.safetensors"],
+        1,
+        &["huge.safetensors: gives no finite outputs for ", "hint: "],
+    );
+    for (key, value) in
+        [("byte_mean", "NaN"), ("byte_inverse_std", "0"), ("byte_inverse_std", "-1"), ("byte_mean", "inf")]
+    {
+        let metadata = [metadata.clone(), [(key.to_owned(), value.to_owned())].into()].into_iter().flatten().collect();
+        put(&folder, "bad.safetensors", &best(&folder).0, &metadata);
+        refused(folder.path(), &["eval", "bad.safetensors"], 1, &["bad.safetensors: its metadata's normalization"]);
+    }
+}
+
+#[test]
 fn a_bare_state_is_evaluated_as_the_command_line_says() {
     let folder = trained("resnet8:2", &[]);
     let (tensors, metadata) = best(&folder);

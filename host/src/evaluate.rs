@@ -122,6 +122,12 @@ pub fn run(args: &EvalArgs) -> Result<(), Error> {
     let frozen = weights.frozen(&layout)?;
     let evaluation = Evaluation { layout: &layout, normalization: &description.normalization, test };
     let confusion = device.run(&layout, &frozen, &feeds.bytes, evaluation)?;
+    if confusion.undefined() > 0 {
+        let message =
+            format!("gives no finite outputs for {} of {} test images", confusion.undefined(), dataset.test.len());
+        return Err(Error::weights(&path, message)
+            .with_hint("its numbers are far too large: a run that diverged leaves such weights, or a file that is not what it seems"));
+    }
     say(&report(&confusion, description))
 }
 

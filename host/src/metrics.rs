@@ -10,12 +10,13 @@ use sse_sam_core::classes::{Shot, Shots};
 pub struct Confusion {
     classes: usize,
     counts: Vec<u32>,
+    undefined: usize,
 }
 
 impl Confusion {
     /// No predictions yet.
     pub fn new(classes: usize) -> Self {
-        Self { classes, counts: vec![0; classes * classes] }
+        Self { classes, counts: vec![0; classes * classes], undefined: 0 }
     }
 
     /// Counts the prediction of one sample: the class of the largest logit, the first one of equals.
@@ -27,6 +28,12 @@ impl Confusion {
             }
         }
         self.counts[usize::from(label) * self.classes + best] += 1;
+        self.undefined += usize::from(!logits.iter().all(|logit| logit.is_finite()));
+    }
+
+    /// Samples whose logits were not all finite: what is predicted for them means nothing.
+    pub fn undefined(&self) -> usize {
+        self.undefined
     }
 
     /// One row for each label.

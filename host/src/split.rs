@@ -3,7 +3,7 @@
 use sse_sam_core::Method;
 use sse_sam_core::classes::{Shots, is_tail};
 
-use crate::config::Config;
+use crate::config::{Config, Defaults};
 use crate::data::Dataset;
 use crate::progress;
 
@@ -64,7 +64,7 @@ pub fn warn(config: &Config, dataset: &Dataset, before: &[u32]) {
         config.imbalance.and_then(inverse),
         config.imbalance.and_then(|_| cut(before, &counts)),
         groups(&config.method, config.eta, &counts),
-        batch(config.batch, dataset.train.len()),
+        batch(config, dataset.train.len()),
     ];
     warnings.into_iter().flatten().for_each(|warning| progress::warn(&format!("warning: {warning}")));
 }
@@ -140,8 +140,10 @@ fn becomes(method: &Method, all_head: bool) -> &'static str {
     }
 }
 
-fn batch(batch: usize, samples: usize) -> Option<String> {
-    (batch > samples)
+/// A batch that there are too few images for; the usual one of a data set is nobody's mistake.
+fn batch(config: &Config, samples: usize) -> Option<String> {
+    let batch = config.batch;
+    (batch > samples && batch != Defaults::of(config.format).batch)
         .then(|| format!("--batch {batch} is more than the {samples} training images: every step takes all of them"))
 }
 

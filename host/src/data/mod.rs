@@ -242,9 +242,11 @@ fn listing(folder: &Path) -> Result<Vec<Entry>, Error> {
     Ok(entries)
 }
 
-/// The last component of a path, for a data set's name.
+/// The last component of a path, for a data set's name: of the folder itself where the path is `.` or the like.
 fn name_of(path: &Path) -> String {
-    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+    let whole = path.file_name().is_none().then(|| fs::canonicalize(path).ok()).flatten();
+    let name = whole.as_deref().unwrap_or(path).file_name();
+    name.map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 /// The size of a regular file.
