@@ -228,6 +228,9 @@ impl Device {
             "auto" => match opencl::survey() {
                 Ok(survey) => {
                     warn_of(&survey.broken);
+                    let refused = survey.devices.iter().filter_map(|info| Some((info, info.unusable?)));
+                    refused
+                        .for_each(|(info, reason)| progress::warn(&format!("{} cannot be used: {reason}", info.name)));
                     opencl::preferred(&survey.devices).map_or(Self::Cpu, |info| use_opencl(info, true))
                 }
                 Err(error) => {

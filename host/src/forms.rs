@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use sse_sam_core::Conv2d;
 use sse_sam_core::graph::Op;
+use sse_sam_core::{Backend, Conv2d, Span};
 
 use crate::cache::{Cache, Owner};
 use crate::device::Identity;
@@ -89,6 +89,9 @@ pub(crate) fn open(
     backend.set_choices(choices);
     let rows = layout.plan.max_batch();
     backend.reserve_scratch(scratch(info, layout))?;
+    // A device that launches nothing is found out before anything is made.
+    backend.fill(Span::work(0, layout.words.min(1)), 0.0)?;
+    backend.finish()?;
     if let Some(sentence) = without_blocks(info).filter(|_| layout.convolutions().next().is_some()) {
         progress::warn(&format!("warning: {sentence}"));
     }

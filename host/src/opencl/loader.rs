@@ -77,7 +77,7 @@ pub fn live_buffers() -> i64 {
 
 /// What the linker would have found.
 fn candidates() -> Vec<String> {
-    if let Ok(path) = env::var("SSE_SAM_OPENCL_LIBRARY") {
+    if let Some(path) = env::var("SSE_SAM_OPENCL_LIBRARY").ok().filter(|path| !path.is_empty()) {
         return vec![path];
     }
     let names: &[&str] = if cfg!(target_os = "macos") {
