@@ -594,9 +594,9 @@ pub struct ExportArgs {
     /// File to write [standard output]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// What the names of C constants begin with
-    #[arg(long, default_value = "network", value_parser = identifier)]
-    pub name: String,
+    /// What the names of C constants begin with [network]
+    #[arg(long, value_parser = identifier)]
+    pub name: Option<String>,
 }
 
 /// Options of `import`.

@@ -1,6 +1,6 @@
 //! The `devices` command: what there is, and what its compiler makes of the kernels.
 
-use crate::args::DevicesArgs;
+use crate::args::{DeviceArgs, DevicesArgs};
 use crate::device::Device;
 use crate::error::Error;
 use crate::opencl::{self, DeviceInfo, KernelUsage, Matrix, Survey};
@@ -11,7 +11,21 @@ use crate::progress::say;
 /// # Errors
 /// [`Error::Device`] when the OpenCL library fails, or a kernel does not build; [`Error::Usage`] for kernels of the CPU core.
 pub fn run(args: &DevicesArgs) -> Result<(), Error> {
-    if args.kernels { kernels(&Device::choose(&args.device)?) } else { list() }
+    if args.kernels {
+        return kernels(&Device::choose(&args.device)?);
+    }
+    let DeviceArgs { device, device_memory, conv, tiles, precision, .. } = &args.device;
+    let unused = [
+        ("--device", device != "auto"),
+        ("--device-memory", device_memory.is_some()),
+        ("--conv", conv.is_some()),
+        ("--tiles", tiles.is_some()),
+        ("--precision", precision.is_some()),
+    ];
+    match unused.into_iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => Err(Error::Usage(format!("{option} does nothing here: it needs --kernels"))),
+        None => list(),
+    }
 }
 
 /// What every kernel of a device takes of it.

@@ -19,12 +19,15 @@ const COLUMNS: usize = 110;
 /// # Errors
 /// Whatever is wrong with the weights, or with the file to write.
 pub fn run(args: &ExportArgs) -> Result<(), Error> {
+    if args.name.is_some() && args.format != Language::C {
+        return Err(Error::Usage("--name does nothing here: it needs --format c".into()));
+    }
     let weights = Weights::read(&args.weights)?;
     let numbers = Numbers::new(&weights)?;
     let constants =
         Constants { description: &weights.description, parameters: numbers.parameters(), values: numbers.values()? };
     let text = match args.format {
-        Language::C => constants.c(&args.name),
+        Language::C => constants.c(args.name.as_deref().unwrap_or("network")),
         Language::Rust => constants.rust(),
     };
     match &args.out {

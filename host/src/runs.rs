@@ -10,6 +10,7 @@ use crate::args::RunsArgs;
 use crate::error::Error;
 use crate::progress::say;
 use crate::run;
+use crate::shown::{self, shown};
 
 /// The `runs` command: a line for each run in a folder.
 ///
@@ -21,9 +22,9 @@ pub fn run(args: &RunsArgs) -> Result<(), Error> {
     paths.sort();
     let rows: Vec<[String; 6]> = paths.iter().filter_map(|path| row(path)).collect();
     if rows.is_empty() {
-        return say(&format!("no runs in {}", args.folder.display()));
+        return say(&format!("no runs in {}", shown::path(&args.folder)));
     }
-    let head = ["run", "method", "data", "epoch", "balanced %", "state"].map(String::from);
+    let head = ["run", "method", "data", "epochs", "balanced %", "state"].map(String::from);
     let all: Vec<&[String; 6]> = std::iter::once(&head).chain(&rows).collect();
     let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..6).map(width).collect();
@@ -36,7 +37,11 @@ pub fn run(args: &RunsArgs) -> Result<(), Error> {
 fn row(path: &Path) -> Option<[String; 6]> {
     let config: Table = fs::read_to_string(path.join("config.toml")).ok()?.parse().ok()?;
     let word = |key: &str| match config.get(key) {
-        Some(toml::Value::String(text)) => text.clone(),
+        // Data have an absolute path: its last part says what they are.
+        Some(toml::Value::String(text)) if key == "data" => {
+            shown(Path::new(text).file_name().map_or(text, |name| name.to_str().unwrap_or(text)))
+        }
+        Some(toml::Value::String(text)) => shown(text),
         Some(other) => other.to_string(),
         None => "-".into(),
     };
@@ -44,7 +49,7 @@ fn row(path: &Path) -> Option<[String; 6]> {
     let last: Option<Value> = metrics.lines().rev().find_map(|line| serde_json::from_str(line).ok());
     let balanced = last.as_ref().and_then(|line| line["accuracy"]["balanced"].as_f64());
     Some([
-        path.file_name()?.to_string_lossy().into_owned(),
+        shown(&path.file_name()?.to_string_lossy()),
         word("method"),
         word("data"),
         format!("{}/{}", metrics.lines().count(), word("epochs")),

@@ -147,6 +147,7 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
         dataset.keep(&chosen);
     }
     let counts = dataset.counts();
+    (0..counts.len()).try_for_each(|class| config.loss.terms(&counts, class).map(drop)).map_err(by_option)?;
     split::warn(&config, &dataset, &before);
     let needs = needs(&config, &dataset)?;
     let (layout, staged) = device.plan(&config.model, &needs, &dataset)?;

@@ -23,6 +23,7 @@ use crate::progress::{self, Advance, Event, Line, Progress, say};
 use crate::resume::Resumed;
 use crate::run::RunFolder;
 use crate::settings;
+use crate::shown;
 use crate::signals::Signals;
 use crate::snapshot::Snapshot;
 use crate::state::{self, Description};
@@ -624,7 +625,7 @@ impl Training<'_> {
              files in {}: metrics.jsonl, last.safetensors, best.safetensors",
             table(&rows),
             self.test.feed.split.len(),
-            self.folder.path().display()
+            shown::path(self.folder.path())
         ))
     }
 }
