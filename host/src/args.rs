@@ -467,9 +467,10 @@ pub struct DevicesArgs {
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// Weights, or the folder of a run, whose best ones are taken
+    #[arg(value_parser = paths())]
     pub weights: PathBuf,
     /// Another place of the data than the one the weights were trained on
-    #[arg(long)]
+    #[arg(long, value_parser = places())]
     pub data: Option<String>,
     /// Average logits over each image and its mirror image
     #[arg(long)]
@@ -510,7 +511,7 @@ pub struct EvalArgs {
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// Reference trajectories; each NAME.json has its NAME.safetensors beside it
-    #[arg(required = true, value_name = "CASE.json")]
+    #[arg(required = true, value_name = "CASE.json", value_parser = paths())]
     pub cases: Vec<PathBuf>,
     /// Where to compute
     #[command(flatten)]
@@ -587,12 +588,13 @@ pub enum Language {
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     /// Weights written by `train`, or the folder of a run, whose best ones are taken
+    #[arg(value_parser = paths())]
     pub weights: PathBuf,
     /// Language of the constants
     #[arg(long, value_enum)]
     pub format: Language,
     /// File to write [standard output]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = paths())]
     pub out: Option<PathBuf>,
     /// What the names of C constants begin with [network]
     #[arg(long, value_parser = identifier)]
@@ -604,12 +606,13 @@ pub struct ExportArgs {
 pub struct ImportArgs {
     /// What the firmware printed: lines of `weights` and numbers' bits, eight hexadecimal digits each. Other lines are
     /// passed over, and what a console puts in front of a line or colours it with
+    #[arg(value_parser = paths())]
     pub dump: PathBuf,
     /// Weights of the same network, such as were exported, or a run's folder: what they say about their data is kept
-    #[arg(long, value_name = "FILE.safetensors")]
+    #[arg(long, value_name = "FILE.safetensors", value_parser = paths())]
     pub like: PathBuf,
     /// File to write
-    #[arg(long, value_name = "FILE.safetensors")]
+    #[arg(long, value_name = "FILE.safetensors", value_parser = paths())]
     pub out: PathBuf,
 }
 
