@@ -250,7 +250,8 @@ fn resume_and_a_configuration_keep_the_tiles() {
 /// The preferred OpenCL device with the tiles of a GPU.
 fn gpu() -> Device {
     let (device, tiles) = ("opencl".into(), Some(Class::Gpu));
-    Device::choose(&DeviceArgs { device, device_memory: None, conv: None, tiles, precision: None }).unwrap()
+    Device::choose(&DeviceArgs { device, device_memory: None, conv: None, tiles, precision: None, recorded: false })
+        .unwrap()
 }
 
 fn info(device: &Device) -> DeviceInfo {

@@ -484,13 +484,13 @@ pub struct EvalArgs {
     /// Insist on a format of the data
     #[arg(long, value_enum, help_heading = "Weights that do not say what they are")]
     pub dataset: Option<Format>,
-    /// As in `train`: how bytes became numbers [data]
+    /// As in `train`: how bytes became numbers; `data` when not given
     #[arg(long, help_heading = "Weights that do not say what they are")]
     pub normalize: Option<String>,
     /// As in `train`: how the training set was cut
     #[arg(long, value_name = "FACTOR", help_heading = "Weights that do not say what they are")]
     pub imbalance: Option<f64>,
-    /// As in `train`: the shape of that cut [exp]
+    /// As in `train`: the shape of that cut; `exp` when not given
     #[arg(long, value_enum, help_heading = "Weights that do not say what they are")]
     pub long_tail: Option<LongTail>,
     /// A class with more training samples is many-shot
@@ -596,7 +596,7 @@ pub struct ExportArgs {
     /// File to write [standard output]
     #[arg(long, value_name = "FILE", value_parser = paths())]
     pub out: Option<PathBuf>,
-    /// What the names of C constants begin with [network]
+    /// What the names of C constants begin with; `network` when not given
     #[arg(long, value_parser = identifier)]
     pub name: Option<String>,
 }

@@ -283,7 +283,7 @@ fn a_terminal_shows_a_pace_that_can_be_read() {
     let paces: Vec<&str> = paces.filter(|pace| !pace.is_empty()).collect();
     assert!(paces.len() > 3, "{text}");
     let readable = |pace: &&str| pace.bytes().all(|byte| byte.is_ascii_digit() || byte == b',');
-    assert!(paces[..paces.len() - 1].iter().all(|pace| readable(pace)), "{paces:?}");
+    assert!(paces[..paces.len() - 1].iter().all(readable), "{paces:?}");
     for epoch in ["epoch 0 of 0..=2 stage", "epoch 2 of 0..=2: loss ", "last (epoch 2)"] {
         assert!(text.contains(epoch), "{epoch} is not in {text}");
     }
