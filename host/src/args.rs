@@ -366,7 +366,8 @@ pub struct TrainArgs {
     #[arg(long, value_enum, default_value = "stop", help_heading = "Run")]
     pub on_nan: OnNan,
     /// Go back at most so many times
-    #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Run")]
+    #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Run",
+        value_parser = clap::value_parser!(u32).range(1..))]
     pub rollbacks: u32,
     /// Write a TensorBoard event file into the run's folder too
     #[arg(long, help_heading = "Run")]

@@ -59,6 +59,8 @@ pub struct Position {
     pub epoch: u32,
     /// Steps of the epoch that are done.
     pub step: u32,
+    /// Epochs of the whole run, as they were meant when the epoch began: its rate, stage and weights follow these.
+    pub epochs: u32,
     /// Updates since the run began.
     pub updates: u64,
     /// The epoch's sums so far.

@@ -254,7 +254,7 @@ impl Config {
             positive(option, number)?;
         }
         config.method.groups(0, epochs).map_err(by_option)?;
-        config.loss.terms(&[1], 0).map_err(by_option)?;
+        config.loss.terms(&[1], 0).map_err(|error| by_loss(error, &config.loss))?;
         unused::check(args, &config)?;
         Ok(config)
     }
@@ -310,6 +310,21 @@ pub fn by_option(error: impl Into<Error>) -> Error {
         Some(&(_, option)) => Error::Usage(CoreError::Range { what: option, low, high, found }.to_string()),
         None => error,
     }
+}
+
+/// A table that is not finite is the matter of the loss's options.
+pub(crate) fn by_loss(error: CoreError, loss: &Loss) -> Error {
+    let CoreError::Range { what, .. } = error else { return error.into() };
+    if OPTIONS.iter().any(|(name, _)| *name == what) {
+        return by_option(error);
+    }
+    let options = match loss {
+        Loss::LogitAdjustment { .. } => "--tau",
+        Loss::VectorScaling { .. } => "--vs-gamma or --tau",
+        Loss::Ldam { .. } => "--ldam-margin or --ldam-scale",
+        _ => return by_option(error),
+    };
+    Error::Usage(format!("{options}: {error}"))
 }
 
 /// The model of `--model`.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::shown::shown;
+use crate::shown::{self, shown};
 
 /// Everything that can end a run, one variant for each place where it is put right.
 ///
@@ -145,7 +145,7 @@ impl Error {
             | Self::Weights { hint, .. }
             | Self::Device { hint, .. }
             | Self::Run { hint, .. } => hint.clone(),
-            Self::Interrupted { run, .. } => Some(format!("sse-sam resume {} goes on from there", run.display())),
+            Self::Interrupted { run, .. } => Some(format!("sse-sam resume {} goes on from there", shown::word(run))),
             Self::Core(sse_sam_core::Error::EmptyClass { .. }) => {
                 Some("a smaller --imbalance keeps every class".into())
             }
@@ -158,7 +158,7 @@ impl Error {
             Self::Usage(_) | Self::Core(_) | Self::Io { .. } | Self::Verify { .. } => None,
             Self::NotFinite { saved, .. } => {
                 let kept = saved.as_ref().map(|path| format!("; the last good weights are in {}", path.display()));
-                Some(format!("try a smaller --lr, a --warmup or a smaller --rho{}", kept.unwrap_or_default()))
+                Some(format!("try a smaller --lr, a --warmup or smaller radii{}", kept.unwrap_or_default()))
             }
         }
     }

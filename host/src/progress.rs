@@ -63,6 +63,13 @@ pub fn say(text: &str) -> Result<(), Error> {
     }
 }
 
+/// Prints a line about a run. Standard output that cannot be written, such as that of a full disk, ends none.
+pub fn tell_people(text: &str) {
+    if let Err(error) = say(text) {
+        warn(&format!("warning: {error}"));
+    }
+}
+
 /// Whether standard error gets JSON: a process is told about in one way.
 static JSON: AtomicBool = AtomicBool::new(false);
 

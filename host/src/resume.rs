@@ -1,6 +1,6 @@
 //! The `resume` command: which checkpoint a run goes on from, and whether it may.
 
-use crate::args::{OnNan, ResumeArgs, TrainArgs};
+use crate::args::{ResumeArgs, TrainArgs};
 use crate::checkpoint::{Checkpoint, Label, Origin, Stored};
 use crate::config::Config;
 use crate::error::Error;
@@ -16,7 +16,7 @@ use crate::train;
 pub struct Resumed {
     /// The newest whole checkpoint.
     pub checkpoint: Checkpoint,
-    /// The one that a rollback goes back to.
+    /// The one to go back to when numbers are no longer finite.
     pub target: Checkpoint,
     /// What the numbers come from so far.
     pub before: Origin,
@@ -32,8 +32,8 @@ pub fn run(args: &ResumeArgs) -> Result<(), Error> {
     Signals::listen()?;
     let folder = RunFolder::open(&args.run)?;
     let mut options = settings::load(&folder.config())?;
-    if let (Some(more), Some(epochs)) = (args.epochs, options.epochs) {
-        if more < epochs {
+    if let Some(more) = args.epochs {
+        if let Some(epochs) = options.epochs.filter(|&epochs| more < epochs) {
             return Err(Error::Usage(format!("--epochs {more} is less than the {epochs} epochs of the run")));
         }
         options.epochs = Some(more);
@@ -77,8 +77,7 @@ pub fn find(
         let error = Error::run(folder.path(), format!("this run is finished after {} epochs", config.epochs));
         return Err(error.with_hint("--epochs with a larger number trains on"));
     }
-    let target =
-        if args.on_nan == OnNan::Rollback { target(&found[place..], &checkpoint, layout) } else { checkpoint.clone() };
+    let target = target(&found[place..], &checkpoint, layout);
     let epochs = label.settings.get("epochs").and_then(toml::Value::as_integer);
     let epochs = epochs.and_then(|epochs| u32::try_from(epochs).ok());
     Ok(Some(Resumed { checkpoint, target, before: label.origin, epochs }))
@@ -106,12 +105,10 @@ fn nothing_to_go_on_from(folder: &RunFolder, found: &[Saved]) -> Result<(), Erro
         (true, true) => "this run has no checkpoint to go on from, but epochs in metrics.jsonl",
         (_, false) => "every checkpoint of this run is damaged",
     };
-    let config = folder.config();
-    let hint = format!("sse-sam train --config {} --out NEW begins it anew, elsewhere", config.display());
-    Err(Error::run(folder.path(), what).with_hint(hint))
+    Err(Error::run(folder.path(), what).with_hint(folder.anew("")))
 }
 
-/// The checkpoint that a rollback goes back to, as it is written down in the newest one.
+/// The checkpoint that the run goes back to when numbers are no longer finite, as it is written down in the newest one.
 fn target(found: &[Saved], newest: &Checkpoint, layout: &Layout) -> Checkpoint {
     let epoch = newest.position.target;
     if newest.position.step == 0 && newest.position.epoch == epoch {
@@ -124,8 +121,8 @@ fn target(found: &[Saved], newest: &Checkpoint, layout: &Layout) -> Checkpoint {
             let reason = other.and_then(Result::err).map_or_else(|| "is gone".into(), |error| error.to_string());
             let name = Saved::name(epoch, 0);
             progress::warn(&format!(
-                "warning: the checkpoint that a rollback would go back to cannot be read ({name}: {reason}); it would \
-                 go back to where the run goes on now"
+                "warning: the checkpoint to go back to, should numbers not stay finite, cannot be read ({name}: {reason}); \
+                 it is now the one that the run goes on from"
             ));
             newest.clone()
         }

@@ -1,8 +1,9 @@
 //! The folder of a run, and the one owner of its files.
 
 use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{self, Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 use crate::checkpoint::Position;
 use crate::error::Error;
 use crate::events;
+use crate::shown;
 use crate::weights::write_whole;
 
 /// TensorBoard finds its files by a part of their names.
@@ -29,7 +31,7 @@ const LONGEST: usize = 120;
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    metrics: File,
+    metrics: Mutex<File>,
     log: File,
     _lock: File,
 }
@@ -87,16 +89,21 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Run`] when it holds no run or another process works on it, [`Error::Io`] when it cannot be used.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let path = folder_of(path);
-        if !path.join("config.toml").exists() {
-            let error = Error::run(path, "holds no run that could go on: it has no config.toml");
+        let path = &folder_of(path);
+        let config = path.join("config.toml");
+        if !config.exists() {
+            let missing = if path.exists() { "it has no config.toml" } else { "there is no such folder" };
+            let error = Error::run(path, format!("holds no run that could go on: {missing}"));
             return Err(error.with_hint("sse-sam runs FOLDER lists the runs of a folder"));
         }
-        let folder = Self::with(path.to_owned(), lock(path)?)?;
-        for place in [path.to_owned(), path.join("checkpoints")] {
-            for file in files(&place)?.into_iter().filter(|file| file.extension().is_some_and(|e| e == "partial")) {
-                fs::remove_file(&file).map_err(|source| Error::io(&file, source))?;
-            }
+        if !is_run(path) {
+            let error = Error::run(path, "holds no run that could go on: its config.toml is one that somebody wrote");
+            let config = shown::word(&config);
+            return Err(error.with_hint(format!("sse-sam train --config {config} --out NEW begins a run with it")));
+        }
+        let folder = Self::with(path.clone(), lock(path)?)?;
+        for place in [path.clone(), path.join("checkpoints")] {
+            files(&place)?.iter().filter(|file| is_partial(file)).try_for_each(|file| remove(file))?;
         }
         Ok(folder)
     }
@@ -107,10 +114,10 @@ impl RunFolder {
             options.create(true).open(&file).map_err(|source| Error::io(&file, source))
         };
         // Not opened to append to: Windows cuts no such file back.
-        let metrics = open("metrics.jsonl", File::options().write(true).truncate(false))?;
+        let metrics = open("metrics.jsonl", File::options().read(true).write(true).truncate(false))?;
         let log = open("log.txt", File::options().append(true))?;
         make(&path.join("checkpoints"))?;
-        Ok(Self { path, metrics, log, _lock: lock })
+        Ok(Self { path, metrics: Mutex::new(metrics), log, _lock: lock })
     }
 
     /// The folder.
@@ -131,6 +138,10 @@ impl RunFolder {
     /// The weights at the end of the run.
     pub fn last(&self) -> PathBuf {
         self.path.join("last.safetensors")
+    }
+
+    fn metrics(&self) -> MutexGuard<'_, File> {
+        self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where a checkpoint of this name lies, in a folder that exists.
@@ -182,7 +193,7 @@ impl RunFolder {
 
     /// Whether epochs were measured here.
     pub fn has_metrics(&self) -> bool {
-        self.metrics.metadata().is_ok_and(|metadata| metadata.len() > 0)
+        self.metrics().metadata().is_ok_and(|metadata| metadata.len() > 0)
     }
 
     /// Takes a file out of the way under a name that is no checkpoint's.
@@ -193,31 +204,41 @@ impl RunFolder {
         fs::rename(path, path.with_extension("damaged")).map_err(|source| Error::io(path, source))
     }
 
-    /// Writes `config.toml`, unless it says the same already.
+    /// Writes `config.toml`, unless it says the same already, with whatever comments.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
     pub fn configure(&self, text: &str) -> Result<(), Error> {
         let path = self.config();
-        if fs::read_to_string(&path).is_ok_and(|before| before == text) {
+        let table = |text: &str| text.parse::<toml::Table>().ok();
+        let before = fs::read_to_string(&path).ok().and_then(|before| table(&before));
+        if before.is_some() && before == table(text) {
             return Ok(());
         }
         write_whole(&path, |file| file.write_all(text.as_bytes()))
     }
 
-    /// Appends a line to `metrics.jsonl` and returns the file's length.
+    /// Appends a line to `metrics.jsonl` and returns the file's length. A file that somebody has removed is put back.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
     pub fn measure(&self, line: &impl Serialize) -> Result<u64, Error> {
-        let append = || {
+        let (path, mut file) = (self.path.join("metrics.jsonl"), self.metrics());
+        let mut append = || {
             let mut text = serde_json::to_string(line)?;
             text.push('\n');
-            (&self.metrics).seek(SeekFrom::End(0))?;
-            (&self.metrics).write_all(text.as_bytes())?;
-            Ok(self.metrics.metadata()?.len())
+            if !path.exists() {
+                let mut before = Vec::new();
+                file.rewind()?;
+                file.read_to_end(&mut before)?;
+                *file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+                file.write_all(&before)?;
+            }
+            file.seek(SeekFrom::End(0))?;
+            file.write_all(text.as_bytes())?;
+            Ok(file.metadata()?.len())
         };
-        append().map_err(|source| Error::io(self.path.join("metrics.jsonl"), source))
+        append().map_err(|source| Error::io(&path, source))
     }
 
     /// Cuts TensorBoard's file back to the first `epochs`, and adds those of them that it lacks, from `metrics.jsonl`:
@@ -265,7 +286,7 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Io`] when the disk refuses.
     pub fn synchronise(&self) -> Result<(), Error> {
-        self.metrics.sync_data().map_err(|source| Error::io(self.path.join("metrics.jsonl"), source))
+        self.metrics().sync_data().map_err(|source| Error::io(self.path.join("metrics.jsonl"), source))
     }
 
     /// Cuts `metrics.jsonl` back to what it was at a checkpoint.
@@ -274,12 +295,18 @@ impl RunFolder {
     /// [`Error::Run`] when it is shorter than that.
     pub fn rewind(&self, length: u64) -> Result<(), Error> {
         let path = self.path.join("metrics.jsonl");
-        let found = self.metrics.metadata().map_err(|source| Error::io(&path, source))?.len();
+        let file = self.metrics();
+        let found = file.metadata().map_err(|source| Error::io(&path, source))?.len();
         if found < length {
             let message = format!("metrics.jsonl has {found} bytes, but had {length} at the checkpoint");
-            return Err(Error::run(&self.path, message));
+            return Err(Error::run(&self.path, message).with_hint(self.anew("put it back, or ")));
         }
-        self.metrics.set_len(length).map_err(|source| Error::io(&path, source))
+        file.set_len(length).map_err(|source| Error::io(&path, source))
+    }
+
+    /// How the same run is begun anew, elsewhere.
+    pub fn anew(&self, or: &str) -> String {
+        format!("{or}sse-sam train --config {} --out NEW begins it anew, elsewhere", shown::word(&self.config()))
     }
 
     /// Appends a line to `log.txt`: what happened when. Nothing reads it but `runs`, so a failure is no reason to stop.
@@ -295,21 +322,42 @@ pub fn is_locked(path: &Path) -> bool {
 }
 
 /// The folder of the run that this file belongs to, where it is one of a run's.
-pub fn folder_of(path: &Path) -> &Path {
-    if !path.is_file() && path.file_name().is_none_or(|name| name != "checkpoints") {
-        return path;
+pub fn folder_of(path: &Path) -> PathBuf {
+    let whole = path::absolute(path).unwrap_or_default();
+    if !path.is_file() && whole.file_name().is_none_or(|name| name != "checkpoints") {
+        return path.to_owned();
     }
-    let above = path.ancestors().skip(1).take(2);
-    let above = above.map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
-    above.into_iter().find(|folder| folder.join("config.toml").is_file()).unwrap_or(path)
+    let mut above = whole.ancestors().skip(1).take(2);
+    above.find(|folder| is_run(folder)).unwrap_or(path).to_owned()
+}
+
+/// Whether this folder holds a run: its configuration says where numbers come from.
+pub fn is_run(folder: &Path) -> bool {
+    fs::read_to_string(folder.join("config.toml")).is_ok_and(|text| text.lines().any(|line| line.trim_end() == "[run]"))
+}
+
+/// Whether the last checkpoint of a run of so many epochs is there.
+pub fn has_all(folder: &Path, epochs: u32) -> bool {
+    let found = files(&folder.join("checkpoints")).unwrap_or_default();
+    found.into_iter().filter_map(Saved::new).any(|saved| saved.epoch >= epochs)
+}
+
+/// Whether a killed process has left this file half-written: `NAME.PROCESS.partial`, with the name of a run's file.
+fn is_partial(path: &Path) -> bool {
+    let whole = || {
+        let (name, process) = path.file_name()?.to_str()?.strip_suffix(".partial")?.rsplit_once('.')?;
+        let ours = FILES.contains(&name) || Saved::new(PathBuf::from(name)).is_some();
+        Some(ours && process.parse::<u32>().is_ok())
+    };
+    whole().unwrap_or(false)
 }
 
 /// Refuses a folder in which a run would write over something.
 fn nothing_is_lost(path: &Path) -> Result<(), Error> {
     let shown = path.display();
-    let config = fs::read_to_string(path.join("config.toml")).unwrap_or_default();
-    if path.join("metrics.jsonl").exists() || config.lines().any(|line| line == "[run]") {
-        let message = format!("{shown} already holds a run; name another folder, or go on: sse-sam resume {shown}");
+    if is_run(path) {
+        let run = shown::word(path);
+        let message = format!("{shown} already holds a run; name another folder, or go on: sse-sam resume {run}");
         return Err(Error::Usage(message));
     }
     match FILES.iter().find(|name| path.join(name).symlink_metadata().is_ok()) {

@@ -1,7 +1,7 @@
 //! The `runs` command.
 
 use std::fs;
-use std::path::Path;
+use std::path::{self, Path};
 
 use serde_json::Value;
 use toml::Table;
@@ -17,8 +17,13 @@ use crate::shown::{self, shown};
 /// # Errors
 /// [`Error::Io`] when the folder cannot be read.
 pub fn run(args: &RunsArgs) -> Result<(), Error> {
-    let entries = fs::read_dir(&args.folder).map_err(|source| Error::io(&args.folder, source))?;
+    let folder = run::folder_of(&args.folder);
+    let entries = fs::read_dir(&folder).map_err(|source| Error::io(&folder, source))?;
     let mut paths: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    // A run by itself.
+    if run::is_run(&folder) {
+        paths = vec![path::absolute(&folder).unwrap_or(folder)];
+    }
     paths.sort();
     let rows: Vec<[String; 6]> = paths.iter().filter_map(|path| row(path)).collect();
     if rows.is_empty() {
@@ -35,6 +40,9 @@ pub fn run(args: &RunsArgs) -> Result<(), Error> {
 }
 
 fn row(path: &Path) -> Option<[String; 6]> {
+    if !run::is_run(path) {
+        return None;
+    }
     let config: Table = fs::read_to_string(path.join("config.toml")).ok()?.parse().ok()?;
     let word = |key: &str| match config.get(key) {
         // Data have an absolute path: its last part says what they are.
@@ -54,12 +62,12 @@ fn row(path: &Path) -> Option<[String; 6]> {
         word("data"),
         format!("{}/{}", metrics.lines().count(), word("epochs")),
         balanced.map_or_else(|| "-".into(), |percent| format!("{percent:.2}")),
-        state(path).into(),
+        state(path, &word("epochs")).into(),
     ])
 }
 
 /// What became of a run: by the lock, else by the last line of its log.
-fn state(path: &Path) -> &'static str {
+fn state(path: &Path, epochs: &str) -> &'static str {
     if run::is_locked(path) {
         return "running";
     }
@@ -68,6 +76,8 @@ fn state(path: &Path) -> &'static str {
     match last {
         Some("finished") => "finished",
         Some("failed:") => "failed",
+        // Killed between its last checkpoint and its last line.
+        _ if epochs.parse().is_ok_and(|epochs| run::has_all(path, epochs)) => "finished",
         _ => "interrupted",
     }
 }

@@ -17,6 +17,7 @@ use crate::checkpoint::Origin;
 use crate::config::Config;
 use crate::data::Format;
 use crate::error::Error;
+use crate::run;
 
 /// Options that are about a call, not about a run.
 const NOT_SETTINGS: [&str; 5] = ["config", "out", "quiet", "log-format", "help"];
@@ -87,7 +88,10 @@ struct Settings {
 
 impl Settings {
     fn read(path: &Path) -> Result<Self, Error> {
-        let path = if path.is_dir() { path.join("config.toml") } else { path.to_owned() };
+        // A run, or a file of one, stands for its configuration.
+        let is_other = path.extension().is_none_or(|extension| extension != "toml");
+        let path = if is_other { run::folder_of(path) } else { path.to_owned() };
+        let path = if path.is_dir() { path.join("config.toml") } else { path };
         let bytes = fs::read(&path).map_err(|source| Error::io(&path, source))?;
         let text = String::from_utf8(bytes).map_err(|_| Error::file(&path, "is no configuration: it is not UTF-8"))?;
         let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
@@ -100,6 +104,14 @@ impl Settings {
             Error::file(&path, format!("[{ORIGIN}]: {message}{place}"))
         })?;
         let known = known();
+        if let Some(key) = table.keys().find(|key| NOT_SETTINGS.contains(&key.as_str())) {
+            let message = format!("there is no setting {key}: it is an option of a call{}", place(&text, key));
+            return Err(Error::file(&path, message).with_hint(format!("type it: sse-sam train --{key} ...")));
+        }
+        if let Some((key, value)) = table.iter().find(|(key, value)| !has_kind(key, value)) {
+            let message = format!("{key} cannot be {}{}", value.to_string().trim(), place(&text, key));
+            return Err(Error::Usage(format!("{}: {message}", path.display())));
+        }
         if let Some(key) = table.keys().find(|key| !known.contains(key)) {
             let nearest = known.iter().min_by_key(|name| distance(name, key));
             let error = Error::file(&path, format!("there is no setting {key}{}", place(&text, key)));
@@ -167,6 +179,20 @@ fn word(key: &str, value: &Value) -> Option<String> {
         Value::Array(values) => format!("--{key}={}", values.iter().map(text).collect::<Vec<_>>().join(",")),
         other => format!("--{key}={}", text(other)),
     })
+}
+
+/// Whether a value is of a kind that its setting takes: `true` and `false` for a switch, a list for milestones, else one
+/// word or number. Settings that are not known take anything.
+fn has_kind(key: &str, value: &Value) -> bool {
+    let command = Cli::command();
+    let mut options = command.find_subcommand("train").into_iter().flat_map(clap::Command::get_arguments);
+    let Some(option) = options.find(|option| option.get_long() == Some(key)) else { return true };
+    match value {
+        Value::Boolean(_) => !option.get_action().takes_values(),
+        Value::Array(values) => option.get_value_delimiter().is_some() && !values.iter().any(Value::is_array),
+        Value::Table(_) => false,
+        _ => option.get_action().takes_values(),
+    }
 }
 
 /// Names of all settings.

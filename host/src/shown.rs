@@ -17,6 +17,14 @@ pub fn path(path: &Path) -> String {
     shown(&path.to_string_lossy())
 }
 
+/// A path as a word that a shell takes: quoted where it has to be.
+pub fn word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-+=:,@%~".contains(letter);
+    let text = if text.starts_with('-') { format!("./{text}") } else { text.into_owned() };
+    if text.chars().all(plain) && !text.is_empty() { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 /// Control characters, the ends of lines and paragraphs, and the marks that reorder a line.
 fn is_control(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -30,6 +38,12 @@ mod tests {
     fn what_moves_a_terminals_cursor_is_written_out() {
         assert_eq!(shown("a\x1b[31mred\n\r\t\u{7f}\u{9b}"), r"a\u{1b}[31mred\n\r\t\u{7f}\u{9b}");
         assert_eq!(shown("\u{202e}gnp.exe\u{2028}"), r"\u{202e}gnp.exe\u{2028}");
+    }
+
+    #[test]
+    fn a_word_can_be_pasted_into_a_shell() {
+        let words = ["runs/a-b_2", "my run", "-y", "it's", "été"].map(|text| word(Path::new(text)));
+        assert_eq!(words, ["runs/a-b_2", "'my run'", "./-y", r"'it'\''s'", "été"]);
     }
 
     #[test]

@@ -79,7 +79,7 @@ mod system {
     use nix::sys::signal::{SigSet, Signal};
 
     /// What terminals, schedulers and limits send to end a job.
-    const ENDS: [Signal; 7] = [
+    const ENDS: &[Signal] = &[
         Signal::SIGINT,
         Signal::SIGTERM,
         Signal::SIGHUP,
@@ -87,11 +87,15 @@ mod system {
         Signal::SIGXCPU,
         Signal::SIGUSR1,
         Signal::SIGUSR2,
+        Signal::SIGALRM,
+        Signal::SIGVTALRM,
+        #[cfg(target_os = "linux")]
+        Signal::SIGPWR,
     ];
 
     fn set() -> SigSet {
         // `nohup` has the process ignore SIGHUP.
-        ENDS.into_iter().filter(|&signal| signal != Signal::SIGHUP || !is_ignored(signal)).collect()
+        ENDS.iter().copied().filter(|&signal| signal != Signal::SIGHUP || !is_ignored(signal)).collect()
     }
 
     fn is_ignored(signal: Signal) -> bool {

@@ -11,7 +11,7 @@ use sse_sam_core::{Backend, Graph, Loss, Model, Plan};
 use crate::adapt;
 use crate::args::TrainArgs;
 use crate::checkpoint::Origin;
-use crate::config::{Config, Normalize, by_option};
+use crate::config::{self, Config, Normalize, by_option};
 use crate::data::{self, Dataset};
 use crate::device::Device;
 use crate::error::Error;
@@ -19,10 +19,11 @@ use crate::evaluate::TestSet;
 use crate::feed::Feeds;
 use crate::layout::{Layout, Needs, first_trained};
 use crate::order::{self, Purpose};
-use crate::progress::{self, say};
+use crate::progress;
 use crate::resume::{self, Resumed};
 use crate::run::RunFolder;
 use crate::settings;
+use crate::shown;
 use crate::signals::Signals;
 use crate::split;
 use crate::state::{self, Description};
@@ -138,7 +139,12 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     let signals = Signals::listen()?;
     let mut device = Device::choose(&args.device)?;
     let args = &TrainArgs { device: device.applicable(&args.device), ..args.clone() };
-    let mut dataset = data::load(&args.data, args.dataset)?;
+    let mut dataset = data::load(&args.data, args.dataset).map_err(|error| match &earlier {
+        Some(_) if !Path::new(&args.data).exists() => {
+            error.with_hint("--data PLACE says where this run's data lie now")
+        }
+        _ => error,
+    })?;
     let fingerprint = dataset.fingerprint();
     let config = Config::new(args, &dataset)?;
     let before = dataset.counts();
@@ -147,7 +153,8 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
         dataset.keep(&chosen);
     }
     let counts = dataset.counts();
-    (0..counts.len()).try_for_each(|class| config.loss.terms(&counts, class).map(drop)).map_err(by_option)?;
+    let terms = |class| config.loss.terms(&counts, class).map(drop);
+    (0..counts.len()).try_for_each(terms).map_err(|error| config::by_loss(error, &config.loss))?;
     split::warn(&config, &dataset, &before);
     let needs = needs(&config, &dataset)?;
     let (layout, staged) = device.plan(&config.model, &needs, &dataset)?;
@@ -176,13 +183,14 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
         normalization,
     };
     let create = || {
-        let name = format!("{}-{}-{}", dataset.name, slug(&config.model), progress::method(&config.method));
+        let data: String = dataset.name.chars().take(40).collect();
+        let name = format!("{data}-{}-{}", slug(&config.model), progress::method(&config.method));
         RunFolder::create(args.out.as_deref(), &name, &configuration(args, &config, &device, &fingerprint)?)
     };
     let folder = earlier.map_or_else(create, Ok)?;
     signals.save_first();
     if args.talks() {
-        say(&progress::headline(&config, &description, &dataset, &device, staged.is_some()))?;
+        progress::tell_people(&progress::headline(&config, &description, &dataset, &device, staged.is_some()));
     }
     let feeds = Feeds::new(&dataset, layout.plan.normalization, staged);
     let test = TestSet { feed: feeds.test, flip: config.flip };
@@ -226,7 +234,7 @@ fn configuration(args: &TrainArgs, config: &Config, device: &Device, fingerprint
 
 /// What to do when the device was lost.
 fn way_on(folder: &RunFolder) -> String {
-    let run = folder.path().display();
+    let run = shown::word(folder.path());
     format!("sse-sam resume {run} goes on from the last checkpoint; with --device cpu it needs no OpenCL")
 }
 

@@ -19,7 +19,7 @@ use crate::feed::Feed;
 use crate::layout::{Layout, RECORD, WINDOW};
 use crate::metrics::{Accuracy, table};
 use crate::order;
-use crate::progress::{self, Advance, Event, Line, Progress, say};
+use crate::progress::{self, Advance, Event, Line, Progress};
 use crate::resume::Resumed;
 use crate::run::RunFolder;
 use crate::settings;
@@ -149,14 +149,17 @@ impl Training<'_> {
     fn say_what_more_epochs_change(&self, resumed: &Resumed) -> Result<(), Error> {
         let (config, position) = (self.config, &resumed.checkpoint.position);
         let Some(before) = resumed.epochs.filter(|&before| before != config.epochs) else { return Ok(()) };
-        let (next, last) = (position.epoch, position.epoch.saturating_sub(1));
+        // An epoch that has begun is finished as it was meant.
+        let next = position.epoch + u32::from(position.step > 0);
+        let Some(last) = next.checked_sub(1) else { return Ok(()) };
         let halved = 0.5_f64.powi(position.rollbacks as i32);
-        let (then, now) = (config.rates.over(before).at(last)? * halved, self.learning_rate(position)?);
-        let (epochs, stages) = (config.epochs, [(last, before), (next, config.epochs)]);
+        let rate = |epoch, epochs| Ok::<_, Error>(config.rates.over(epochs).at(epoch)? * halved);
+        let (then, now) = (rate(last, before)?, rate(next, config.epochs)?);
         let mut text = format!(
-            "with {epochs} epochs instead of {before} the learning rate is {now:.6} in epoch {next}, after {then:.6} in epoch {last}"
+            "with {} epochs instead of {before} the learning rate is {now:.6} in epoch {next}, after {then:.6} in epoch {last}",
+            config.epochs
         );
-        let [was, is] = stages.map(|(epoch, epochs)| config.method.stage(epoch, epochs));
+        let (was, is) = (config.method.stage(last, before), config.method.stage(next, config.epochs));
         if was != is {
             text += &format!(", and stage {is} follows stage {was}");
         }
@@ -239,7 +242,7 @@ impl Training<'_> {
                 Ok(measured) => accuracy = Some(measured),
                 Err(Error::NotFinite { epoch, step, .. }) => {
                     if self.args.on_nan == OnNan::Stop || now.position.rollbacks == self.args.rollbacks {
-                        return Err(self.stop(&now.snapshot, epoch, step));
+                        return Err(self.stop(&target.snapshot, epoch, step));
                     }
                     now = self.roll_back(backend, &target, now.position.rollbacks + 1, (epoch, step), desktop)?;
                     continue;
@@ -260,7 +263,8 @@ impl Training<'_> {
         }
         desktop.writer.flush()?;
         desktop.progress.finish();
-        self.summarize(accuracy.as_ref(), now.position.best.as_ref())
+        self.summarize(accuracy.as_ref(), now.position.best.as_ref());
+        Ok(())
     }
 
     /// The rest of an epoch, its evaluation and its line in `metrics.jsonl`.
@@ -273,6 +277,9 @@ impl Training<'_> {
     where
         Error: From<B::Error>,
     {
+        if now.position.step == 0 {
+            now.position.epochs = self.config.epochs;
+        }
         let (started, before) = (Instant::now(), now.position.totals.rows);
         self.steps(backend, now, desktop)?;
         let seconds = started.elapsed().as_secs_f64();
@@ -291,7 +298,7 @@ impl Training<'_> {
         if self.args.tensorboard {
             // Nothing was trained where a run goes on with an evaluation.
             let pace = (rows > 0.0).then(|| ("images_per_s".into(), rate));
-            let more: Vec<_> = self.radii(position.epoch)?.into_iter().chain(pace).collect();
+            let more: Vec<_> = self.radii(position)?.into_iter().chain(pace).collect();
             self.folder.event(position.epoch, &line, &more)?;
         }
         self.folder.note(&format!("epoch {}: trained {seconds:.3} s, {rate:.0} images/s", position.epoch));
@@ -314,7 +321,7 @@ impl Training<'_> {
     {
         let (config, layout, epoch) = (self.config, self.layout, now.position.epoch);
         let sgd = self.sgd(&now.position)?;
-        let weighing = self.weighing(epoch)?;
+        let weighing = self.weighing(&now.position)?;
         let order = self.order(epoch, &weighing);
         let indices: Vec<&[u32]> = order.chunks(layout.batch).collect();
         let (words, batches) = self.table(epoch, &weighing, &indices);
@@ -354,10 +361,10 @@ impl Training<'_> {
     }
 
     /// How far each group is perturbed in an epoch, for TensorBoard.
-    fn radii(&self, epoch: u32) -> Result<Vec<(String, f64)>, Error> {
+    fn radii(&self, position: &Position) -> Result<Vec<(String, f64)>, Error> {
         let names = if self.config.method.splits() { ["radius_head", "radius_tail"] } else { ["radius"; 2] };
         let radius = |group: Group| (names[group.column].into(), f64::from(group.radius));
-        Ok(self.config.method.groups(epoch, self.config.epochs)?.all().perturbed().map(radius).collect())
+        Ok(self.config.method.groups(position.epoch, position.epochs)?.all().perturbed().map(radius).collect())
     }
 
     fn sgd(&self, position: &Position) -> Result<Sgd, Error> {
@@ -372,12 +379,12 @@ impl Training<'_> {
 
     /// The schedule's rate, halved each time the run went back.
     fn learning_rate(&self, position: &Position) -> Result<f64, Error> {
-        Ok(self.config.rates.at(position.epoch)? * 0.5_f64.powi(position.rollbacks as i32))
+        Ok(self.config.rates.over(position.epochs).at(position.epoch)? * 0.5_f64.powi(position.rollbacks as i32))
     }
 
     fn announce(&self, position: &Position, progress: &mut Progress) {
         let (epoch, done) = (position.epoch, position.totals.rows as u64);
-        let stage = |epoch: u32| self.config.method.stage(epoch, self.config.epochs);
+        let stage = |epoch: u32| self.config.method.stage(epoch, position.epochs);
         progress.start(epoch, stage(epoch), done);
         if epoch > 0 && stage(epoch) != stage(epoch - 1) {
             let text = format!("stage {} begins with epoch {epoch}: only the tail is perturbed", stage(epoch));
@@ -387,9 +394,9 @@ impl Training<'_> {
     }
 
     /// What the samples of each class count in an epoch.
-    fn weighing(&self, epoch: u32) -> Result<Weighing, Error> {
-        let config = self.config;
-        let groups = config.method.groups(epoch, config.epochs)?;
+    fn weighing(&self, position: &Position) -> Result<Weighing, Error> {
+        let (config, epoch) = (self.config, position.epoch);
+        let groups = config.method.groups(epoch, position.epochs)?;
         let deferred = config.drw_epoch.is_some_and(|first| epoch >= first);
         let tail_weight = if config.method.splits() { config.tail_weight } else { 1.0 };
         Weighing::new(&self.description.counts, config.eta, tail_weight, deferred, groups)
@@ -569,14 +576,14 @@ impl Training<'_> {
     }
 
     /// Whether head and tail are groups of their own.
-    fn splits(&self, epoch: u32) -> Result<bool, Error> {
-        Ok(self.config.method.groups(epoch, self.config.epochs)?.column(true) == 1)
+    fn splits(&self, position: &Position) -> Result<bool, Error> {
+        Ok(self.config.method.groups(position.epoch, position.epochs)?.column(true) == 1)
     }
 
     /// How far the epoch is.
     fn advance(&self, position: &Position) -> Result<Advance, Error> {
         let Position { epoch, totals, .. } = position;
-        let (split, [head, tail]) = (self.splits(*epoch)?, totals.losses.map(|loss| loss / totals.rows));
+        let (split, [head, tail]) = (self.splits(position)?, totals.losses.map(|loss| loss / totals.rows));
         Ok(Advance {
             epoch: *epoch,
             images: totals.rows as u64,
@@ -592,7 +599,7 @@ impl Training<'_> {
         let (config, totals, epoch) = (self.config, &position.totals, position.epoch);
         let [head, tail] = totals.losses.map(|loss| loss / totals.rows);
         let [head_point, tail_point] = totals.perturbed.map(|loss| loss / totals.rows);
-        let (split, groups) = (self.splits(epoch)?, config.method.groups(epoch, config.epochs)?.all());
+        let (split, groups) = (self.splits(position)?, config.method.groups(epoch, position.epochs)?.all());
         let group_norm = |column| {
             let perturbed = split && groups.perturbed().any(|group| group.column == column);
             perturbed.then(|| totals.group_norms[column] / totals.steps)
@@ -600,7 +607,7 @@ impl Training<'_> {
         let norm = totals.norm / totals.steps;
         Ok(Line {
             epoch,
-            stage: config.method.stage(epoch, config.epochs),
+            stage: config.method.stage(epoch, position.epochs),
             learning_rate: self.learning_rate(position)?,
             loss: head + tail,
             loss_head: split.then_some(head),
@@ -615,18 +622,18 @@ impl Training<'_> {
         })
     }
 
-    fn summarize(&self, last: Option<&Accuracy>, best: Option<&Best>) -> Result<(), Error> {
-        let (Some(last), Some(best), true) = (last, best, self.args.talks()) else { return Ok(()) };
+    fn summarize(&self, last: Option<&Accuracy>, best: Option<&Best>) {
+        let (Some(last), Some(best), true) = (last, best, self.args.talks()) else { return };
         let (last_epoch, best_epoch) = (self.config.epochs.saturating_sub(1), best.epoch);
         let rows =
             [(format!("last (epoch {last_epoch})"), last), (format!("best (epoch {best_epoch})"), &best.accuracy)];
-        say(&format!(
+        progress::tell_people(&format!(
             "{}\naccuracy in % on {} test images; best by balanced accuracy\n\
              files in {}: metrics.jsonl, last.safetensors, best.safetensors",
             table(&rows),
             self.test.feed.split.len(),
             shown::path(self.folder.path())
-        ))
+        ));
     }
 }
 

@@ -12,10 +12,11 @@ pub fn check(args: &TrainArgs, config: &Config) -> Result<(), Error> {
     let method = |names: &[MethodName]| names.contains(&args.method);
     let loss = |names: &[LossName]| names.contains(&args.loss);
     let (epochs, cut) = (config.epochs, config.imbalance.is_some());
+    let staged = method(&[MethodName::SseSam]) && args.gamma != Some(0.0);
     let steps = args.schedule == ScheduleName::MultiStep;
     let rules = [
         ("rho", method(&[MethodName::Sam, MethodName::Imbsam]), "needs --method sam or imbsam".into()),
-        ("head-rho", method(&[MethodName::SseSam]), "needs --method sse-sam".into()),
+        ("head-rho", staged, "needs --method sse-sam with a --gamma above 0".into()),
         ("tail-rho", method(&[MethodName::SseSam]), "needs --method sse-sam".into()),
         ("gamma", method(&[MethodName::SseSam]), "needs --method sse-sam".into()),
         ("tail-weight", config.method.splits(), "needs --method imbsam or sse-sam".into()),

@@ -195,3 +195,107 @@ fn checkpoints_are_ordered_by_number_however_many_digits_it_has() {
     let place = |epoch: &str| text.find(&format!("epoch-{epoch}-step-0000000.safetensors: is damaged"));
     assert!(place("1000000").is_some() && place("1000000") < place("999999"), "the newest comes first: {text}");
 }
+
+#[test]
+fn a_configuration_that_somebody_wrote_is_no_run() {
+    let folder = tempdir().unwrap();
+    fs::create_dir(folder.path().join("exp")).unwrap();
+    let text = "# my own\nmodel = \"mlp:64-4-10\"\nepochs = 1\n";
+    fs::write(folder.path().join("exp/config.toml"), text).unwrap();
+    let output = refused(folder.path(), &["resume", "exp"], 1, "its config.toml is one that somebody wrote");
+    assert!(stderr(&output).contains("hint: sse-sam train --config exp/config.toml --out NEW"), "{}", stderr(&output));
+    assert_eq!(fs::read_to_string(folder.path().join("exp/config.toml")).unwrap(), text);
+    assert_eq!(fs::read_dir(folder.path().join("exp")).unwrap().count(), 1);
+    assert!(succeed(folder.path(), &["runs", "."]).stdout.starts_with(b"no runs in ."));
+}
+
+#[test]
+fn comments_in_a_runs_configuration_stay() {
+    let folder = tempdir().unwrap();
+    let path = unfinished(folder.path(), &[]).join("config.toml");
+    let text = format!("# seen on a Tuesday\n{}", fs::read_to_string(&path).unwrap());
+    fs::write(&path, &text).unwrap();
+    succeed(folder.path(), &["resume", "run", "--quiet"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+}
+
+#[test]
+fn metrics_that_are_removed_in_mid_run_are_put_back() {
+    let folder = tempdir().unwrap();
+    let args = |out| training(out, &["--epochs", "30"]);
+    succeed(folder.path(), &args("whole"));
+    let child = begin(folder.path(), &args("run"));
+    let metrics = folder.path().join("run/metrics.jsonl");
+    while !fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() > 2) {
+        sleep(Duration::from_millis(2));
+    }
+    fs::remove_file(&metrics).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    same(&folder.path().join("whole"), &folder.path().join("run"), "removed metrics");
+    // Once the process is gone nobody has them any more.
+    fs::remove_file(&metrics).unwrap();
+    let output = refused(folder.path(), &["resume", "run", "--epochs", "31"], 1, "metrics.jsonl has 0 bytes");
+    assert!(stderr(&output).contains("hint: put it back, or sse-sam train --config "), "{}", stderr(&output));
+}
+
+#[test]
+fn a_run_killed_after_its_last_checkpoint_is_finished() {
+    let folder = tempdir().unwrap();
+    succeed(folder.path(), &training("run", &[]));
+    let log = folder.path().join("run/log.txt");
+    let text = fs::read_to_string(&log).unwrap();
+    fs::write(&log, text.strip_suffix("finished\n").unwrap().rsplit_once('\n').unwrap().0).unwrap();
+    for place in [".", "run", "run/config.toml"] {
+        let listed = succeed(folder.path(), &["runs", place]).stdout;
+        let listed = String::from_utf8(listed).unwrap();
+        assert!(listed.lines().count() == 2 && listed.trim_end().ends_with("finished"), "{place}: {listed}");
+    }
+}
+
+#[test]
+fn only_the_programs_own_half_written_files_are_removed() {
+    let folder = tempdir().unwrap();
+    let path = unfinished(folder.path(), &[]);
+    let kept = ["my.partial", "config.toml.partial", "notes.12.partial"].map(|name| path.join(name));
+    let gone = ["config.toml.12.partial", "best.safetensors.7.partial"].map(|name| path.join(name));
+    let inside = path.join("checkpoints/epoch-000002-step-0000000.safetensors.9.partial");
+    kept.iter().chain(&gone).chain([&inside]).for_each(|path| fs::write(path, "x").unwrap());
+    succeed(folder.path(), &["resume", "run", "--quiet"]);
+    assert!(kept.iter().all(|path| path.exists()));
+    assert!(gone.iter().chain([&inside]).all(|path| !path.exists()));
+}
+
+#[test]
+fn a_run_is_found_from_within_its_folders() {
+    let folder = tempdir().unwrap();
+    let path = unfinished(folder.path(), &[]);
+    let newest = checkpoints(&path).pop().unwrap();
+    let name = newest.file_name().unwrap().to_str().unwrap();
+    for word in [".", name] {
+        let args = ["resume", word, "--epochs", "2"];
+        refused(&path.join("checkpoints"), &args, 2, "--epochs 2 is less than the 6 epochs of the run");
+    }
+    refused(
+        folder.path(),
+        &["resume", "nowhere"],
+        1,
+        "nowhere: holds no run that could go on: there is no such folder",
+    );
+    for (number, file) in ["run/metrics.jsonl", "run/checkpoints", "run/last.safetensors"].into_iter().enumerate() {
+        fs::write(path.join("last.safetensors"), "x").unwrap();
+        let out = number.to_string();
+        succeed(folder.path(), &["train", "--config", file, "--out", &out, "--quiet"]);
+    }
+}
+
+#[test]
+fn a_standard_output_that_is_full_ends_no_run() {
+    let Ok(full) = fs::File::options().write(true).open("/dev/full") else { return skip("there is no /dev/full") };
+    let folder = tempdir().unwrap();
+    let args: Vec<&str> = training("run", &[]).into_iter().filter(|word| *word != "--quiet").collect();
+    let output = program(folder.path(), &args).stdout(full).output().unwrap();
+    let text = stderr(&output);
+    assert!(output.status.success() && text.contains("warning: standard output: no space left"), "{text}");
+    assert!(folder.path().join("run/last.safetensors").exists());
+}

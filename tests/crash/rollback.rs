@@ -134,8 +134,31 @@ fn a_target_that_is_gone_is_said() {
     assert_ne!(Some(target), all.last(), "the newest one lies in mid-epoch");
     fs::remove_file(target).unwrap();
     let text = stderr(&succeed(folder.path(), &["resume", "run", "--quiet"]));
-    assert!(
-        text.contains("a rollback would go back to cannot be read (epoch-000004-step-0000000.safetensors"),
-        "{text}"
-    );
+    assert!(text.contains("cannot be read (epoch-000004-step-0000000.safetensors"), "{text}");
+}
+
+#[test]
+fn the_last_good_weights_are_those_of_the_unbroken_run() {
+    let folder = tempdir().unwrap();
+    // Weights grow by a fiftieth a step, and are no longer finite after some epochs.
+    let growing = ["--method", "sgd", "--model", "mlp:64-64-10", "--momentum", "0", "--schedule", "constant"];
+    let options = [&growing[..], &["--weight-decay", "2023", "--lr", "0.001", "--batch", "10", "--epochs", "40"]].concat();
+    refused(folder.path(), &training("whole", &options), 1, "no longer finite");
+    let last = || ["whole", "run"].map(|run| fs::read(folder.path().join(run).join("last.safetensors")).unwrap());
+    let (mut within, args) = (0, training("run", &options));
+    // The epoch that fails, stopped at whichever step: the later ones are one in 105.
+    let begun = fs::read_to_string(folder.path().join("whole/metrics.jsonl")).unwrap().lines().count();
+    for number in 0..12 {
+        let (stopped, text) = stop(folder.path(), &args, |run| {
+            let lines = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default().lines().count();
+            lines + usize::from(number % 2 == 0) >= begun
+        });
+        if stopped {
+            within += u32::from(!text.contains("after 0 steps"));
+            refused(folder.path(), &["resume", "run", "--quiet"], 1, "no longer finite");
+        }
+        let [whole, run] = last();
+        assert!(whole == run, "stop {number}: {text}");
+    }
+    assert!(within > 0, "no run was stopped within an epoch");
 }

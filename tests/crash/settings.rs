@@ -288,3 +288,80 @@ fn a_terminal_shows_a_pace_that_can_be_read() {
         assert!(text.contains(epoch), "{epoch} is not in {text}");
     }
 }
+
+#[test]
+fn an_epoch_that_has_begun_is_finished_as_it_was_meant() {
+    let folder = tempdir().unwrap();
+    let options = ["--model", "mlp:64-64-10", "--batch", "8", "--keep", "1000", "--lr", "0.1", "--epochs", "4"];
+    succeed(folder.path(), &training("whole", &options));
+    let whole = folder.path().join("whole");
+    let lines = |run: &str| -> Vec<String> {
+        let text = fs::read_to_string(folder.path().join(run).join("metrics.jsonl")).unwrap();
+        text.lines().map(String::from).collect()
+    };
+    // In mid-epoch of the second stage; with twelve epochs that would be the first.
+    let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    let all = checkpoints(&whole);
+    let begun = all.iter().find(|path| name(path).starts_with("epoch-000003") && !name(path).contains("-step-0000000"));
+    let Some(begun) = begun else { return skip("no checkpoint was written in mid-epoch") };
+    copy_until(&whole, &folder.path().join("run"), begun);
+    let output = succeed(folder.path(), &["resume", "run", "--epochs", "12"]);
+    assert_eq!(lines("run")[..4], lines("whole")[..], "its rate, stage and sums are of one kind");
+    let expected = "the learning rate is 0.075000 in epoch 4, after 0.014645 in epoch 3, and stage 1 follows stage 2";
+    assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+}
+
+#[test]
+fn values_of_another_kind_are_refused_by_line() {
+    let folder = tempdir().unwrap();
+    let lines = [
+        "lr = false",
+        "data = false",
+        "seed = []",
+        "batch = []",
+        "init = false",
+        "method = true",
+        "flip = 1",
+        "flip = []",
+        "tensorboard = \"yes\"",
+        "gamma = {}",
+        "milestones = 3.5",
+        "keep = [1, 2]",
+    ];
+    for line in lines {
+        fs::write(folder.path().join("c.toml"), format!("epochs = 1\n{line}\n")).unwrap();
+        let output = refused(folder.path(), &["train", "--config", "c.toml", "--out", "out"], 2, "c.toml: ");
+        assert!(stderr(&output).contains("(line 2)"), "{line}: {}", stderr(&output));
+        assert!(!folder.path().join("out").exists(), "{line}");
+    }
+    fs::write(folder.path().join("c.toml"), "quiet = true\n").unwrap();
+    refused(
+        folder.path(),
+        &["train", "--config", "c.toml"],
+        1,
+        "there is no setting quiet: it is an option of a call (line 1)",
+    );
+}
+
+#[test]
+fn data_that_have_moved_are_asked_for() {
+    let folder = tempdir().unwrap();
+    write_data(&folder.path().join("data"));
+    unfinished(folder.path(), &["--data", "data", "--eta", "15"]);
+    fs::rename(folder.path().join("data"), folder.path().join("moved")).unwrap();
+    let output = refused(folder.path(), &["resume", "run"], 1, "data: no such file or folder");
+    assert!(stderr(&output).contains("hint: --data PLACE says where this run's data lie now"), "{}", stderr(&output));
+}
+
+#[test]
+fn tables_that_overflow_are_refused_by_option_before_there_is_a_run() {
+    let folder = tempdir().unwrap();
+    for (loss, option, value) in
+        [("la", "--tau", "1e38"), ("vs", "--vs-gamma", "300"), ("ldam", "--ldam-margin", "1e38")]
+    {
+        refused(folder.path(), &training("out", &["--loss", loss, option, value]), 2, option);
+        assert!(!folder.path().join("out").exists());
+    }
+    refused(folder.path(), &training("out", &["--gamma", "0", "--head-rho", "1"]), 2, "--head-rho does nothing");
+    refused(folder.path(), &training("out", &["--on-nan", "rollback", "--rollbacks", "0"]), 2, "--rollbacks");
+}

@@ -3,8 +3,18 @@
 use super::*;
 
 /// What ends a job: from a terminal, from a scheduler, by a limit of the system.
-const ENDS: [(&str, i32); 7] =
-    [("INT", 2), ("TERM", 15), ("HUP", 1), ("QUIT", 3), ("XCPU", 24), ("USR1", 10), ("USR2", 12)];
+const ENDS: [(&str, i32); 10] = [
+    ("INT", 2),
+    ("TERM", 15),
+    ("HUP", 1),
+    ("QUIT", 3),
+    ("XCPU", 24),
+    ("USR1", 10),
+    ("USR2", 12),
+    ("ALRM", 14),
+    ("VTALRM", 26),
+    ("PWR", 30),
+];
 
 fn devices() -> Vec<&'static str> {
     if has_opencl() { vec!["cpu", "opencl"] } else { vec!["cpu"] }
@@ -14,7 +24,10 @@ fn devices() -> Vec<&'static str> {
 fn in_foreground(folder: &Path, args: &[&str]) -> Command {
     let plain = program(folder, args);
     let mut command = Command::new("env");
-    command.arg("--default-signal=INT,TERM,HUP,QUIT,XCPU,USR1,USR2,XFSZ").arg(plain.get_program()).args(args);
+    command
+        .arg("--default-signal=INT,TERM,HUP,QUIT,XCPU,USR1,USR2,ALRM,VTALRM,PWR,XFSZ")
+        .arg(plain.get_program())
+        .args(args);
     command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.env("SSE_SAM_CACHE", CACHE);
     command
