@@ -291,7 +291,6 @@ fn options_that_do_nothing_are_refused_by_every_command() {
         let hint = format!("hint: sse-sam {} --help lists its options", args[0]);
         assert!(outcome.stderr.contains(&hint), "{args:?}: {}", outcome.stderr);
     };
-    refuse(&["bench", "--method", "sgd", "--stage", "2"], "--stage 2 needs --method sse-sam");
     let export = ["export", "run/last.safetensors", "--format", "rust", "--name", "mine"];
     refuse(&export, "--name does nothing here: it needs --format c");
     refuse(&["devices", "--device", "cpu"], "--device does nothing here: it needs --kernels");

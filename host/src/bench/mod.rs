@@ -38,9 +38,6 @@ const HYPER: Sgd = Sgd { learning_rate: 0.01, momentum: 0.9, weight_decay: 2e-4,
 /// # Errors
 /// Whatever is wrong with the arguments or the device.
 pub fn run(args: &BenchArgs) -> Result<(), Error> {
-    if args.stage == 2 && args.method != MethodName::SseSam {
-        return Err(Error::Usage("--stage 2 needs --method sse-sam: the other methods have one stage".into()));
-    }
     let model = config::model(&args.network.model)?;
     let (image, classes) = data(args.network.image, args.network.classes, &model);
     let method = method(args.method, args.stage);
