@@ -451,7 +451,7 @@ fn links_are_followed_and_pipes_are_written_into() {
             fs::remove_file(path.join(target)).unwrap();
         }
         let link = format!("run-{number}");
-        symlink("run/last.safetensors", path.join(&link)).unwrap();
+        symlink("run/log.txt", path.join(&link)).unwrap();
         refused(
             path,
             &to(writer, &link),

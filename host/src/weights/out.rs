@@ -67,7 +67,8 @@ impl Out {
         let Ok(input) = fs::canonicalize(input) else { return false };
         let own = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         // Of a folder the weights are read.
-        own == input || (input.is_dir() && own.parent() == Some(&input) && is_of_run(&own))
+        let is_weights = || ["best.safetensors", "last.safetensors"].iter().any(|name| own.ends_with(name));
+        own == input || (own.parent() == Some(&input) && is_weights())
     }
 }
 
