@@ -265,6 +265,27 @@ fn options_of_eval_and_footprint_that_do_nothing_are_refused() {
 }
 
 #[test]
+fn classes_without_samples_are_not_among_those_with_as_many() {
+    let folder = two_classes();
+    let labels: Vec<u8> = [vec![0; 18], vec![2; 18]].concat();
+    fs::write(folder.path().join("data").join(NAMES[1]), idx(&[36], &labels)).unwrap();
+    let options = ["train", "--data", "data", "--model", "mlp:16-4-3", "--epochs", "1", "--eta", "10", "--out", "out"];
+    let outcome = run(folder.path(), &options);
+    let expected = "every class that has any has 18 training samples, so that there is no tail at eta 10";
+    assert!(outcome.stderr.contains(expected), "{}", outcome.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_data() {
+    let folder = tempdir().unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
+    let says = ["pipe: is a device or a pipe, not data", "hint: data is digits, a folder"];
+    refused(folder.path(), &["train", "--data", "pipe", "--out", "out"], 1, &says);
+    refused(folder.path(), &["train", "--data", "pipe", "--dataset", "cifar10", "--out", "out"], 1, &says);
+}
+
+#[test]
 fn fashion_mnist_at_imbalance_100_is_learned() {
     let Some(data) = large_data("fashion-mnist") else { return };
     let folder = tempdir().unwrap();
