@@ -117,6 +117,11 @@ fn a_state_under_other_usual_names_is_the_same_state() {
     let head =
         |name: &str, other: &str| name.strip_prefix("fc.").map_or(name.to_owned(), |rest| format!("{other}.{rest}"));
     let with = |prefix: &'static str| renamed(&tensors, move |name| format!("{prefix}{name}"));
+    let beside = |outer: &str| {
+        renamed(&tensors, |name| {
+            if name.starts_with("fc.") { format!("{outer}{name}") } else { format!("{outer}backbone.{name}") }
+        })
+    };
     let mut averaged = with("module.");
     averaged.push(Tensor::i64("n_averaged", 7));
     let cases = [
@@ -129,6 +134,14 @@ fn a_state_under_other_usual_names_is_the_same_state() {
         renamed(&tensors, |name| head(name, "linear")),
         renamed(&tensors, |name| head(name, "classifier")),
         renamed(&tensors, |name| format!("module.{}", head(name, "head"))),
+        renamed(&tensors, |name| head(name, "classifier.1")),
+        renamed(&tensors, |name| head(name, "fc.0")),
+        renamed(&tensors, |name| head(name, "head.fc")),
+        renamed(&tensors, |name| head(name, "heads.head")),
+        renamed(&tensors, |name| head(name, "out")),
+        renamed(&tensors, |name| head(name, "cls")),
+        beside(""),
+        beside("module."),
     ];
     for (number, state) in cases.iter().enumerate() {
         put(&folder, "other.safetensors", state, &metadata);
@@ -363,4 +376,139 @@ fn control_characters_in_names_reach_no_terminal() {
         assert!(stderr.chars().all(|letter| letter == '\n' || !letter.is_control()), "{stderr:?}");
         assert!(stderr.contains("\\u{"), "{stderr}");
     }
+}
+
+#[test]
+fn a_head_of_several_layers_is_none_of_ours_and_of_an_unknown_name_is_not_drawn_anew() {
+    let folder = trained("resnet8:2", &[]);
+    let (tensors, metadata) = best(&folder);
+    let mut several = renamed(&tensors, |name| name.replace("fc.", "classifier.0."));
+    several.push(Tensor::f32("classifier.2.weight", &[10, 10], vec![0.0; 100]));
+    put(&folder, "several.safetensors", &several, &metadata);
+    refused(folder.path(), &["eval", "several.safetensors"], 1, &["the model has no tensor classifier."]);
+    put(&folder, "upper.safetensors", &renamed(&tensors, |name| name.replace("fc.", "FC.")), &metadata);
+    let init = ["train", "--init", "upper.safetensors", "--model", "resnet8:2", "--out", "out"];
+    let (code, _, stderr) = run(folder.path(), &init);
+    assert!(code == 1 && stderr.contains("the model has no tensor FC.") && !stderr.contains("drawn anew"), "{stderr}");
+}
+
+/// The commands that write a file, without its name: what they read lies in the run and in `dump`.
+fn writers(folder: &TempDir) -> [Vec<&'static str>; 2] {
+    let count = best(folder).0.iter().map(|t| if let Data::F32(values) = &t.data { values.len() } else { 0 }).sum();
+    fs::write(folder.path().join("dump"), format!("weights{}", " 3f800000".repeat(count))).unwrap();
+    [vec!["export", "run", "--format", "c", "--out"], vec!["import", "dump", "--like", "run", "--out"]]
+}
+
+#[test]
+fn what_is_read_and_what_a_run_wrote_is_never_overwritten() {
+    let folder = trained("mlp:64-6-10", &[]);
+    let path = folder.path();
+    fs::copy(path.join("run/best.safetensors"), path.join("own.safetensors")).unwrap();
+    let files = ["dump", "own.safetensors", "run/best.safetensors", "run/last.safetensors", "run/config.toml"];
+    let checkpoint = fs::read_dir(path.join("run/checkpoints")).unwrap().next().unwrap().unwrap().file_name();
+    let checkpoint = format!("run/checkpoints/{}", checkpoint.to_str().unwrap());
+    let writers = writers(&folder);
+    let before = files.map(|file| fs::read(path.join(file)).unwrap());
+    for writer in &writers {
+        for file in files[2..].iter().copied().chain([&*checkpoint, "run/log.txt", "./run/../run/metrics.jsonl"]) {
+            let (code, stdout, stderr) = run(path, &[&writer[..], &[file]].concat());
+            let says = ["is what is read", "is a file of a run, which is not overwritten"];
+            assert!(code > 0 && stdout.is_empty() && says.iter().any(|says| stderr.contains(says)), "{file}: {stderr}");
+        }
+    }
+    refused(path, &["import", "dump", "--like", "run", "--out", "dump"], 2, &["--out dump is what is read"]);
+    let own = ["export", "own.safetensors", "--format", "c", "--out", "./own.safetensors"];
+    refused(path, &own, 2, &["--out ./own.safetensors is what is read: name another file"]);
+    let like = ["import", "dump", "--like", "own.safetensors", "--out", "own.safetensors"];
+    refused(path, &like, 2, &["is what is read"]);
+    assert_eq!(files.map(|file| fs::read(path.join(file)).unwrap()), before);
+    // Beside them a file of one's own may lie, and be written again.
+    for _ in 0..2 {
+        done(path, &["export", "run", "--format", "c", "--out", "run/network.h"]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_and_pipes_are_written_into() {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+    let folder = trained("mlp:64-6-10", &[]);
+    let path = folder.path();
+    fs::create_dir(path.join("far")).unwrap();
+    fs::write(path.join("far/there"), "old").unwrap();
+    for (number, writer) in writers(&folder).iter().enumerate() {
+        fn to<'a>(writer: &[&'a str], name: &'a str) -> Vec<&'a str> {
+            [writer, &[name]].concat()
+        }
+        done(path, &to(writer, "plain"));
+        let expected = fs::read(path.join("plain")).unwrap();
+        for target in ["far/there", "far/new"] {
+            let link = format!("link-{number}-{}", target.replace('/', "-"));
+            symlink(target, path.join(&link)).unwrap();
+            done(path, &to(writer, &link));
+            assert!(path.join(&link).is_symlink());
+            assert_eq!(fs::read(path.join(target)).unwrap(), expected, "{target}");
+            fs::remove_file(path.join(target)).unwrap();
+        }
+        let link = format!("run-{number}");
+        symlink("run/log.txt", path.join(&link)).unwrap();
+        refused(
+            path,
+            &to(writer, &link),
+            1,
+            &["is a file of a run, which is not overwritten", "hint: --out takes any other name"],
+        );
+        let pipe = path.join(format!("pipe-{number}"));
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read(pipe).unwrap()
+        });
+        assert_eq!(done(path, &to(writer, pipe.to_str().unwrap())).0, "");
+        assert!(reader.join().unwrap() == expected, "what comes out of the pipe");
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    }
+}
+
+#[test]
+fn of_several_dumps_the_last_is_taken_and_sentences_are_passed_over() {
+    let folder = trained("mlp:64-6-10", &[]);
+    let path = folder.path();
+    let [_, import] = writers(&folder);
+    done(path, &[&import[..], &["one.safetensors"]].concat());
+    let dump = fs::read_to_string(path.join("dump")).unwrap();
+    let log = format!("weights follow:\nloading weights deadbeef from flash\n{}\n{dump}\n", dump.replace("3f8", "3f0"));
+    fs::write(path.join("dump"), log).unwrap();
+    let stderr = done(path, &[&import[..], &["two.safetensors"]].concat()).1;
+    assert!(stderr.contains("dump: holds 2 dumps: the last one is taken"), "{stderr}");
+    let read = |name: &str| fs::read(path.join(name)).unwrap();
+    assert!(read("one.safetensors") == read("two.safetensors"));
+}
+
+#[test]
+fn hints_name_options_that_the_command_has() {
+    let folder = trained("mlp:64-6-10", &[]);
+    let path = folder.path();
+    let (tensors, mut metadata) = best(&folder);
+    refused(
+        path,
+        &["eval", "run", "--data", "elsewhere"],
+        2,
+        &["was trained on the built-in digits: leave --data out"],
+    );
+    put(&folder, "bare.safetensors", &tensors, &BTreeMap::new());
+    refused(
+        path,
+        &["export", "bare.safetensors", "--format", "c"],
+        1,
+        &["hint: weights that train wrote", "train --init"],
+    );
+    metadata.insert("dataset".into(), "idx".into());
+    metadata.insert("data".into(), "gone".into());
+    put(&folder, "moved.safetensors", &tensors, &metadata);
+    refused(path, &["eval", "moved.safetensors"], 1, &["gone: no such file or folder", "--data says where it is now"]);
+    refused(path, &["eval", "run", "--imbalance", "-1"], 2, &["--imbalance"]);
+    assert!(!run(path, &["eval", "run", "--imbalance", "-1"]).2.contains("unexpected argument"));
+    let (_, _, stderr) = run(path, &["footprint", "--model", "resnet8", "--trainable-layers", "-1"]);
+    assert!(!stderr.contains("unexpected argument"), "{stderr}");
 }

@@ -1,5 +1,6 @@
 //! A `state_dict` from elsewhere: other names for the same layers, and a head for other classes.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use sse_sam_core::{Cpu, Model, Shape};
@@ -13,7 +14,8 @@ use crate::train;
 use crate::weights::Tensor;
 
 /// What other code calls the last layer.
-const HEADS: [&str; 7] = ["fc", "linear", "classifier", "head", "last_linear", "output", "logits"];
+const HEADS: [&str; 10] =
+    ["fc", "linear", "classifier", "head", "heads", "last_linear", "output", "out", "logits", "cls"];
 
 /// The same tensors under the network's own names, where they have others that are usual: behind a wrapper's prefix that all
 /// share (`module.`, `model.`, `_orig_mod.`), with `shortcut` for `downsample`, or with another name for the last layer.
@@ -28,19 +30,38 @@ pub fn adapt(layout: &Layout, mut tensors: Vec<Tensor>) -> Result<Vec<Tensor>, E
     // Weight averaging counts beside the wrapped model.
     tensors.retain(|tensor| tensor.name != "n_averaged");
     if let Some(prefix) = shared_prefix(&tensors, &first.name) {
-        rename(&mut tensors, |name| name.strip_prefix(&prefix).map(String::from));
+        rename(&mut tensors, |name| unwrapped(&prefix, name).map(String::from));
     }
     if entries.iter().any(|entry| entry.name.contains(".downsample.")) {
         rename(&mut tensors, |name| {
             name.contains(".shortcut.").then(|| name.replacen(".shortcut.", ".downsample.", 1))
         });
     }
-    let has = |layer: &str| tensors.iter().any(|tensor| tensor.name == format!("{layer}.weight"));
-    if let Some(other) = HEADS.into_iter().find(|&other| !has(&head) && has(other)) {
-        let rest = |name: &str| name.strip_prefix(other).filter(|rest| rest.starts_with('.')).map(String::from);
+    if let Some(other) = other_name(&tensors, &head) {
+        let rest = |name: &str| name.strip_prefix(&other).filter(|rest| rest.starts_with('.')).map(String::from);
         rename(&mut tensors, |name| rest(name).map(|rest| format!("{head}{rest}")));
     }
     Ok(tensors)
+}
+
+/// What a state calls the last layer that has another name here: one linear layer, which may stand in a sequence with what has
+/// no numbers (`classifier.1`) or in a part of its own (`head.fc`).
+fn other_name(tensors: &[Tensor], head: &str) -> Option<String> {
+    let find = |layer: &str| tensors.iter().find(|tensor| tensor.name.strip_prefix(layer) == Some(".weight"));
+    if find(head).is_some() {
+        return None;
+    }
+    HEADS.into_iter().find_map(|part| {
+        let names = tensors.iter().map(|tensor| &*tensor.name).filter(|name| is_within(name, part));
+        let layers: BTreeSet<&str> = names.filter_map(|name| Some(name.rsplit_once('.')?.0)).collect();
+        let layer = layers.first().filter(|layer| layers.len() == 1 && layer.split('.').count() <= 2)?;
+        find(layer).filter(|weight| weight.shape.len() == 2).map(|_| (*layer).to_owned())
+    })
+}
+
+/// Whether a tensor belongs to a part of a network.
+fn is_within(name: &str, part: &str) -> bool {
+    name.strip_prefix(part).is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn rename(tensors: &mut [Tensor], new: impl Fn(&str) -> Option<String>) {
@@ -51,14 +72,26 @@ fn rename(tensors: &mut [Tensor], new: impl Fn(&str) -> Option<String>) {
     }
 }
 
-/// What stands, up to a dot, in front of every name of a state, where the first layer's is not there without it.
+/// What stands, up to a dot, in front of every name of a state but those of a last layer beside the rest (`backbone.conv1`, `fc`),
+/// where the first layer's is not there without it.
 fn shared_prefix(tensors: &[Tensor], first: &str) -> Option<String> {
     let names = || tensors.iter().map(|tensor| tensor.name.as_str()).filter(|name| !name.contains('/'));
     if names().any(|name| name == first) {
         return None;
     }
     let mut prefixes = names().filter_map(|name| name.strip_suffix(first)).filter(|prefix| prefix.ends_with('.'));
-    prefixes.find(|prefix| names().all(|name| name.starts_with(prefix))).map(String::from)
+    let fits = |prefix: &&str| {
+        let all: Option<BTreeSet<&str>> = names().map(|name| unwrapped(prefix, name)).collect();
+        all.is_some_and(|all| all.len() == names().count())
+    };
+    prefixes.find(fits).map(String::from)
+}
+
+/// A name without a prefix, or that of a last layer beside what has the prefix.
+fn unwrapped<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
+    let outer = prefix.trim_end_matches('.').rfind('.').map_or("", |dot| &prefix[..=dot]);
+    let beside = || name.strip_prefix(outer).filter(|rest| HEADS.iter().any(|part| is_within(rest, part)));
+    name.strip_prefix(prefix).or_else(beside)
 }
 
 /// The tensors to start training from: adapted, and with a last layer drawn by the seed where theirs is for other classes or is
@@ -79,7 +112,11 @@ pub fn initial(
         [rest @ .., weight, bias] if has_all(&tensors, rest) => [weight, bias],
         _ => return Ok(tensors),
     };
-    let Some(found) = other_head(&tensors, head) else { return Ok(tensors) };
+    // What the network has no place for may be its last layer, under a name that is not known.
+    let is_known = |name: &str| name.contains('/') || name.ends_with(".num_batches_tracked");
+    let is_whole = tensors.iter().all(|tensor| is_known(&tensor.name) || entries.iter().any(|e| e.name == tensor.name));
+    let found = other_head(&tensors, head).filter(|_| is_whole);
+    let Some(found) = found else { return Ok(tensors) };
     tensors.retain(|tensor| head.iter().all(|entry| entry.name != tensor.name));
     let drawn = drawn(layout, model, seed)?;
     tensors.extend(drawn.into_iter().filter(|tensor| head.iter().any(|entry| entry.name == tensor.name)));

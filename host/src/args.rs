@@ -30,20 +30,25 @@ pub enum Command {
     #[command(allow_negative_numbers = true, args_override_self = true)]
     Train(Box<TrainArgs>),
     /// Continue a run that was interrupted
+    #[command(allow_negative_numbers = true)]
     Resume(ResumeArgs),
     /// List runs and what became of them
     Runs(RunsArgs),
     /// Evaluate trained weights on their test set.
+    #[command(allow_negative_numbers = true)]
     Eval(EvalArgs),
     /// List the devices that --device can name
     Devices(DevicesArgs),
     /// Replay reference trajectories and compare every update: does this machine compute right?
     Verify(VerifyArgs),
     /// Measure what a training step costs on a device, beside what the device can do.
+    #[command(allow_negative_numbers = true)]
     Bench(BenchArgs),
     /// Find out which forms of convolutions are fastest on a device, and keep that for all that follows
+    #[command(allow_negative_numbers = true)]
     Tune(TuneArgs),
     /// Say how much memory training takes on a chip, and the size of its arena.
+    #[command(allow_negative_numbers = true)]
     Footprint(FootprintArgs),
     /// Write trained weights and their network as constants for firmware
     Export(ExportArgs),

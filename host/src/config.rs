@@ -329,7 +329,19 @@ pub(crate) fn by_loss(error: CoreError, loss: &Loss) -> Error {
 
 /// The model of `--model`.
 pub(crate) fn model(name: &str) -> Result<Model, Error> {
-    name.parse().map_err(|error| Error::Usage(format!("--model {name}: {error}")))
+    name.parse().map_err(|error| match name.split_once(':') {
+        Some((_, sizes)) if is_out_of_range(sizes) => {
+            Error::Usage(format!("--model {name}: sizes of layers are in 1..2^24"))
+        }
+        _ => Error::Usage(format!("--model {name}: {error}")),
+    })
+}
+
+/// Whether these are numbers that are sizes of layers, but for their range.
+fn is_out_of_range(sizes: &str) -> bool {
+    let is_number = |size: &str| !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_digit());
+    let fits = |size: &str| size.parse().is_ok_and(|size: u32| size > 0 && size < 1 << 24);
+    sizes.split('-').all(is_number) && !sizes.split('-').all(fits)
 }
 
 /// The form of the step by its name.
@@ -376,9 +388,15 @@ fn rates(args: &TrainArgs, defaults: Defaults, epochs: u32) -> Result<Rates, Err
     })
 }
 
-/// The bounds of many and few shots; `given` are `--many` and `--few`.
+/// The bounds of many and few shots; `given` are `--many` and `--few`. Where one is given, the other gives way.
 pub(crate) fn shots(given: (Option<u32>, Option<u32>), defaults: Defaults) -> Result<Shots, Error> {
-    let shots = Shots { many: given.0.unwrap_or(defaults.shots.many), few: given.1.unwrap_or(defaults.shots.few) };
+    let usual = defaults.shots;
+    let shots = match given {
+        (None, None) => usual,
+        (Some(many), None) => Shots { many, few: usual.few.min(many.saturating_add(1)) },
+        (None, Some(few)) => Shots { many: usual.many.max(few.saturating_sub(1)), few },
+        (Some(many), Some(few)) => Shots { many, few },
+    };
     if shots.few > shots.many.saturating_add(1) {
         let message = format!("--few {} must not be above --many {} plus 1", shots.few, shots.many);
         return Err(Error::Usage(message));
@@ -407,5 +425,14 @@ pub(crate) fn normalize(text: &str, channels: usize) -> Result<Normalize, Error>
     if deviation.iter().any(|&deviation| deviation <= 0.0) {
         return Err(Error::Usage("--normalize: deviations must be above 0".into()));
     }
+    if !mean.iter().all(|&mean| deviation.iter().all(|&deviation| stays_finite(mean, deviation))) {
+        return Err(Error::Usage(format!("--normalize {text} makes numbers of bytes that no 32-bit float holds")));
+    }
     Ok(Normalize::Given(mean, deviation))
+}
+
+/// Whether bytes become finite numbers, and not all the same, by this mean and deviation of values in 0..1.
+fn stays_finite(mean: f64, deviation: f64) -> bool {
+    let (mean, inverse) = ((mean * 255.0) as f32, (1.0 / (deviation * 255.0)) as f32);
+    inverse.is_normal() && [0.0, 255.0].iter().all(|byte: &f32| ((byte - mean) * inverse).is_finite())
 }

@@ -31,7 +31,18 @@ pub fn describe(args: &EvalArgs, path: &Path, metadata: Metadata) -> Result<(Dat
         format.map_err(|word| Error::weights(path, format!("its metadata names an unknown data set, {word}")))?;
     let model = args.model.as_ref().or(metadata.get("model"));
     let model = model.ok_or_else(|| lacks("model", "--model says what it is, such as --model resnet32"))?;
-    let dataset = data::load(source, args.dataset.or(format))?;
+    if let (Some(given), Some(Format::Digits), None) = (&args.data, format, args.dataset)
+        && given != Format::Digits.word()
+    {
+        let message = format!("{} was trained on the built-in digits: leave --data out", path.display());
+        return Err(Error::Usage(message));
+    }
+    let dataset = data::load(source, args.dataset.or(format)).map_err(|error| match &args.data {
+        None if format != Some(Format::Digits) && !Path::new(source).exists() => {
+            error.with_hint("there it was when these weights were trained: --data says where it is now")
+        }
+        _ => error,
+    })?;
     let options = options(args);
     let is_whole = KEYS.iter().all(|key| metadata.contains_key(*key));
     if is_whole && options.is_empty() {
@@ -75,6 +86,9 @@ fn from_data(args: &EvalArgs, source: &str, model: &str, dataset: &Dataset) -> R
     let defaults = Defaults::of(dataset.format);
     let profile = config::profile(args.long_tail.unwrap_or(LongTail::Exp));
     let imbalance = args.imbalance.or(defaults.imbalance);
+    if args.long_tail.is_some() && imbalance.is_none() {
+        return Err(Error::Usage("--long-tail does nothing here: it needs --imbalance".into()));
+    }
     let counts = data::counts_after(dataset, imbalance, profile).map_err(by_option)?;
     let defaults = defaults.divided(dataset.format, &counts);
     let choice = config::normalize(args.normalize.as_deref().unwrap_or("data"), dataset.image.channels)?;

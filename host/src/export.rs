@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::numbers::Numbers;
 use crate::progress::say;
 use crate::state::{Description, Weights};
-use crate::weights::write_whole;
+use crate::weights::Out;
 
 /// Columns of a line of numbers.
 const COLUMNS: usize = 110;
@@ -17,11 +17,12 @@ const COLUMNS: usize = 110;
 /// Writes a weights file as C or Rust.
 ///
 /// # Errors
-/// Whatever is wrong with the weights, or with the file to write.
+/// Whatever is wrong with the weights, or with the file to write: as [`Out::new`].
 pub fn run(args: &ExportArgs) -> Result<(), Error> {
     if args.name.is_some() && args.format != Language::C {
         return Err(Error::Usage("--name does nothing here: it needs --format c".into()));
     }
+    let out = args.out.as_ref().map(|path| Out::new(path, &[&args.weights])).transpose()?;
     let weights = Weights::read(&args.weights)?;
     let numbers = Numbers::new(&weights)?;
     let constants =
@@ -30,8 +31,8 @@ pub fn run(args: &ExportArgs) -> Result<(), Error> {
         Language::C => constants.c(args.name.as_deref().unwrap_or("network")),
         Language::Rust => constants.rust(),
     };
-    match &args.out {
-        Some(path) => write_whole(path, |file| file.write_all(text.as_bytes())),
+    match out {
+        Some(out) => out.write(|file| file.write_all(text.as_bytes())),
         None => say(text.trim_end()),
     }
 }

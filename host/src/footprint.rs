@@ -156,7 +156,11 @@ impl Footprint {
         model.build(&mut graph, image, classes)?;
         let first = first_trained(&graph, args.trainable_layers.as_deref())?;
         let batch = args.batch as usize;
-        let piece = args.micro_batch.map(|rows| (rows as usize).min(batch));
+        if args.micro_batch.is_some_and(|rows| rows > args.batch) {
+            let message = format!("--micro-batch does nothing here: it must be at most the batch, {batch}");
+            return Err(Error::Usage(message));
+        }
+        let piece = args.micro_batch.map(|rows| rows as usize);
         let chip = Chip { graph, first, batch, piece };
         let plan = chip.plan(1, &mut Arena::new(1))?;
         if piece.is_some() && !plan.is_separable() {

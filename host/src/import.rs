@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::args::ImportArgs;
 use crate::error::Error;
 use crate::numbers::Numbers;
-use crate::progress::say;
+use crate::progress::{say, warn};
 use crate::shown;
 use crate::state::Weights;
-use crate::weights;
+use crate::weights::{Encoded, Out};
 
 /// What a line of numbers begins with.
 const WORD: &str = "weights";
@@ -20,11 +20,17 @@ const WORD: &str = "weights";
 /// [`Error::File`] when the dump is damaged or has another number of numbers than the network, [`Error::Weights`] when
 /// `--like` is no weights file of this program.
 pub fn run(args: &ImportArgs) -> Result<(), Error> {
+    let out = Out::new(&args.out, &[&args.dump, &args.like])?;
     let like = Weights::read(&args.like)?;
     let mut numbers = Numbers::new(&like)?;
     let bytes = fs::read(&args.dump).map_err(|source| Error::io(&args.dump, source))?;
-    let values = parse(&args.dump, &text(&bytes))?;
+    let mut values = parse(&args.dump, &text(&bytes))?;
     let (model, expected) = (&like.description.model, numbers.values()?.len());
+    let dumps = values.len().checked_div(expected).filter(|dumps| dumps * expected == values.len());
+    if let Some(dumps) = dumps.filter(|&dumps| dumps > 1) {
+        warn(&format!("{}: holds {dumps} dumps: the last one is taken", args.dump.display()));
+        values.drain(..(dumps - 1) * expected);
+    }
     if values.len() != expected {
         let message = format!("holds {} numbers; {model} takes {expected}", values.len());
         let hint =
@@ -32,7 +38,13 @@ pub fn run(args: &ImportArgs) -> Result<(), Error> {
         return Err(Error::file(&args.dump, message).with_hint(hint));
     }
     numbers.replace(&args.dump, &values)?;
-    weights::write(&args.out, &numbers.tensors(), &like.description.metadata())?;
+    let tensors = numbers.tensors();
+    let encoded = Encoded::new(&args.out, &tensors, &like.description.metadata())?;
+    out.write(|file| encoded.write(file))?;
+    // A stream may be standard output.
+    if out.is_stream() {
+        return Ok(());
+    }
     say(&format!("{}: {expected} numbers of {model}", shown::path(&args.out)))
 }
 
@@ -82,7 +94,7 @@ fn plain(text: &str) -> String {
 }
 
 /// The numbers of a line, where it is one of numbers: the word stands in front, or behind what a console puts there and before
-/// a number.
+/// a number. A damaged number still has digits; other words behind it make a sentence of the line.
 fn numbers(line: &str) -> Option<&str> {
     let behind = |start: usize| line.get(start + WORD.len()..).filter(|rest| rest.is_empty() || rest.starts_with(' '));
     let is_number = |word: &str| word.len() == 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -90,7 +102,8 @@ fn numbers(line: &str) -> Option<&str> {
         let (front, rest) = (&line[..start], behind(start)?);
         let is_apart = !front.ends_with(|letter: char| letter.is_alphanumeric() || letter == '_');
         let counts = front.trim().is_empty() || rest.split_ascii_whitespace().any(is_number);
-        (is_apart && counts).then_some(rest)
+        let may_be = |word: &str| is_number(word) || word.bytes().any(|byte| byte.is_ascii_digit());
+        (is_apart && counts && rest.split_ascii_whitespace().all(may_be)).then_some(rest)
     })
 }
 

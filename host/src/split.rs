@@ -117,8 +117,9 @@ fn groups(method: &Method, eta: u32, counts: &[u32]) -> Option<String> {
     let then = becomes(method, most >= eta);
     if least == most {
         let which = if most >= eta { "tail" } else { "head" };
+        let that = if counts.contains(&0) { "that has any " } else { "" };
         return Some(format!(
-            "every class has {most} training samples, so that there is no {which} at eta {eta}: {then}"
+            "every class {that}has {most} training samples, so that there is no {which} at eta {eta}: {then}"
         ));
     }
     let better = halfway(counts);

@@ -288,7 +288,7 @@ impl Weights {
     pub fn new(path: &Path, tensors: Vec<Tensor>, metadata: &BTreeMap<String, String>) -> Result<Self, Error> {
         let description = Description::from_metadata(metadata).map_err(|message| {
             Error::weights(path, message)
-                .with_hint("eval takes --model and --data for weights that do not say what they are")
+                .with_hint("weights that train wrote say what they are: those from elsewhere go to train --init first")
         })?;
         let layout = description.layout().map_err(|error| Error::weights(path, format!("its metadata: {error}")))?;
         let tensors = adapt(&layout, tensors)?;

@@ -3,6 +3,7 @@
 mod find;
 mod header;
 mod layout;
+mod out;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,6 +17,7 @@ use header::{Entry, Header, Kind};
 
 pub use find::find;
 pub use layout::{hwio_to_oihw, linear_from_chw, linear_to_chw, nchw_to_nhwc, oihw_to_hwio, transpose};
+pub use out::Out;
 
 /// The numbers of a tensor, in row-major order.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,15 +94,38 @@ impl Tensor {
 /// [`Error::Weights`] when two tensors share a name or a shape does not fit its values, [`Error::Io`] when the file
 /// system refuses.
 pub fn write(path: &Path, tensors: &[Tensor], metadata: &BTreeMap<String, String>) -> Result<(), Error> {
-    // Wider values first: every tensor is then aligned to its own width, as readers that map the file like it.
-    let mut order: Vec<&Tensor> = tensors.iter().collect();
-    order.sort_by_key(|tensor| std::cmp::Reverse(tensor.data.width()));
-    let header = header(path, &order, metadata)?;
-    write_whole(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
-        order.iter().try_for_each(|tensor| write_values(file, &tensor.data))
-    })
+    let encoded = Encoded::new(path, tensors, metadata)?;
+    write_whole(path, |file| encoded.write(file))
+}
+
+/// Tensors and metadata as they stand in a file.
+#[derive(Debug)]
+pub struct Encoded<'a> {
+    header: Vec<u8>,
+    order: Vec<&'a Tensor>,
+}
+
+impl<'a> Encoded<'a> {
+    /// Their bytes, for the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when two tensors share a name or a shape does not fit its values.
+    pub fn new(path: &Path, tensors: &'a [Tensor], metadata: &BTreeMap<String, String>) -> Result<Self, Error> {
+        // Wider values first: every tensor is then aligned to its own width, as readers that map the file like it.
+        let mut order: Vec<&Tensor> = tensors.iter().collect();
+        order.sort_by_key(|tensor| std::cmp::Reverse(tensor.data.width()));
+        Ok(Self { header: header(path, &order, metadata)?, order })
+    }
+
+    /// Writes them.
+    ///
+    /// # Errors
+    /// What the file says.
+    pub fn write(&self, file: &mut dyn Write) -> io::Result<()> {
+        file.write_all(&(self.header.len() as u64).to_le_bytes())?;
+        file.write_all(&self.header)?;
+        self.order.iter().try_for_each(|tensor| write_values(file, &tensor.data))
+    }
 }
 
 /// The JSON header, padded with spaces to a multiple of 8 bytes.

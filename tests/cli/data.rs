@@ -219,6 +219,73 @@ fn a_data_sets_name_breaks_no_line() {
 }
 
 #[test]
+fn a_bound_of_shots_that_was_not_given_gives_way() {
+    let folder = tempdir().unwrap();
+    train(folder.path(), "many", &["--epochs", "1", "--many", "5"]);
+    train(folder.path(), "few", &["--epochs", "1", "--few", "300"]);
+    let bounds = |out| ["many", "few"].map(|key| setting(folder.path(), out, key));
+    assert_eq!((bounds("many"), bounds("few")), (["5", "6"].map(String::from), ["299", "300"].map(String::from)));
+    let both = ["train", "--many", "5", "--few", "7", "--out", "out"];
+    refused(folder.path(), &both, 2, &["--few 7 must not be above --many 5 plus 1"]);
+}
+
+#[test]
+fn a_normalization_that_makes_no_numbers_is_refused() {
+    let folder = tempdir().unwrap();
+    for text in ["1e300/1e300", "0.5/1e-300", "1e38/1", "0.5/1e300", "1e30/1e-30", "0.5/1e-40"] {
+        let args = ["train", "--normalize", text, "--out", "out"];
+        refused(folder.path(), &args, 2, &[&format!("--normalize {text} makes numbers of bytes that no 32-bit float")]);
+    }
+}
+
+#[test]
+fn sizes_out_of_range_are_not_called_an_unknown_model() {
+    let folder = tempdir().unwrap();
+    for model in ["mlp:64-4000000000-10", "mlp:64-0-10", "resnet8:0", "mlp:64-16777216-10", "mlp:64-99999999999-10"] {
+        let says = [&*format!("--model {model}: sizes of layers are in 1..2^24")];
+        refused(folder.path(), &["train", "--model", model, "--out", "out"], 2, &says);
+        refused(folder.path(), &["footprint", "--model", model], 2, &says);
+    }
+    for model in ["mlp:64-x-10", "mlp:64", "mlp:64--10", "vgg"] {
+        refused(folder.path(), &["train", "--model", model, "--out", "out"], 2, &["unknown model"]);
+    }
+}
+
+#[test]
+fn options_of_eval_and_footprint_that_do_nothing_are_refused() {
+    let folder = two_classes();
+    let path = folder.path();
+    let footprint = ["footprint", "--model", "mlp:64-16-10", "--batch", "16", "--micro-batch", "99"];
+    refused(path, &footprint, 2, &["--micro-batch does nothing here: it must be at most the batch, 16"]);
+    train(path, "digits", &["--epochs", "1"]);
+    weights::write(&path.join("bare.safetensors"), &tensors(&path.join("digits/best.safetensors")).0, &BTreeMap::new())
+        .unwrap();
+    let eval = ["eval", "bare.safetensors", "--data", "data", "--model", "mlp:16-4-2", "--long-tail", "step"];
+    refused(path, &eval, 2, &["--long-tail does nothing here: it needs --imbalance"]);
+}
+
+#[test]
+fn classes_without_samples_are_not_among_those_with_as_many() {
+    let folder = two_classes();
+    let labels: Vec<u8> = [vec![0; 18], vec![2; 18]].concat();
+    fs::write(folder.path().join("data").join(NAMES[1]), idx(&[36], &labels)).unwrap();
+    let options = ["train", "--data", "data", "--model", "mlp:16-4-3", "--epochs", "1", "--eta", "10", "--out", "out"];
+    let outcome = run(folder.path(), &options);
+    let expected = "every class that has any has 18 training samples, so that there is no tail at eta 10";
+    assert!(outcome.stderr.contains(expected), "{}", outcome.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_data() {
+    let folder = tempdir().unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
+    let says = ["pipe: is a device or a pipe, not data", "hint: data is digits, a folder"];
+    refused(folder.path(), &["train", "--data", "pipe", "--out", "out"], 1, &says);
+    refused(folder.path(), &["train", "--data", "pipe", "--dataset", "cifar10", "--out", "out"], 1, &says);
+}
+
+#[test]
 fn fashion_mnist_at_imbalance_100_is_learned() {
     let Some(data) = large_data("fashion-mnist") else { return };
     let folder = tempdir().unwrap();

@@ -169,7 +169,7 @@ fn load_folder(folder: &Path, kind: Option<Kind>) -> Result<Dataset, Error> {
             _ => Error::io(&path, source),
         })?;
         let mut reader = BufReader::new(file);
-        parts.add(name, read_split(kind, &path, &mut reader, length_of(&path)?)?);
+        parts.splits.insert(name.into(), read_split(kind, &path, &mut reader, length_of(&path)?)?);
     }
     parts.finish(folder, &home, kind)
 }
@@ -183,15 +183,27 @@ fn load_archive(path: &Path, kind: Option<Kind>) -> Result<Dataset, Error> {
     for entry in archive.entries().map_err(|source| not_an_archive(path, compressed, source))? {
         let mut entry = entry.map_err(|source| damaged(path, source))?;
         let name = entry_name(path, &entry)?;
-        if entry.header().entry_type().is_file() && Kind::naming(&name) == Some(naming) {
-            let place = PathBuf::from(format!("{}: {name}", path.display()));
-            let length = entry.size();
-            parts.add(&name, read_split(kind, &place, &mut entry, length)?);
-        }
+        let Some(found) = Kind::naming(&name).filter(|_| entry.header().entry_type().is_file()) else { continue };
+        check_single(path, &parts, found, &name)?;
+        let place = PathBuf::from(format!("{}: {name}", path.display()));
+        let length = entry.size();
+        parts.splits.insert(name, read_split(kind, &place, &mut entry, length)?);
     }
     // To the end, where gzip's checksum is.
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|source| damaged(path, source))?;
     parts.finish(path, path, kind)
+}
+
+/// Refuses an archive with another file of this name, or with files of both kinds: which of them is meant, nothing says.
+fn check_single(archive: &Path, parts: &Parts, found: Kind, name: &str) -> Result<(), Error> {
+    let message = if found != parts.naming {
+        format!("holds files of {} and of {}", parts.naming.title(), found.title())
+    } else if parts.splits.contains_key(name) {
+        format!("holds {name} more than once")
+    } else {
+        return Ok(());
+    };
+    Err(Error::file(archive, message).with_hint("unpack it and give the folder of the data set that is meant"))
 }
 
 /// The last component of an entry's name. Nothing is ever unpacked; a name that leads out of the archive is refused all
@@ -233,10 +245,6 @@ struct Parts {
 impl Parts {
     fn new(naming: Kind) -> Self {
         Self { naming, splits: BTreeMap::new() }
-    }
-
-    fn add(&mut self, name: &str, split: Split) {
-        self.splits.insert(name.to_owned(), split);
     }
 
     fn take(&mut self, place: &Path, name: &str) -> Result<Split, Error> {
@@ -294,9 +302,10 @@ fn check_length(kind: Kind, path: &Path, length: u64) -> Result<(), Error> {
     let message =
         format!("ends at byte {length}, inside the record of {} bytes that starts at byte {whole}", kind.record());
     let looks_other = length.is_multiple_of(kind.other().record() as u64);
-    let hint = match foreign::kind(path) {
+    let hint = match foreign::advice(path) {
+        // Pixels may begin like another format.
         _ if looks_other => kind.other().hint(),
-        Some(found) => format!("it is {found}"),
+        Some(advice) => advice,
         None => "copy or download it again".into(),
     };
     Err(Error::file(path, message).at(length).with_hint(hint))

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::idx::is_named;
 use super::input::Input;
 use super::{Entry, SOURCES, detect_in, length_of, listing};
 use crate::Error;
@@ -16,9 +17,16 @@ const UNPACK: &str = "unpack it and give the folder that it makes";
 
 const PYTHON: &str = "this is CIFAR's Python version; get the binary version";
 
-/// What a file is that is none of a known data set; for hints.
-pub(super) fn kind(path: &Path) -> Option<String> {
-    Found::at(path).map(Found::name)
+/// What a file is that has a data set's name and another content, and what to do; for hints.
+pub(super) fn advice(path: &Path) -> Option<String> {
+    let found = Found::at(path)?;
+    let then = match found {
+        Found::LfsPointer => ": git lfs pull, in the repository, fetches that",
+        Found::WebPage => ": the download went wrong, fetch it once more",
+        Found::Archive(_) => ": unpack it first",
+        _ => "",
+    };
+    Some(format!("it is {}{then}", found.name()))
 }
 
 /// Why a single file is no data set, where its content or its name says what it is.
@@ -175,12 +183,20 @@ pub(super) fn folder(path: &Path, entries: &[Entry]) -> Error {
     let is_packed = survey.found.iter().all(|(.., what, _)| what.contains("archives"));
     unknown(
         &format!("holds {}, which are not read", groups.join(", ")),
-        if is_packed { "unpack them, or give the archive if it is CIFAR's" } else { CONVERT },
+        if is_packed {
+            "unpack them, or give the archive if it is CIFAR's; pictures in them are not read"
+        } else {
+            CONVERT
+        },
     )
 }
 
 /// Why an archive is no data set, by the names in it.
 pub(super) fn archive(path: &Path, names: &[String]) -> Error {
+    if let Some(name) = names.iter().find(|name| is_named(name)) {
+        return Error::file(path, format!("is an archive of IDX files ({name}), which are read from a folder"))
+            .with_hint(UNPACK);
+    }
     let error = Error::file(path, "is an archive without a file of CIFAR's binary version");
     if let Some(found) = names.iter().filter_map(|name| Some((group(name)?, name))).min() {
         let ((_, what), name) = found;

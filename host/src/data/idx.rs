@@ -14,7 +14,7 @@ use super::{Dataset, Format, Split, foreign, name_of};
 use crate::Error;
 use crate::progress;
 
-pub(super) use names::{Files, Role, split_prefix};
+pub(super) use names::{Files, Role, is_named, split_prefix};
 
 const UNSIGNED_BYTES: u8 = 8;
 
@@ -133,14 +133,25 @@ struct Labels {
     stride: u64,
 }
 
-/// Labels; there must be one for each image. A file of two dimensions holds them in its first column, as QMNIST's does.
+/// Columns of QMNIST's labels: integers of four bytes, the class first.
+const QMNIST: (usize, usize) = (4, 8);
+
+/// Labels; there must be one for each image. A file of two dimensions holds them in its only column, or in the first of
+/// QMNIST's.
 fn read_labels(path: &Path, images: &Path, count: usize) -> Result<Labels, Error> {
     let Values { dimensions, start, width, bytes } = read(path, &[1, 2], &LABEL_WIDTHS)?;
     if dimensions[0] != count {
         let message = format!("{} labels by byte 4 for the {count} images of {}", dimensions[0], name_of(images));
         return Err(Error::file(path, message).at(4));
     }
-    let stride = width * dimensions.get(1).unwrap_or(&1);
+    let columns = *dimensions.get(1).unwrap_or(&1);
+    if columns > 1 && ((width, columns) != QMNIST || is_one_hot(&bytes, width * columns)) {
+        let message = format!("holds {} labels by byte 4, {columns} columns for each image", by(&dimensions));
+        return Err(Error::file(path, message).at(4).with_hint(
+            "one label an image is read; in NumPy: x.argmax(axis=1) of one-hot labels, x[:, K] of column K",
+        ));
+    }
+    let stride = width * columns;
     let label = |(row, bytes): (u64, &[u8])| {
         // Sign and all: the first byte carries it.
         let signed = bytes.iter().take(width).enumerate().fold(0_i64, |value, (place, &byte)| {
@@ -155,6 +166,11 @@ fn read_labels(path: &Path, images: &Path, count: usize) -> Result<Labels, Error
     };
     let values = (0..).zip(bytes.chunks_exact(stride)).map(label).collect::<Result<_, _>>()?;
     Ok(Labels { values, start, stride: stride as u64 })
+}
+
+/// Whether each row of so many bytes is zero but for a single one.
+fn is_one_hot(bytes: &[u8], row: usize) -> bool {
+    bytes.chunks_exact(row).all(|row| row.iter().map(|&byte| u64::from(byte)).sum::<u64>() == 1)
 }
 
 /// The content of an IDX file.
@@ -205,20 +221,24 @@ fn read_magic(path: &Path, magic: &[u8], ranks: &[u8], types: &[(u8, usize)]) ->
         (0, 0, Some(width)) if ranks.contains(&rank) => Ok((rank, width)),
         (0, 0, Some(_)) => {
             let wanted = ranks.iter().map(u8::to_string).collect::<Vec<_>>().join(" or ");
-            Err(Error::file(path, format!("has {rank} dimensions by byte 3, not {wanted}"))
-                .at(3)
-                .with_hint("images have 3 or 4 dimensions and labels 1; the two files may be swapped"))
+            let hint = match rank {
+                2 => "in NumPy: images.reshape(-1, HEIGHT, WIDTH), or with channels behind",
+                _ => "images have 3 or 4 dimensions and labels 1; the two files may be swapped",
+            };
+            Err(Error::file(path, format!("has {rank} dimensions by byte 3, not {wanted}")).at(3).with_hint(hint))
         }
         (0, 0, None) if matches!(kind, 9 | 11..=14) => {
-            let message = format!("holds {} values by byte 2, not unsigned bytes", type_name(kind));
-            Err(Error::file(path, message)
-                .at(2)
-                .with_hint("in NumPy: values.round().astype('uint8'), pixels in 0..=255"))
+            let (wanted, hint) = match types {
+                [_] => ("unsigned bytes", "in NumPy: values.round().astype('uint8'), pixels in 0..=255"),
+                _ => ("labels of u8, i16 or i32", "in NumPy: labels.astype('uint8'), classes counted from 0"),
+            };
+            let message = format!("holds {} values by byte 2, not {wanted}", type_name(kind));
+            Err(Error::file(path, message).at(2).with_hint(hint))
         }
         _ => {
             let bytes = magic.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
             let error = Error::file(path, format!("begins with {bytes} at byte 0, which is not an IDX file's")).at(0);
-            Err(if let Some(kind) = foreign::kind(path) { error.with_hint(format!("it is {kind}")) } else { error })
+            Err(if let Some(advice) = foreign::advice(path) { error.with_hint(advice) } else { error })
         }
     }
 }

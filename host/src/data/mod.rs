@@ -184,7 +184,8 @@ fn load_as(path: &Path, format: Format) -> Result<Dataset, Error> {
 
 fn exists(path: &Path) -> Result<&Path, Error> {
     match fs::metadata(path) {
-        Ok(_) => Ok(path),
+        Ok(found) if found.is_file() || found.is_dir() => Ok(path),
+        Ok(_) => Err(Error::file(path, "is a device or a pipe, not data").with_hint(SOURCES)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if idx::split_prefix(path).is_some() {
                 return Ok(path);

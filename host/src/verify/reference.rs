@@ -12,8 +12,9 @@ use crate::error::Error;
 use crate::state::{Entry, Kind};
 use crate::weights::{self, Data, Tensor};
 
-/// Largest `float32_error` of a record: the bound is ten times that, and a setting that is a hundredth off must lie
-/// outside of it.
+/// Largest `float32_error` of a record: the bound is ten times that, a thousandth of the update at most. What moves the update
+/// by more lies outside of it, as a learning rate that is a hundredth off does; a setting with a small share in the update,
+/// such as weight decay, may be further off.
 const LARGEST_ERROR: f64 = 1e-4;
 
 /// A label is a byte.

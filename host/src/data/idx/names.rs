@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::data::{Entry, listing};
+use crate::data::input::Input;
+use crate::data::{Entry, listing, name_of};
 
 /// One of the four files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,19 +31,25 @@ impl Role {
 }
 
 /// What stands in front of a file's name, with the dash behind it, and its role: `train-images-idx3-ubyte`,
-/// `t10k-labels.idx1-ubyte.gz`, `emnist-letters-test-images-idx3-ubyte`, `qmnist-train-labels-idx2-int.gz`.
-fn parse(name: &str) -> Option<(&str, Role)> {
+/// `t10k-labels.idx1-ubyte.gz`, `emnist-letters-test-images-idx3-ubyte`, `qmnist-train-labels-idx2-int.gz`, `train-images.idx`.
+fn parse(whole: &str) -> Option<(&str, Role)> {
+    let name = &*whole.to_ascii_lowercase();
     let stem = name.strip_suffix(".gz").unwrap_or(name);
     let (front, kind) = stem.split_at_checked(stem.rfind("idx")?)?;
-    let is_known = ["idx1-ubyte", "idx1-short", "idx1-int", "idx2-int", "idx3-ubyte", "idx4-ubyte"].contains(&kind);
-    let front = front.strip_suffix(['-', '.']).filter(|_| is_known && !name.starts_with('.'))?;
+    let known = ["idx", "idx1-ubyte", "idx1-short", "idx1-int", "idx2-int", "idx3-ubyte", "idx4-ubyte"];
+    let front = front.strip_suffix(['-', '.']).filter(|_| known.contains(&kind) && !name.starts_with('.'))?;
     let (front, is_labels) = match front.strip_suffix("-labels") {
         Some(front) => (front, true),
         None => (front.strip_suffix("-images")?, false),
     };
     let splits = [("train", false), ("t10k", true), ("test", true)];
     let (prefix, is_test) = splits.iter().find_map(|&(split, is_test)| Some((front.strip_suffix(split)?, is_test)))?;
-    (prefix.is_empty() || prefix.ends_with('-')).then_some((prefix, Role { is_test, is_labels }))
+    (prefix.is_empty() || prefix.ends_with('-')).then_some((&whole[..prefix.len()], Role { is_test, is_labels }))
+}
+
+/// Whether a file of this name is one of an IDX data set.
+pub(in crate::data) fn is_named(name: &str) -> bool {
+    parse(name).is_some()
 }
 
 /// The folder that `path` names and how the names of its files begin. Where nothing lies at `path` itself, its last
@@ -92,15 +99,35 @@ impl Files {
         Ok(Self { folder, prefix, found })
     }
 
-    /// The file that plays a role.
+    /// The file that plays a role. Several may, such as a raw one and a `.gz`, where they are the same.
     pub(in crate::data) fn open(&self, role: Role) -> Result<PathBuf, Error> {
-        let found = self.found.iter().find(|(found, _)| *found == role);
-        found.map(|(_, path)| path.clone()).ok_or_else(|| {
+        let mut found = self.found.iter().filter(|(found, _)| *found == role).map(|(_, path)| path);
+        let first = found.next();
+        if let Some((first, other)) = first.and_then(|first| Some((first, found.find(|other| differ(first, other))?))) {
+            let message = format!("{} and {} are both there and differ", name_of(first), name_of(other));
+            return Err(Error::file(&self.folder, message).with_hint("move the one away that is not meant"));
+        }
+        first.cloned().ok_or_else(|| {
             Error::file(&self.folder, format!("{}{} is missing", self.prefix, role.usual())).with_hint(
                 "a folder of IDX files holds images and labels to train (train-) and to test (t10k- or test-), raw or .gz",
             )
         })
     }
+}
+
+/// Whether two files have other content: one that cannot be read has.
+fn differ(one: &Path, other: &Path) -> bool {
+    const PIECE: u64 = 1 << 20;
+    let same = || -> Result<bool, Error> {
+        let (mut one, mut other) = (Input::open(one)?, Input::open(other)?);
+        loop {
+            let (piece, twin) = (one.up_to(PIECE)?, other.up_to(PIECE)?);
+            if piece != twin || piece.is_empty() {
+                return Ok(piece == twin);
+            }
+        }
+    };
+    !same().unwrap_or(false)
 }
 
 fn undecided(folder: &Path, prefixes: &[&str]) -> Error {
@@ -124,6 +151,9 @@ mod tests {
             ("emnist-letters-train-labels-idx1-ubyte.gz", "emnist-letters-", "train-labels-idx1-ubyte"),
             ("emnist-letters-test-images-idx3-ubyte", "emnist-letters-", "t10k-images-idx3-ubyte"),
             ("qmnist-test-labels-idx2-int.gz", "qmnist-", "t10k-labels-idx1-ubyte"),
+            ("TRAIN-IMAGES-IDX3-UBYTE", "", "train-images-idx3-ubyte"),
+            ("Own-Test-Labels.IDX.GZ", "Own-", "t10k-labels-idx1-ubyte"),
+            ("train-images.idx", "", "train-images-idx3-ubyte"),
             ("my-own-set-train-labels-idx1-short", "my-own-set-", "train-labels-idx1-ubyte"),
         ] {
             assert_eq!(read(name), Some((prefix, usual)), "{name}");

@@ -39,7 +39,7 @@ fn files_that_a_finder_left_behind_are_no_data() {
 }
 
 #[test]
-fn labels_may_be_wider_integers_and_the_first_of_several_columns() {
+fn labels_may_be_wider_integers_and_the_first_of_qmnists_columns() {
     for (kind, width) in [(11, 2), (12, 4)] {
         let wide =
             |labels: &[u8]| labels.iter().flat_map(|&l| [vec![0; width - 1], vec![l]].concat()).collect::<Vec<_>>();
@@ -50,9 +50,10 @@ fn labels_may_be_wider_integers_and_the_first_of_several_columns() {
         assert_eq!((data.train.labels, data.test.labels, data.classes), (vec![0, 255, 1], vec![2, 0], 256));
     }
     let mut files = four();
-    let columns = |labels: &[u8]| labels.iter().flat_map(|&l| [0, 0, 0, l, 9, 9, 9, 9]).collect::<Vec<_>>();
-    files[1] = ("qmnist-train-labels-idx2-int", typed(12, &[3, 2], &columns(&[0, 2, 1])));
-    files[3] = ("qmnist-test-labels-idx2-int", typed(12, &[2, 2], &columns(&[2, 0])));
+    let columns =
+        |labels: &[u8]| labels.iter().flat_map(|&l| [&[0, 0, 0, l], &[9; 28][..]].concat()).collect::<Vec<_>>();
+    files[1] = ("qmnist-train-labels-idx2-int", typed(12, &[3, 8], &columns(&[0, 2, 1])));
+    files[3] = ("qmnist-test-labels-idx2-int", typed(12, &[2, 8], &columns(&[2, 0])));
     files[0].0 = "qmnist-train-images-idx3-ubyte";
     files[2].0 = "qmnist-test-images-idx3-ubyte";
     let data = open(&folder(&files)).unwrap();
@@ -77,7 +78,102 @@ fn labels_that_no_byte_holds_are_refused_at_theirs() {
     assert!(message.ends_with("ends at byte 19, but 3 values need 20"), "{message}");
     // A cast to bytes would make labels of these.
     let (message, _, hint) = refusal(&four_but(NAMES[1], typed(13, &[3], &[0; 12])), None);
-    assert!(message.ends_with("holds f32 values by byte 2, not unsigned bytes") && hint.contains("uint8"), "{hint}");
+    assert!(message.ends_with("holds f32 values by byte 2, not labels of u8, i16 or i32"), "{message}");
+    assert!(hint.contains("labels.astype('uint8')"), "{hint}");
+}
+
+#[test]
+fn labels_in_columns_are_not_read_as_their_first() {
+    let rows = |width: usize, columns: &[&[u8]]| -> Vec<u8> {
+        let big = |&value: &u8| [vec![0; width - 1], vec![value]].concat();
+        columns.iter().flat_map(|row| row.iter().flat_map(big)).collect()
+    };
+    let one_hot: [&[u8]; 3] = [&[1, 0, 0, 0, 0, 0, 0, 0], &[0, 0, 1, 0, 0, 0, 0, 0], &[0, 1, 0, 0, 0, 0, 0, 0]];
+    for (kind, width, columns, values) in [
+        (8, 1, 3, rows(1, &one_hot.map(|row| &row[..3]))),
+        (8, 1, 8, rows(1, &one_hot)),
+        (11, 2, 3, rows(2, &one_hot.map(|row| &row[..3]))),
+        (12, 4, 8, rows(4, &one_hot)),
+        (12, 4, 2, rows(4, &[&[0, 9], &[2, 9], &[1, 9]])),
+    ] {
+        assert_eq!(values.len(), 3 * columns * width);
+        let (message, byte, hint) = refusal(&four_but(NAMES[1], typed(kind, &[3, columns as u32], &values)), None);
+        let expected = format!("{}: holds 3 x {columns} labels by byte 4, {columns} columns for each image", NAMES[1]);
+        assert_eq!((message, byte), (expected, Some(4)));
+        assert!(hint.contains("argmax(axis=1)"), "{hint}");
+    }
+    let column = open(&four_but(NAMES[1], typed(8, &[3, 1], &[0, 2, 1]))).unwrap();
+    assert_eq!(column.train.labels, [0, 2, 1]);
+}
+
+#[test]
+fn names_in_other_letters_and_bare_endings_are_found() {
+    let plain = open(&folder(&four())).unwrap();
+    let [a, b, c, d] = <[_; 4]>::try_from(four()).unwrap().map(|(_, bytes)| bytes);
+    let other = folder(&[
+        ("TRAIN-IMAGES-IDX3-UBYTE", a),
+        ("Train-Labels.idx", b),
+        ("test-images.IDX.GZ", gzip(&c)),
+        ("t10k-labels-idx1-ubyte", d),
+    ]);
+    let other = open(&other).unwrap();
+    assert_eq!((other.train, other.test), (plain.train, plain.test));
+}
+
+#[test]
+fn two_files_of_one_role_must_be_the_same() {
+    let twin = format!("{}.gz", NAMES[0]);
+    let with = |bytes: Vec<u8>| {
+        let mut files = four().to_vec();
+        files.push((&twin, bytes));
+        folder(&files)
+    };
+    let mut other = four()[0].1.clone();
+    assert_eq!(open(&with(gzip(&other))).unwrap().train, open(&folder(&four())).unwrap().train);
+    *other.last_mut().unwrap() ^= 1;
+    for bytes in [gzip(&other), other[..20].to_vec()] {
+        let (message, _, hint) = refusal(&with(bytes), None);
+        assert_eq!(message, format!("{} and {twin} are both there and differ", NAMES[0]));
+        assert!(hint.contains("move the one away"), "{hint}");
+    }
+}
+
+#[test]
+fn archives_that_leave_open_which_file_is_meant_are_refused() {
+    let refused = |files: &[(String, Vec<u8>)], expected: &str| {
+        let archive = folder(&[("c.tar", tar(files))]);
+        for format in [None, Some(Format::Cifar100)] {
+            let error = load(archive.path().join("c.tar").to_str().unwrap(), format).unwrap_err();
+            assert!(error.to_string().ends_with(expected), "{error}");
+            assert!(error.hint().unwrap().contains("unpack it"), "{error}");
+        }
+    };
+    let hundred =
+        |prefix: &str| ["train.bin", "test.bin"].map(|name| (format!("{prefix}{name}"), cifar(&[&[1, 42]]))).to_vec();
+    refused(&[hundred("a/"), hundred("b/")].concat(), "c.tar: holds train.bin more than once");
+    refused(&[hundred("a/"), cifar10("b/")].concat(), "c.tar: holds files of CIFAR-100 and of CIFAR-10");
+}
+
+#[test]
+fn what_a_data_sets_file_is_instead_says_what_to_do() {
+    let (message, _, hint) = refusal(&four_but(NAMES[0], idx(&[3, 4], &[0; 12])), None);
+    assert!(message.ends_with("has 2 dimensions by byte 3, not 3 or 4") && hint.contains("reshape"), "{hint}");
+    let (message, _, hint) = refusal(&four_but(NAMES[0], typed(13, &[3, 2, 2], &[0; 48])), None);
+    assert!(message.ends_with("not unsigned bytes") && hint.contains("pixels"), "{message}");
+    let train = |bytes: Vec<u8>| refusal(&folder(&[("train.bin", bytes), ("test.bin", vec![])]), None).2;
+    assert_eq!(train(gzip(&cifar(&[&[0, 0]]))), "it is a gzip file: unpack it first");
+    assert!(
+        train(b"version https://git-lfs.github.com/spec/v1\n".to_vec())
+            .ends_with("git lfs pull, in the repository, fetches that")
+    );
+    let files: Vec<_> = four().into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+    told(
+        &[("m.tar.gz", gzip(&tar(&files)))],
+        "m.tar.gz",
+        "is an archive of IDX files (train-images-idx3-ubyte), which are read from a folder",
+        "unpack it",
+    );
+    told(&[("shard-0.tar", vec![])], "", "holds tar archives", "pictures in them are not read");
 }
 
 #[test]
@@ -238,9 +334,9 @@ fn pointers_and_pages_under_a_data_sets_own_names_are_told_apart() {
     let (message, byte, hint) =
         refusal(&four_but(NAMES[0], b"version https://git-lfs.github.com/spec/v1\n".to_vec()), None);
     assert!(message.contains("which is not an IDX file's") && byte == Some(0), "{message}");
-    assert_eq!(hint, "it is a git-LFS pointer, not the file that it stands for");
+    assert!(hint.starts_with("it is a git-LFS pointer, not the file that it stands for: git lfs pull"), "{hint}");
     let page = folder(&[("train.bin", b"<html>404</html>".to_vec()), ("test.bin", vec![])]);
-    assert_eq!(refusal(&page, None).2, "it is a web page");
+    assert_eq!(refusal(&page, None).2, "it is a web page: the download went wrong, fetch it once more");
 }
 
 #[test]
