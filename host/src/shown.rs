@@ -12,6 +12,15 @@ pub fn shown(text: &str) -> String {
     shown
 }
 
+/// Begins a line of what another program says, a compiler's log: the only end of a line that [`sentence`] keeps. Such a
+/// line cannot be taken for one of ours.
+pub const QUOTED: &str = "\n  | ";
+
+/// A sentence in the same way, whose quoted lines stay lines.
+pub fn sentence(text: &str) -> String {
+    text.split(QUOTED).map(shown).collect::<Vec<_>>().join(QUOTED)
+}
+
 /// A path in the same way; what is not UTF-8 becomes U+FFFD.
 pub fn path(path: &Path) -> String {
     shown(&path.to_string_lossy())
@@ -30,6 +39,11 @@ mod tests {
     fn what_moves_a_terminals_cursor_is_written_out() {
         assert_eq!(shown("a\x1b[31mred\n\r\t\u{7f}\u{9b}"), r"a\u{1b}[31mred\n\r\t\u{7f}\u{9b}");
         assert_eq!(shown("\u{202e}gnp.exe\u{2028}"), r"\u{202e}gnp.exe\u{2028}");
+    }
+
+    #[test]
+    fn quoted_lines_stay_lines_and_no_other_does() {
+        assert_eq!(sentence("a\nb:\n  | c\td\n  | e"), "a\\nb:\n  | c\\td\n  | e");
     }
 
     #[test]

@@ -42,13 +42,14 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
         return Err(Error::Usage("--stage 2 needs --method sse-sam: the other methods have one stage".into()));
     }
     let model = config::model(&args.network.model)?;
+    crate::forms::check(&args.device, &model)?;
     let (image, classes) = data(args.network.image, args.network.classes, &model);
     let method = method(args.method, args.stage);
-    let device = Device::choose(&args.device)?;
+    let mut device = Device::choose(&args.device)?;
     let batch = args.network.batch as usize;
     let (points, memory) = (method.points(1)?, Memory::Full);
     let needs = Needs { image, classes, batch, piece: None, points, memory, first: 0, rows: 1 };
-    let layout = device.plan_network(&model, &needs, |rows| rows * (image.len() + 1))?;
+    let layout = device.or_next(|device| device.plan_network(&model, &needs, |rows| rows * (image.len() + 1)))?;
     let workload = Workload::new(&layout, needs, method.groups(0, 1)?);
     let bench = Bench { layout: &layout, workload: &workload, steps: args.steps as usize, kernels: args.kernels };
     let timing = device.run(&layout, &[], &workload.bytes, bench)?;
