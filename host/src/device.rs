@@ -362,11 +362,11 @@ impl Device {
         needs: &Needs,
         samples: impl Fn(usize) -> usize,
     ) -> Result<Layout, Error> {
-        let layout = self.layout(model, needs, Host::Data, &samples)?;
-        if self.fits(&layout, samples(needs.batch), Host::Data) {
+        let layout = self.layout(model, needs, Host::DATA, &samples)?;
+        if self.fits(&layout, samples(needs.batch), Host::DATA) {
             return Ok(layout);
         }
-        Err(self.too_small(model, needs, Ok(&layout), Host::Data, &samples))
+        Err(self.too_small(model, needs, Ok(&layout), Host::DATA, &samples))
     }
 
     /// As [`Layout::new`]; when the plan grows too large, the error says which batch fits.
@@ -392,7 +392,7 @@ impl Device {
     /// [`Error::Device`] when the device has not enough memory, with the largest batch that fits, or when the system does
     /// not lend what the run takes beside it. Otherwise as [`Layout::new`].
     pub fn plan(&self, model: &Model, needs: &Needs, dataset: &Dataset) -> Result<(Layout, Option<usize>), Error> {
-        let host = if needs.first == Needs::INFERENCE { Host::Data } else { Host::Checkpoints };
+        let host = if needs.first == Needs::INFERENCE { Host::DATA } else { Host::CHECKPOINTS };
         let staged = |batch| Feeds::staged_bytes(dataset, batch);
         let layout = self.layout(model, needs, host, &staged)?;
         if self.fits(&layout, Feeds::resident_bytes(dataset), host) {
@@ -449,7 +449,7 @@ impl Device {
     ) -> Error {
         let largest = largest(needs.batch, |batch| {
             let smaller = Layout::new(model, &Needs { batch, ..*needs }, self.arena());
-            smaller.is_ok_and(|layout| self.fits(&layout, samples(batch), host))
+            smaller.is_ok_and(|layout| self.fits(&layout, samples(batch), host.with_some_to_spare()))
         });
         let message = self.shortage(layout, needs.batch, samples(needs.batch), host);
         Error::Device { device: self.name(), message, hint: Some(self.way_out(largest)) }
@@ -482,7 +482,7 @@ impl Device {
             (0, Self::OpenCl { .. }) => {
                 "not even one sample a batch fits; --device cpu takes the computer's own memory".into()
             }
-            (0, Self::Cpu) => "not even one sample a batch fits; try a smaller model".into(),
+            (0, Self::Cpu) => "not even one sample a batch fits with some to spare; try a smaller model".into(),
             (batch, _) => format!("--batch {batch} fits{more}"),
         }
     }

@@ -48,21 +48,29 @@ pub fn largest(batch: usize, fits: impl Fn(usize) -> bool) -> usize {
 }
 
 /// What lies in the host's own memory beside that of the CPU core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Host {
-    /// Samples.
-    Data,
-    /// Samples, and what training keeps to go back to and to write down.
-    Checkpoints,
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    /// Whether there is what training keeps to go back to and to write down, beside the samples.
+    keeps: bool,
+    /// Numbers of all that is small.
+    small: usize,
 }
 
 impl Host {
-    /// Numbers of each piece, and of all that is small.
+    /// Samples.
+    pub const DATA: Self = Self { keeps: false, small: 1 << 22 };
+    /// Samples, and what training keeps.
+    pub const CHECKPOINTS: Self = Self { keeps: true, ..Self::DATA };
+
+    /// With 128 MiB more: what an allocator reserves for a thread comes and goes, and a batch that is named is to fit.
+    pub fn with_some_to_spare(self) -> Self {
+        Self { small: self.small + (1 << 25), ..self }
+    }
+
+    /// Numbers of each piece.
     pub fn pieces(self, layout: &Layout, samples: usize) -> Vec<usize> {
-        /// 16 MiB.
-        const SMALL: usize = 1 << 22;
-        let mut pieces = vec![SMALL, samples.div_ceil(4)];
-        if self == Self::Checkpoints {
+        let mut pieces = vec![self.small, samples.div_ceil(4)];
+        if self.keeps {
             // The present state, the best one, the one to go back to, the one that is written; its file's tensors.
             pieces.extend([Snapshot::words(layout); 4]);
             pieces.extend([layout.vectors.params.length; 3]);

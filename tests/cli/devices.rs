@@ -47,7 +47,7 @@ fn memory_that_the_system_refuses_is_an_error_before_there_is_a_run() {
 fn a_batch_that_is_named_on_the_cpu_core_is_one_that_the_system_has_memory_for() {
     let folder = tempdir().unwrap();
     let bench =
-        |batch: &str| within(folder.path(), 300_000, &format!("bench --model mlp:8-100-2 --steps 1 --batch {batch}"));
+        |batch: &str| within(folder.path(), 600_000, &format!("bench --model mlp:8-100-2 --steps 1 --batch {batch}"));
     let Outcome { code, stderr, .. } = bench("4000000");
     assert_eq!(code, 1, "{stderr}");
     let fits = stderr.split_once("hint: --batch ").expect("a batch is named").1.split(' ').next().unwrap();
