@@ -247,6 +247,34 @@ fn resume_and_a_configuration_keep_the_tiles() {
     ]);
 }
 
+#[test]
+fn auto_goes_on_to_the_next_device_where_one_is_too_small() {
+    if !has_opencl() {
+        return;
+    }
+    let choose = |name: &str| {
+        let cli = Cli::try_parse_from(["sse-sam", "bench", "--model", "resnet8:4", "--device", name]).unwrap();
+        let Subcommand::Bench(args) = cli.command else { unreachable!() };
+        let mut device = Device::choose(&args.device).unwrap();
+        let Device::OpenCl { info, memory, instead, .. } = &mut device else { unreachable!() };
+        let next = instead.as_deref().cloned();
+        // So small by itself, and not by an option.
+        (info.global_memory, *memory) = (1 << 20, 1 << 20);
+        (device, next)
+    };
+    let image = Shape::new(8, 8, 3);
+    let (batch, memory) = (6, Memory::Full);
+    let needs = Needs { image, classes: 5, batch, piece: None, points: 2, memory, first: 0, rows: 1 };
+    let plan = |device: &Device| device.plan_network(&"resnet8:16".parse().unwrap(), &needs, |rows| rows * image.len());
+    let (mut device, next) = choose("auto");
+    device.or_next(plan).unwrap();
+    assert_eq!(device.name(), next.unwrap().name());
+    let (mut named, next) = choose("opencl");
+    let error = named.or_next(plan).unwrap_err();
+    assert!(next.is_none() && error.to_string().contains("MiB are needed at batch 6, 1 MiB are there"), "{error}");
+    assert!(error.hint().unwrap().contains("--device cpu"), "{error}");
+}
+
 /// The preferred OpenCL device with the tiles of a GPU.
 fn gpu() -> Device {
     let (device, tiles) = ("opencl".into(), Some(Class::Gpu));

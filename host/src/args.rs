@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::builder::{PathBufValueParser, StringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -92,6 +92,11 @@ fn stored_paths() -> impl TypedValueParser<Value = PathBuf> {
 /// Where data are: a path that stands in `config.toml`.
 fn places() -> impl TypedValueParser<Value = String> {
     paths().try_map(|path| path.into_os_string().into_string().map_err(|_| NOT_UTF_8))
+}
+
+/// A device as it is named everywhere: no name depends on the case.
+fn device_names() -> impl TypedValueParser<Value = String> {
+    StringValueParser::new().map(|name| name.trim().to_lowercase())
 }
 
 const NOT_UTF_8: &str = "a path that is not UTF-8 cannot stand in config.toml; name it through a symbolic link";
@@ -414,7 +419,7 @@ pub struct ResumeArgs {
     #[arg(long, value_parser = places())]
     pub data: Option<String>,
     /// Another device; bits may differ then
-    #[arg(long)]
+    #[arg(long, value_parser = device_names())]
     pub device: Option<String>,
     /// Print warnings and errors only
     #[arg(long)]
@@ -436,7 +441,7 @@ pub struct RunsArgs {
 #[derive(Clone, Debug, Args)]
 pub struct DeviceArgs {
     /// auto, cpu, opencl, opencl:P.D (see `sse-sam devices`), or a part of a device's name
-    #[arg(long, default_value = "auto", help_heading = "Device")]
+    #[arg(long, default_value = "auto", value_parser = device_names(), help_heading = "Device")]
     pub device: String,
     /// Use at most so much of an OpenCL device's memory
     #[arg(long, value_name = "MIB", allow_negative_numbers = true, help_heading = "Device")]

@@ -18,7 +18,7 @@ use crate::progress;
 use crate::weights::write_whole;
 
 const FILE: &str = "devices.toml";
-/// Locked by who changes it.
+/// Locked by who changes the file, where the folder itself cannot be.
 const LOCK: &str = "devices.lock";
 const HEAD: &str = "\
 # What sse-sam has measured on this user's devices: see \"Devices\" in its README. It may be deleted at any time.
@@ -207,8 +207,14 @@ fn keep(folder: &Path, owner: &Owner, measured: &Table, known: Known) -> (Conten
 
 /// Makes the folder and waits until no other process changes its file.
 fn lock(folder: &Path) -> Result<File, String> {
-    let path = folder.join(LOCK);
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    // The folder is there for good, and nothing is left in it. Windows opens none, and NFS locks none.
+    if let Ok(opened) = File::open(folder)
+        && FileExt::lock(&opened).is_ok()
+    {
+        return Ok(opened);
+    }
+    let path = folder.join(LOCK);
     // Windows locks no file that is open for appending only, and none is to be emptied under who holds it.
     let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(|error| format!("{}: {error}", path.display()))?;
@@ -361,6 +367,8 @@ mod tests {
             drop(held);
             assert_eq!(receiver.recv(), Ok(measured.clone()));
         });
+        #[cfg(unix)]
+        assert_eq!(fs::read_dir(cache.folder.as_ref().unwrap()).unwrap().count(), 1, "nothing but the file is left");
     }
 
     #[test]

@@ -6,10 +6,11 @@ use crate::args::DeviceArgs;
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::feed::Feeds;
-use crate::forms::{choices, open, scratch};
+use crate::forms::{choices, open};
 use crate::layout::{Layout, Needs};
 use crate::opencl::choice::{Choices, Form, Forms, Table};
 use crate::opencl::{self, Broken, Class, Convolution, DeviceInfo, OpenCl, Precision};
+use crate::room::{Host, Room, largest, lends, mebibytes, refused};
 use crate::{progress, rates};
 
 /// A backend with what only the host asks for.
@@ -186,8 +187,9 @@ pub enum Device {
     OpenCl {
         /// Which.
         info: Box<DeviceInfo>,
-        /// Whether the CPU core takes over when the device cannot be used: nobody asked for it by name.
-        replaceable: bool,
+        /// What takes over when the device is too small: nobody asked for it by name. Where it cannot be opened, the CPU
+        /// core does.
+        instead: Option<Box<Device>>,
         /// Bytes of its memory that may be used.
         memory: u64,
         /// How it computes convolutions.
@@ -208,21 +210,22 @@ impl Device {
     /// library fails and was asked for.
     pub fn choose(args: &DeviceArgs) -> Result<Self, Error> {
         let limit = limit(args.device_memory)?;
-        let use_opencl = |info: &DeviceInfo, replaceable| {
+        let use_opencl = |info: &DeviceInfo, instead: Option<Self>| {
             let memory = info.global_memory.min(limit);
             let mut info = Box::new(info.clone());
             info.tiles = args.tiles.unwrap_or(info.tiles);
             info.precision = args.precision.unwrap_or_default();
             Self::OpenCl {
                 info,
-                replaceable: replaceable && args.precision.is_none(),
+                instead: instead.filter(|_| args.precision.is_none()).map(Box::new),
                 memory,
                 convolution: args.conv.unwrap_or_default(),
                 recorded: Table::new(),
                 quiet: false,
             }
         };
-        let device = match args.device.trim().to_lowercase().as_str() {
+        let wanted = args.device.trim().to_lowercase();
+        let device = match wanted.as_str() {
             "" => return Err(Error::Usage(format!("--device names no device: it takes {NAMES}"))),
             "cpu" => Self::Cpu,
             "auto" => match opencl::survey() {
@@ -231,14 +234,15 @@ impl Device {
                     let refused = survey.devices.iter().filter_map(|info| Some((info, info.unusable?)));
                     refused
                         .for_each(|(info, reason)| progress::warn(&format!("{} cannot be used: {reason}", info.name)));
-                    opencl::preferred(&survey.devices).map_or(Self::Cpu, |info| use_opencl(info, true))
+                    let usable = opencl::usable(&survey.devices);
+                    usable.into_iter().rev().fold(Self::Cpu, |instead, info| use_opencl(info, Some(instead)))
                 }
                 Err(error) => {
                     progress::warn(&format!("OpenCL cannot be used ({error}); using the CPU core"));
                     Self::Cpu
                 }
             },
-            name => use_opencl(&named(name)?, false),
+            name => use_opencl(&named(name)?, None),
         };
         if args.recorded {
             return Ok(device.without_what_it_cannot_do());
@@ -246,7 +250,7 @@ impl Device {
         if matches!(device, Self::Cpu) && args.conv == Some(Convolution::Winograd) {
             return Err(Error::Usage(format!("{} has no convolutions in Winograd's form", device.name())));
         }
-        if args.device == "cpu" && args.device_memory.is_some() {
+        if wanted == "cpu" && args.device_memory.is_some() {
             return Err(Error::Usage("--device-memory is about OpenCL devices, and the device is the CPU core".into()));
         }
         if matches!(device, Self::Cpu) && args.tiles.is_some() {
@@ -358,18 +362,24 @@ impl Device {
         needs: &Needs,
         samples: impl Fn(usize) -> usize,
     ) -> Result<Layout, Error> {
-        let layout = self.layout(model, needs, &samples)?;
-        if self.fits(&layout, samples(needs.batch)) {
+        let layout = self.layout(model, needs, Host::DATA, &samples)?;
+        if self.fits(&layout, samples(needs.batch), Host::DATA) {
             return Ok(layout);
         }
-        Err(self.too_small(model, needs, Some(&layout), samples))
+        Err(self.too_small(model, needs, Ok(&layout), Host::DATA, &samples))
     }
 
     /// As [`Layout::new`]; when the plan grows too large, the error says which batch fits.
-    fn layout(&self, model: &Model, needs: &Needs, samples: &impl Fn(usize) -> usize) -> Result<Layout, Error> {
+    fn layout(
+        &self,
+        model: &Model,
+        needs: &Needs,
+        host: Host,
+        samples: &impl Fn(usize) -> usize,
+    ) -> Result<Layout, Error> {
         match Layout::new(model, needs, self.arena()) {
-            Err(Error::Core(CoreError::TooLarge | CoreError::Segment { .. })) => {
-                Err(self.too_small(model, needs, None, samples))
+            Err(Error::Core(error @ (CoreError::TooLarge | CoreError::Segment { .. }))) => {
+                Err(self.too_small(model, needs, Err(error), host, samples))
             }
             other => other,
         }
@@ -379,25 +389,52 @@ impl Device {
     /// network: rows of a batch that is staged.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device has not enough memory, with the largest batch that fits. Otherwise as
-    /// [`Layout::new`].
+    /// [`Error::Device`] when the device has not enough memory, with the largest batch that fits, or when the system does
+    /// not lend what the run takes beside it. Otherwise as [`Layout::new`].
     pub fn plan(&self, model: &Model, needs: &Needs, dataset: &Dataset) -> Result<(Layout, Option<usize>), Error> {
+        let host = if needs.first == Needs::INFERENCE { Host::DATA } else { Host::CHECKPOINTS };
         let staged = |batch| Feeds::staged_bytes(dataset, batch);
-        let layout = self.layout(model, needs, &staged)?;
-        if self.fits(&layout, Feeds::resident_bytes(dataset)) {
+        let layout = self.layout(model, needs, host, &staged)?;
+        if self.fits(&layout, Feeds::resident_bytes(dataset), host) {
             return Ok((layout, None));
         }
-        if self.fits(&layout, staged(needs.batch)) {
+        if matches!(self, Self::OpenCl { .. }) && self.fits(&layout, staged(needs.batch), host) {
             return Ok((layout, Some(needs.batch)));
         }
-        Err(self.too_small(model, needs, Some(&layout), staged))
+        Err(self.too_small(model, needs, Ok(&layout), host, &staged))
     }
 
-    /// Whether the device has room for a plan and so many bytes of samples.
-    fn fits(&self, layout: &Layout, samples: usize) -> bool {
+    /// What `plan` makes of it; a device that nobody asked for and that is too small is replaced by the next one.
+    ///
+    /// # Errors
+    /// What `plan` reports of the last one.
+    pub fn or_next<T>(&mut self, plan: impl Fn(&Self) -> Result<T, Error>) -> Result<T, Error> {
+        loop {
+            let result = plan(self);
+            let (error, next) = match (result, &*self) {
+                (Err(error @ Error::Device { .. }), Self::OpenCl { instead: Some(next), .. }) if !self.is_limited() => {
+                    (error, next.clone())
+                }
+                (result, _) => return result,
+            };
+            *self = *next;
+            progress::warn(&format!("{error}; using {}", self.name()));
+        }
+    }
+
+    /// Whether less of its memory may be used than it has.
+    fn is_limited(&self) -> bool {
+        matches!(self, Self::OpenCl { info, memory, .. } if *memory < info.global_memory)
+    }
+
+    /// Whether the device has room for a plan and so many bytes of samples, and the host for what lies there.
+    fn fits(&self, layout: &Layout, samples: usize, host: Host) -> bool {
+        let pieces = host.pieces(layout, samples);
         match self {
-            Self::Cpu => true,
-            Self::OpenCl { info, memory, .. } => Room::of(info, layout, samples).fits(info.largest_allocation, *memory),
+            Self::Cpu => lends(&[&[layout.words], &pieces[..]].concat()),
+            Self::OpenCl { info, memory, .. } => {
+                Room::of(info, layout, samples).fits(info.largest_allocation, *memory) && lends(&pieces)
+            }
         }
     }
 
@@ -406,27 +443,47 @@ impl Device {
         &self,
         model: &Model,
         needs: &Needs,
-        layout: Option<&Layout>,
-        samples: impl Fn(usize) -> usize,
+        layout: Result<&Layout, CoreError>,
+        host: Host,
+        samples: &impl Fn(usize) -> usize,
     ) -> Error {
         let largest = largest(needs.batch, |batch| {
             let smaller = Layout::new(model, &Needs { batch, ..*needs }, self.arena());
-            smaller.is_ok_and(|layout| self.fits(&layout, samples(batch)))
+            smaller.is_ok_and(|layout| self.fits(&layout, samples(batch), host.with_some_to_spare()))
         });
-        let batch = needs.batch;
-        let message = match (self, layout) {
-            (Self::OpenCl { info, memory, .. }, Some(layout)) => {
-                Room::of(info, layout, samples(batch)).shortage(batch, info.largest_allocation, *memory)
+        let message = self.shortage(layout, needs.batch, samples(needs.batch), host);
+        Error::Device { device: self.name(), message, hint: Some(self.way_out(largest)) }
+    }
+
+    /// What is missing where a plan, if there is one, does not fit.
+    fn shortage(&self, layout: Result<&Layout, CoreError>, batch: usize, samples: usize, host: Host) -> String {
+        match (self, layout) {
+            (Self::OpenCl { info, memory, .. }, Ok(layout)) => {
+                let room = Room::of(info, layout, samples);
+                if !room.fits(info.largest_allocation, *memory) {
+                    return room.shortage(batch, info.largest_allocation, *memory);
+                }
+                refused(&host.pieces(layout, samples))
+            }
+            (Self::Cpu, Ok(layout)) => refused(&[&[layout.words], &host.pieces(layout, samples)[..]].concat()),
+            (_, Err(CoreError::Segment { length, segment })) => {
+                let (needed, there) = (mebibytes(length), segment >> 18);
+                format!("{needed} MiB in one piece are needed at batch {batch}, {there} MiB are there")
             }
             _ => format!("batch {batch} needs more memory than can be addressed"),
-        };
-        Error::Device {
-            device: self.name(),
-            message,
-            hint: Some(match largest {
-                0 => "not even one sample a batch fits; try a smaller model".into(),
-                batch => format!("--batch {batch} fits"),
-            }),
+        }
+    }
+
+    /// What to do where only so large a batch fits.
+    fn way_out(&self, largest: usize) -> String {
+        let more = if self.is_limited() { "; a larger --device-memory allows more" } else { "" };
+        match (largest, self) {
+            (0, _) if self.is_limited() => format!("not even one sample a batch fits{more}"),
+            (0, Self::OpenCl { .. }) => {
+                "not even one sample a batch fits; --device cpu takes the computer's own memory".into()
+            }
+            (0, Self::Cpu) => "not even one sample a batch fits with some to spare; try a smaller model".into(),
+            (batch, _) => format!("--batch {batch} fits{more}"),
         }
     }
 
@@ -435,19 +492,23 @@ impl Device {
     /// # Errors
     /// Whatever the job or the device reports.
     pub fn run<J: Job>(&self, layout: &Layout, frozen: &[f32], samples: &[u8], job: J) -> Result<J::Output, Error> {
-        if let Self::OpenCl { info, replaceable, convolution, recorded, quiet, .. } = self {
+        if let Self::OpenCl { info, instead, convolution, recorded, quiet, .. } = self {
             let chosen = || match convolution {
                 Convolution::Auto => choices(info, layout, recorded, *quiet),
                 Convolution::Direct | Convolution::Winograd => Ok(Choices::default()),
             };
             match chosen().and_then(|choices| open(info, layout, (frozen, samples), *convolution, choices)) {
                 Ok(mut backend) => return job.run(&mut backend),
-                Err(error) if *replaceable => progress::warn(&format!("{error}; using the CPU core")),
+                Err(error) if instead.is_some() => progress::warn(&format!("{error}; using the CPU core")),
                 Err(error) => return Err(error.into()),
             }
         }
         let mut memory = Vec::new();
-        memory.try_reserve_exact(layout.words).map_err(|_| Error::from(CoreError::TooLarge))?;
+        memory.try_reserve_exact(layout.words).map_err(|_| Error::Device {
+            device: Self::Cpu.name(),
+            message: refused(&[layout.words]),
+            hint: Some("try a smaller --batch or a smaller model".into()),
+        })?;
         memory.resize(layout.words, 0.0);
         job.run(&mut Cpu::new(&mut memory, frozen, samples))
     }
@@ -459,6 +520,9 @@ const NAMES: &str = "auto, cpu, opencl, opencl:P.D, or a part of a device's name
 /// The OpenCL device with this name.
 fn named(name: &str) -> Result<DeviceInfo, Error> {
     let survey = opencl::survey()?;
+    if let Some(broken) = survey.broken.iter().find(|broken| broken.is_device(name)) {
+        return Err(broken.error.clone().into());
+    }
     let found = opencl::select(&survey.devices, name);
     // Who names a number means that device and no other.
     if !found.as_ref().is_ok_and(|info| info.selector() == name) {
@@ -470,7 +534,7 @@ fn named(name: &str) -> Result<DeviceInfo, Error> {
         Err(error @ opencl::Error::Device { .. }) => {
             Err(Error::Usage(format!("no device {name}: {error}; --device takes {NAMES}")))
         }
-        Err(error) => Err(Error::Usage(format!("no device {name}: {error}"))),
+        Err(error) => Err(Error::Usage(format!("no device {name}: {error}; sse-sam devices lists what there is"))),
     }
 }
 
@@ -486,48 +550,6 @@ fn limit(mib: Option<f64>) -> Result<u64, Error> {
         Some(mib) if mib.is_finite() && mib >= 1.0 => Ok((mib * f64::from(1 << 20)) as u64),
         Some(mib) => Err(Error::Usage(format!("--device-memory must be a number of MiB from 1 on, got {mib}"))),
     }
-}
-
-/// Bytes that a plan, what its operations need beside it, and the samples take on a device.
-#[derive(Clone, Copy, Debug)]
-struct Room {
-    all: u64,
-    /// In one buffer: work memory alone has several.
-    largest: u64,
-}
-
-impl Room {
-    fn of(info: &DeviceInfo, layout: &Layout, samples: usize) -> Self {
-        let [work, frozen, scratch] = [layout.words, layout.plan.frozen().length, scratch(info, layout)];
-        Self::new([work, frozen, scratch].map(|words| 4 * words as u64), samples as u64)
-    }
-
-    fn new([work, frozen, scratch]: [u64; 3], samples: u64) -> Self {
-        Self { all: work + frozen + scratch + samples, largest: frozen.max(scratch).max(samples) }
-    }
-
-    /// Whether a device has it that allows so much in one buffer and in all.
-    fn fits(self, allocation: u64, memory: u64) -> bool {
-        self.largest <= allocation && self.all <= memory
-    }
-
-    /// What is missing where it does not fit.
-    fn shortage(self, batch: usize, allocation: u64, memory: u64) -> String {
-        let (needed, there, how) =
-            if self.all > memory { (self.all, memory, "") } else { (self.largest, allocation, " in one piece") };
-        let (needed, there) = (needed.div_ceil(1 << 20), there >> 20);
-        format!("{needed} MiB{how} are needed at batch {batch}, {there} MiB are there")
-    }
-}
-
-/// The largest batch below `batch` that fits, 0 when none does.
-fn largest(batch: usize, fits: impl Fn(usize) -> bool) -> usize {
-    let (mut low, mut high) = (0, batch);
-    while high - low > 1 {
-        let middle = low.midpoint(high);
-        if fits(middle) { low = middle } else { high = middle }
-    }
-    low
 }
 
 impl From<opencl::Error> for Error {
@@ -551,24 +573,6 @@ impl From<opencl::Error> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_largest_batch_that_fits_is_found() {
-        assert_eq!(largest(128, |batch| batch <= 37), 37);
-        assert_eq!(largest(128, |_| false), 0);
-        assert_eq!(largest(2, |batch| batch <= 1), 1);
-    }
-
-    #[test]
-    fn scratch_memory_must_fit_in_one_piece_and_beside_all_else() {
-        let mib = |n: u64| n << 20;
-        // Work memory may lie in several buffers, what lies beside it may not.
-        let room = Room::new([mib(20), mib(1), mib(8)], mib(2));
-        assert!(room.fits(mib(8), mib(31)));
-        assert!(!room.fits(mib(8) - 1, mib(31)) && !room.fits(mib(8), mib(31) - 1));
-        assert_eq!(room.shortage(7, mib(8), mib(30)), "31 MiB are needed at batch 7, 30 MiB are there");
-        assert_eq!(room.shortage(7, mib(4), mib(40)), "8 MiB in one piece are needed at batch 7, 4 MiB are there");
-    }
 
     #[test]
     fn device_memory_is_a_number_of_mib() {

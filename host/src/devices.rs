@@ -9,12 +9,16 @@ use crate::progress::say;
 /// The `devices` command.
 ///
 /// # Errors
-/// [`Error::Device`] when the OpenCL library fails, or a kernel does not build; [`Error::Usage`] for kernels of the CPU core.
+/// [`Error::Device`] when a kernel does not build; [`Error::Usage`] for kernels of the CPU core.
 pub fn run(args: &DevicesArgs) -> Result<(), Error> {
-    if args.kernels {
-        return kernels(&Device::choose(&args.device)?);
-    }
     let DeviceArgs { device, device_memory, conv, tiles, precision, .. } = &args.device;
+    if args.kernels {
+        let unused = [("--device-memory", device_memory.is_some()), ("--conv", conv.is_some())];
+        return match unused.into_iter().find(|(_, is_given)| *is_given) {
+            Some((option, _)) => Err(Error::Usage(format!("{option} does nothing here: all kernels are listed"))),
+            None => kernels(&Device::choose(&args.device)?),
+        };
+    }
     let unused = [
         ("--device", device != "auto"),
         ("--device-memory", device_memory.is_some()),
@@ -31,7 +35,8 @@ pub fn run(args: &DevicesArgs) -> Result<(), Error> {
 /// What every kernel of a device takes of it.
 fn kernels(device: &Device) -> Result<(), Error> {
     let Device::OpenCl { info, .. } = device else {
-        return Err(Error::Usage(format!("--kernels is about kernels of OpenCL devices: {} has none", device.name())));
+        let (name, absence) = (device.name(), opencl::absence());
+        return Err(Error::Usage(format!("--kernels is about kernels of OpenCL devices: {name} has none{absence}")));
     };
     say(&device.name())?;
     say(
@@ -45,7 +50,11 @@ fn kernels(device: &Device) -> Result<(), Error> {
 
 /// Every device there is, what is broken beside them, and which one `auto` takes.
 fn list() -> Result<(), Error> {
-    let Survey { devices, broken } = opencl::survey()?;
+    // The CPU core is there whatever the library does.
+    let (Survey { devices, broken }, failure) = match opencl::survey() {
+        Ok(survey) => (survey, None),
+        Err(error) => (Survey::default(), Some(error)),
+    };
     let chosen = opencl::preferred(&devices).map_or("cpu".into(), DeviceInfo::selector);
     let mark = |selector: &str| if chosen == selector { "  <- auto" } else { "" };
     say(&format!("{:<12} CPU core of this program, one thread{}", "cpu", mark("cpu")))?;
@@ -55,6 +64,9 @@ fn list() -> Result<(), Error> {
         properties(info).iter().try_for_each(|line| say(&format!("{:<12} {line}", "")))?;
     }
     broken.iter().try_for_each(|broken| say(&broken.to_string()))?;
+    if let Some(failure) = failure {
+        return say(&format!("OpenCL cannot be used: {failure}"));
+    }
     match (devices.is_empty() && broken.is_empty(), opencl::library_error()) {
         (true, Some(reason)) => say(&format!("no OpenCL library was found ({reason})")),
         (true, None) => say("there is an OpenCL library, but no OpenCL device"),

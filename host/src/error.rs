@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::shown::{self, shown};
+use crate::shown;
 
 /// Everything that can end a run, one variant for each place where it is put right.
 ///
@@ -178,7 +178,7 @@ impl fmt::Display for Error {
         let mut sentence = String::new();
         self.write(&mut sentence)?;
         // Names of files, tensors and devices come from anywhere.
-        f.write_str(&shown(&sentence))
+        f.write_str(&shown::sentence(&sentence))
     }
 }
 

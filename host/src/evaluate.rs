@@ -10,6 +10,7 @@ use crate::described::describe;
 use crate::device::{Device, Job, Machine};
 use crate::error::Error;
 use crate::feed::{Feed, Feeds};
+use crate::forms;
 use crate::layout::{Layout, Needs};
 use crate::metrics::{Confusion, table};
 use crate::progress::say;
@@ -94,12 +95,13 @@ where
 /// # Errors
 /// Whatever is wrong with the weights, the data or the device.
 pub fn run(args: &EvalArgs) -> Result<(), Error> {
-    let device = Device::choose(&args.device)?;
+    let mut device = Device::choose(&args.device)?;
     let path = weights::find(&args.weights)?;
     let (tensors, metadata) = weights::read(&path)?;
     let (mut dataset, metadata) = describe(args, &path, metadata)?;
     let weights = Weights::new(&path, tensors, &metadata)?;
     let description = &weights.description;
+    forms::check(&args.device, &description.model)?;
     if (dataset.image, dataset.classes) != (description.image, description.counts.len()) {
         let source = args.data.as_ref().unwrap_or(&description.data);
         let message = format!("was trained on other images or classes than those of {source}");
@@ -116,7 +118,7 @@ pub fn run(args: &EvalArgs) -> Result<(), Error> {
         first: Needs::INFERENCE,
         rows: dataset.test.len(),
     };
-    let (layout, staged) = device.plan(&description.model, &needs, &dataset)?;
+    let (layout, staged) = device.or_next(|device| device.plan(&description.model, &needs, &dataset))?;
     let feeds = Feeds::new(&dataset, layout.plan.normalization, staged);
     let test = TestSet { feed: feeds.test, flip: args.flip };
     let frozen = weights.frozen(&layout)?;

@@ -4,14 +4,32 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use sse_sam_core::graph::Op;
-use sse_sam_core::{Backend, Conv2d, Span};
+use sse_sam_core::{Backend, Conv2d, Model, Span};
 
+use crate::args::DeviceArgs;
 use crate::cache::{Cache, Owner};
 use crate::device::Identity;
+use crate::error::Error;
 use crate::layout::Layout;
 use crate::opencl::choice::{self, Case, Choices, Forms, Operation, Table};
 use crate::opencl::{self, Block, Class, Convolution, DeviceInfo, Fault, OpenCl};
 use crate::progress;
+
+/// Whether `--conv` asks for a form of convolutions that the model has none of.
+pub fn is_pointless(args: &DeviceArgs, model: &Model) -> bool {
+    args.conv == Some(Convolution::Winograd) && matches!(model, Model::Mlp(_))
+}
+
+/// Refuses a form of convolutions for a model without any.
+///
+/// # Errors
+/// [`Error::Usage`] with what the option needs.
+pub fn check(args: &DeviceArgs, model: &Model) -> Result<(), Error> {
+    if is_pointless(args, model) {
+        return Err(Error::Usage("--conv does nothing here: it needs a model with convolutions".into()));
+    }
+    Ok(())
+}
 
 /// The device as far as what is measured on it is remembered.
 pub(crate) fn owner(info: &DeviceInfo) -> Owner {

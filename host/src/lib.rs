@@ -29,6 +29,7 @@ pub mod order;
 pub mod progress;
 mod rates;
 pub mod resume;
+mod room;
 pub mod run;
 pub mod runs;
 pub mod settings;

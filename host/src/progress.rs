@@ -17,7 +17,7 @@ use crate::data::Dataset;
 use crate::device::Device;
 use crate::error::Error;
 use crate::metrics::Accuracy;
-use crate::shown::shown;
+use crate::shown::{sentence, shown};
 use crate::state::Description;
 
 /// One line of `metrics.jsonl`: an epoch. Equal runs give equal lines: no wall-clock time is in it.
@@ -176,7 +176,7 @@ pub fn warn(text: &str) {
     if JSON.load(Ordering::Relaxed) {
         return tell(&Event::Warning { message: text.trim_start_matches("warning: ") });
     }
-    write(&format!("sse-sam: {}\n", shown(text)));
+    write(&format!("sse-sam: {}\n", sentence(text)));
 }
 
 /// The program ends, with this error of a command or with none.

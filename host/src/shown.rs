@@ -12,6 +12,15 @@ pub fn shown(text: &str) -> String {
     shown
 }
 
+/// Begins a line of what another program says, a compiler's log: the only end of a line that [`sentence`] keeps. Such a
+/// line cannot be taken for one of ours.
+pub const QUOTED: &str = "\n  | ";
+
+/// A sentence in the same way, whose quoted lines stay lines.
+pub fn sentence(text: &str) -> String {
+    text.split(QUOTED).map(shown).collect::<Vec<_>>().join(QUOTED)
+}
+
 /// A path in the same way; what is not UTF-8 becomes U+FFFD.
 pub fn path(path: &Path) -> String {
     shown(&path.to_string_lossy())
@@ -44,6 +53,11 @@ mod tests {
     fn a_word_can_be_pasted_into_a_shell() {
         let words = ["runs/a-b_2", "my run", "-y", "it's", "été"].map(|text| word(Path::new(text)));
         assert_eq!(words, ["runs/a-b_2", "'my run'", "./-y", r"'it'\''s'", "été"]);
+    }
+
+    #[test]
+    fn quoted_lines_stay_lines_and_no_other_does() {
+        assert_eq!(sentence("a\nb:\n  | c\td\n  | e"), "a\\nb:\n  | c\\td\n  | e");
     }
 
     #[test]

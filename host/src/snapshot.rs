@@ -29,6 +29,12 @@ fn moving(layout: &Layout) -> impl Iterator<Item = Span> {
 }
 
 impl Snapshot {
+    /// Numbers of a snapshot of this layout.
+    pub fn words(layout: &Layout) -> usize {
+        let running: usize = moving(layout).map(|span| span.length).sum();
+        layout.vectors.params.length + layout.vectors.velocity.length + running + layout.plan.frozen().length
+    }
+
     /// Copies the state after so many updates; `tracked` has those that frozen batch norms have seen, which no device knows.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use crate::progress;
 use crate::resume::{self, Resumed};
 use crate::run::RunFolder;
 use crate::settings;
-use crate::shown;
+use crate::shown::{self, shown};
 use crate::signals::Signals;
 use crate::split;
 use crate::state::{self, Description};
@@ -157,7 +157,7 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     (0..counts.len()).try_for_each(terms).map_err(|error| config::by_loss(error, &config.loss))?;
     split::warn(&config, &dataset, &before);
     let needs = needs(&config, &dataset)?;
-    let (layout, staged) = device.plan(&config.model, &needs, &dataset)?;
+    let (layout, staged) = device.or_next(|device| device.plan(&config.model, &needs, &dataset))?;
     if layout.piece.is_some() && !layout.plan.is_separable() {
         return Err(Error::Usage(format!("--micro-batch: {}", sse_sam_core::Error::Pieces)));
     }
@@ -217,7 +217,8 @@ fn finish(folder: &RunFolder, result: Result<(), Error>) -> Result<(), Error> {
     folder.note(&match &result {
         Ok(()) => "finished".into(),
         Err(Error::Interrupted { signal, .. }) => format!("interrupted by signal {signal}"),
-        Err(error) => format!("failed: {error}"),
+        // A line by itself: a compiler's log is several.
+        Err(error) => format!("failed: {}", shown(&error.to_string())),
     });
     result.map_err(|error| match &error {
         Error::Device { .. } => error.with_hint(way_on(folder)),

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::forms::owner;
 use crate::layout::{Layout, Needs};
 use crate::opencl::choice::{self, Case, Form, Found, Measured, Table};
-use crate::opencl::{Block, Class, Convolution, DeviceInfo};
+use crate::opencl::{self, Block, Class, Convolution, DeviceInfo};
 use crate::progress::{self, say};
 
 /// What was found for an operation.
@@ -109,8 +109,9 @@ pub fn run(args: &TuneArgs) -> Result<(), Error> {
 pub fn tune(device: &Device, layout: &Layout, model: &str, cache: &Cache) -> Result<Report, Error> {
     let Device::OpenCl { info, .. } = device else {
         return Err(Error::Usage(format!(
-            "{} has one form of each convolution: there is nothing to tune",
-            device.name()
+            "{} has one form of each convolution: there is nothing to tune{}",
+            device.name(),
+            opencl::absence()
         )));
     };
     let batch = layout.plan.max_batch();

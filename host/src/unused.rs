@@ -3,6 +3,7 @@
 use crate::args::{LossName, MethodName, OnNan, ScheduleName, TrainArgs};
 use crate::config::Config;
 use crate::error::Error;
+use crate::forms;
 
 /// Refuses options that were typed and that this run does not use.
 ///
@@ -27,6 +28,7 @@ pub fn check(args: &TrainArgs, config: &Config) -> Result<(), Error> {
         ("focal-gamma", loss(&[LossName::Focal]), "needs --loss focal".into()),
         ("milestones", steps, "needs --schedule multi-step".into()),
         ("nesterov", config.momentum > 0.0, "needs a --momentum above 0".into()),
+        ("conv", !forms::is_pointless(&args.device, &config.model), "needs a model with convolutions".into()),
         ("rollbacks", args.on_nan == OnNan::Rollback, "needs --on-nan rollback".into()),
         ("long-tail", cut, "needs --imbalance".into()),
         ("subset", cut, "needs --imbalance".into()),

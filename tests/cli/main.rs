@@ -1,6 +1,7 @@
 //! The program, from the outside.
 
 mod data;
+mod devices;
 
 use std::collections::BTreeMap;
 use std::fs;

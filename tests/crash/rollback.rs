@@ -142,7 +142,8 @@ fn the_last_good_weights_are_those_of_the_unbroken_run() {
     let folder = tempdir().unwrap();
     // Weights grow by a fiftieth a step, and are no longer finite after some epochs.
     let growing = ["--method", "sgd", "--model", "mlp:64-64-10", "--momentum", "0", "--schedule", "constant"];
-    let options = [&growing[..], &["--weight-decay", "2023", "--lr", "0.001", "--batch", "10", "--epochs", "40"]].concat();
+    let options =
+        [&growing[..], &["--weight-decay", "2023", "--lr", "0.001", "--batch", "10", "--epochs", "40"]].concat();
     refused(folder.path(), &training("whole", &options), 1, "no longer finite");
     let last = || ["whole", "run"].map(|run| fs::read(folder.path().join(run).join("last.safetensors")).unwrap());
     let (mut within, args) = (0, training("run", &options));

@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use sse_sam::opencl::{Error, select};
+
 use super::each_device;
 
 /// A folder in which every driver of this system is registered twice; none where drivers are not registered in files.
@@ -98,6 +100,17 @@ fn a_name_that_no_device_has_is_answered_with_what_there_is() {
         assert_eq!(output.status.code(), Some(2), "{name:?}");
         assert!(text(&output.stderr).contains("--device names no device: it takes auto, cpu"), "{name:?}");
     }
+}
+
+#[test]
+fn a_part_of_a_name_means_a_device_that_can_be_used_where_there_is_one() {
+    each_device(|whole| {
+        let mut broken = whole.clone();
+        (broken.platform, broken.unusable) = (97, Some("it is not available"));
+        let both = [broken.clone(), whole.clone()];
+        assert_eq!(select(&both, &whole.name).unwrap().platform, whole.platform);
+        assert!(matches!(select(&[broken], &whole.name), Err(Error::Unusable { .. })));
+    });
 }
 
 #[test]

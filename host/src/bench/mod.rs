@@ -39,13 +39,14 @@ const HYPER: Sgd = Sgd { learning_rate: 0.01, momentum: 0.9, weight_decay: 2e-4,
 /// Whatever is wrong with the arguments or the device.
 pub fn run(args: &BenchArgs) -> Result<(), Error> {
     let model = config::model(&args.network.model)?;
+    crate::forms::check(&args.device, &model)?;
     let (image, classes) = data(args.network.image, args.network.classes, &model);
     let method = method(args.method, args.stage);
-    let device = Device::choose(&args.device)?;
+    let mut device = Device::choose(&args.device)?;
     let batch = args.network.batch as usize;
     let (points, memory) = (method.points(1)?, Memory::Full);
     let needs = Needs { image, classes, batch, piece: None, points, memory, first: 0, rows: 1 };
-    let layout = device.plan_network(&model, &needs, |rows| rows * (image.len() + 1))?;
+    let layout = device.or_next(|device| device.plan_network(&model, &needs, |rows| rows * (image.len() + 1)))?;
     let workload = Workload::new(&layout, needs, method.groups(0, 1)?);
     let bench = Bench { layout: &layout, workload: &workload, steps: args.steps as usize, kernels: args.kernels };
     let timing = device.run(&layout, &[], &workload.bytes, bench)?;

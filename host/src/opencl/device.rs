@@ -107,6 +107,13 @@ pub struct Broken {
     pub error: Error,
 }
 
+impl Broken {
+    /// Whether it is the one device that `opencl:P.D` selects.
+    pub fn is_device(&self, selector: &str) -> bool {
+        self.device.is_some_and(|device| format!("opencl:{}.{device}", self.platform) == selector)
+    }
+}
+
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { platform, platform_name, device, error } = self;
@@ -181,10 +188,18 @@ impl Survey {
     }
 }
 
-/// The device that `auto` takes: a GPU, else an accelerator, else an OpenCL CPU; of those that can be used.
-pub fn preferred(devices: &[DeviceInfo]) -> Option<&DeviceInfo> {
+/// The devices that `auto` takes, the first that has room: GPUs, then accelerators, then OpenCL CPUs; of those that can be
+/// used.
+pub fn usable(devices: &[DeviceInfo]) -> Vec<&DeviceInfo> {
     let usable = devices.iter().filter(|device| device.kind != DeviceType::Other && device.unusable.is_none());
-    usable.min_by_key(|device| device.kind)
+    let mut usable: Vec<_> = usable.collect();
+    usable.sort_by_key(|device| device.kind);
+    usable
+}
+
+/// The first of the [`usable`] devices.
+pub fn preferred(devices: &[DeviceInfo]) -> Option<&DeviceInfo> {
+    usable(devices).first().copied()
 }
 
 /// The device that `wanted` means: `opencl` the preferred one, `opencl:P.D` by number, anything else by a part of the
@@ -198,9 +213,15 @@ pub fn select<'a>(devices: &'a [DeviceInfo], wanted: &str) -> Result<&'a DeviceI
         "" => None,
         "opencl" => preferred(devices).or(devices.first()),
         number if number.starts_with("opencl:") => devices.iter().find(|device| device.selector() == part),
-        part => devices.iter().find(|device| {
-            device.name.to_lowercase().contains(part) || device.platform_name.to_lowercase().contains(part)
-        }),
+        part => {
+            let names = |device: &DeviceInfo| [&device.name, &device.platform_name].map(|name| name.to_lowercase());
+            let mut named = devices.iter().filter(|device| names(device).iter().any(|name| name.contains(part)));
+            let first = named.next();
+            first
+                .filter(|device| device.unusable.is_none())
+                .or(named.find(|device| device.unusable.is_none()))
+                .or(first)
+        }
     };
     match (found, loader::library()) {
         (Some(device), _) => match device.unusable {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::loader;
+use crate::shown::QUOTED;
 
 /// A failure of the OpenCL backend, with the call and the device where there is one.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,7 +109,10 @@ impl fmt::Display for Error {
                 write!(f, "{call} failed with {code} ({})", code_name(*code))?;
                 if device.is_empty() { Ok(()) } else { write!(f, " on {device}") }
             }
-            Self::Build { file, device, log } => write!(f, "{file} does not build on {device}:\n{}", log.trim_end()),
+            Self::Build { file, device, log } => {
+                write!(f, "{file} does not build on {device}:")?;
+                log.lines().filter(|line| !line.trim().is_empty()).try_for_each(|line| write!(f, "{QUOTED}{line}"))
+            }
             Self::Library { reason } => write!(f, "no OpenCL library was found: {reason}"),
             Self::Device { wanted, found } if found.is_empty() => {
                 write!(f, "no OpenCL device answers to \"{wanted}\": none was found")
@@ -177,5 +181,18 @@ fn code_name(code: i32) -> &'static str {
         -63 => "CL_INVALID_GLOBAL_WORK_SIZE",
         -1001 => "CL_PLATFORM_NOT_FOUND_KHR",
         _ => "a code of the driver's own",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compilers_log_is_printed_as_lines_and_nothing_else_in_it_gets_through() {
+        let log = "a.cl:1: error\n\n\x1b[31m  here\n".into();
+        let error = crate::Error::from(Error::Build { file: "a.cl", device: "a\ncard".into(), log });
+        let text = "OpenCL: a.cl does not build on a\\ncard:\n  | a.cl:1: error\n  | \\u{1b}[31m  here";
+        assert_eq!(error.to_string(), text);
     }
 }

@@ -28,7 +28,7 @@ pub use block::Block;
 pub use check::{Fault, Refusal};
 #[doc(hidden)]
 pub use check::{falsify, forget_checks};
-pub use device::{Broken, DeviceInfo, DeviceType, Survey, devices, preferred, select, survey};
+pub use device::{Broken, DeviceInfo, DeviceType, Survey, devices, preferred, select, survey, usable};
 pub use error::Error;
 #[doc(hidden)]
 pub use loader::{calls, fail_after, live_buffers, live_objects};
@@ -41,4 +41,9 @@ pub use winograd::Convolution;
 /// Why there is no OpenCL library, if there is none.
 pub fn library_error() -> Option<&'static str> {
     loader::library().err()
+}
+
+/// What to add where an OpenCL device is missed and there is no OpenCL library; else nothing.
+pub(crate) fn absence() -> String {
+    library_error().map(|reason| format!("; no OpenCL library was found ({reason})")).unwrap_or_default()
 }
