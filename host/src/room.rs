@@ -52,7 +52,7 @@ pub fn largest(batch: usize, fits: impl Fn(usize) -> bool) -> usize {
 pub struct Host {
     /// Whether there is what training keeps to go back to and to write down, beside the samples.
     keeps: bool,
-    /// Numbers of all that is small.
+    /// Numbers of all that is small, at most: there is little of it beside a small network.
     small: usize,
 }
 
@@ -69,7 +69,7 @@ impl Host {
 
     /// Numbers of each piece.
     pub fn pieces(self, layout: &Layout, samples: usize) -> Vec<usize> {
-        let mut pieces = vec![self.small, samples.div_ceil(4)];
+        let mut pieces = vec![self.small.min(4 * layout.words), samples.div_ceil(4)];
         if self.keeps {
             // The present state, the best one, the one to go back to, the one that is written; its file's tensors.
             pieces.extend([Snapshot::words(layout); 4]);

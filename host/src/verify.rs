@@ -83,12 +83,14 @@ pub fn replay(path: &Path, device: &Device, memory: Memory) -> Result<Vec<Report
     let (image, batch) = tensors.batches(&case)?;
     let (classes, points) = (case.class_counts.len(), method.points(case.epochs)?);
     let needs = Needs { image, classes, batch, piece: None, points, memory, first: 0, rows: 1 };
-    let layout = device.plan_network(&model, &needs, |_| 0).map_err(|error| match error {
+    let of_case = |error| match error {
         Error::Core(error) => Error::file(path, format!("model {model}: {error}")),
         other => other,
-    })?;
-    // Before memory is taken: a model of any size has a short name.
-    tensors.check(&case, &state::entries(&layout)?)?;
+    };
+    // Before memory is asked for: a model of any size has a short name.
+    let smallest = Layout::smallest(&model, image, classes).map_err(of_case)?;
+    tensors.check(&case, &state::entries(&smallest)?)?;
+    let layout = device.plan_network(&model, &needs, |_| 0).map_err(of_case)?;
     let replay =
         Replay { case: &case, tensors: &tensors, layout: &layout, method, loss, class_weights, schedule, image };
     device.run(&layout, &[], &[], replay)
