@@ -187,8 +187,9 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
         let name = format!("{data}-{}-{}", slug(&config.model), progress::method(&config.method));
         RunFolder::create(args.out.as_deref(), &name, &configuration(args, &config, &device, &fingerprint)?)
     };
-    let folder = earlier.map_or_else(create, Ok)?;
+    // Before the folder is seen by anyone: whoever sees a run may end it.
     signals.save_first();
+    let folder = earlier.map_or_else(create, Ok)?;
     if args.talks() {
         progress::tell_people(&progress::headline(&config, &description, &dataset, &device, staged.is_some()));
     }
