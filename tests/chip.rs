@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use sse_sam::numbers::Numbers;
-use sse_sam::state::Weights;
+use sse_sam::cli::firmware::numbers::Numbers;
+use sse_sam::weights::torch::Weights;
 use sse_sam::weights::{self, Data, Tensor};
 use sse_sam_capi::{
     Image, Network, Sizes, Status, Update, sse_sam_initialize, sse_sam_lend, sse_sam_plan, sse_sam_resnet, sse_sam_save,

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use sse_sam::device::Device;
-use sse_sam::verify::{Report, replay, within_bounds};
+use sse_sam::cli::verify::{Report, replay, within_bounds};
+use sse_sam::device::choose::Device;
 use sse_sam_core::Memory;
 
 fn folder() -> PathBuf {

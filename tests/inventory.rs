@@ -21,8 +21,8 @@ fn methods_of(source: &str) -> Vec<String> {
 /// # Panics
 /// When core's source cannot be read.
 pub fn backend_methods() -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src/backend.rs");
-    methods_of(&fs::read_to_string(path).expect("core/src/backend.rs is readable"))
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src/machine/backend.rs");
+    methods_of(&fs::read_to_string(path).expect("core/src/machine/backend.rs is readable"))
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use serde_json::Value;
-use sse_sam::args::{self, Cli};
-use sse_sam::config::Config;
+use sse_sam::cli::args::{self, Cli};
 use sse_sam::data::{self, Dataset, Format, Split};
+use sse_sam::recipe::resolved::Config;
 use sse_sam_core::{Memory, Method, Shape};
 use tempfile::tempdir;
 

@@ -1,6 +1,6 @@
 //! A backend that writes down what is asked of another one.
 
-use sse_sam_core::watch::{self, Watch, Watched};
+use sse_sam_core::machine::watched::{self, Watch, Watched};
 use sse_sam_core::{Backend, Span};
 
 /// One call of a Backend method.
@@ -28,10 +28,10 @@ impl<B: Backend> Watch<B> for List {
     fn around(
         &mut self,
         backend: &mut B,
-        call: &watch::Call<'_>,
+        call: &watched::Call<'_>,
         run: impl FnOnce(&mut B) -> Result<(), B::Error>,
     ) -> Result<(), B::Error> {
-        let watch::Call { method, streams, written, .. } = *call;
+        let watched::Call { method, streams, written, .. } = *call;
         self.calls.push(Call { method, written: written.concat(), streams });
         run(backend)
     }

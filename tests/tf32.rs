@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use assert_cmd::Command;
-use sse_sam::opencl::choice::{Case, Choices, Form};
+use sse_sam::opencl::tuning::trial::{Case, Choices, Form};
 use sse_sam::opencl::{Block, Class, DeviceInfo, Matrix, OpenCl, Precision, devices};
 use sse_sam_core::{Backend, Conv2d, Shape, Span};
 use sse_sam_tests::conformance::tolerance;

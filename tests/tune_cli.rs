@@ -6,13 +6,14 @@ use std::process::{Command, Output};
 
 use clap::Parser;
 use serde_json::Value;
-use sse_sam::args::{Cli, Command as Subcommand, DeviceArgs};
-use sse_sam::cache::Cache;
-use sse_sam::device::{Device, Job, Machine};
-use sse_sam::layout::{Layout, Needs};
-use sse_sam::opencl::choice::{Form, Forms, Operation};
+use sse_sam::cli::args::{Cli, Command as Subcommand, DeviceArgs};
+use sse_sam::cli::{tune, verify};
+use sse_sam::device::choose::{Device, Job, Machine};
+use sse_sam::device::layout::{Layout, Needs};
+use sse_sam::device::measured::Cache;
+use sse_sam::opencl::tuning::trial::{Form, Forms, Operation};
 use sse_sam::opencl::{self, Block, Class, DeviceInfo, Error, Fault, OpenCl, devices};
-use sse_sam::{train, tune, verify};
+use sse_sam::train::start;
 use sse_sam_core::{Conv2d, Memory, Shape};
 use tempfile::{TempDir, tempdir};
 
@@ -412,7 +413,7 @@ fn child_trains_without_any_block() {
     let words = ["sse-sam", "train", "--model", "resnet8:4", "--epochs", "1", "--device", "opencl", "--tiles", "gpu"];
     let cli = Cli::parse_from(words.into_iter().chain(["--quiet", "--out", out.to_str().unwrap()]));
     let Subcommand::Train(args) = cli.command else { unreachable!() };
-    train::run(&args).unwrap();
+    start::run(&args).unwrap();
     assert!(out.join("last.safetensors").exists());
 }
 

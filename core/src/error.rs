@@ -1,6 +1,6 @@
 use core::fmt;
 
-use crate::backend::Space;
+use crate::space::Space;
 
 /// Everything that can go wrong in this crate, with the offending values.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -11,33 +11,34 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-pub mod backend;
-pub mod classes;
-mod cpu;
 mod error;
-pub mod graph;
-pub mod loss;
-pub mod model;
-mod operands;
+pub mod longtail;
+pub mod machine;
+pub mod memory;
+pub mod network;
 pub mod ops;
-mod pieces;
-pub mod plan;
-mod run;
-mod schedule;
-pub mod step;
-pub mod watch;
+pub mod shape;
+pub mod space;
+pub mod training;
 
-pub use backend::{Backend, Batch, Conv2d, Outcome, Row, Samples, Sgd, Shape, Space, Span, Terms};
-pub use cpu::Cpu;
 pub use error::Error;
-pub use graph::{Graph, Node};
-pub use loss::Loss;
-pub use model::Model;
-pub use pieces::Pieces;
-pub use plan::{Arena, Plan};
-pub use run::{Losses, Network};
-pub use schedule::Schedule;
-pub use step::{Memory, Method, Problem, Statistics, Vectors, lean_step, step};
+pub use longtail::loss::Loss;
+pub use machine::backend::Backend;
+pub use machine::cpu::Cpu;
+pub use memory::{Arena, Span};
+pub use network::executor::Network;
+pub use network::graph::{Graph, Node};
+pub use network::models::Model;
+pub use network::pieces::Pieces;
+pub use network::plan::Plan;
+pub use ops::{Batch, Outcome, Row, Samples, Sgd, Terms};
+pub use shape::{Conv2d, Shape};
+pub use space::Space;
+pub use training::method::Method;
+pub use training::problem::{Problem, Statistics};
+pub use training::schedule::Schedule;
+pub use training::session::{Losses, Memory, Vectors};
+pub use training::step::{lean_step, step};
 
 /// The examples of the porting guide, compiled and run.
 #[cfg(doctest)]

@@ -4,13 +4,12 @@
 //! `cargo run --release -p sse-sam --example compare_methods -- [SEEDS] [train's options]`
 
 use std::error::Error;
-use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::{fs, thread};
 
 use clap::Parser;
 use serde_json::Value;
-use sse_sam::args::{Cli, Command};
+use sse_sam::cli::args::{Cli, Command};
 
 const METHODS: [&str; 4] = ["sgd", "sam", "imbsam", "sse-sam"];
 const COLUMNS: [&str; 5] = ["overall", "balanced", "many", "medium", "few"];
@@ -73,7 +72,7 @@ fn train(method: &str, seed: usize, options: &[String]) -> Result<Run, Box<dyn E
     let fixed = ["sse-sam", "train", "--quiet", "--method", method, "--seed", &seed.to_string(), "--out"];
     let arguments = fixed.map(String::from).into_iter().chain([out.display().to_string()]).chain(options.to_vec());
     let Command::Train(args) = Cli::try_parse_from(arguments)?.command else { unreachable!("train was asked for") };
-    sse_sam::train::run(&args)?;
+    sse_sam::train::start::run(&args)?;
     let metrics = fs::read_to_string(out.join("metrics.jsonl"))?;
     fs::remove_dir_all(&out)?;
     let last: Value = serde_json::from_str(metrics.lines().last().ok_or("no epoch was trained")?)?;

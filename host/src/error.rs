@@ -1,8 +1,7 @@
 //! What can go wrong, sorted by the place where a user puts it right.
 
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use crate::shown;
 

@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
-use sse_sam::args::{Cli, Command};
-use sse_sam::{
-    bench, devices, evaluate, export, footprint, import, progress, resume, runs, settings, signals, train, tune, verify,
-};
+use sse_sam::cli::args::{Cli, Command};
+use sse_sam::cli::firmware::{export, import};
+use sse_sam::cli::{bench, devices, footprint, runs, tune, verify};
+use sse_sam::recipe::settings;
+use sse_sam::report::progress;
+use sse_sam::run::signals;
+use sse_sam::train::{evaluate, resume, start};
 
 fn main() -> ExitCode {
     signals::outlive_limits_of_files();
@@ -16,8 +19,8 @@ fn main() -> ExitCode {
     progress::tell_as(cli.command.log_format());
     let result = match &cli.command {
         Command::Train(args) => match &args.config {
-            None => train::run(args),
-            Some(file) => settings::join(args, file, std::env::args_os()).and_then(|args| train::run(&args)),
+            None => start::run(args),
+            Some(file) => settings::join(args, file, std::env::args_os()).and_then(|args| start::run(&args)),
         },
         Command::Resume(args) => resume::run(args),
         Command::Runs(args) => runs::run(args),

@@ -1,6 +1,6 @@
 //! Devices with blocks, memory between canaries, and convolutions with what they should give.
 
-use sse_sam::opencl::choice::{Case, Choices, Form, Table};
+use sse_sam::opencl::tuning::trial::{Case, Choices, Form, Table};
 use sse_sam::opencl::{Class, DeviceInfo, Error, OpenCl, devices};
 use sse_sam_core::{Backend, Conv2d, Shape, Span};
 use sse_sam_tests::conformance::tolerance;

@@ -16,10 +16,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use sse_sam::checkpoint::Checkpoint;
-use sse_sam::device::Device;
-use sse_sam::layout::{Layout, Needs};
-use sse_sam::order::{self, Purpose};
+use sse_sam::data::random::{self, Purpose};
+use sse_sam::device::choose::Device;
+use sse_sam::device::layout::{Layout, Needs};
+use sse_sam::run::checkpoint::Checkpoint;
 use sse_sam_core::Shape;
 use tempfile::{TempDir, tempdir};
 
@@ -103,7 +103,7 @@ fn copy_until(from: &Path, to: &Path, newest: &Path) {
 }
 
 fn random(seed: u64) -> impl FnMut(u32) -> u32 {
-    let mut word = order::stream(seed, Purpose::Order, 0);
+    let mut word = random::stream(seed, Purpose::Order, 0);
     move |below| word() % below
 }
 

@@ -10,10 +10,11 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
-use sse_sam::device::Device;
-use sse_sam::verify::{Report, replay, within_bounds};
+use sse_sam::Error;
+use sse_sam::cli::args;
+use sse_sam::cli::verify::{Report, replay, within_bounds};
+use sse_sam::device::choose::Device;
 use sse_sam::weights::{self, Data, Tensor};
-use sse_sam::{Error, args};
 use sse_sam_core::Memory;
 use tempfile::{TempDir, tempdir};
 
@@ -241,7 +242,7 @@ fn no_report_and_no_case_are_no_agreement() {
     let parsed = <args::Cli as clap::Parser>::try_parse_from(["sse-sam", "verify", "case.json", "--device", "cpu"]);
     let args::Command::Verify(mut args) = parsed.unwrap().command else { unreachable!("verify was asked for") };
     args.cases.clear();
-    assert!(matches!(sse_sam::verify::run(&args), Err(Error::Usage(_))));
+    assert!(matches!(sse_sam::cli::verify::run(&args), Err(Error::Usage(_))));
 }
 
 /// What becomes of a case: it is compared as far as it promises, or refused with a sentence about a file.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sse_sam::Error;
-use sse_sam::checkpoint::Checkpoint;
+use sse_sam::run::checkpoint::Checkpoint;
 use tempfile::tempdir;
 
 use super::memory::peak;

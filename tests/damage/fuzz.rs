@@ -12,11 +12,12 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config as Rounds, RngSeed, TestCaseError, TestError, TestRunner};
 use safetensors::SafeTensors;
-use sse_sam::args::TrainArgs;
-use sse_sam::checkpoint::Checkpoint;
-use sse_sam::config::Config;
+use sse_sam::cli::args::TrainArgs;
+use sse_sam::recipe::resolved::Config;
+use sse_sam::recipe::settings;
+use sse_sam::run::checkpoint::Checkpoint;
 use sse_sam::weights::{self, Data};
-use sse_sam::{Error, data, settings};
+use sse_sam::{Error, data};
 use tempfile::tempdir;
 
 use super::checkpoints::trained;

@@ -12,9 +12,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use sse_sam::Error;
-use sse_sam::device::Device;
-use sse_sam::layout::{Layout, Needs};
-use sse_sam::order::{self, Purpose};
+use sse_sam::data::random::{self, Purpose};
+use sse_sam::device::choose::Device;
+use sse_sam::device::layout::{Layout, Needs};
 use sse_sam_core::{Memory, Shape};
 
 /// Bytes that anything may take beside what its size asks for.
@@ -34,7 +34,7 @@ fn stderr(output: &Output) -> String {
 
 /// Draws below a bound, the same ones for the same seed.
 fn random(seed: u64) -> impl FnMut(u32) -> u32 {
-    let mut word = order::stream(seed, Purpose::Order, 0);
+    let mut word = random::stream(seed, Purpose::Order, 0);
     move |below| word() % below.max(1)
 }
 

@@ -1,6 +1,6 @@
 //! Convolutions in blocks on their smallest shapes, and without blocks where a device has no local memory for them.
 
-use sse_sam::opencl::choice::{Case, Choices, Form, Operation, Table};
+use sse_sam::opencl::tuning::trial::{Case, Choices, Form, Operation, Table};
 use sse_sam::opencl::{Block, Class, Convolution, DeviceInfo, Error, OpenCl};
 use sse_sam_core::{Backend, Conv2d, Cpu, Shape, Span};
 

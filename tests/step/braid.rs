@@ -1,9 +1,9 @@
 //! A residual that goes two ways, by central differences.
 
-use sse_sam_core::graph::{Initializer, Name, Part};
-use sse_sam_core::model::MAX_LAYERS;
-use sse_sam_core::plan::Residual;
-use sse_sam_core::step::Target;
+use sse_sam_core::network::graph::{Initializer, Name, Part};
+use sse_sam_core::network::models::MAX_LAYERS;
+use sse_sam_core::network::plan::Residual;
+use sse_sam_core::training::problem::Target;
 use sse_sam_core::{Arena, Cpu, Graph, Problem, Shape, Statistics};
 use sse_sam_tests::reference::{batch_norm, conv2d, cross_entropy, layout, linear, pooling, relative_error, wide};
 

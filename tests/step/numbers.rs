@@ -1,7 +1,7 @@
 //! What a step computes, and what is of no account to it.
 
-use sse_sam_core::model::MAX_LAYERS;
-use sse_sam_core::step::Present;
+use sse_sam_core::network::models::MAX_LAYERS;
+use sse_sam_core::training::method::Present;
 use sse_sam_core::{Arena, Backend, Cpu, Method, Network, Outcome, step};
 use sse_sam_tests::recorder::Recorder;
 use sse_sam_tests::reference::{relative_error, wide};

@@ -1,8 +1,9 @@
 //! A perceptron's step against one in f64: a whole batch at once, and in pieces.
 
-use sse_sam_core::model::MAX_LAYERS;
-use sse_sam_core::step::{Present, Target};
-use sse_sam_core::watch::{Call, Extent, Watch, Watched};
+use sse_sam_core::machine::watched::{Call, Extent, Watch, Watched};
+use sse_sam_core::network::models::MAX_LAYERS;
+use sse_sam_core::training::method::Present;
+use sse_sam_core::training::problem::Target;
 use sse_sam_core::{Arena, Backend, Cpu, Error, Memory, Method, Network, Pieces, Plan, Problem, Sgd, Statistics};
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::reference::{cross_entropy, layout, linear, pointwise, relative_error, vectors, wide};

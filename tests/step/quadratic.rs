@@ -1,6 +1,6 @@
 //! A loss of the caller's own, stepped by the closed formula.
 
-use sse_sam_core::step::Target;
+use sse_sam_core::training::problem::Target;
 use sse_sam_core::{Arena, Backend, Cpu, Error, Memory, Outcome, Problem, Span, Statistics, Vectors, lean_step, step};
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::reference::{relative_error, wide};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use sse_sam_core::graph::Op;
-use sse_sam_core::model::MAX_LAYERS;
-use sse_sam_core::step::Present;
+use sse_sam_core::network::graph::Op;
+use sse_sam_core::network::models::MAX_LAYERS;
+use sse_sam_core::training::method::Present;
 use sse_sam_core::{
     Arena, Backend, Cpu, Error, Graph, Losses, Memory, Method, Model, Network, Outcome, Plan, Problem, Row, Samples,
     Sgd, Shape, Span, Vectors, lean_step, step,

@@ -5,8 +5,9 @@
 
 use core::ops::Range;
 
-use sse_sam_core::plan::Slot;
-use sse_sam_core::step::{Groups, Target};
+use sse_sam_core::network::plan::Slot;
+use sse_sam_core::training::method::Groups;
+use sse_sam_core::training::problem::Target;
 use sse_sam_core::{
     Arena, Cpu, Error, Graph, Losses, Memory, Network as Planned, Node, Outcome, Pieces, Plan, Problem, Row, Samples,
     Sgd, Span, Statistics, Vectors, lean_step, step,

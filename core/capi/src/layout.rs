@@ -1,8 +1,8 @@
 //! What a training was planned for, and where its numbers lie.
 
-use sse_sam_core::graph::{Layer, Op};
-use sse_sam_core::plan::Slot;
-use sse_sam_core::step::Groups;
+use sse_sam_core::network::graph::{Layer, Op};
+use sse_sam_core::network::plan::Slot;
+use sse_sam_core::training::method::Groups;
 use sse_sam_core::{Arena, Error, Graph, Losses, Memory, Row, Sgd, Shape, Space, Span, Vectors};
 
 use crate::status::Status;

@@ -24,12 +24,11 @@ mod values;
 
 use core::ffi::{c_char, c_void};
 
-use sse_sam_core::model::{cifar_resnet, mlp, projected_resnet};
-use sse_sam_core::{Graph, Loss, Row};
-
 use handle::{Handle, make, open, ready};
 use layout::{Order, size};
 use memory::{addresses, apart, input, output, put};
+use sse_sam_core::network::models::{cifar_resnet, mlp, projected_resnet};
+use sse_sam_core::{Graph, Loss, Row};
 use training::{Pixels, Training, finite, streams};
 
 pub use handle::Network;

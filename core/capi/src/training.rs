@@ -2,7 +2,8 @@
 
 use core::mem::MaybeUninit;
 
-use sse_sam_core::{Backend, Cpu, Error, Loss, Memory, Outcome, Row, Samples, Span, classes, ops};
+use sse_sam_core::longtail::classes;
+use sse_sam_core::{Backend, Cpu, Error, Loss, Memory, Outcome, Row, Samples, Span, ops};
 
 use crate::chacha::Stream;
 use crate::handle::{Model, Task};

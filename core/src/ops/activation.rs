@@ -1,7 +1,7 @@
 //! The rectifier.
 
-use super::{expect, put};
 use crate::error::Error;
+use crate::ops::math::rows::{expect, put};
 
 /// Rectifier: `y[i] = x[i] > 0 ? x[i] : 0`.
 ///

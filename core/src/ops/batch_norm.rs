@@ -1,9 +1,10 @@
 //! Batch normalisation, with an optional residual input and rectifier.
 
-use super::activation::rectified;
-use super::reduce::{CHANNELS, lanes, sum};
-use super::{expect, pieces_mut, put, rows, rows_mut, whole_rows};
 use crate::error::Error;
+use crate::ops::activation::rectified;
+use crate::ops::math::elementary::sqrt;
+use crate::ops::math::reduce::{CHANNELS, lanes, sum};
+use crate::ops::math::rows::{expect, pieces_mut, put, rows, rows_mut, whole_rows};
 
 /// Added to variances.
 const EPSILON: f32 = 1e-5;
@@ -108,7 +109,7 @@ fn move_running(mean: &mut [f32], variance: &mut [f32], means: &[f32], variances
 }
 
 fn inverse_deviation(variance: f32) -> f32 {
-    1.0 / super::sqrt(variance + EPSILON)
+    1.0 / sqrt(variance + EPSILON)
 }
 
 /// `y = relu?(weight * (x - mean) * factor(spread) + bias + residual?)`.

@@ -2,10 +2,10 @@
 
 use core::ops::Range;
 
-use super::tile::{PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, outer, transpose, width};
-use super::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
-use crate::backend::Conv2d;
 use crate::error::Error;
+use crate::ops::math::rows::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
+use crate::ops::math::tile::{PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, outer, transpose, width};
+use crate::shape::Conv2d;
 
 /// Outputs whose weights are transposed at a time.
 const DEPTH: usize = 16;
@@ -328,7 +328,7 @@ fn gather_tile<const R: usize, const C: usize>(
 mod tests {
     use super::super::testing::{Vec, assert_close, numbers, wide};
     use super::*;
-    use crate::backend::Shape;
+    use crate::shape::Shape;
 
     /// All products `x * weight` that make an output, by their three positions.
     fn products(images: usize, conv: &Conv2d, mut each: impl FnMut(usize, usize, usize)) {

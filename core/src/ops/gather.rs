@@ -1,8 +1,70 @@
 //! From stored pictures to the network's input.
 
-use super::{expect, rows_mut};
-use crate::backend::{Row, Shape};
 use crate::error::Error;
+use crate::memory::Span;
+use crate::ops::math::rows::{expect, rows_mut};
+use crate::shape::Shape;
+
+/// Where the images and labels of a data set lie and how pixels become numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Samples {
+    /// Bytes `[samples][height][width][channels]`.
+    pub images: Span,
+    /// Bytes `[samples]`, class indices.
+    pub labels: Span,
+    /// One image.
+    pub image: Shape,
+    /// `[2][channels]` in work memory: the mean of the bytes, and one over their standard deviation.
+    pub normalization: Span,
+}
+
+/// Where [`Backend::gather`] puts a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// `[rows][height][width][channels]`.
+    pub images: Span,
+    /// `[rows]`, class indices as numbers.
+    pub labels: Span,
+    /// `[rows]` for each of the two groups: the factor of a sample's loss in that group.
+    pub weights: [Span; 2],
+}
+
+/// One row of an epoch's table: which sample, how it is moved, and its factor in each group.
+///
+/// Pixel `(y, x)` of the batch is pixel `(y + top, x + left)` of the picture, mirrored left to right first if `flip`;
+/// what lies outside the picture is black (byte 0).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row {
+    /// Which sample.
+    pub index: u32,
+    /// Rows by which the crop starts below the picture's first; negative above.
+    pub top: i8,
+    /// Columns by which the crop starts right of the picture's first; negative left.
+    pub left: i8,
+    /// Whether the picture is mirrored left to right before the crop.
+    pub flip: bool,
+    /// Factors of the sample's loss in the two groups.
+    pub weights: [f32; 2],
+}
+
+impl Row {
+    /// Numbers a row takes in work memory.
+    pub const WORDS: usize = 4;
+
+    /// The row as it lies in work memory: the bits of the index, of the move (top, left, flip: a byte each from the
+    /// lowest), and the two factors.
+    pub fn encode(&self) -> [f32; Self::WORDS] {
+        let moved = u32::from_le_bytes([self.top as u8, self.left as u8, u8::from(self.flip), 0]);
+        [f32::from_bits(self.index), f32::from_bits(moved), self.weights[0], self.weights[1]]
+    }
+
+    /// The inverse of [`Row::encode`].
+    pub fn decode(words: &[f32; Self::WORDS]) -> Self {
+        let [index, moved, head, tail] = *words;
+        let [top, left, flip, _] = moved.to_bits().to_le_bytes();
+        Self { index: index.to_bits(), top: top as i8, left: left as i8, flip: flip != 0, weights: [head, tail] }
+    }
+}
 
 /// Cuts one image out of a stored picture: crops, mirrors and normalises.
 ///

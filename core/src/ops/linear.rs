@@ -2,10 +2,10 @@
 
 use core::ops::Range;
 
-use super::reduce::for_each_sum;
-use super::tile::{PIXELS, WIDE, get_columns, multiply_all, multiply_one, outer, put_columns, transpose};
-use super::{expect, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::error::Error;
+use crate::ops::math::reduce::for_each_sum;
+use crate::ops::math::rows::{expect, pieces, pieces_mut, rows, rows_mut, whole_rows};
+use crate::ops::math::tile::{PIXELS, WIDE, get_columns, multiply_all, multiply_one, outer, put_columns, transpose};
 
 /// Inputs of a tile of the weight's gradient.
 const INPUTS: usize = 4;

@@ -1,8 +1,22 @@
 //! The loss: one adjusted cross-entropy for all methods.
 
-use super::elementary::{exp, log1p};
-use super::expect;
 use crate::error::Error;
+use crate::memory::Span;
+use crate::ops::math::elementary::{exp, log1p};
+use crate::ops::math::rows::expect;
+
+/// The three tables of the adjusted cross-entropy, `[classes]` each, and the exponent of its focal factor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Terms {
+    /// Divides the logits; 1 for plain cross-entropy.
+    pub scale: Span,
+    /// Added to the logits; 0 for plain cross-entropy.
+    pub shift: Span,
+    /// Subtracted from the label's logit; 0 for plain cross-entropy.
+    pub margin: Span,
+    /// Exponent of `1 - p`; 0 for none.
+    pub focal: f32,
+}
 
 /// The tables of the adjusted cross-entropy, `[classes]` each, and the exponent of its focal factor.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,9 +1,9 @@
 //! Global average pooling.
 
-use super::reduce::for_each_sum;
-use super::{expect, put, rows, rows_mut, whole_rows};
-use crate::backend::Shape;
 use crate::error::Error;
+use crate::ops::math::reduce::for_each_sum;
+use crate::ops::math::rows::{expect, put, rows, rows_mut, whole_rows};
+use crate::shape::Shape;
 
 fn check(y: usize, x: usize, input: Shape) -> Result<f32, Error> {
     let images = whole_rows("x", x, input.len())?;

@@ -1,8 +1,8 @@
 //! The parameter-free shortcut of small residual networks.
 
-use super::{expect, pieces, pieces_mut, put, rows, rows_mut, whole_rows};
-use crate::backend::Shape;
 use crate::error::Error;
+use crate::ops::math::rows::{expect, pieces, pieces_mut, put, rows, rows_mut, whole_rows};
+use crate::shape::Shape;
 
 /// Checks the shapes and returns the zero channels before the input's.
 fn check(y: usize, x: usize, input: Shape, output: Shape) -> Result<usize, Error> {

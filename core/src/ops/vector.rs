@@ -1,9 +1,39 @@
 //! Operations on the flat vectors of parameters and gradients.
 
-use super::expect;
-use super::reduce::{RUN, Total};
-use crate::backend::Sgd;
 use crate::error::Error;
+use crate::memory::Span;
+use crate::ops::math::elementary::sqrt;
+use crate::ops::math::reduce::{RUN, Total};
+use crate::ops::math::rows::expect;
+
+/// Stochastic gradient descent with momentum, as PyTorch writes it.
+///
+/// `d = g + weight_decay * w; v = momentum * v + d; w -= learning_rate * v`, with Nesterov
+/// `w -= learning_rate * (d + momentum * v)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sgd {
+    /// Step length.
+    pub learning_rate: f32,
+    /// Share of the velocity that is kept.
+    pub momentum: f32,
+    /// Factor of the parameters in the gradient.
+    pub weight_decay: f32,
+    /// Whether the step looks ahead along the velocity.
+    pub nesterov: bool,
+}
+
+/// Where a step leaves what became of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// `[1]`: the squared norm of the update's gradient, or of the velocity that took it up.
+    pub squared_norm: Span,
+    /// `[1]` for each column: the squared norm of that group's gradient at the parameters, where the group is perturbed.
+    pub group_squared_norms: [Span; 2],
+    /// `[1]`: zero, or the `number` of the first step in which that was not finite.
+    pub failure: Span,
+    /// This step's number, from 1.
+    pub number: f32,
+}
 
 /// Sums that a norm adds up side by side; part of what fixes its bits.
 const LANES: usize = 16;
@@ -52,7 +82,7 @@ pub fn squared_norm(x: &[f32]) -> f32 {
 pub fn ascend(point: &mut [f32], params: &[f32], radius: f32) -> Result<f32, Error> {
     expect("params", point.len(), params.len())?;
     let squared_norm = squared_norm(point);
-    let factor = radius / (super::sqrt(squared_norm) + 1e-16);
+    let factor = radius / (sqrt(squared_norm) + 1e-16);
     for (point, param) in point.iter_mut().zip(params) {
         *point = param + factor * *point;
     }

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::idx::is_named;
-use super::input::Input;
-use super::{Entry, SOURCES, detect_in, length_of, listing};
 use crate::Error;
-use crate::formats::Found;
+use crate::data::formats::idx::is_named;
+use crate::data::found::Found;
+use crate::data::input::Input;
+use crate::data::{Entry, SOURCES, detect_in, length_of, listing};
 
 /// How arrays get into a format that is read.
 const CONVERT: &str = "read are digits, a folder with four IDX files, and CIFAR's binary version; NumPy writes an IDX file \

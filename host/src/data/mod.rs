@@ -1,11 +1,12 @@
 //! Data sets: where they come from, and which part of them is trained on.
 
-mod cifar;
-mod digits;
 mod foreign;
-mod idx;
+mod formats;
+pub(crate) mod found;
 mod input;
 mod normalization;
+pub mod random;
+pub mod split;
 mod subset;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use std::path::Path;
 use sse_sam_core::Shape;
 
 use crate::Error;
+use formats::{cifar, digits, idx};
 
 pub use normalization::normalization;
 pub use subset::{Rule, counts_after, subset};

@@ -1,6 +1,6 @@
 //! What turns bytes into numbers around zero.
 
-use super::Split;
+use crate::data::Split;
 
 /// The mean of each channel's bytes over these samples, and one over their standard deviation.
 ///

@@ -1,12 +1,11 @@
 //! Long-tailed subsets of balanced data.
 
 use sse_sam_core::Error as CoreError;
-use sse_sam_core::classes::{Profile, long_tail_counts};
+use sse_sam_core::longtail::classes::{Profile, long_tail_counts};
 
 use crate::Error;
-use crate::order::{Purpose, ranking};
-
-use super::Dataset;
+use crate::data::Dataset;
+use crate::data::random::{Purpose, ranking};
 
 /// Which samples of a class a subset takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -1,7 +1,6 @@
-use std::env;
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;

@@ -3,12 +3,12 @@
 use sse_sam_core::{Conv2d, Error, Shape, Span};
 
 /// `Ok` when `found` elements are what `what` needs.
-pub(super) fn expect(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
+pub(crate) fn expect(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
     if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
 }
 
 /// How many rows of `width` elements `length` is; refuses a remainder, and rows without elements.
-pub(super) fn whole_rows(what: &'static str, length: usize, width: usize) -> Result<usize, Error> {
+pub(crate) fn whole_rows(what: &'static str, length: usize, width: usize) -> Result<usize, Error> {
     match (length.checked_div(width), length.checked_rem(width)) {
         (Some(rows), Some(0)) => Ok(rows),
         _ => Err(Error::Length { what, expected: width, found: length }),
@@ -16,7 +16,7 @@ pub(super) fn whole_rows(what: &'static str, length: usize, width: usize) -> Res
 }
 
 /// `Ok` when no written span shares an element with another span.
-pub(super) fn disjoint(written: &[&[Span]], read: &[&[Span]]) -> Result<(), Error> {
+pub(crate) fn disjoint(written: &[&[Span]], read: &[&[Span]]) -> Result<(), Error> {
     let overlap = |a: &Span, b: &Span| {
         let end = |span: &Span| span.offset.saturating_add(span.length);
         a.space == b.space && a.offset < end(b) && b.offset < end(a)
@@ -31,14 +31,14 @@ pub(super) fn disjoint(written: &[&[Span]], read: &[&[Span]]) -> Result<(), Erro
 }
 
 /// `Ok` when all lists have one entry for each output gradient; returns how many.
-pub(super) fn streams(lists: &[&[Span]]) -> Result<usize, Error> {
+pub(crate) fn streams(lists: &[&[Span]]) -> Result<usize, Error> {
     let count = lists.first().map_or(0, |list| list.len());
     lists.iter().try_for_each(|list| expect("each list of streams", count, list.len()))?;
     Ok(count)
 }
 
 /// The number of images of a convolution whose parts fit together.
-pub(super) fn convolution(y: usize, x: usize, weight: usize, conv: &Conv2d) -> Result<usize, Error> {
+pub(crate) fn convolution(y: usize, x: usize, weight: usize, conv: &Conv2d) -> Result<usize, Error> {
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     if Conv2d::new(input, output.channels, kernel, stride, padding)? != *conv {
         return Err(Error::Image { what: "a convolution", found: (output.height, output.width, output.channels) });
@@ -50,7 +50,7 @@ pub(super) fn convolution(y: usize, x: usize, weight: usize, conv: &Conv2d) -> R
 }
 
 /// The number of images of a shortcut whose parts fit together.
-pub(super) fn shortcut(y: usize, x: usize, input: Shape, output: Shape) -> Result<usize, Error> {
+pub(crate) fn shortcut(y: usize, x: usize, input: Shape, output: Shape) -> Result<usize, Error> {
     let halved = input.height.div_ceil(2) == output.height && input.width.div_ceil(2) == output.width;
     if !halved || output.channels < input.channels {
         return Err(Error::Image { what: "a shortcut", found: (output.height, output.width, output.channels) });
@@ -61,7 +61,7 @@ pub(super) fn shortcut(y: usize, x: usize, input: Shape, output: Shape) -> Resul
 }
 
 /// Values a channel of a batch normalisation whose parts fit together.
-pub(super) fn batch_norm(y: usize, x: usize, weight: usize, bias: usize, statistics: usize) -> Result<usize, Error> {
+pub(crate) fn batch_norm(y: usize, x: usize, weight: usize, bias: usize, statistics: usize) -> Result<usize, Error> {
     let rows = whole_rows("x", x, weight)?;
     expect("y", x, y)?;
     expect("bias", weight, bias)?;

@@ -4,43 +4,29 @@
 //! [`sse_sam_core::Backend`] on one of them.
 
 mod arguments;
-mod backend;
-mod batch_norm;
-mod block;
-mod check;
-pub mod choice;
-mod convolution;
-mod device;
-mod error;
-mod launch;
-mod loader;
-mod matrix;
-mod measure;
-mod memory;
-mod network;
-mod program;
-mod tiles;
-mod vectors;
-mod winograd;
+pub mod convolution;
+mod operations;
+mod runtime;
+pub mod tuning;
 
-pub use backend::OpenCl;
-pub use block::Block;
-pub use check::{Fault, Refusal};
+pub use convolution::block::Block;
+pub use convolution::winograd::Convolution;
+pub use runtime::device::{Broken, DeviceInfo, DeviceType, Survey, devices, preferred, select, survey, usable};
+pub use runtime::error::Error;
 #[doc(hidden)]
-pub use check::{falsify, forget_checks};
-pub use device::{Broken, DeviceInfo, DeviceType, Survey, devices, preferred, select, survey, usable};
-pub use error::Error;
+pub use runtime::loader::{calls, fail_after, live_buffers, live_objects};
+pub use runtime::machine::OpenCl;
 #[doc(hidden)]
-pub use loader::{calls, fail_after, live_buffers, live_objects};
+pub use runtime::program::{KernelUsage, Unit, build_logs, kernel_usages, units};
+pub use runtime::program::{kernel_names, kernel_table};
+pub use runtime::tiles::{Class, Matrix, Precision};
+pub use tuning::check::{Fault, Refusal};
 #[doc(hidden)]
-pub use program::{KernelUsage, Unit, build_logs, kernel_usages, units};
-pub use program::{kernel_names, kernel_table};
-pub use tiles::{Class, Matrix, Precision};
-pub use winograd::Convolution;
+pub use tuning::check::{falsify, forget_checks};
 
 /// Why there is no OpenCL library, if there is none.
 pub fn library_error() -> Option<&'static str> {
-    loader::library().err()
+    runtime::loader::library().err()
 }
 
 /// What to add where an OpenCL device is missed and there is no OpenCL library; else nothing.

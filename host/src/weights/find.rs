@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::progress;
+use crate::report::progress;
 
 /// The weights that a path means: the file itself, or the best ones of a run's folder, which is said.
 ///

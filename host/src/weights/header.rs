@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
 use crate::Error;
-use crate::formats::Found;
+use crate::data::found::Found;
 
 /// The longest header, as in the format's own reader.
 const LONGEST: u64 = 100_000_000;

@@ -8,10 +8,10 @@ mod interface;
 use core::hint::black_box;
 use core::panic::PanicInfo;
 
-use sse_sam_core::classes::{Profile, Shots, is_tail, long_tail_counts};
-use sse_sam_core::loss::deferred_class_weight;
-use sse_sam_core::model::MAX_LAYERS;
-use sse_sam_core::step::Target;
+use sse_sam_core::longtail::classes::{Profile, Shots, is_tail, long_tail_counts};
+use sse_sam_core::longtail::loss::deferred_class_weight;
+use sse_sam_core::network::models::MAX_LAYERS;
+use sse_sam_core::training::problem::Target;
 use sse_sam_core::{
     Arena, Backend, Batch, Conv2d, Cpu, Error, Graph, Loss, Losses, Memory, Method, Model, Network, Outcome, Pieces,
     Plan, Problem, Row, Samples, Schedule, Sgd, Shape, Space, Span, Statistics, Terms, Vectors, lean_step, step,

@@ -345,12 +345,12 @@ fn a_cut_that_no_factor_allows_is_not_answered_by_a_smaller_one() {
     files[0].1 = idx(&[5, 2, 2], &[0; 20]);
     files[1].1 = idx(&[5], &[0, 0, 0, 2, 1]);
     let data = open(&folder(&files)).unwrap();
-    let refused = counts_after(&data, Some(2.0), sse_sam_core::classes::Profile::Exponential).unwrap_err();
+    let refused = counts_after(&data, Some(2.0), sse_sam_core::longtail::classes::Profile::Exponential).unwrap_err();
     let text = refused.to_string();
     assert!(
         text.ends_with("has 3 to 1 training samples a class: --imbalance 2 of the smallest leaves a class without any"),
         "{text}"
     );
     assert_eq!(refused.hint().unwrap(), "without --imbalance the data is used as it is");
-    assert_eq!(counts_after(&data, None, sse_sam_core::classes::Profile::Exponential).unwrap(), [3, 1, 1]);
+    assert_eq!(counts_after(&data, None, sse_sam_core::longtail::classes::Profile::Exponential).unwrap(), [3, 1, 1]);
 }

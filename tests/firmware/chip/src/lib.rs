@@ -13,6 +13,7 @@ mod arch;
 mod arch;
 
 use core::cell::UnsafeCell;
+
 use core::mem::MaybeUninit;
 
 use sse_sam_core::Error;

@@ -26,7 +26,7 @@ pub fn sample(epoch: u32, position: usize) -> usize {
 
 /// Whether a label belongs to the tail.
 pub fn is_tail(label: u8) -> bool {
-    COUNTS.get(usize::from(label)).is_some_and(|&count| sse_sam_core::classes::is_tail(count, ETA))
+    COUNTS.get(usize::from(label)).is_some_and(|&count| sse_sam_core::longtail::classes::is_tail(count, ETA))
 }
 
 /// The next number of a random stream that `counter` counts.

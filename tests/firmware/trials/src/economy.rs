@@ -1,7 +1,7 @@
 //! The perceptron in less memory: by the lean forms of the step, one sample at a time, with a layer in constant memory,
 //! and evaluated with everything there.
 
-use sse_sam_core::model::mlp;
+use sse_sam_core::network::models::mlp;
 use sse_sam_core::{
     Arena, Backend, Cpu, Error, Graph, Loss, Memory, Network, Pieces, Plan, Problem, Row, Span, Vectors, lean_step,
 };

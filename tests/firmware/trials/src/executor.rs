@@ -1,6 +1,6 @@
 //! A training through graph, plan and executor.
 
-use sse_sam_core::step::Groups;
+use sse_sam_core::training::method::Groups;
 use sse_sam_core::{
     Arena, Backend, Cpu, Error, Graph, Loss, Losses, Method, Network, Outcome, Plan, Problem, Row, Samples, Sgd, Span,
     Statistics, Vectors, step,

@@ -11,12 +11,12 @@ mod executor;
 mod report;
 mod slices;
 
-use sse_sam_core::model::{cifar_resnet, mlp};
+use report::Line;
+use sse_sam_core::network::models::{cifar_resnet, mlp};
 use sse_sam_core::{Error, Graph, Loss, Method, Plan, Sgd};
 
 pub use economy::{LEAN_WORK, SMALLEST_WORK, economy, smallest};
 pub use executor::Recipe;
-use report::Line;
 pub use report::{Hash, Label, Machine};
 pub use slices::{WORK as SLICES_WORK, slices};
 

@@ -1,7 +1,8 @@
 //! The perceptron again, by slice operations and the step alone: no graph, no plan, no executor.
 
 use sse_sam_core::ops::{self, LossTables};
-use sse_sam_core::{Cpu, Error, Outcome, Problem, Span, Statistics, Vectors, step, step::Target};
+use sse_sam_core::training::problem::Target;
+use sse_sam_core::{Cpu, Error, Outcome, Problem, Span, Statistics, Vectors, step};
 
 use crate::digits::{self, CLASSES, IMAGE, TEST, TRAIN};
 use crate::executor::hash;

@@ -1,0 +1,132 @@
+//! What an operation works on: spans become slices of lent memory, none of which shares anything with another.
+
+use core::ops::Range;
+
+use crate::error::Error;
+use crate::memory::Span;
+use crate::ops::math::rows::expect;
+use crate::space::Space;
+
+/// Most operands of an operation.
+pub(crate) const OPERANDS: usize = 8;
+
+/// The memory of one operation, out of which its operands are taken one by one.
+///
+/// An operand that cannot be had is empty; `found` then says why the first one could not, and is looked at before the
+/// operation begins.
+pub(crate) struct Memory<'m> {
+    length: usize,
+    /// What is left of work memory: stretches with their offsets.
+    parts: [(usize, &'m mut [f32]); OPERANDS + 1],
+    constant: &'m [f32],
+    pub(crate) found: Result<(), Error>,
+}
+
+impl<'m> Memory<'m> {
+    #[inline(always)]
+    pub(crate) fn new(work: &'m mut [f32], constant: &'m [f32]) -> Self {
+        let length = work.len();
+        let mut parts: [(usize, &mut [f32]); OPERANDS + 1] = Default::default();
+        parts[0].1 = work;
+        Self { length, parts, constant, found: Ok(()) }
+    }
+
+    /// An operand in work memory.
+    // A call, as the next one: what every operation begins with is there once.
+    #[inline(never)]
+    pub(crate) fn write(&mut self, span: Span) -> &'m mut [f32] {
+        match self.take(span) {
+            Ok(operand) => operand,
+            Err(error) => {
+                self.found = self.found.and(Err(error));
+                &mut []
+            }
+        }
+    }
+
+    /// An operand in work or constant memory.
+    #[inline(never)]
+    pub(crate) fn read(&mut self, span: Span) -> &'m [f32] {
+        if span.space != Space::Constant {
+            return self.write(span);
+        }
+        match range(span, self.constant.len()) {
+            Ok(range) => self.constant.get(range).unwrap_or_default(),
+            Err(error) => {
+                self.found = self.found.and(Err(error));
+                &[]
+            }
+        }
+    }
+
+    /// One of a list of operands in work memory.
+    #[inline(never)]
+    pub(crate) fn write_one(&mut self, spans: &[Span], at: usize) -> &'m mut [f32] {
+        self.write(spans.get(at).copied().unwrap_or(ABSENT))
+    }
+
+    /// One of a list of operands in work or constant memory.
+    #[inline(never)]
+    pub(crate) fn read_one(&mut self, spans: &[Span], at: usize) -> &'m [f32] {
+        self.read(spans.get(at).copied().unwrap_or(ABSENT))
+    }
+
+    fn take(&mut self, span: Span) -> Result<&'m mut [f32], Error> {
+        if span.space != Space::Work {
+            return Err(Error::Space { found: span.space });
+        }
+        if span.length == 0 {
+            return Ok(&mut []);
+        }
+        let Range { start, end } = range(span, self.length)?;
+        for (offset, part) in &mut self.parts {
+            let Some(skipped) = start.checked_sub(*offset) else { continue };
+            if end - *offset > part.len() {
+                continue;
+            }
+            let (before, rest) = core::mem::take(part).split_at_mut_checked(skipped).unwrap_or_default();
+            let (taken, after) = rest.split_at_mut_checked(span.length).unwrap_or_default();
+            *part = before;
+            let free = self.parts.iter_mut().find(|(_, part)| part.is_empty());
+            *free.ok_or(Error::Capacity { what: "operands", capacity: OPERANDS })? = (end, after);
+            return Ok(taken);
+        }
+        Err(Error::Overlap)
+    }
+}
+
+/// The elements of `span`, which must lie inside a memory of `available`.
+pub(crate) fn range(span: Span, available: usize) -> Result<Range<usize>, Error> {
+    let Span { space, offset, length } = span;
+    match offset.checked_add(length) {
+        Some(end) if end <= available => Ok(offset..end),
+        _ => Err(Error::Bounds { space, offset, length, available }),
+    }
+}
+
+/// Stands for an operand that is not there: it overlaps none.
+pub(crate) const ABSENT: Span = Span::work(0, 0);
+
+fn overlap(a: Span, b: Span) -> bool {
+    let end = |span: Span| span.offset.saturating_add(span.length);
+    a.space == b.space && a.length > 0 && b.length > 0 && a.offset < end(b) && b.offset < end(a)
+}
+
+/// Checks that the lists are equally long, and each list's spans, and that no two spans share memory; returns how many
+/// streams there are.
+#[inline(never)]
+pub(crate) fn check_streams(streams: &[&[Span]]) -> Result<usize, Error> {
+    let count = streams.first().map_or(0, |first| first.len());
+    for (index, spans) in streams.iter().enumerate() {
+        expect("each list of streams", count, spans.len())?;
+        let own = spans.first().map_or(0, |span| span.length);
+        for (stream, span) in spans.iter().enumerate() {
+            expect("a stream", own, span.length)?;
+            let later = streams.iter().skip(index + 1).flat_map(|list| list.iter());
+            if spans.iter().skip(stream + 1).chain(later).any(|other| overlap(*span, *other)) {
+                return Err(Error::Overlap);
+            }
+        }
+    }
+    Ok(count)
+}

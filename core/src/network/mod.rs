@@ -1,0 +1,8 @@
+//! Networks: graph, plan, executor.
+
+pub mod executor;
+pub mod graph;
+pub(crate) mod initial;
+pub mod models;
+pub(crate) mod pieces;
+pub mod plan;

@@ -1,0 +1,80 @@
+//! Sums over pixels and over long vectors: short runs in lanes, run after run with what rounding leaves out.
+
+use crate::ops::math::rows::{pieces_mut, rows};
+use crate::ops::math::tile::WIDE;
+
+/// Channels that are worked on side by side; a channel's own sum does not depend on it.
+pub(crate) const CHANNELS: usize = if WIDE == 4 { 4 } else { 16 };
+
+/// Terms a lane takes before it goes to the total.
+pub(crate) const RUN: usize = 64;
+
+/// `N` values of `row` from `at`, zeros where it ends.
+#[inline(always)]
+pub(crate) fn lanes<const N: usize>(row: &[f32], at: usize) -> [f32; N] {
+    let rest = row.get(at..).unwrap_or_default();
+    match rest.first_chunk() {
+        Some(full) => *full,
+        None => {
+            let mut padded = [0.0; N];
+            padded.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            padded
+        }
+    }
+}
+
+/// A sum of two parts: what was rounded away is kept in the second, as exact as a sum in `f64` and without its arithmetic,
+/// which a chip would have to emulate.
+///
+/// # Source
+/// Knuth, The Art of Computer Programming, volume 2, theorem 4.2.2 B.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Total {
+    rounded: f32,
+    rest: f32,
+}
+
+impl Total {
+    #[inline(always)]
+    pub(crate) fn add(&mut self, term: f32) {
+        let sum = self.rounded + term;
+        let taken = sum - self.rounded;
+        self.rest += (self.rounded - (sum - taken)) + (term - taken);
+        self.rounded = sum;
+    }
+
+    #[inline(always)]
+    pub(crate) fn value(self) -> f32 {
+        // The rest of an infinite sum is no number.
+        if self.rounded.is_finite() { self.rounded + self.rest } else { self.rounded }
+    }
+}
+
+/// The sums of all `terms`, lane by lane.
+#[inline(always)]
+pub(crate) fn sum<const N: usize, const K: usize>(mut terms: impl Iterator<Item = [[f32; N]; K]>) -> [[f32; N]; K] {
+    let mut totals = [[Total::default(); N]; K];
+    loop {
+        let mut runs = [[0.0; N]; K];
+        let mut taken = 0;
+        for term in terms.by_ref().take(RUN) {
+            for (run, term) in runs.iter_mut().zip(&term) {
+                run.iter_mut().zip(term).for_each(|(run, term)| *run += term);
+            }
+            taken += 1;
+        }
+        totals.as_flattened_mut().iter_mut().zip(runs.as_flattened()).for_each(|(total, run)| total.add(*run));
+        if taken < RUN {
+            return totals.map(|totals| totals.map(Total::value));
+        }
+    }
+}
+
+/// Hands `each` every element of `to` with the sum of its column in `from`, rows of `to.len()` elements.
+pub(crate) fn for_each_sum(to: &mut [f32], from: &[f32], each: impl Fn(&mut f32, f32)) {
+    let channels = to.len();
+    for (block, to) in pieces_mut(to, CHANNELS).enumerate() {
+        let [sums] = sum(rows(from, channels).map(|row| [lanes::<CHANNELS>(row, block * CHANNELS)]));
+        to.iter_mut().zip(sums).for_each(|(to, sum)| each(to, sum));
+    }
+}

@@ -1,0 +1,173 @@
+//! Register tiles of matrix products: what convolutions and linear layers spend their time in.
+//!
+//! The tile's width changes with the architecture, the order in which one sum is added up does not.
+
+use core::ops::Range;
+
+use crate::ops::math::rows::{part, pieces, rows};
+
+/// Pixels (or samples) of a tile.
+pub(crate) const PIXELS: usize = 4;
+
+/// Channels of the widest tile: as many as the registers hold sums for.
+pub(crate) const WIDE: usize = if cfg!(any(target_feature = "avx", target_arch = "aarch64")) {
+    16
+} else if cfg!(any(target_feature = "sse2", target_feature = "simd128")) {
+    8
+} else {
+    4
+};
+
+/// The width of the next tile when `rest` channels are left.
+pub(crate) fn width(rest: usize) -> usize {
+    if rest >= WIDE {
+        WIDE
+    } else if rest >= 4 {
+        4
+    } else {
+        1
+    }
+}
+
+/// `C` values of `row` from `at`.
+#[inline(always)]
+pub(crate) fn columns<const C: usize>(row: &[f32], at: usize) -> Option<&[f32; C]> {
+    row.get(at..)?.first_chunk()
+}
+
+/// `C` values of `row` from `at`, to be written.
+#[inline(always)]
+pub(crate) fn columns_mut<const C: usize>(row: &mut [f32], at: usize) -> Option<&mut [f32; C]> {
+    row.get_mut(at..)?.first_chunk_mut()
+}
+
+/// Fills `values` from `row` from `at`, as far as it goes.
+#[inline(always)]
+pub(crate) fn get_columns<const C: usize>(values: &mut [f32; C], row: &[f32], at: usize) {
+    let rest = row.get(at..).unwrap_or_default();
+    match rest.first_chunk() {
+        Some(full) => *values = *full,
+        None => values.iter_mut().zip(rest).for_each(|(to, value)| *to = *value),
+    }
+}
+
+/// Writes `values` to `row` from `at`, as far as it goes.
+#[inline(always)]
+pub(crate) fn put_columns<const C: usize>(row: &mut [f32], at: usize, values: &[f32; C]) {
+    let rest = row.get_mut(at..).unwrap_or_default();
+    match rest.first_chunk_mut() {
+        Some(full) => *full = *values,
+        None => rest.iter_mut().zip(values).for_each(|(to, value)| *to = *value),
+    }
+}
+
+/// Fills `block` with up to `C` rows of `pitch` weights, of which up to `D` columns are transposed.
+#[inline(always)]
+pub(crate) fn transpose<const C: usize, const D: usize>(
+    block: &mut [[f32; C]; D],
+    weight: &[f32],
+    pitch: usize,
+    range: &Range<usize>,
+) {
+    *block = [[0.0; C]; D];
+    for (c, row) in rows(weight, pitch).take(C).enumerate() {
+        for (transposed, weight) in block.iter_mut().zip(part(row, range.start, range.len())) {
+            if let Some(transposed) = transposed.get_mut(c) {
+                *transposed = *weight;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn add_scaled<const C: usize>(sum: &mut [f32; C], factor: f32, values: &[f32; C]) {
+    for (sum, value) in sum.iter_mut().zip(values) {
+        *sum += factor * value;
+    }
+}
+
+/// `sums[p][o] += sum_t x[p][t] * weight[t][at + o]` for the pixels that are there; `weight` has rows of `pitch`.
+#[inline(always)]
+pub(crate) fn multiply<const C: usize>(
+    sums: &mut [[f32; C]; PIXELS],
+    x: [Option<&[f32]>; PIXELS],
+    weight: &[f32],
+    pitch: usize,
+    at: usize,
+) {
+    match x {
+        [Some(x0), Some(x1), Some(x2), Some(x3)] => multiply_all(sums, [x0, x1, x2, x3], weight, pitch, at),
+        _ => multiply_some(sums, x, weight, pitch, at),
+    }
+}
+
+/// [`multiply`] where pixels are missing: a single one on its own, more beside copies whose sums are thrown away.
+#[inline(never)]
+fn multiply_some<const C: usize>(
+    sums: &mut [[f32; C]; PIXELS],
+    x: [Option<&[f32]>; PIXELS],
+    weight: &[f32],
+    pitch: usize,
+    at: usize,
+) {
+    let mut present = x.iter().flatten();
+    let (Some(first), others) = (present.next(), present.count()) else { return };
+    if others == 0 {
+        for (sum, x) in sums.iter_mut().zip(x) {
+            multiply_one(sum, x.unwrap_or_default(), weight, pitch, at);
+        }
+        return;
+    }
+    let mut all = *sums;
+    multiply_all(&mut all, x.map(|x| x.unwrap_or(first)), weight, pitch, at);
+    for ((sum, result), x) in sums.iter_mut().zip(all).zip(x) {
+        if x.is_some() {
+            *sum = result;
+        }
+    }
+}
+
+/// `sums[p][o] += sum_t x[p][t] * weight[t][at + o]`; `weight` has rows of `pitch`.
+#[inline(never)]
+pub(crate) fn multiply_all<const C: usize>(
+    sums: &mut [[f32; C]; PIXELS],
+    [x0, x1, x2, x3]: [&[f32]; PIXELS],
+    weight: &[f32],
+    pitch: usize,
+    at: usize,
+) {
+    let [mut sum0, mut sum1, mut sum2, mut sum3] = *sums;
+    for ((((x0, x1), x2), x3), row) in x0.iter().zip(x1).zip(x2).zip(x3).zip(rows(weight, pitch)) {
+        let Some(weight) = columns(row, at) else { break };
+        add_scaled(&mut sum0, *x0, weight);
+        add_scaled(&mut sum1, *x1, weight);
+        add_scaled(&mut sum2, *x2, weight);
+        add_scaled(&mut sum3, *x3, weight);
+    }
+    *sums = [sum0, sum1, sum2, sum3];
+}
+
+/// `sum[o] += sum_t x[t] * weight[t][at + o]`: a tile of one pixel.
+pub(crate) fn multiply_one<const C: usize>(sum: &mut [f32; C], x: &[f32], weight: &[f32], pitch: usize, at: usize) {
+    outer(core::array::from_mut(sum), x, 1, weight, pitch, at);
+}
+
+/// `sums[r][o] += sum_j x[j * step + r] * dy[j][at + o]`; `dy` has rows of `pitch` and ends the sum.
+#[inline(never)]
+pub(crate) fn outer<const R: usize, const C: usize>(
+    sums: &mut [[f32; C]; R],
+    x: &[f32],
+    step: usize,
+    dy: &[f32],
+    pitch: usize,
+    at: usize,
+) {
+    let mut local = *sums;
+    for (x, dy) in pieces(x, step).zip(rows(dy, pitch)) {
+        let (Some(x), Some(dy)) = (x.first_chunk::<R>(), columns(dy, at)) else { break };
+        for (sum, x) in local.iter_mut().zip(x) {
+            add_scaled(sum, *x, dy);
+        }
+    }
+    *sums = local;
+}

@@ -1,0 +1,127 @@
+//! One training step: a single rule that is SGD, SAM, ImbSAM or SSE-SAM by its groups and radii.
+
+use crate::error::Error;
+use crate::machine::backend::Backend;
+use crate::memory::Span;
+use crate::ops::vector::{Outcome, Sgd};
+use crate::training::method::{Group, Present};
+use crate::training::problem::{Problem, Statistics, Target};
+use crate::training::session::Vectors;
+
+/// One step of training on one batch.
+///
+/// With `L_g` the loss of group `g`, its divisor the whole batch:
+/// `eps_g = rho_g * grad L_g(w) / (||grad L_g(w)||_2 + 1e-16)`, `G = sum_g grad L_g(w + eps_g)`, `w <- SGD(w, G)`.
+/// One pass at `w` gives all group gradients; a group of radius 0 needs no second one. The parameters are written by
+/// the last operation alone, and not at all when `G` is not finite.
+///
+/// # Errors
+/// What the backend or the problem reports; the parameters are then unchanged, unless the update itself failed.
+///
+/// # Source
+/// Lyu et al. 2025, algorithm 1.
+pub fn step<B: Backend, P: Problem<B>>(
+    backend: &mut B,
+    problem: &mut P,
+    vectors: &Vectors,
+    groups: &Present,
+    sgd: &Sgd,
+    outcome: &Outcome,
+) -> Result<(), B::Error> {
+    backend.fill(vectors.gradient, 0.0)?;
+    add_gradients(backend, problem, vectors, groups, outcome)?;
+    backend.sgd(vectors.params, vectors.velocity, outcome, vectors.gradient, sgd)
+}
+
+/// [`step()`] in less memory: gradients are added to the velocity, which needs no vector `G`.
+///
+/// `v <- momentum * v + weight_decay * w`, then every gradient of `G` is added to `v`, then `w <- w - learning_rate * v`.
+/// A single point serves the groups that are perturbed in turn, each but the first after another forward pass at `w`;
+/// batch norm's running statistics move in the first pass alone. The parameters are written by the last
+/// operation alone, and not at all when `v` is not finite. The velocity is lost then: it becomes zero, so that training
+/// can go on, or go back to where it was saved. `outcome` has the squared norm of `v`, for there is no other.
+///
+/// # Errors
+/// [`Error::Nesterov`] with Nesterov momentum, which needs `G` by itself; else as [`step()`], but after any error that
+/// comes later the velocity is lost.
+pub fn lean_step<B: Backend, P: Problem<B>>(
+    backend: &mut B,
+    problem: &mut P,
+    vectors: &Vectors,
+    groups: &Present,
+    sgd: &Sgd,
+    outcome: &Outcome,
+) -> Result<(), B::Error> {
+    if sgd.nesterov {
+        return Err(Error::Nesterov.into());
+    }
+    let vectors = &Vectors { gradient: vectors.velocity, ..*vectors };
+    backend.decay(vectors.velocity, vectors.params, sgd)?;
+    match vectors.points {
+        [Some(point), None] => add_gradients_in_turn(backend, problem, vectors, groups, point, outcome)?,
+        _ => add_gradients(backend, problem, vectors, groups, outcome)?,
+    }
+    backend.descend(vectors.params, vectors.velocity, outcome, sgd.learning_rate)
+}
+
+/// Adds every group's gradient at its point to `vectors.gradient`; one pass at the parameters serves all groups.
+fn add_gradients<B: Backend, P: Problem<B>>(
+    backend: &mut B,
+    problem: &mut P,
+    vectors: &Vectors,
+    groups: &Present,
+    outcome: &Outcome,
+) -> Result<(), B::Error> {
+    let targets = groups.targets(vectors)?;
+    let perturbed = || groups.iter().zip(&targets).filter(|(group, _)| group.radius > 0.0);
+    for (_, target) in perturbed() {
+        backend.fill(target.gradient, 0.0)?;
+    }
+    problem.forward(backend, vectors.params, Statistics::Update)?;
+    problem.backward(backend, vectors.params, &targets)?;
+    for (group, target) in perturbed() {
+        add_perturbed(backend, problem, vectors, group, target.gradient, outcome)?;
+    }
+    Ok(())
+}
+
+/// The same with one point for all groups, and one gradient at a time.
+fn add_gradients_in_turn<B: Backend, P: Problem<B>>(
+    backend: &mut B,
+    problem: &mut P,
+    vectors: &Vectors,
+    groups: &Present,
+    point: Span,
+    outcome: &Outcome,
+) -> Result<(), B::Error> {
+    let params = vectors.params;
+    problem.forward(backend, params, Statistics::Update)?;
+    for group in groups.iter().filter(|group| group.radius == 0.0) {
+        problem.backward(backend, params, &[Target { column: group.column, gradient: vectors.gradient }])?;
+    }
+    for (number, group) in groups.perturbed().enumerate() {
+        if number > 0 {
+            problem.forward(backend, params, Statistics::Repeat)?;
+        }
+        backend.fill(point, 0.0)?;
+        problem.backward(backend, params, &[Target { column: group.column, gradient: point }])?;
+        add_perturbed(backend, problem, vectors, group, point, outcome)?;
+    }
+    Ok(())
+}
+
+/// Climbs from the parameters along a group's gradient, which `point` holds, and adds the gradient that is found there.
+fn add_perturbed<B: Backend, P: Problem<B>>(
+    backend: &mut B,
+    problem: &mut P,
+    vectors: &Vectors,
+    group: Group,
+    point: Span,
+    outcome: &Outcome,
+) -> Result<(), B::Error> {
+    let [head, tail] = outcome.group_squared_norms;
+    let squared_norm = if group.column == 0 { head } else { tail };
+    backend.ascend(point, squared_norm, vectors.params, group.radius)?;
+    problem.forward(backend, point, Statistics::Keep)?;
+    problem.backward(backend, point, &[Target { column: group.column, gradient: vectors.gradient }])
+}

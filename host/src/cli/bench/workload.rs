@@ -1,0 +1,79 @@
+//! Random data of the right shape, a fifth of it from the tail.
+
+use sse_sam_core::training::method::{Groups, Present};
+use sse_sam_core::{Loss, Row, Samples, Span};
+
+use crate::data::random::{self, Purpose};
+use crate::device::choose::Machine;
+use crate::device::layout::{Layout, Needs};
+use crate::error::Error;
+use crate::train::start::{initialize, write_terms};
+
+/// One sample in so many is of the tail.
+const TAIL: usize = 5;
+/// Mean and deviation of bytes that are all as likely.
+const UNIFORM: (f32, f32) = (127.5, 73.9);
+
+/// A batch of random images, and the groups it falls into.
+pub struct Workload {
+    /// Images, then labels.
+    pub bytes: Vec<u8>,
+    /// Samples a step.
+    pub rows: usize,
+    /// The groups with samples in the batch.
+    pub present: Present,
+    words: Vec<f32>,
+    needs: Needs,
+}
+
+impl Workload {
+    /// A batch for `layout`, which was planned for `needs`.
+    pub fn new(layout: &Layout, needs: Needs, groups: Groups) -> Self {
+        let rows = layout.plan.max_batch();
+        let mut draw = random::stream(0, Purpose::Bench, 0);
+        let mut bytes: Vec<u8> = (0..rows * needs.image.len()).map(|_| (draw() >> 24) as u8).collect();
+        bytes.extend((0..rows).map(|_| (draw() as usize % needs.classes) as u8));
+        let (mut words, mut columns) = (Vec::new(), [false; 2]);
+        for row in 0..rows {
+            let column = groups.column(row % TAIL == 0);
+            let mut weights = [0.0; 2];
+            weights[column] = 1.0 / rows as f32;
+            columns[column] = true;
+            let index = row as u32;
+            let (top, left, flip) = random::augmentation(0, 0, index);
+            words.extend(Row { index, top, left, flip, weights }.encode());
+        }
+        Self { bytes, rows, present: groups.present(columns), words, needs }
+    }
+
+    /// Puts weights, tables and the batch's rows where a step looks for them.
+    pub fn prepare<B: Machine>(&self, backend: &mut B, layout: &Layout) -> Result<(), Error>
+    where
+        Error: From<B::Error>,
+    {
+        initialize(backend, layout, 0)?;
+        let (mean, deviation) = UNIFORM;
+        let channels = self.needs.image.channels;
+        let normalization = [vec![mean; channels], vec![1.0 / deviation; channels]].concat();
+        backend.write(layout.plan.normalization, &normalization)?;
+        write_terms(backend, &layout.plan, &Loss::CrossEntropy, &vec![1; self.needs.classes])?;
+        backend.write(self.table(layout)?, &self.words)?;
+        Ok(())
+    }
+
+    /// The batch's rows in work memory.
+    pub fn table(&self, layout: &Layout) -> Result<Span, Error> {
+        Ok(layout.table.part(0, self.words.len())?)
+    }
+
+    /// The samples in their memory.
+    pub fn samples(&self, layout: &Layout) -> Samples {
+        let length = self.rows * self.needs.image.len();
+        Samples {
+            images: Span::samples(0, length),
+            labels: Span::samples(length, self.rows),
+            image: self.needs.image,
+            normalization: layout.plan.normalization,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What weights are that `eval` is given: what they say themselves, and for the rest the command line and the data.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::cli::args::{EvalArgs, LongTail};
+use crate::data::{self, Dataset, Format, Rule};
+use crate::error::Error;
+use crate::recipe::resolved::{self, Defaults, by_option};
+use crate::train::start;
+use crate::weights::torch::Description;
+
+type Metadata = BTreeMap<String, String>;
+
+/// The data to evaluate on, and the metadata of `path` with what it lacks.
+///
+/// # Errors
+/// [`Error::Weights`] when nothing says what the weights are, [`Error::Usage`] when an option contradicts them, else
+/// whatever is wrong with the data.
+pub fn describe(args: &EvalArgs, path: &Path, metadata: Metadata) -> Result<(Dataset, Metadata), Error> {
+    let lacks = |key: &str, hint: &str| {
+        Error::weights(path, format!("its metadata has no {key}"))
+            .with_hint(format!("{hint}; sse-sam eval --help says what else"))
+    };
+    let source = args.data.as_ref().or(metadata.get("data"));
+    let source =
+        source.ok_or_else(|| lacks("data", "--model and --data say what it is and what it is evaluated on"))?;
+    let word = metadata.get("dataset");
+    let format = word.map(|word| Format::ALL.into_iter().find(|format| format.word() == word).ok_or(word)).transpose();
+    let format =
+        format.map_err(|word| Error::weights(path, format!("its metadata names an unknown data set, {word}")))?;
+    let model = args.model.as_ref().or(metadata.get("model"));
+    let model = model.ok_or_else(|| lacks("model", "--model says what it is, such as --model resnet32"))?;
+    if let (Some(given), Some(Format::Digits), None) = (&args.data, format, args.dataset)
+        && given != Format::Digits.word()
+    {
+        let message = format!("{} was trained on the built-in digits: leave --data out", path.display());
+        return Err(Error::Usage(message));
+    }
+    let dataset = data::load(source, args.dataset.or(format)).map_err(|error| match &args.data {
+        None if format != Some(Format::Digits) && !Path::new(source).exists() => {
+            error.with_hint("there it was when these weights were trained: --data says where it is now")
+        }
+        _ => error,
+    })?;
+    let options = options(args);
+    let is_whole = KEYS.iter().all(|key| metadata.contains_key(*key));
+    if is_whole && options.is_empty() {
+        return Ok((dataset, metadata));
+    }
+    let mut whole = from_data(args, source, model, &dataset)?.metadata();
+    for (option, key) in options {
+        if let (Some(said), Some(given)) = (metadata.get(key), whole.get(key))
+            && said != given
+        {
+            let message = format!("{option} contradicts {}, whose {key} is {said}: leave it out", path.display());
+            return Err(Error::Usage(message));
+        }
+    }
+    whole.extend(metadata);
+    Ok((dataset, whole))
+}
+
+/// What a description is read from.
+const KEYS: [&str; 10] =
+    ["model", "data", "dataset", "image", "class_counts", "eta", "many", "few", "byte_mean", "byte_inverse_std"];
+
+/// The options that were given, with what they decide.
+fn options(args: &EvalArgs) -> Vec<(&'static str, &'static str)> {
+    let all = [
+        (args.model.is_some(), "--model", "model"),
+        (args.dataset.is_some(), "--dataset", "dataset"),
+        (args.normalize.is_some(), "--normalize", "byte_mean"),
+        (args.normalize.is_some(), "--normalize", "byte_inverse_std"),
+        (args.imbalance.is_some(), "--imbalance", "class_counts"),
+        (args.long_tail.is_some(), "--long-tail", "class_counts"),
+        (args.many.is_some(), "--many", "many"),
+        (args.few.is_some(), "--few", "few"),
+        (args.eta.is_some(), "--eta", "eta"),
+    ];
+    all.into_iter().filter(|(is_given, ..)| *is_given).map(|(_, option, key)| (option, key)).collect()
+}
+
+/// What training on these data with these options would have written.
+fn from_data(args: &EvalArgs, source: &str, model: &str, dataset: &Dataset) -> Result<Description, Error> {
+    let defaults = Defaults::of(dataset.format);
+    let profile = resolved::profile(args.long_tail.unwrap_or(LongTail::Exp));
+    let imbalance = args.imbalance.or(defaults.imbalance);
+    if args.long_tail.is_some() && imbalance.is_none() {
+        return Err(Error::Usage("--long-tail does nothing here: it needs --imbalance".into()));
+    }
+    let counts = data::counts_after(dataset, imbalance, profile).map_err(by_option)?;
+    let defaults = defaults.divided(dataset.format, &counts);
+    let choice = resolved::normalize(args.normalize.as_deref().unwrap_or("data"), dataset.image.channels)?;
+    let chosen = match imbalance {
+        Some(imbalance) => data::subset(dataset, imbalance, profile, Rule::First, 0).map_err(by_option)?,
+        None => (0..dataset.train.len() as u32).collect(),
+    };
+    Ok(Description {
+        model: resolved::model(model)?,
+        data: source.into(),
+        format: dataset.format,
+        image: dataset.image,
+        counts,
+        eta: args.eta.unwrap_or(defaults.eta),
+        shots: resolved::shots((args.many, args.few), defaults)?,
+        normalization: start::normalization(&choice, dataset, &chosen),
+    })
+}

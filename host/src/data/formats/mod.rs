@@ -1,0 +1,5 @@
+//! The formats in which data sets are stored.
+
+pub(crate) mod cifar;
+pub(crate) mod digits;
+pub(crate) mod idx;

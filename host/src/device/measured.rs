@@ -1,0 +1,414 @@
+//! What was measured on this user's devices, kept from one process to the next.
+//!
+//! One file, `devices.toml`, which may be deleted at any time. Whatever is wrong with it or its folder is a warning:
+//! then things are as if nothing had been measured.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use fs4::FileExt;
+use serde::{Deserialize, Serialize};
+
+use crate::device::choose::Identity;
+use crate::opencl::tuning::trial::Table;
+use crate::report::progress;
+use crate::weights::write_whole;
+
+const FILE: &str = "devices.toml";
+/// Locked by who changes the file, where the folder itself cannot be.
+const LOCK: &str = "devices.lock";
+const HEAD: &str = "\
+# What sse-sam has measured on this user's devices: see \"Devices\" in its README. It may be deleted at any time.
+# Convolutions of images x height x width x channels x filters, and the form of their forward pass, input gradient
+# and weight gradient.
+";
+/// The version of the format; entries that are added to it need no other.
+const VERSION: u32 = 1;
+/// Devices that are kept, the last ones that something was measured on, and convolutions of each.
+const DEVICES: usize = 16;
+const CONVOLUTIONS: usize = 256;
+/// Bytes of the largest file that is read: far above what is written.
+const LARGEST: u64 = 1 << 20;
+
+/// A device as far as it decides what is fast.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    name: String,
+    driver: String,
+    compute_units: u32,
+    kernels: String,
+}
+
+impl Owner {
+    /// The device with this identity and so many units.
+    pub fn new(identity: Identity, compute_units: u32) -> Self {
+        let Identity { name, driver, kernels, .. } = identity;
+        Self { name, driver, compute_units, kernels }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    #[serde(flatten)]
+    owner: Owner,
+    #[serde(default)]
+    convolutions: Table,
+}
+
+/// What becomes of what is known about a case that is measured again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Stays,
+    Goes,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Content {
+    version: u32,
+    #[serde(default)]
+    device: Vec<Entry>,
+}
+
+impl Content {
+    fn read(path: &Path) -> io::Result<Self> {
+        let mut text = String::new();
+        File::open(path)?.take(LARGEST).read_to_string(&mut text)?;
+        let invalid = |message: String| io::Error::new(ErrorKind::InvalidData, message);
+        let content: Self = toml::from_str(&text).map_err(|error| invalid(error.message().to_owned()))?;
+        if content.version != VERSION {
+            return Err(invalid(format!("it is of version {}, not {VERSION}", content.version)));
+        }
+        Ok(content)
+    }
+
+    fn empty() -> Self {
+        Self { version: VERSION, device: Vec::new() }
+    }
+
+    fn known(&self, owner: &Owner) -> Option<&Table> {
+        self.device.iter().find(|entry| entry.owner == *owner).map(|entry| &entry.convolutions)
+    }
+
+    /// Adds what is new; what is known already stays, or is replaced. The device moves to the front, and what is too much
+    /// goes.
+    fn add(&mut self, owner: &Owner, measured: &Table, known: Known) {
+        let place = self.device.iter().position(|entry| entry.owner == *owner);
+        let mut convolutions = place.map(|place| self.device.remove(place).convolutions).unwrap_or_default();
+        if convolutions.len() + measured.len() > CONVOLUTIONS {
+            convolutions.clear();
+        }
+        match known {
+            Known::Stays => measured.iter().for_each(|(case, forms)| {
+                convolutions.entry(*case).or_insert(*forms);
+            }),
+            Known::Goes => convolutions.extend(measured),
+        }
+        self.device.insert(0, Entry { owner: owner.clone(), convolutions });
+        self.device.truncate(DEVICES);
+    }
+}
+
+/// The user's cache folder.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// None where the system names no place for it.
+    folder: Option<PathBuf>,
+}
+
+impl Cache {
+    /// `$SSE_SAM_CACHE`, else the folder `sse-sam` where this system keeps caches.
+    pub fn of_user() -> Self {
+        Self::of(|name| env::var_os(name))
+    }
+
+    fn of(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let folder = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let place = || match () {
+            () if cfg!(windows) => folder("LOCALAPPDATA"),
+            () if cfg!(target_os = "macos") => folder("HOME").map(|home| home.join("Library/Caches")),
+            // A relative XDG_CACHE_HOME is invalid and to be ignored.
+            () => folder("XDG_CACHE_HOME")
+                .filter(|path| path.is_absolute())
+                .or_else(|| folder("HOME").map(|home| home.join(".cache"))),
+        };
+        Self { folder: folder("SSE_SAM_CACHE").or_else(|| place().map(|place| place.join("sse-sam"))) }
+    }
+
+    /// This folder.
+    pub fn at(folder: &Path) -> Self {
+        Self { folder: Some(folder.to_owned()) }
+    }
+
+    /// The file, for people.
+    pub fn place(&self) -> String {
+        self.file().map_or_else(|| "nowhere: there is no cache folder".into(), |file| file.display().to_string())
+    }
+
+    fn file(&self) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.join(FILE))
+    }
+
+    /// What was measured on a device so far.
+    pub fn known(&self, owner: &Owner) -> Table {
+        let Some(file) = self.file() else { return Table::new() };
+        match Content::read(&file) {
+            Ok(content) => content.known(owner).cloned().unwrap_or_default(),
+            Err(error) => {
+                if ![ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) {
+                    let file = file.display();
+                    progress::warn(&format!("warning: {file} is ignored, as if nothing had been measured: {error}"));
+                }
+                Table::new()
+            }
+        }
+    }
+
+    /// Keeps what was measured, and returns what is in force: where another process was earlier, what that one kept.
+    pub fn remember(&self, owner: &Owner, measured: Table) -> Table {
+        let Some(folder) = &self.folder else { return measured };
+        let (content, written) = keep(folder, owner, &measured, Known::Stays);
+        if let Err(reason) = written {
+            progress::warn(&format!("warning: what was measured is kept for this run only: {reason}"));
+        }
+        let kept = content.known(owner).cloned().unwrap_or_default();
+        measured.into_iter().map(|(case, forms)| (case, kept.get(&case).copied().unwrap_or(forms))).collect()
+    }
+
+    /// Keeps what was measured in place of what was known of the same cases.
+    ///
+    /// # Errors
+    /// Why it could not be written.
+    pub fn replace(&self, owner: &Owner, measured: &Table) -> Result<(), String> {
+        let folder = self.folder.as_ref().ok_or("there is no cache folder")?;
+        keep(folder, owner, measured, Known::Goes).1
+    }
+}
+
+/// Adds to what the folder's file holds, if it is whole; what it holds then, and why that could not be written.
+fn keep(folder: &Path, owner: &Owner, measured: &Table, known: Known) -> (Content, Result<(), String>) {
+    let file = folder.join(FILE);
+    // Until the end: what another process adds meanwhile would be written over.
+    let _lock = match lock(folder) {
+        Ok(lock) => lock,
+        Err(reason) => {
+            let mut content = Content::empty();
+            content.add(owner, measured, known);
+            return (content, Err(reason));
+        }
+    };
+    let mut content = Content::read(&file).unwrap_or_else(|_| Content::empty());
+    content.add(owner, measured, known);
+    let written = write(&file, &content);
+    (content, written)
+}
+
+/// Makes the folder and waits until no other process changes its file.
+fn lock(folder: &Path) -> Result<File, String> {
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    // The folder is there for good, and nothing is left in it. Windows opens none, and NFS locks none.
+    if let Ok(opened) = File::open(folder)
+        && FileExt::lock(&opened).is_ok()
+    {
+        return Ok(opened);
+    }
+    let path = folder.join(LOCK);
+    // Windows locks no file that is open for appending only, and none is to be emptied under who holds it.
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|error| format!("{}: {error}", path.display()))?;
+    match FileExt::lock(&file) {
+        // A file system without locks.
+        Err(error) if error.kind() != ErrorKind::Unsupported => Err(format!("{}: {error}", path.display())),
+        _ => Ok(file),
+    }
+}
+
+fn write(file: &Path, content: &Content) -> Result<(), String> {
+    let text = toml::to_string(content).map_err(|error| error.to_string())?;
+    write_whole(file, |to| write!(to, "{HEAD}{text}")).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use sse_sam_core::{Conv2d, Shape};
+    use tempfile::{TempDir, tempdir};
+
+    use super::*;
+    use crate::opencl::tuning::trial::{Case, Form};
+
+    fn owner(driver: &str, kernels: &str) -> Owner {
+        Owner { name: "device".into(), driver: driver.into(), compute_units: 2, kernels: kernels.into() }
+    }
+
+    fn table(channels: impl Iterator<Item = usize>, form: Form) -> Table {
+        let case = |channels| Case::new(&Conv2d::new(Shape::new(8, 8, channels), 16, 3, 1, 1).unwrap(), 128);
+        channels.map(|channels| (case(channels), [Form::Direct, form, Form::Winograd])).collect()
+    }
+
+    fn cache() -> (TempDir, Cache) {
+        let folder = tempdir().unwrap();
+        let cache = Cache { folder: Some(folder.path().join("some/where")) };
+        (folder, cache)
+    }
+
+    #[test]
+    #[cfg(all(unix, not(target_os = "macos")))]
+    fn the_folder_is_the_one_that_is_named_else_that_of_the_system() {
+        let place = |variables: &[(&str, &str)]| {
+            Cache::of(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())).file()
+        };
+        let [own, system, home] = [("SSE_SAM_CACHE", "here"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")];
+        assert_eq!(place(&[home, system, own]), Some("here/devices.toml".into()));
+        assert_eq!(place(&[home, system, ("SSE_SAM_CACHE", "")]), Some("/x/sse-sam/devices.toml".into()));
+        assert_eq!(place(&[home, ("XDG_CACHE_HOME", "relative")]), Some("/h/.cache/sse-sam/devices.toml".into()));
+        assert_eq!(place(&[]), None);
+    }
+
+    #[test]
+    fn what_is_remembered_is_known_to_the_same_device_driver_and_kernels_only() {
+        let (_folder, cache) = cache();
+        let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
+        assert_eq!(cache.known(&here), Table::new());
+        assert_eq!(cache.remember(&here, measured.clone()), measured);
+        assert_eq!(cache.known(&here), measured);
+        let units = Owner { compute_units: 3, ..here.clone() };
+        for other in [owner("2", "a"), owner("1", "b"), units] {
+            assert_eq!(cache.known(&other), Table::new(), "{other:?}");
+            cache.remember(&other, table(1..2, Form::Direct));
+        }
+        assert_eq!(cache.known(&here), measured, "others do not disturb it");
+        let text = fs::read_to_string(cache.place()).unwrap();
+        assert!(text.contains("128x8x8x3x16 = [\"direct\", \"winograd\", \"winograd\"]"), "{text}");
+    }
+
+    #[test]
+    fn the_process_that_was_earlier_is_followed() {
+        let (_folder, cache) = cache();
+        let here = owner("1", "a");
+        cache.remember(&here, table(1..3, Form::Winograd));
+        let found = cache.remember(&here, table(2..4, Form::Direct));
+        let expected = [table(2..3, Form::Winograd), table(3..4, Form::Direct)].into_iter().flatten().collect();
+        assert_eq!(found, expected);
+        assert_eq!(cache.known(&here).len(), 3);
+    }
+
+    #[test]
+    fn what_is_measured_on_purpose_replaces_what_was_known_of_the_same_cases_alone() {
+        let (_folder, cache) = cache();
+        let [here, other] = [owner("1", "a"), owner("2", "a")];
+        cache.remember(&here, table(1..3, Form::Winograd));
+        cache.remember(&other, table(1..3, Form::Winograd));
+        cache.replace(&here, &table(2..4, Form::Direct)).unwrap();
+        let expected = [table(1..2, Form::Winograd), table(2..4, Form::Direct)].into_iter().flatten().collect();
+        assert_eq!(cache.known(&here), expected);
+        assert_eq!(cache.known(&other), table(1..3, Form::Winograd));
+    }
+
+    #[test]
+    fn whatever_the_file_holds_it_is_replaced() {
+        let (_folder, cache) = cache();
+        let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
+        cache.remember(&here, measured.clone());
+        let file = PathBuf::from(cache.place());
+        let whole = fs::read(&file).unwrap();
+        let text = String::from_utf8(whole.clone()).unwrap();
+        let cases = [
+            vec![],
+            b"\xff\xfe".to_vec(),
+            b"version = ".to_vec(),
+            whole[..whole.len() - 9].to_vec(),
+            text.replace("version = 1", "version = 2").into_bytes(),
+            text.replace("winograd", "magic").into_bytes(),
+            text.replace("128x8x8", "128x8").into_bytes(),
+            [whole.clone(), vec![b'\n'; LARGEST as usize], b"!".to_vec()].concat(),
+        ];
+        for (number, bytes) in cases.into_iter().enumerate() {
+            fs::write(&file, bytes).unwrap();
+            let found = cache.known(&here);
+            // Only the last one is whole as far as it is read.
+            assert_eq!(found, if number == 7 { measured.clone() } else { Table::new() }, "case {number}");
+            assert_eq!(cache.remember(&here, measured.clone()), measured, "case {number}");
+            assert_eq!(fs::read(&file).unwrap(), whole, "case {number}");
+        }
+    }
+
+    #[test]
+    fn what_many_add_at_once_is_all_kept() {
+        let (_folder, cache) = cache();
+        let owner = |number: usize| owner(&(number % 3).to_string(), "a");
+        let alone = |number: usize| table(number + 1..number + 2, Form::Winograd);
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let cache = cache.clone();
+                scope.spawn(move || {
+                    for number in (thread * 6)..(thread * 6 + 6) {
+                        cache.remember(&owner(number), alone(number));
+                    }
+                });
+            }
+        });
+        for number in 0..48 {
+            let known = cache.known(&owner(number));
+            assert!(alone(number).keys().all(|case| known.contains_key(case)), "{number} is lost: {known:?}");
+        }
+    }
+
+    #[test]
+    fn who_changes_the_file_waits_for_who_holds_its_lock() {
+        let (_folder, cache) = cache();
+        let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
+        let held = lock(cache.folder.as_ref().unwrap()).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| sender.send(cache.remember(&here, measured.clone())).unwrap());
+            assert!(receiver.recv_timeout(std::time::Duration::from_millis(200)).is_err());
+            drop(held);
+            assert_eq!(receiver.recv(), Ok(measured.clone()));
+        });
+        #[cfg(unix)]
+        assert_eq!(fs::read_dir(cache.folder.as_ref().unwrap()).unwrap().count(), 1, "nothing but the file is left");
+    }
+
+    #[test]
+    fn entries_of_a_later_program_are_no_damage() {
+        let (_folder, cache) = cache();
+        let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
+        cache.remember(&here, measured.clone());
+        let text = fs::read_to_string(cache.place()).unwrap();
+        let more = text.replace("compute_units", "tiles = \"64x64\"\ncompute_units");
+        assert_ne!(text, more);
+        fs::write(cache.place(), more).unwrap();
+        assert_eq!(cache.known(&here), measured);
+    }
+
+    #[test]
+    fn it_does_not_grow_without_end() {
+        let (_folder, cache) = cache();
+        for number in 0..2 * DEVICES {
+            cache.remember(&owner(&number.to_string(), "a"), table(1..2, Form::Direct));
+        }
+        assert_eq!(cache.known(&owner("0", "a")).len(), 0, "the oldest is gone");
+        let here = owner(&DEVICES.to_string(), "a");
+        for first in (0..4 * CONVOLUTIONS).step_by(CONVOLUTIONS / 4) {
+            let new = table((1 + first)..(1 + first + CONVOLUTIONS / 4), Form::Winograd);
+            cache.remember(&here, new.clone());
+            let known = cache.known(&here);
+            assert!(known.len() <= CONVOLUTIONS && new.keys().all(|case| known.contains_key(case)));
+        }
+        assert_eq!(Content::read(Path::new(&cache.place())).unwrap().device.len(), DEVICES);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_and_no_folder_at_all_lose_nothing_but_memory() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for folder in [Some(file.path().join("below/a/file")), None] {
+            let cache = Cache { folder };
+            let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
+            assert_eq!(cache.remember(&here, measured.clone()), measured);
+            assert!(cache.replace(&here, &measured).is_err());
+            assert_eq!(cache.known(&here), Table::new());
+        }
+    }
+}

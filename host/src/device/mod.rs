@@ -1,0 +1,8 @@
+//! The machine that trains: the CPU core or an OpenCL device, what fits it, and what was measured on it.
+
+pub mod choose;
+mod cpu;
+pub mod layout;
+pub mod measured;
+pub(crate) mod open;
+mod room;

@@ -1,0 +1,161 @@
+//! The forms that a network's convolutions take on an OpenCL device: as recorded, remembered, timed, or shipped.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use sse_sam_core::network::graph::Op;
+use sse_sam_core::{Backend, Conv2d, Model, Span};
+
+use crate::cli::args::DeviceArgs;
+use crate::device::choose::Identity;
+use crate::device::layout::Layout;
+use crate::device::measured::{Cache, Owner};
+use crate::error::Error;
+use crate::opencl::tuning::trial::{self, Case, Choices, Forms, Operation, Table};
+use crate::opencl::{self, Block, Class, Convolution, DeviceInfo, Fault, OpenCl};
+use crate::report::progress;
+
+/// Whether `--conv` asks for a form of convolutions that the model has none of.
+pub fn is_pointless(args: &DeviceArgs, model: &Model) -> bool {
+    args.conv == Some(Convolution::Winograd) && matches!(model, Model::Mlp(_))
+}
+
+/// Refuses a form of convolutions for a model without any.
+///
+/// # Errors
+/// [`Error::Usage`] with what the option needs.
+pub fn check(args: &DeviceArgs, model: &Model) -> Result<(), Error> {
+    if is_pointless(args, model) {
+        return Err(Error::Usage("--conv does nothing here: it needs a model with convolutions".into()));
+    }
+    Ok(())
+}
+
+/// The device as far as what is measured on it is remembered.
+pub(crate) fn owner(info: &DeviceInfo) -> Owner {
+    Owner::new(Identity::new(info, Convolution::Auto, &Choices::default()), info.compute_units)
+}
+
+/// The form of each convolution that a device has a choice for: as recorded, else as remembered, else as shipped; but with
+/// the tiles of a CPU, where there is something to gain, as timed now.
+pub(crate) fn choices(
+    info: &DeviceInfo,
+    layout: &Layout,
+    recorded: &Table,
+    quiet: bool,
+) -> Result<Choices, opencl::Error> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let images = layout.plan.max_batch();
+    let mut open = trial::cases(info, images, layout.convolutions());
+    let mut table = Table::new();
+    take(&mut open, &mut table, |case, _| recorded.get(case).copied());
+    if open.is_empty() {
+        return Ok(Choices::new(images, table));
+    }
+    // Who waited for another's timing finds it remembered.
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let (cache, owner) = (Cache::of_user(), owner(info));
+    let known = cache.known(&owner);
+    take(&mut open, &mut table, |case, _| known.get(case).copied());
+    let timed = |conv: &Conv2d| info.tiles == Class::Cpu && !trial::is_small(conv, images);
+    take(&mut open, &mut table, |_, conv| (!timed(conv)).then(|| trial::shipped(info, conv)));
+    if open.is_empty() {
+        return Ok(Choices::new(images, table));
+    }
+    if !quiet {
+        let (shapes, device, place) = (open.len(), &info.name, cache.place());
+        progress::warn(&format!("timing convolutions of {shapes} shapes on {device}; kept in {place}"));
+    }
+    let measured = open.iter().map(|(case, conv)| Ok((*case, time(info, conv, images)?)));
+    table.extend(cache.remember(&owner, measured.collect::<Result<_, opencl::Error>>()?));
+    Ok(Choices::new(images, table))
+}
+
+/// The fastest forms of a convolution, all of which must run.
+fn time(info: &DeviceInfo, conv: &Conv2d, images: usize) -> Result<Forms, opencl::Error> {
+    let measured = trial::measure(info, conv, images)?;
+    match measured
+        .skipped
+        .iter()
+        .find_map(|refusal| if let Fault::Fails(error) = &refusal.fault { Some(error) } else { None })
+    {
+        Some(error) => Err(error.clone()),
+        None => Ok(measured.forms()),
+    }
+}
+
+/// Moves the cases that `find` knows the forms of into the table.
+fn take(open: &mut BTreeMap<Case, Conv2d>, table: &mut Table, find: impl Fn(&Case, &Conv2d) -> Option<Forms>) {
+    open.retain(|case, conv| {
+        find(case, conv).is_none_or(|forms| {
+            table.insert(*case, forms);
+            false
+        })
+    });
+}
+
+/// A backend with all memory that the network's operations need, whose blocks are checked.
+pub(crate) fn open(
+    info: &DeviceInfo,
+    layout: &Layout,
+    (frozen, samples): (&[f32], &[u8]),
+    convolution: Convolution,
+    choices: Choices,
+) -> Result<OpenCl, opencl::Error> {
+    let mut backend = OpenCl::new(info, layout.words, frozen, samples)?;
+    backend.set_convolution(convolution);
+    backend.set_choices(choices);
+    let rows = layout.plan.max_batch();
+    backend.reserve_scratch(scratch(info, layout))?;
+    // A device that launches nothing is found out before anything is made.
+    backend.fill(Span::work(0, layout.words.min(1)), 0.0)?;
+    backend.finish()?;
+    if let Some(sentence) = without_blocks(info).filter(|_| layout.convolutions().next().is_some()) {
+        progress::warn(&format!("warning: {sentence}"));
+    }
+    for refusal in backend.check_operations(&operations(layout), rows)?.iter().filter(|refusal| refusal.first) {
+        progress::warn(&format!("warning: {}: {refusal}", info.name));
+    }
+    Ok(backend)
+}
+
+/// `f32` of scratch memory that the network's operations need.
+pub(crate) fn scratch(info: &DeviceInfo, layout: &Layout) -> usize {
+    let rows = layout.plan.max_batch();
+    let channels = layout.graph.layers().iter().map(|layer| layer.output.channels).max();
+    let convolutions = layout.convolutions().map(|conv| OpenCl::scratch(info, &conv, rows));
+    convolutions
+        .max()
+        .unwrap_or(0)
+        .max(OpenCl::scratch_of_layers(info, channels.unwrap_or(1), rows))
+        .max(OpenCl::SCRATCH)
+}
+
+/// What to say of a device whose kernels are to be a GPU's, but whose work-groups are too small for every block.
+fn without_blocks(info: &DeviceInfo) -> Option<String> {
+    let DeviceInfo { name, largest_group, local_memory, .. } = info;
+    let none = info.tiles == Class::Gpu && !Block::ALL.into_iter().any(|block| block.is_within(info));
+    none.then(|| {
+        format!(
+            "{name} has work-groups of at most {largest_group} work-items and {local_memory} bytes of local memory: \
+             convolutions are computed by the general kernels, which are slower"
+        )
+    })
+}
+
+/// The operations of a network's convolutions, those of one case once.
+fn operations(layout: &Layout) -> Vec<(Operation, Conv2d)> {
+    let mut operations = BTreeMap::new();
+    for (number, (layer, slot)) in layout.graph.layers().iter().zip(layout.plan.slots()).enumerate() {
+        let Op::Conv2d(conv) = layer.op else { continue };
+        let is_wanted = |operation: &Operation| match operation {
+            Operation::Forward => true,
+            Operation::BackwardInput => slot.backward_input.is_some(),
+            Operation::BackwardWeight => number >= layout.plan.first_trained(),
+        };
+        for operation in Operation::ALL.into_iter().filter(is_wanted) {
+            operations.insert((operation, Case::new(&conv, 1)), (operation, conv));
+        }
+    }
+    operations.into_values().collect()
+}

@@ -1,0 +1,544 @@
+//! Convolutions in blocks, for GPUs: which block takes which shape, how its sum is split, and the launches.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sse_sam_core::{Conv2d, Span};
+
+use crate::opencl::convolution::sizes;
+use crate::opencl::convolution::winograd::Statistics;
+use crate::opencl::runtime::launch::{Argument, Launch, arguments};
+use crate::opencl::runtime::machine::OpenCl;
+use crate::opencl::runtime::memory::At;
+use crate::opencl::runtime::program::Name;
+use crate::opencl::runtime::tiles::Tiles;
+use crate::opencl::tuning::trial::Operation;
+use crate::opencl::{Class, DeviceInfo, Error, Matrix};
+
+/// `PAD` of convolution_block.cl.
+const PAD: usize = 4;
+/// Slabs that a part of a split sum has at least.
+const SLABS: usize = 4;
+/// Most work-groups of a split sum, in multiples of those that there should be: scratch memory has room for so many.
+const LARGEST: usize = 4;
+/// Largest stride: an input gradient has as many phases as its square.
+const STRIDE: usize = 8;
+/// What pixels are counted below: they are told apart by a product.
+const PIXELS: usize = 1 << 31;
+
+/// Rows x columns of a result that a work-group computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Block {
+    /// 128 x 128.
+    B128x128,
+    /// 128 x 64.
+    B128x64,
+    /// 64 x 64.
+    B64x64,
+    /// 128 x 32.
+    B128x32,
+    /// 64 x 32.
+    B64x32,
+    /// 128 x 16.
+    B128x16,
+    /// 64 x 16.
+    B64x16,
+    /// 64 x 32 of any number of channels and filters, at any address.
+    Any,
+}
+
+/// What a block is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// Rows and columns of the block.
+    pub block: [usize; 2],
+    /// Rows and columns of a work-item.
+    pub item: [usize; 2],
+    /// Terms of the sum in a slab.
+    pub depth: usize,
+    /// Whether matrix instructions multiply it.
+    pub matrix: bool,
+    /// What a product costs beside one of the largest block, by the share of other instructions in its inner loop and
+    /// the readings of memory that its numbers share.
+    cost: f64,
+}
+
+impl Sizes {
+    /// Work-items.
+    pub const fn items(&self) -> usize {
+        let ([rows, columns], [item_rows, item_columns]) = (self.block, self.item);
+        rows / item_rows * (columns / item_columns)
+    }
+
+    /// Bytes of local memory: two slabs of each matrix, with padded rows but for matrix instructions.
+    pub const fn local_bytes(&self) -> usize {
+        let ([rows, columns], padding) = (self.block, if self.matrix { 0 } else { PAD });
+        2 * 4 * self.depth * (rows + padding + columns + padding)
+    }
+}
+
+impl Block {
+    /// Every block.
+    pub const ALL: [Self; 8] = [
+        Self::B128x128,
+        Self::B128x64,
+        Self::B64x64,
+        Self::B128x32,
+        Self::B64x32,
+        Self::B128x16,
+        Self::B64x16,
+        Self::Any,
+    ];
+
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::B128x128 => "128x128",
+            Self::B128x64 => "128x64",
+            Self::B64x64 => "64x64",
+            Self::B128x32 => "128x32",
+            Self::B64x32 => "64x32",
+            Self::B128x16 => "128x16",
+            Self::B64x16 => "64x16",
+            Self::Any => "any",
+        }
+    }
+
+    /// What it is made of: the table of blocks, as convolution_block.cl builds them.
+    pub(crate) const fn sizes(self, multiplier: Matrix) -> Sizes {
+        let instructions = !matches!(multiplier, Matrix::Absent);
+        let (block, item, depth, cost) = match self {
+            Self::B128x128 if instructions => ([128, 128], [8, 8], 16, 0.3),
+            Self::B128x64 if instructions => ([128, 64], [8, 8], 16, 0.33),
+            Self::B64x64 if instructions => ([64, 64], [8, 8], 16, 0.4),
+            Self::B128x32 if instructions => ([128, 32], [8, 8], 16, 0.45),
+            Self::B128x128 => ([128, 128], [8, 8], 8, 1.0),
+            Self::B128x64 => ([128, 64], [8, 4], 16, 1.1),
+            Self::B64x64 => ([64, 64], [4, 4], 16, 1.25),
+            Self::B128x32 => ([128, 32], [8, 4], 16, 1.3),
+            Self::B64x32 => ([64, 32], [4, 4], 16, 1.45),
+            Self::B128x16 => ([128, 16], [4, 4], 16, 1.6),
+            Self::B64x16 => ([64, 16], [4, 4], 16, 1.7),
+            Self::Any => ([64, 32], [4, 4], 16, 1.5),
+        };
+        let matrix = instructions && matches!(self, Self::B128x128 | Self::B128x64 | Self::B64x64 | Self::B128x32);
+        Sizes { block, item, depth, matrix, cost }
+    }
+
+    /// Bytes of local memory that a work-group takes on a device.
+    pub fn local_bytes(self, device: &DeviceInfo) -> u64 {
+        self.sizes(device.multiplier()).local_bytes() as u64
+    }
+
+    /// Work-items of a work-group on a device.
+    pub fn items(self, device: &DeviceInfo) -> usize {
+        self.sizes(device.multiplier()).items()
+    }
+
+    /// Its kernel for an operation.
+    fn kernel(self, operation: Operation) -> Name {
+        let [forward, backward_input, backward_weight] = match self {
+            Self::B128x128 => {
+                [Name::Conv2dForward128x128, Name::Conv2dBackwardInput128x128, Name::Conv2dBackwardWeight128x128]
+            }
+            Self::B128x64 => {
+                [Name::Conv2dForward128x64, Name::Conv2dBackwardInput128x64, Name::Conv2dBackwardWeight128x64]
+            }
+            Self::B64x64 => [Name::Conv2dForward64x64, Name::Conv2dBackwardInput64x64, Name::Conv2dBackwardWeight64x64],
+            Self::B128x32 => {
+                [Name::Conv2dForward128x32, Name::Conv2dBackwardInput128x32, Name::Conv2dBackwardWeight128x32]
+            }
+            Self::B64x32 => [Name::Conv2dForward64x32, Name::Conv2dBackwardInput64x32, Name::Conv2dBackwardWeight64x32],
+            Self::B128x16 => {
+                [Name::Conv2dForward128x16, Name::Conv2dBackwardInput128x16, Name::Conv2dBackwardWeight128x16]
+            }
+            Self::B64x16 => [Name::Conv2dForward64x16, Name::Conv2dBackwardInput64x16, Name::Conv2dBackwardWeight64x16],
+            Self::Any => [Name::Conv2dForwardAny, Name::Conv2dBackwardInputAny, Name::Conv2dBackwardWeightAny],
+        };
+        match operation {
+            Operation::Forward => forward,
+            Operation::BackwardInput => backward_input,
+            Operation::BackwardWeight => backward_weight,
+        }
+    }
+
+    /// Whether a device has such work-groups: enough work-items, and enough local memory.
+    pub fn is_within(self, device: &DeviceInfo) -> bool {
+        self.local_bytes(device) <= device.local_memory && self.items(device) <= device.largest_group
+    }
+
+    /// Whether it takes a convolution of these channels and filters, in memory that lies at `whole` quads.
+    pub(crate) fn takes(self, conv: &Conv2d, whole: bool) -> bool {
+        let (channels, filters) = (conv.input.channels, conv.output.channels);
+        self == Self::Any || (whole && channels.is_multiple_of(4) && filters.is_multiple_of(4))
+    }
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Block {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|block| block.name() == text);
+        found.ok_or_else(|| format!("{text} is not a block of a convolution"))
+    }
+}
+
+/// An operation of a convolution as a product of matrices: rows x sums by sums x columns, `count` of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Product {
+    rows: usize,
+    columns: usize,
+    /// Terms of the longest sum.
+    sums: usize,
+    count: usize,
+}
+
+impl Product {
+    pub fn of(conv: &Conv2d, operation: Operation, images: usize) -> Self {
+        let Conv2d { input, output, kernel, stride, .. } = *conv;
+        let (channels, filters) = (input.channels, output.channels);
+        let pixels = images * output.height * output.width;
+        match operation {
+            Operation::Forward => Self { rows: pixels, columns: filters, sums: kernel * kernel * channels, count: 1 },
+            // Pixels that agree in their remainders by the stride are a product of their own.
+            Operation::BackwardInput => {
+                let rows = images * input.height.div_ceil(stride) * input.width.div_ceil(stride);
+                let taps = kernel.div_ceil(stride);
+                Self { rows, columns: channels, sums: taps * taps * filters, count: stride * stride }
+            }
+            Operation::BackwardWeight => {
+                Self { rows: kernel * kernel * channels, columns: filters, sums: pixels, count: 1 }
+            }
+        }
+    }
+
+    /// Work-groups without a split.
+    pub fn blocks(&self, sizes: &Sizes) -> usize {
+        let [rows, columns] = sizes.block;
+        self.rows.div_ceil(rows) * self.columns.div_ceil(columns) * self.count
+    }
+
+    /// Parts of the sum: as many as are `wanted`, else the fewest that give every unit two work-groups and all of them the
+    /// same, or nearly: the unit that has one more is waited for.
+    pub fn splits(&self, tiles: &Tiles, sizes: &Sizes, wanted: Option<usize>) -> usize {
+        let (slabs, blocks) = (self.sums.div_ceil(sizes.depth), self.blocks(sizes).max(1));
+        let most = (slabs / SLABS).min(LARGEST * tiles.block_groups / blocks).max(1);
+        if let Some(wanted) = wanted {
+            return wanted.clamp(1, most);
+        }
+        let fewest = tiles.block_groups.div_ceil(blocks).min(most);
+        let time = |parts: usize| tiles.rounds(parts * blocks) as f64 / parts as f64;
+        // Asked for at every launch: of the numbers of parts only those that fill two, three or four rounds are looked at.
+        let full = (2..=4).map(|rounds| rounds * tiles.units() / blocks);
+        let even = full.filter(|parts| (fewest..=(2 * fewest).min(most)).contains(parts));
+        [fewest].into_iter().chain(even).min_by(|a, b| time(*a).total_cmp(&time(*b))).unwrap_or(fewest)
+    }
+}
+
+/// The parts of a sum in a block that follow from the rule.
+pub(crate) fn splits(device: &DeviceInfo, block: Block, operation: Operation, conv: &Conv2d, images: usize) -> usize {
+    let product = Product::of(conv, operation, images);
+    product.splits(&Tiles::for_device(device), &block.sizes(device.multiplier()), None)
+}
+
+/// Whether a device with these tiles can compute `conv` in blocks: it must be able to tell its pixels apart, and a stride
+/// must leave something of an input gradient's phases.
+pub(crate) fn fits(tiles: &Tiles, conv: &Conv2d, images: usize) -> bool {
+    let largest = (conv.output.height * conv.output.width).max(conv.input.height * conv.input.width);
+    tiles.block_groups > 0 && conv.stride <= STRIDE && images.saturating_mul(largest).saturating_add(1 << 10) < PIXELS
+}
+
+/// What a second launch costs, in multiply-adds that a large device does meanwhile, and a number on its way through memory:
+/// 3 us at 3e13 a second, and 8 bytes at 4e12. Assumptions, for a rule that `tune` can overrule.
+const LAUNCH: f64 = 1e8;
+const NUMBER: f64 = 60.0;
+
+/// The block of those that `takes` allows that should be fastest for an operation. What has not enough work-groups to keep
+/// every unit of a large device busy comes last.
+pub(crate) fn shipped(
+    conv: &Conv2d,
+    operation: Operation,
+    images: usize,
+    multiplier: Matrix,
+    takes: impl Fn(Block) -> bool,
+) -> Option<Block> {
+    let (product, tiles) = (Product::of(conv, operation, images), Tiles::of(Class::Gpu));
+    let cost = |block: Block| {
+        let sizes @ Sizes { block: [rows, columns], cost, .. } = block.sizes(multiplier);
+        let padded = product.rows.next_multiple_of(rows) * product.columns.next_multiple_of(columns) * product.count;
+        let splits = product.splits(&tiles, &sizes, None);
+        let groups = (product.blocks(&sizes) * splits).max(1);
+        let few = groups < tiles.block_groups;
+        // The unit that has most work-groups is waited for.
+        let uneven = (tiles.rounds(groups) * tiles.units()) as f64 / groups as f64;
+        let merge = LAUNCH + NUMBER * (splits * product.rows * product.columns * product.count) as f64;
+        let multiply = padded as f64 * product.sums as f64 * cost * uneven;
+        (few, multiply + if splits > 1 { merge } else { 0.0 })
+    };
+    let costs = Block::ALL.into_iter().filter(|block| takes(*block)).map(|block| (block, cost(block)));
+    let least = costs.min_by(|(_, a), (_, b)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    least.map(|(block, _)| block)
+}
+
+/// The blocks in which a device can compute `conv`.
+pub(crate) fn candidates(device: &DeviceInfo, conv: &Conv2d) -> impl Iterator<Item = Block> {
+    Block::ALL.into_iter().filter(|block| block.takes(conv, true) && block.is_within(device))
+}
+
+/// The blocks that a device has no work-groups for.
+pub(crate) fn too_large(device: &DeviceInfo) -> Vec<(Operation, Block)> {
+    let large = Block::ALL.into_iter().filter(|block| !block.is_within(device));
+    large.flat_map(|block| Operation::ALL.map(|operation| (operation, block))).collect()
+}
+
+/// The compiler options that leave these blocks out: some drivers build none of a file with a kernel that is too large.
+pub(crate) fn options(device: &DeviceInfo) -> String {
+    let large = Block::ALL.into_iter().filter(|block| !block.is_within(device));
+    large.map(|block| format!(" -DWITHOUT_{block}")).collect()
+}
+
+/// The block that a kernel computes in, if it is one of convolution_block.cl.
+pub(crate) fn of_kernel(kernel: &str) -> Option<Block> {
+    let of = |block: &Block| kernel.strip_suffix(block.name()).is_some_and(|stage| stage.ends_with('_'));
+    Block::ALL.into_iter().find(of)
+}
+
+/// `f32` of scratch memory that `conv` and its gradients need in any block, with at most so many images.
+pub(crate) fn scratch(device: &DeviceInfo, conv: &Conv2d, images: usize) -> usize {
+    let tiles = Tiles::for_device(device);
+    if tiles.block_groups == 0 {
+        return 0;
+    }
+    let needs = Operation::ALL.into_iter().flat_map(|operation| {
+        let product = Product::of(conv, operation, images);
+        let length = match operation {
+            Operation::Forward => images * conv.output.len(),
+            Operation::BackwardInput => images * conv.input.len(),
+            Operation::BackwardWeight => conv.weights(),
+        };
+        Block::ALL.into_iter().map(move |block| {
+            let sizes = block.sizes(device.multiplier());
+            let [rows, columns] = sizes.block;
+            let parts = (product.sums.div_ceil(sizes.depth) / SLABS).max(1);
+            // Fewer images, whose numbers fill their blocks less well, may be split into more parts.
+            let split = (length * parts).min(LARGEST * tiles.block_groups * rows * columns);
+            split.max(length).max(3 * product.rows.div_ceil(rows) * product.columns)
+        })
+    });
+    needs.max().unwrap_or(0)
+}
+
+/// `y` from `x`, both checked.
+pub(crate) fn forward(
+    cl: &mut OpenCl,
+    (block, wanted): (Block, Option<usize>),
+    y: Span,
+    x: Span,
+    weight: Span,
+    conv: &Conv2d,
+    images: usize,
+) -> Result<(), Error> {
+    let sizes = block.sizes(cl.device().multiplier());
+    let (mut launch, memory) = cl.split();
+    let product = Product::of(conv, Operation::Forward, images);
+    let splits = product.splits(launch.tiles, &sizes, wanted);
+    let parts = product.rows.div_ceil(sizes.block[0]);
+    let statistics = 3 * parts * product.columns;
+    let Conv2d { input, output, kernel, stride, padding } = *conv;
+    let partial = memory.scratch(0, if splits > 1 { splits * y.length } else { statistics })?;
+    let to = if splits > 1 { partial } else { memory.written(y)? };
+    let (x, weight) = (memory.read(x)?, memory.read(weight)?);
+    let (items, groups) = (sizes.items(), splits * product.blocks(&sizes));
+    let arguments: &[Argument<'_>] =
+        sizes![images, input, output, kernel, stride, padding, splits, to, partial, x, weight];
+    launch.launch(block.kernel(Operation::Forward), groups * items, items, arguments)?;
+    if images == 0 {
+        return Ok(());
+    }
+    if splits > 1 {
+        let to = memory.written(y)?;
+        return merge(&mut launch, Name::Conv2dForwardMerge, y.length, splits, false, to, partial);
+    }
+    cl.leave(Statistics { of: y, channels: output.channels, at: 0, parts });
+    Ok(())
+}
+
+/// `dx` from `dy`, both checked.
+pub(crate) fn backward_input(
+    cl: &mut OpenCl,
+    (block, parts): (Block, Option<usize>),
+    dx: Span,
+    dy: Span,
+    weight: Span,
+    conv: &Conv2d,
+    accumulate: bool,
+) -> Result<(), Error> {
+    let sizes = block.sizes(cl.device().multiplier());
+    let (mut launch, memory) = cl.split();
+    let images = dx.length / conv.input.len();
+    let product = Product::of(conv, Operation::BackwardInput, images);
+    let splits = product.splits(launch.tiles, &sizes, parts);
+    let Conv2d { input, output, kernel, stride, padding } = *conv;
+    let partial = memory.scratch(0, if splits > 1 { splits * dx.length } else { 0 })?;
+    let to = if splits > 1 { partial } else { memory.written(dx)? };
+    let (dy, weight) = (memory.read(dy)?, memory.read(weight)?);
+    let (items, groups) = (sizes.items(), splits * product.blocks(&sizes));
+    let added = accumulate && splits == 1;
+    let arguments: &[Argument<'_>] =
+        sizes![images, input, output, kernel, stride, padding, splits, added, to, dy, weight];
+    launch.launch(block.kernel(Operation::BackwardInput), groups * items, items, arguments)?;
+    if splits > 1 {
+        let to = memory.written(dx)?;
+        merge(&mut launch, Name::Conv2dBackwardInputMerge, dx.length, splits, accumulate, to, partial)?;
+    }
+    Ok(())
+}
+
+/// Adds to `dweight` what `dy` gives, all checked.
+pub(crate) fn backward_weight(
+    cl: &mut OpenCl,
+    (block, parts): (Block, Option<usize>),
+    dweight: Span,
+    x: Span,
+    dy: Span,
+    conv: &Conv2d,
+) -> Result<(), Error> {
+    let sizes = block.sizes(cl.device().multiplier());
+    let (mut launch, memory) = cl.split();
+    let images = x.length / conv.input.len();
+    let product = Product::of(conv, Operation::BackwardWeight, images);
+    let splits = product.splits(launch.tiles, &sizes, parts);
+    let Conv2d { input, output, kernel, stride, padding } = *conv;
+    let partial = memory.scratch(0, splits * dweight.length)?;
+    let (to, x, dy) = (memory.written(dweight)?, memory.read(x)?, memory.read(dy)?);
+    let [(row, row_shift), (image, image_shift)] = [output.width, output.height * output.width].map(divisor);
+    let (items, groups) = (sizes.items(), splits * product.blocks(&sizes));
+    let arguments: &[Argument<'_>] = sizes![
+        images,
+        input,
+        output,
+        kernel,
+        stride,
+        padding,
+        splits,
+        row,
+        row_shift,
+        image,
+        image_shift,
+        partial,
+        x,
+        dy
+    ];
+    launch.launch(block.kernel(Operation::BackwardWeight), groups * items, items, arguments)?;
+    merge(&mut launch, Name::Conv2dBackwardWeightMerge, dweight.length, splits, true, to, partial)
+}
+
+/// Adds `parts` of a sum of `length` numbers in their order.
+pub(crate) fn merge(
+    launch: &mut Launch<'_>,
+    name: Name,
+    length: usize,
+    parts: usize,
+    accumulate: bool,
+    to: At<'_>,
+    partial: At<'_>,
+) -> Result<(), Error> {
+    let group = launch.tiles.merging();
+    let groups = length.div_ceil(launch.tiles.width * launch.tiles.add_vectors);
+    launch.launch(name, groups * group, group, arguments![length, parts, accumulate, to, partial])
+}
+
+/// Factor and shift by which `divide` of convolution_block.cl divides numbers below 2^31 by `by`.
+fn divisor(by: usize) -> (usize, usize) {
+    let shift = by.max(1).next_power_of_two().trailing_zeros();
+    let by = by.max(1) as u64;
+    (((((1u64 << shift) - by) << 32) / by + 1) as usize, shift as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use sse_sam_core::Shape;
+
+    use super::*;
+
+    #[test]
+    fn a_product_and_a_shift_divide() {
+        let numbers = || (0..1000).chain((1 << 31) - 1000..1 << 31).chain((0..1 << 31).step_by(999_983));
+        for by in (1..200usize).chain([255, 256, 257, 1023, 1024, 1025, 65_535, 65_536, 1 << 20, (1 << 30) + 1]) {
+            let (factor, shift) = divisor(by);
+            let factor = u32::try_from(factor).unwrap();
+            for n in numbers() {
+                let high = ((u64::from(n) * u64::from(factor)) >> 32) as u32;
+                assert_eq!((high.checked_add(n).unwrap() >> shift) as usize, n as usize / by, "{n} / {by}");
+            }
+        }
+    }
+
+    /// Convolutions of ResNet-34 on pictures of 32 x 32 pixels.
+    fn resnet34() -> Vec<Conv2d> {
+        let conv = |side, channels, filters, kernel, stride| {
+            Conv2d::new(Shape::new(side, side, channels), filters, kernel, stride, kernel / 2).unwrap()
+        };
+        let stage = |side, channels| [conv(side, channels, channels, 3, 1), conv(side, channels, 2 * channels, 3, 2)];
+        let stages = [stage(32, 64), stage(16, 128), stage(8, 256)].concat();
+        stages.into_iter().chain([conv(4, 512, 512, 3, 1), conv(32, 3, 64, 3, 1), conv(32, 64, 128, 1, 2)]).collect()
+    }
+
+    /// Registers of a work-item: its numbers, their factors, the quads on their way, and some 40 for addresses and counters.
+    fn registers(sizes: &Sizes) -> usize {
+        let ([rows, columns], [item_rows, item_columns]) = (sizes.block, sizes.item);
+        let staged: usize = [rows, columns].map(|side| (side * sizes.depth / 4).div_ceil(sizes.items())).iter().sum();
+        item_rows * item_columns + item_rows + item_columns + 4 * staged + 40
+    }
+
+    #[test]
+    fn convolutions_that_blocks_cannot_count_are_left_to_the_general_kernel() {
+        let tiles = Tiles::of(Class::Gpu);
+        let strided = |stride| Conv2d::new(Shape::new(4, 4, 4), 4, 3, stride, 1).unwrap();
+        assert!(fits(&tiles, &strided(8), 1) && !fits(&tiles, &strided(9), 1) && !fits(&tiles, &strided(1 << 16), 1));
+        let large = Conv2d::new(Shape::new(1 << 10, 1 << 10, 1), 1, 1, 1, 0).unwrap();
+        assert!(fits(&tiles, &large, 2047) && !fits(&tiles, &large, 2048));
+        assert!(!fits(&Tiles::of(Class::Cpu), &strided(1), 1));
+    }
+
+    const MULTIPLIERS: [Matrix; 2] = [Matrix::Absent, Matrix::Instructions];
+
+    #[test]
+    fn every_block_fits_a_multiprocessor() {
+        for (multiplier, block) in MULTIPLIERS.into_iter().flat_map(|matrix| Block::ALL.map(|block| (matrix, block))) {
+            let sizes = block.sizes(multiplier);
+            assert!(sizes.local_bytes() <= 32 << 10, "{block}: {} bytes of local memory", sizes.local_bytes());
+            assert!(sizes.items() <= 256 && sizes.items().is_multiple_of(32), "{block}: {} work-items", sizes.items());
+            // Two groups of 256 or four of 128 at a time; of the largest matrices one, which keeps its units busy alone.
+            let most = registers(&sizes) * sizes.items().max(128) * if sizes.matrix { 1 } else { 2 };
+            assert!(most <= 1 << 16, "{block}: {} registers a work-item", registers(&sizes));
+        }
+    }
+
+    #[test]
+    fn a_large_gpu_has_two_work_groups_a_unit_at_batch_64_and_splits_evenly() {
+        let tiles = Tiles::of(Class::Gpu);
+        let cases = resnet34().into_iter().flat_map(|conv| Operation::ALL.map(|operation| (conv, operation)));
+        for ((conv, operation), multiplier) in cases.flat_map(|case| MULTIPLIERS.map(|matrix| (case, matrix))) {
+            let block = shipped(&conv, operation, 64, multiplier, |block| block.takes(&conv, true)).unwrap();
+            let (product, sizes) = (Product::of(&conv, operation, 64), block.sizes(multiplier));
+            let splits = product.splits(&tiles, &sizes, None);
+            let groups = product.blocks(&sizes) * splits;
+            assert!(groups >= 2 * 132, "{conv:?} {operation:?}: {groups} of {block}");
+            // Of the time that the sum would take one unit alone, what the unit with most groups takes.
+            let share = |parts: usize| (product.blocks(&sizes) * parts).div_ceil(132) as f64 / parts as f64;
+            let fewest = (2usize * 132).div_ceil(product.blocks(&sizes));
+            assert!(
+                share(splits) <= share(fewest),
+                "{conv:?} {operation:?}: {groups} of {block} are dealt out unevenly"
+            );
+            assert!(splits <= 2 * fewest, "{conv:?} {operation:?}: {splits} parts where {fewest} are enough");
+        }
+    }
+}

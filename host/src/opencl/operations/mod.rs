@@ -1,0 +1,7 @@
+//! The operations of a network on the device, in files named as the kernels are.
+
+pub mod batch_norm;
+pub mod linear;
+pub mod loss;
+pub mod pointwise;
+pub mod vector;

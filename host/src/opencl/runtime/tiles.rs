@@ -1,0 +1,275 @@
+//! The one table of tile sizes: device class -> tiles.
+
+use sse_sam_core::Span;
+
+use crate::opencl::{DeviceInfo, DeviceType};
+
+/// What kind of device kernels are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Class {
+    /// A work-item has a tile in vector registers, and a core to itself
+    Cpu,
+    /// A work-group has a block in local memory
+    Gpu,
+}
+
+/// How the factors of large products are rounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Precision {
+    /// Not at all, 24 bits of fraction
+    #[default]
+    Fp32,
+    /// To 10 bits of fraction, for matrix instructions, which add up with 24
+    Tf32,
+}
+
+/// How a device multiplies matrices beside its work-items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matrix {
+    /// Not at all.
+    Absent,
+    /// By NVIDIA's instructions.
+    Instructions,
+    /// By the same written out: `SSE_SAM_OPENCL_MATRIX=emulated`, for tests.
+    Emulated,
+}
+
+impl Class {
+    /// The class of a device of this kind; `SSE_SAM_OPENCL_TILES`, `cpu` or `gpu`, picks another, for tests.
+    pub(crate) fn of(kind: DeviceType) -> Self {
+        match (std::env::var("SSE_SAM_OPENCL_TILES").as_deref(), kind) {
+            (Ok("cpu"), _) => Self::Cpu,
+            (Ok("gpu"), _) => Self::Gpu,
+            (_, DeviceType::Cpu) => Self::Cpu,
+            (_, DeviceType::Gpu | DeviceType::Accelerator | DeviceType::Other) => Self::Gpu,
+        }
+    }
+}
+
+/// Sizes that kernels are compiled with, and how many work-items share a reduction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tiles {
+    /// Numbers in a vector: `WIDTH`.
+    pub width: usize,
+    /// Whether neighbouring work-items take neighbouring pieces, `INTERLEAVED`, or long runs of their own.
+    pub interleaved: bool,
+    /// Most vectors of channels that a work-item takes side by side: `COLUMNS`.
+    pub columns: usize,
+    /// Fewest `f32` of a result that is stored past the caches.
+    pub stream: usize,
+    /// Work-items that sum together: `GROUP`.
+    pub group: usize,
+    /// Rows that a work-item has under way at once: `ROWS`.
+    pub rows: usize,
+    /// Rows of a work-item of `linear_forward`: `LINEAR_ROWS`.
+    pub linear_rows: usize,
+    /// Work-items in a group of kernels without a loop.
+    pub local: usize,
+    /// Work-items in a group of kernels with a loop.
+    pub looped: usize,
+    /// Vectors side by side of a group that adds parts of a sum: `ADD_VECTORS`.
+    pub add_vectors: usize,
+    /// Its work-items for each of them: `ADDERS`.
+    pub adders: usize,
+    /// Most parts of a sum over a vector, a work-group each.
+    pub sum_parts: usize,
+    /// Most parts of a sum over the rows of an activation, a work-group each.
+    pub row_parts: usize,
+    /// Fewest rows in such a part.
+    pub part_rows: usize,
+    /// Work-items of a kernel that visits an activation by rows.
+    pub visitors: usize,
+    /// Work-items of a convolution in register tiles; 0 where there are none.
+    pub groups: usize,
+    /// Tiles of 4 x 4 pixels that Winograd's form takes at once: `WINOGRAD_BLOCK`; 0 where there are none.
+    pub winograd_block: usize,
+    /// Work-items of such a convolution: the least of one, the most of a weight gradient.
+    pub winograd_groups: usize,
+    /// Fewest work-groups of a convolution in blocks, two for each unit, whose sum is split until there are so many; 0 where
+    /// there are none.
+    pub block_groups: usize,
+}
+
+/// Work-groups over pieces side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Columns {
+    /// Groups that share the pieces.
+    pub blocks: usize,
+    /// Work-items of a group that share the sum of a piece.
+    pub strands: usize,
+}
+
+const CPU: Tiles = Tiles {
+    width: 16,
+    interleaved: false,
+    columns: 4,
+    stream: 1 << 18,
+    group: 1,
+    rows: 1,
+    linear_rows: 8,
+    local: 256,
+    looped: 1,
+    add_vectors: 32,
+    adders: 1,
+    sum_parts: 64,
+    row_parts: 64,
+    part_rows: 64,
+    visitors: 256,
+    groups: 128,
+    winograd_block: 32,
+    winograd_groups: 16,
+    block_groups: 0,
+};
+
+const GPU: Tiles = Tiles {
+    width: 4,
+    interleaved: true,
+    columns: 1,
+    stream: usize::MAX,
+    group: 256,
+    rows: 4,
+    linear_rows: 4,
+    local: 256,
+    looped: 64,
+    add_vectors: 32,
+    adders: 8,
+    sum_parts: 1024,
+    row_parts: 512,
+    part_rows: 16,
+    visitors: 1 << 17,
+    groups: 0,
+    winograd_block: 0,
+    winograd_groups: 0,
+    // Two for each of the 132 multiprocessors of the largest cards.
+    block_groups: 264,
+};
+
+impl Tiles {
+    /// Work-groups that lie side by side over a row of `numbers`.
+    pub fn blocks(&self, numbers: usize) -> usize {
+        self.columns(numbers.div_ceil(self.width)).blocks
+    }
+
+    /// The table.
+    pub const fn of(class: Class) -> Self {
+        match class {
+            Class::Cpu => CPU,
+            Class::Gpu => GPU,
+        }
+    }
+
+    /// The table's sizes for a device, in groups that it has.
+    pub fn for_device(device: &DeviceInfo) -> Self {
+        Self::of(device.tiles).within(device.largest_group, device.local_memory)
+    }
+
+    /// The same in groups of at most so many work-items, with so many bytes of local memory: halved until they are.
+    #[must_use]
+    pub fn within(self, items: usize, local_memory: u64) -> Self {
+        let halved = |mut size: usize, bytes_each: usize| {
+            while size > 1 && (size > items || (size * bytes_each) as u64 > local_memory) {
+                size /= 2;
+            }
+            size
+        };
+        let vector = 4 * self.width;
+        let merging = halved(self.add_vectors * self.adders, vector);
+        let add_vectors = self.add_vectors.min(merging);
+        Self {
+            // What batch normalisation has of local memory: a count and two vectors of each work-item.
+            group: halved(self.group, 4 + 2 * vector),
+            local: halved(self.local, 0),
+            looped: halved(self.looped, 0),
+            add_vectors,
+            adders: merging / add_vectors,
+            ..self
+        }
+    }
+
+    /// Work-items of a group that adds parts of a sum.
+    pub const fn merging(&self) -> usize {
+        self.add_vectors * self.adders
+    }
+
+    /// Units that work-groups of convolutions in blocks are dealt out to.
+    pub const fn units(&self) -> usize {
+        self.block_groups / 2
+    }
+
+    /// Work-groups that the unit with most of them has.
+    pub fn rounds(&self, groups: usize) -> usize {
+        groups.div_ceil(self.units().max(1))
+    }
+
+    /// Whether a result of whole `channels` is stored past the caches: one that is larger than these, so that they keep
+    /// what is read next, and whose vectors are aligned.
+    pub fn streams(&self, result: Span, channels: usize) -> bool {
+        result.length >= self.stream && channels.is_multiple_of(self.width) && result.offset.is_multiple_of(self.width)
+    }
+
+    /// Parts of a sum over a vector of `n`: no more groups than have work, where that changes no bit.
+    pub fn parts_of_sum(&self, n: usize) -> usize {
+        if self.interleaved { self.sum_parts.min(n.div_ceil(self.width * self.group)).max(1) } else { self.sum_parts }
+    }
+
+    /// How work-groups lie over `pieces` side by side: `columns` of common.h.
+    pub fn columns(&self, pieces: usize) -> Columns {
+        let blocks = pieces.div_ceil(self.group).max(1);
+        Columns { blocks, strands: self.group / pieces.div_ceil(blocks).max(1) }
+    }
+
+    /// Work-items that share a run of `n` numbers: `SPREAD` of common.h.
+    pub fn spread(&self, n: usize) -> usize {
+        if self.interleaved { n } else { 1 }
+    }
+
+    /// The compiler options that say the sizes, and what multiplies matrices.
+    pub fn options(&self, fma: bool, matrix: Matrix) -> String {
+        let Self { width, columns, group, rows, linear_rows, add_vectors, adders, winograd_block, .. } = self;
+        let (interleaved, fma, matrix) = (u8::from(self.interleaved), u8::from(fma), matrix as u8);
+        format!(
+            "-cl-std=CL1.2 -DWIDTH={width} -DINTERLEAVED={interleaved} -DCOLUMNS={columns} -DGROUP={group} -DROWS={rows} \
+             -DLINEAR_ROWS={linear_rows} -DADD_VECTORS={add_vectors} -DADDERS={adders} -DFMA={fma} -DWINOGRAD_BLOCK={winograd_block} -DMATRIX={matrix}"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_the_usual_size_are_those_of_the_table() {
+        for class in [Class::Cpu, Class::Gpu] {
+            for (items, local_memory) in [(256, 32 << 10), (1024, 48 << 10), (usize::MAX, u64::MAX)] {
+                assert_eq!(Tiles::of(class).within(items, local_memory), Tiles::of(class), "{class:?} {items}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_group_is_larger_than_a_device_has_them_and_all_are_powers_of_two() {
+        for class in [Class::Cpu, Class::Gpu] {
+            for items in (1..=300).chain([1000]) {
+                let tiles = Tiles::of(class).within(items, 32 << 10);
+                for size in [tiles.group, tiles.local, tiles.looped, tiles.merging(), tiles.adders] {
+                    assert!(size <= items && size.is_power_of_two(), "{class:?} {items}: {tiles:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn local_memory_bounds_what_lies_in_it() {
+        for (local_memory, class) in
+            [0, 1 << 10, 4 << 10, 16 << 10].into_iter().flat_map(|n| [(n, Class::Cpu), (n, Class::Gpu)])
+        {
+            let tiles = Tiles::of(class).within(256, local_memory);
+            let vector = 4 * tiles.width;
+            for (size, bytes) in [(tiles.group, 4 + 2 * vector), (tiles.merging(), vector)] {
+                assert!(size == 1 || (size * bytes) as u64 <= local_memory, "{local_memory}: {tiles:?}");
+            }
+            assert_eq!(tiles.local, 256, "kernels without local memory keep their groups");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What people and programs are told.
+
+pub mod metrics;
+pub mod progress;

@@ -1,0 +1,8 @@
+//! The folder of a run: the one owner of its files.
+
+pub mod checkpoint;
+pub mod events;
+pub mod folder;
+pub mod signals;
+pub mod snapshot;
+pub mod writer;

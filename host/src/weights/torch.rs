@@ -1,0 +1,400 @@
+//! A network's parameters and running statistics under PyTorch's names and in PyTorch's order.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+
+use sse_sam_core::longtail::classes::Shots;
+use sse_sam_core::memory::Place;
+use sse_sam_core::network::graph::Op;
+use sse_sam_core::{Backend, Model, Shape, Span};
+
+use crate::data::Format;
+use crate::device::layout::Layout;
+use crate::error::Error;
+use crate::weights::adapt::adapt;
+use crate::weights::{self, Data, Tensor};
+
+/// Where an entry's numbers lie.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// In the vector of parameters.
+    Parameter(Place),
+    /// In the running statistics.
+    Running(Span),
+    /// In constant memory: parameters and running statistics of frozen layers.
+    Frozen(Span),
+}
+
+/// How an entry's numbers are ordered here and in PyTorch.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    /// Alike.
+    Same,
+    /// HWIO here, OIHW there.
+    Convolution([usize; 4]),
+    /// `[height * width * channels][outputs]` here, `[outputs][channels * height * width]` there.
+    Linear(Shape, usize),
+}
+
+/// One tensor of a state.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// PyTorch's name.
+    pub name: String,
+    /// PyTorch's shape.
+    pub shape: Vec<usize>,
+    /// Where it lies.
+    pub kind: Kind,
+    order: Order,
+}
+
+/// All tensors of a network in the order of PyTorch's `state_dict`, without `num_batches_tracked`.
+///
+/// # Errors
+/// [`Error::Core`] when plan and graph do not belong together.
+pub fn entries(layout: &Layout) -> Result<Vec<Entry>, Error> {
+    let mut entries = Vec::new();
+    for (index, (layer, slot)) in layout.graph.layers().iter().zip(layout.plan.slots()).enumerate() {
+        let is_frozen = index < layout.plan.first_trained();
+        let parameter = |place: Place| {
+            Ok::<_, Error>(if is_frozen {
+                Kind::Frozen(place.of(layout.plan.frozen())?)
+            } else {
+                Kind::Parameter(place)
+            })
+        };
+        let running = |span| if is_frozen { Kind::Frozen(span) } else { Kind::Running(span) };
+        let mut push = |suffix: &str, shape: Vec<usize>, kind, order| {
+            entries.push(Entry { name: format!("{}.{suffix}", layer.name), shape, kind, order });
+        };
+        let channels = layer.output.channels;
+        let (weight, bias) = (parameter(slot.weight)?, parameter(slot.bias)?);
+        match layer.op {
+            Op::Linear => {
+                let input = layout.graph.shape(layer.input)?;
+                push("weight", vec![channels, input.len()], weight, Order::Linear(input, channels));
+                push("bias", vec![channels], bias, Order::Same);
+            }
+            Op::Conv2d(conv) => {
+                let sizes = [channels, conv.input.channels, conv.kernel, conv.kernel];
+                push("weight", sizes.to_vec(), weight, Order::Convolution(sizes));
+            }
+            Op::BatchNorm { .. } => {
+                push("weight", vec![channels], weight, Order::Same);
+                push("bias", vec![channels], bias, Order::Same);
+                if let Some(both) = slot.running {
+                    let (mean, variance) = (both.part(0, channels)?, both.part(channels, channels)?);
+                    push("running_mean", vec![channels], running(mean), Order::Same);
+                    push("running_var", vec![channels], running(variance), Order::Same);
+                }
+            }
+            Op::Input | Op::Relu | Op::Shortcut | Op::GlobalAveragePool => {}
+        }
+    }
+    Ok(entries)
+}
+
+impl Entry {
+    fn span(&self, layout: &Layout) -> Result<Span, Error> {
+        Ok(match self.kind {
+            Kind::Parameter(place) => place.of(layout.vectors.params)?,
+            Kind::Running(span) | Kind::Frozen(span) => span,
+        })
+    }
+
+    /// The name of its counter of updates, beside a running variance.
+    pub fn counter(&self) -> Option<String> {
+        Some(format!("{}num_batches_tracked", self.name.strip_suffix("running_var")?))
+    }
+
+    fn is_variance(&self) -> bool {
+        self.name.ends_with("running_var")
+    }
+
+    /// The device's numbers in PyTorch's order.
+    pub fn outward(&self, values: &[f32]) -> Vec<f32> {
+        match self.order {
+            Order::Same => values.to_vec(),
+            Order::Convolution(sizes) => weights::hwio_to_oihw(values, sizes),
+            Order::Linear(image, outputs) => weights::linear_to_chw(values, outputs, image),
+        }
+    }
+
+    /// PyTorch's numbers in the device's order.
+    pub fn inward(&self, values: &[f32]) -> Vec<f32> {
+        match self.order {
+            Order::Same => values.to_vec(),
+            Order::Convolution(sizes) => weights::oihw_to_hwio(values, sizes),
+            Order::Linear(image, outputs) => weights::linear_from_chw(values, outputs, image),
+        }
+    }
+
+    /// Reads the tensor in PyTorch's order.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn load<B: Backend>(&self, backend: &mut B, layout: &Layout) -> Result<Vec<f32>, Error>
+    where
+        Error: From<B::Error>,
+    {
+        let span = self.span(layout)?;
+        let mut values = vec![0.0; span.length];
+        backend.read(&mut values, span)?;
+        Ok(self.outward(&values))
+    }
+
+    /// Writes the tensor, given in PyTorch's order.
+    ///
+    /// # Errors
+    /// What the device reports; [`Error::Core`] when it has another length.
+    pub fn store<B: Backend>(&self, backend: &mut B, layout: &Layout, values: &[f32]) -> Result<(), Error>
+    where
+        Error: From<B::Error>,
+    {
+        let span = self.span(layout)?;
+        if values.len() != span.length {
+            let found = values.len();
+            return Err(sse_sam_core::Error::Length { what: "a tensor", expected: span.length, found }.into());
+        }
+        Ok(backend.write(span, &self.inward(values))?)
+    }
+}
+
+/// What a weights file says about itself, enough to evaluate it.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Network.
+    pub model: Model,
+    /// Where the data came from.
+    pub data: String,
+    /// Its format.
+    pub format: Format,
+    /// One image.
+    pub image: Shape,
+    /// Training samples of each class.
+    pub counts: Vec<u32>,
+    /// Classes with fewer training samples are the tail.
+    pub eta: u32,
+    /// Bounds of many and few shots.
+    pub shots: Shots,
+    /// `[2][channels]`: mean of the bytes and one over their deviation.
+    pub normalization: Vec<f32>,
+}
+
+impl Description {
+    /// The description as it stands in a file's metadata.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        let (mean, inverse) = self.normalization.split_at(self.normalization.len() / 2);
+        let Shape { height, width, channels } = self.image;
+        BTreeMap::from(
+            [
+                ("format", "pt".into()),
+                ("program", concat!("sse-sam ", env!("CARGO_PKG_VERSION")).into()),
+                ("model", self.model.to_string()),
+                ("data", self.data.clone()),
+                ("dataset", self.format.word().into()),
+                ("image", format!("{height}x{width}x{channels}")),
+                ("classes", self.counts.len().to_string()),
+                ("class_counts", join(&self.counts)),
+                ("eta", self.eta.to_string()),
+                ("many", self.shots.many.to_string()),
+                ("few", self.shots.few.to_string()),
+                ("byte_mean", join(mean)),
+                ("byte_inverse_std", join(inverse)),
+            ]
+            .map(|(key, value): (&str, String)| (key.to_owned(), value)),
+        )
+    }
+
+    /// As small a plan of its network as there is.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when the model does not fit the images or classes.
+    pub fn layout(&self) -> Result<Layout, Error> {
+        Layout::smallest(&self.model, self.image, self.counts.len())
+    }
+
+    pub(crate) fn from_metadata(metadata: &BTreeMap<String, String>) -> Result<Self, String> {
+        let get = |key: &str| metadata.get(key).ok_or(format!("its metadata has no {key}"));
+        let image: Vec<usize> = list(get("image")?, 'x')?;
+        let [height, width, channels] = *image.as_slice() else {
+            return Err("its metadata's image is not HEIGHTxWIDTHxCHANNELS".into());
+        };
+        if !image.iter().all(|side| (1..1 << 16).contains(side)) {
+            return Err(format!("its metadata's image of {height}x{width}x{channels} is none"));
+        }
+        let number = |key: &str| parse::<u32>(get(key)?);
+        let mut normalization: Vec<f32> = list(get("byte_mean")?, ',')?;
+        normalization.extend(list::<f32>(get("byte_inverse_std")?, ',')?);
+        if normalization.len() != 2 * channels {
+            return Err("its metadata's normalization does not fit its images".into());
+        }
+        let (mean, inverse) = normalization.split_at(channels);
+        if !mean.iter().chain(inverse).all(|number| number.is_finite()) || !inverse.iter().all(|&number| number > 0.0) {
+            return Err("its metadata's normalization holds a number that is none".into());
+        }
+        let word = get("dataset")?;
+        let format = Format::ALL.into_iter().find(|format| format.word() == word);
+        Ok(Self {
+            model: get("model")?.parse().map_err(|error: sse_sam_core::Error| error.to_string())?,
+            data: get("data")?.clone(),
+            format: format.ok_or(format!("its metadata names an unknown data set, {word}"))?,
+            image: Shape::new(height, width, channels),
+            counts: list(get("class_counts")?, ',')?,
+            eta: number("eta")?,
+            shots: Shots { many: number("many")?, few: number("few")? },
+            normalization,
+        })
+    }
+}
+
+fn join<T: ToString>(values: &[T]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn parse<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("its metadata holds {text} where a number belongs"))
+}
+
+fn list<T: FromStr>(text: &str, separator: char) -> Result<Vec<T>, String> {
+    text.split(separator).map(parse).collect()
+}
+
+/// A weights file of this program.
+#[derive(Debug)]
+pub struct Weights {
+    /// What it says about itself.
+    pub description: Description,
+    path: std::path::PathBuf,
+    tensors: Vec<Tensor>,
+}
+
+impl Weights {
+    /// Reads a file that `train` wrote, or the best of a run's folder.
+    ///
+    /// # Errors
+    /// As [`Weights::new`]; [`Error::Io`] when it cannot be read.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let path = weights::find(path)?;
+        let (tensors, metadata) = weights::read(&path)?;
+        Self::new(&path, tensors, &metadata)
+    }
+
+    /// The tensors of a file and what they are, checked against each other before memory is taken for what is said of them.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when it is damaged or does not say what it is.
+    pub fn new(path: &Path, tensors: Vec<Tensor>, metadata: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let description = Description::from_metadata(metadata).map_err(|message| {
+            Error::weights(path, message)
+                .with_hint("weights that train wrote say what they are: those from elsewhere go to train --init first")
+        })?;
+        let layout = description.layout().map_err(|error| Error::weights(path, format!("its metadata: {error}")))?;
+        let tensors = adapt(&layout, tensors)?;
+        check(&layout, path, &tensors)?;
+        Ok(Self { description, path: path.to_owned(), tensors })
+    }
+
+    /// Its tensor of this name.
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.iter().find(|tensor| tensor.name == name)
+    }
+
+    /// The numbers of frozen layers: of all of them, in a network that is only evaluated.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when names or shapes do not fit.
+    pub fn frozen(&self, layout: &Layout) -> Result<Vec<f32>, Error> {
+        frozen(layout, &self.path, &self.tensors)
+    }
+}
+
+/// Checks that a `state_dict` has the network's names and shapes, and finite numbers. What a checkpoint holds beside
+/// it, under names with a slash, is passed over.
+///
+/// # Errors
+/// [`Error::Weights`] when a tensor is missing, unknown, of another shape or type, or not finite.
+pub fn check(layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<(), Error> {
+    let entries = entries(layout)?;
+    let refuse = |message: String| Err(Error::weights(path, message));
+    let beside = |name: &str| name.ends_with(".num_batches_tracked") || name.contains('/');
+    for tensor in tensors.iter().filter(|tensor| !beside(&tensor.name)) {
+        if !entries.iter().any(|entry| entry.name == tensor.name) {
+            return refuse(format!("the model has no tensor {}", tensor.name));
+        }
+    }
+    for entry in &entries {
+        let Some(tensor) = tensors.iter().find(|tensor| tensor.name == entry.name) else {
+            return refuse(format!("tensor {} is missing", entry.name));
+        };
+        if tensor.shape != entry.shape {
+            let (name, expected, found) = (&entry.name, &entry.shape, &tensor.shape);
+            return refuse(format!("tensor {name} must have shape {expected:?}, has {found:?}"));
+        }
+        match &tensor.data {
+            Data::F32(values) if entry.is_variance() && values.iter().any(|&value| value < 0.0) => {
+                return refuse(format!("tensor {} holds a variance below 0", entry.name));
+            }
+            Data::F32(_) if tensor.is_finite() => {}
+            Data::F32(_) => return refuse(format!("tensor {} holds a number that is not finite", entry.name)),
+            Data::I64(_) => {
+                return refuse(format!("tensor {} must hold floating-point numbers, holds I64", entry.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The constant memory of a network with frozen layers, from any `state_dict` with its names and shapes.
+///
+/// # Errors
+/// As [`check`].
+pub fn frozen(layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<Vec<f32>, Error> {
+    check(layout, path, tensors)?;
+    let mut frozen = vec![0.0; layout.plan.frozen().length];
+    for entry in entries(layout)? {
+        let found = tensors.iter().find(|tensor| tensor.name == entry.name);
+        if let (Kind::Frozen(span), Some(Tensor { data: Data::F32(values), .. })) = (entry.kind, found) {
+            frozen[span.offset..][..span.length].copy_from_slice(&entry.inward(values));
+        }
+    }
+    Ok(frozen)
+}
+
+/// How many updates each frozen batch norm has seen, as a `state_dict` whose names begin with `prefix` says: 0 where it
+/// does not.
+///
+/// # Errors
+/// As [`entries`].
+pub fn tracked(layout: &Layout, tensors: &[Tensor], prefix: &str) -> Result<Vec<i64>, Error> {
+    let is_frozen = |entry: &Entry| matches!(entry.kind, Kind::Frozen(_));
+    let count = |name: String| {
+        let found = tensors.iter().find(|tensor| tensor.name.strip_prefix(prefix) == Some(&name));
+        // PyTorch's are integers, but not every program's.
+        found.and_then(|tensor| match &tensor.data {
+            Data::I64(values) => values.first().copied(),
+            Data::F32(values) => values.first().map(|&value| value as i64),
+        })
+    };
+    let counters = entries(layout)?.into_iter().filter(is_frozen).filter_map(|entry| entry.counter());
+    Ok(counters.map(|name| count(name).unwrap_or(0)).collect())
+}
+
+/// Loads what is trained from any `state_dict` with the network's names and shapes, PyTorch's included; [`frozen`] is
+/// for the rest.
+///
+/// # Errors
+/// As [`check`], else what the device reports.
+pub fn load<B: Backend>(backend: &mut B, layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<(), Error>
+where
+    Error: From<B::Error>,
+{
+    check(layout, path, tensors)?;
+    for entry in entries(layout)?.into_iter().filter(|entry| !matches!(entry.kind, Kind::Frozen(_))) {
+        if let Some(Tensor { data: Data::F32(values), .. }) = tensors.iter().find(|tensor| tensor.name == entry.name) {
+            entry.store(backend, layout, values)?;
+        }
+    }
+    Ok(())
+}
