@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sse_sam_core::network::graph::Op;
+use sse_sam_core::network::layer::Op;
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::training::method::Present;
 use sse_sam_core::{

@@ -6,7 +6,8 @@ use core::str::FromStr;
 use heapless::Vec;
 
 use crate::error::Error;
-use crate::network::graph::{Graph, Initializer, Name, Node, Part};
+use crate::network::graph::Graph;
+use crate::network::layer::{Initializer, Name, Node, Part};
 use crate::shape::Shape;
 
 /// Layers of the largest network here; a graph for one particular network may be smaller.
