@@ -225,6 +225,18 @@ mod tests {
     }
 
     #[test]
+    fn a_network_is_trained_for_no_more_classes_than_rows_can_name() {
+        let plan = |classes| {
+            let mut graph = Graph::<MAX_LAYERS>::new();
+            Model::Cifar { depth: 1, width: 1 }.build(&mut graph, Shape::new(1, 1, 1), classes).unwrap();
+            Plan::new(&graph, 1, 1, &mut Arena::new(1)).map(|_| ())
+        };
+        assert_eq!(plan(32_767), Ok(()));
+        let refused = plan(32_768).unwrap_err();
+        assert!(matches!(refused, Error::Range { what: "the number of classes", found: 32_768.0, .. }), "{refused:?}");
+    }
+
+    #[test]
     fn every_residual_network_plans_for_odd_images() {
         for (name, _) in CIFAR {
             trainable(name, Shape::new(7, 5, 1), 3);

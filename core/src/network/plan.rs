@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::memory::{Arena, Place, Span};
 use crate::network::graph::Graph;
 use crate::network::layer::{Layer, Node, Op};
+use crate::ops::gather::Row;
 use crate::ops::loss::Terms;
 use crate::space::Space;
 
@@ -82,7 +83,8 @@ impl<const N: usize> Plan<N> {
     /// Plans training of `graph` with batches up to `max_batch` and `streams` (1 or 2) gradients at once.
     ///
     /// # Errors
-    /// [`Error::Batch`] when `max_batch` is zero, else as [`Arena::allocate`].
+    /// [`Error::Batch`] when `max_batch` is zero, [`Error::Range`] when there are more than [`Row::CLASSES`] outputs, else
+    /// as [`Arena::allocate`].
     pub fn new(graph: &Graph<N>, max_batch: usize, streams: usize, arena: &mut Arena) -> Result<Self, Error> {
         // Not by way of `fine_tuning`: a chip that freezes nothing need not carry what shares activations.
         // Worked on where it is returned: a plan is large for a chip's stack.
@@ -134,6 +136,10 @@ impl<const N: usize> Plan<N> {
         }
         let first = first.min(graph.layers().len());
         let classes = if first < graph.layers().len() { last.output.len() } else { 0 };
+        if classes > Row::CLASSES {
+            let (high, found) = (Row::CLASSES as f32, classes as f32);
+            return Err(Error::Range { what: "the number of classes", low: 1.0, high, found });
+        }
         let mut tables = 0_usize;
         let mut table = |length: usize| {
             tables = tables.saturating_add(length);
