@@ -23,7 +23,7 @@ pub mod training;
 
 pub use error::Error;
 pub use longtail::loss::Loss;
-pub use machine::backend::Backend;
+pub use machine::backend::{Backend, Machine, Run};
 pub use machine::cpu::Cpu;
 pub use memory::{Arena, Span};
 pub use network::executor::Network;

@@ -1,5 +1,6 @@
 //! The adjusted cross-entropy.
 
+use sse_sam_core::ops::CrossEntropy;
 use sse_sam_core::{Span, Terms};
 
 use super::{Bench, Case, Machine};
@@ -66,7 +67,9 @@ impl Problem {
     pub fn check(&self, case: &mut Case<'_, impl Machine>) -> Placed {
         let placed = self.place(case);
         let Placed { dlogits, losses, logits, labels, weights, terms } = &placed;
-        case.run(|backend| backend.cross_entropy(dlogits, losses, *logits, *labels, weights, terms));
+        case.run(|backend| {
+            backend.run(&CrossEntropy { dlogits, losses, logits: *logits, labels: *labels, weights, terms: *terms })
+        });
         let tables = reference::Terms {
             scale: wide(&self.scale),
             shift: wide(&self.shift),

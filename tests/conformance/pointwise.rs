@@ -1,5 +1,8 @@
 //! ReLU, the shortcut and global average pooling.
 
+use sse_sam_core::ops::{
+    GlobalAveragePoolBackward, GlobalAveragePoolForward, ReluBackward, ReluForward, ShortcutBackward, ShortcutForward,
+};
 use sse_sam_core::{Shape, Span};
 
 use super::linear::sum;
@@ -38,7 +41,7 @@ pub fn relu_forward<M: Machine>(bench: &mut Bench<'_, M>) {
             let x = case.numbers.list(length);
             let expected: Vec<f32> = x.iter().map(|&x| if x > 0.0 { x } else { 0.0 }).collect();
             let (y, x) = (case.output(length), case.input(&x));
-            case.run(|backend| backend.relu_forward(y, x));
+            case.run(|backend| backend.run(&ReluForward { y, x }));
             case.same("y", y, &expected);
         });
     }
@@ -51,7 +54,9 @@ pub fn relu_backward<M: Machine>(bench: &mut Bench<'_, M>) {
                 let y: Vec<f32> = case.numbers.list(length).iter().map(|&x| if x > 0.0 { x } else { 0.0 }).collect();
                 let y_span = case.input(&y);
                 let drawn = draw_streams(case, streams, accumulate, length, length);
-                case.run(|backend| backend.relu_backward(&drawn.dx_spans, &drawn.dy_spans, y_span, accumulate));
+                case.run(|backend| {
+                    backend.run(&ReluBackward { dx: &drawn.dx_spans, dy: &drawn.dy_spans, y: y_span, accumulate })
+                });
                 for (dy, (span, start)) in drawn.dy.iter().zip(&drawn.dx) {
                     let dx: Vec<f32> = dy.iter().zip(&y).map(|(&dy, &y)| if y > 0.0 { dy } else { 0.0 }).collect();
                     case.same("dx", *span, &added(start, &dx, accumulate));
@@ -91,7 +96,7 @@ pub fn shortcut_forward<M: Machine>(bench: &mut Bench<'_, M>) {
         let x = case.numbers.list(batch * input.len());
         let expected = nchw_to_nhwc(&reference::shortcut_forward(&nhwc_to_nchw(&x, input), input, output), output);
         let (y, x) = (case.output(batch * output.len()), case.input(&x));
-        case.run(|backend| backend.shortcut_forward(y, x, input, output));
+        case.run(|backend| backend.run(&ShortcutForward { y, x, input, output }));
         case.same("y", y, &expected);
     });
 }
@@ -100,7 +105,9 @@ pub fn shortcut_backward<M: Machine>(bench: &mut Bench<'_, M>) {
     for (streams, accumulate) in STREAMS {
         each_shortcut(bench, &format!(", {streams} streams, accumulate {accumulate}"), |case, batch, input, output| {
             let drawn = draw_streams(case, streams, accumulate, batch * output.len(), batch * input.len());
-            case.run(|backend| backend.shortcut_backward(&drawn.dx_spans, &drawn.dy_spans, input, output, accumulate));
+            case.run(|backend| {
+                backend.run(&ShortcutBackward { dx: &drawn.dx_spans, dy: &drawn.dy_spans, input, output, accumulate })
+            });
             for (dy, (span, start)) in drawn.dy.iter().zip(&drawn.dx) {
                 let dx = reference::shortcut_backward(&nhwc_to_nchw(dy, output), input, output);
                 case.same("dx", *span, &added(start, &nchw_to_nhwc(&dx, input), accumulate));
@@ -128,7 +135,7 @@ pub fn global_average_pool_forward<M: Machine>(bench: &mut Bench<'_, M>) {
             let x = case.numbers.list(batch * input.len());
             let expected = pooling::forward(&nhwc_to_nchw(&wide(&x), input), input.height * input.width);
             let (y, x) = (case.output(batch * input.channels), case.input(&x));
-            case.run(|backend| backend.global_average_pool_forward(y, x, input));
+            case.run(|backend| backend.run(&GlobalAveragePoolForward { y, x, input }));
             case.close("global_average_pool_forward", "y", y, &expected);
         });
     }
@@ -140,7 +147,7 @@ pub fn global_average_pool_backward<M: Machine>(bench: &mut Bench<'_, M>) {
             bench.case(&format!("batch {batch}, {input:?}, {streams} streams, accumulate {accumulate}"), |case| {
                 let drawn = draw_streams(case, streams, accumulate, batch * input.channels, batch * input.len());
                 let (dx, dy) = (&drawn.dx_spans, &drawn.dy_spans);
-                case.run(|backend| backend.global_average_pool_backward(dx, dy, input, accumulate));
+                case.run(|backend| backend.run(&GlobalAveragePoolBackward { dx, dy, input, accumulate }));
                 for (dy, (span, start)) in drawn.dy.iter().zip(&drawn.dx) {
                     let dx = nchw_to_nhwc(&pooling::backward(&wide(dy), input.height * input.width), input);
                     case.close("global_average_pool_backward", "dx", *span, &sum(start, &dx));

@@ -2,9 +2,11 @@
 
 use sse_sam_core::network::layer::{Name, Op, Part};
 use sse_sam_core::network::models::MAX_LAYERS;
+use sse_sam_core::ops::{Axpy, Fill};
 use sse_sam_core::training::problem::Target;
 use sse_sam_core::{
-    Arena, Backend, Cpu, Error, Graph, Memory, Method, Network, Pieces, Plan, Problem, Shape, Space, Span, Statistics,
+    Arena, Cpu, Error, Graph, Machine, Memory, Method, Network, Pieces, Plan, Problem, Run, Shape, Space, Span,
+    Statistics,
 };
 use sse_sam_tests::recorder::{List, Recorder};
 use sse_sam_tests::reference::{relative_error, wide};
@@ -160,7 +162,7 @@ fn gradient(rig: &Rig, full: &Rig, memory: &[f32], constants: &[f32]) -> Vec<f32
     copy_start(rig, full, memory, &mut backend);
     let mut network = rig.network();
     rig.gather(&mut backend, &mut network, &(0..BATCH).collect::<Vec<_>>());
-    backend.fill(rig.vectors.gradient, 0.0).unwrap();
+    backend.run(&Fill { to: rig.vectors.gradient, value: 0.0 }).unwrap();
     network.forward(&mut backend, rig.vectors.params, Statistics::Update).unwrap();
     let targets = [Target { column: 0, gradient: rig.vectors.gradient }];
     network.backward(&mut backend, rig.vectors.params, &targets).unwrap();
@@ -175,7 +177,7 @@ fn shifted_loss(rig: &Rig, full: &Rig, memory: &[f32], constants: &[f32], by: &[
     let mut network = rig.network();
     rig.gather(&mut backend, &mut network, &(0..BATCH).collect::<Vec<_>>());
     backend.write(rig.vectors.velocity, by).unwrap();
-    backend.axpy(rig.vectors.params, 1.0, rig.vectors.velocity).unwrap();
+    backend.run(&Axpy { y: rig.vectors.params, alpha: 1.0, x: rig.vectors.velocity }).unwrap();
     network.forward(&mut backend, rig.vectors.params, Statistics::Update).unwrap();
     let targets = [Target { column: 0, gradient: rig.vectors.gradient }];
     network.backward(&mut backend, rig.vectors.params, &targets).unwrap();

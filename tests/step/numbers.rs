@@ -1,8 +1,9 @@
 //! What a step computes, and what is of no account to it.
 
 use sse_sam_core::network::models::MAX_LAYERS;
+use sse_sam_core::ops::Fill;
 use sse_sam_core::training::method::Present;
-use sse_sam_core::{Arena, Backend, Cpu, Method, Network, Outcome, step};
+use sse_sam_core::{Arena, Cpu, Machine, Method, Network, Outcome, Run, step};
 use sse_sam_tests::recorder::Recorder;
 use sse_sam_tests::reference::{relative_error, wide};
 
@@ -102,11 +103,15 @@ fn stale_memory_changes_nothing() {
     let groups = SSE_SAM.groups(0, 2).unwrap().all();
     let one = |stale: f32| {
         let body = |backend: &mut Recorder<'_, Cpu<'_>>, network: &mut Network<'_, MAX_LAYERS>| {
-            backend.fill(rig.vectors.gradient, stale)?;
-            rig.vectors.points.into_iter().flatten().try_for_each(|point| backend.fill(point, stale))?;
+            backend.run(&Fill { to: rig.vectors.gradient, value: stale })?;
+            rig.vectors
+                .points
+                .into_iter()
+                .flatten()
+                .try_for_each(|point| backend.run(&Fill { to: point, value: stale }))?;
             for slot in rig.plan.slots().iter().skip(1) {
-                backend.fill(slot.activation, stale)?;
-                slot.saved.into_iter().try_for_each(|saved| backend.fill(saved, stale))?;
+                backend.run(&Fill { to: slot.activation, value: stale })?;
+                slot.saved.into_iter().try_for_each(|saved| backend.run(&Fill { to: saved, value: stale }))?;
             }
             step(backend, network, &rig.vectors, &groups, &SGD, &rig.outcome)
         };

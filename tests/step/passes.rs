@@ -11,7 +11,7 @@ fn step_never_reads_the_device() {
         for (method, epoch, _) in METHODS {
             let groups = method.groups(epoch, 2).unwrap().all();
             let calls = rig.calls(&groups);
-            let traffic = calls.iter().find(|call| ["read", "write"].contains(&call.method));
+            let traffic = calls.iter().find(|call| ["read", "write"].contains(&call.name));
             assert_eq!(traffic, None, "{model} {method:?} epoch {epoch}");
         }
     }
@@ -22,7 +22,7 @@ fn a_batch_is_gathered_without_reading_or_uploading() {
     let rig = Rig::new(PERCEPTRON.0, PERCEPTRON.1, Arena::new(1));
     let rows = rig.table.part(0, BATCH * Row::WORDS).unwrap();
     let (_, calls) = rig.run(|backend, network| network.gather(backend, rows, &rig.samples(), rig.losses));
-    assert_eq!(calls.iter().map(|call| call.method).collect::<Vec<_>>(), ["gather"]);
+    assert_eq!(calls.iter().map(|call| call.name).collect::<Vec<_>>(), ["gather"]);
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn step_writes_parameters_last() {
         for (method, epoch, _) in METHODS {
             let calls = rig.calls(&method.groups(epoch, 2).unwrap().all());
             let (last, before) = calls.split_last().unwrap();
-            assert_eq!(last.method, "sgd");
+            assert_eq!(last.name, "sgd");
             for kept in [rig.vectors.params, rig.vectors.velocity] {
                 assert!(last.written.contains(&kept), "{model} {method:?} epoch {epoch}: {last:?}");
                 let early = before.iter().find(|call| call.written.iter().any(|&written| overlap(written, kept)));

@@ -1,10 +1,15 @@
 //! A perceptron's step against one in f64: a whole batch at once, and in pieces.
 
-use sse_sam_core::machine::watched::{Call, Extent, Watch, Watched};
+use sse_sam_core::machine::watched::{Watch, Watched};
 use sse_sam_core::network::models::MAX_LAYERS;
+use sse_sam_core::ops::Fill;
+use sse_sam_core::ops::Operation;
+use sse_sam_core::ops::operation::Extent;
 use sse_sam_core::training::method::Present;
 use sse_sam_core::training::problem::Target;
-use sse_sam_core::{Arena, Backend, Cpu, Error, Memory, Method, Network, Pieces, Plan, Problem, Sgd, Statistics};
+use sse_sam_core::{
+    Arena, Backend, Cpu, Error, Machine, Memory, Method, Network, Pieces, Plan, Problem, Run, Sgd, Statistics,
+};
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::reference::{cross_entropy, layout, linear, pointwise, relative_error, vectors, wide};
 
@@ -201,21 +206,19 @@ struct Rows {
     backward: usize,
 }
 
-impl<B: Backend> Watch<B> for Rows {
-    fn around(
-        &mut self,
-        backend: &mut B,
-        call: &Call<'_>,
-        run: impl FnOnce(&mut B) -> Result<(), B::Error>,
-    ) -> Result<(), B::Error> {
-        if let Extent::Linear { rows, .. } = call.extent {
-            match call.method {
-                "linear_forward" => self.forward += rows * call.streams,
-                "linear_backward_weight" => self.backward += rows * call.streams,
+impl<M: Machine> Watch<M> for Rows {
+    fn around<O: Operation>(&mut self, machine: &mut M, operation: &O) -> Result<(), M::Error>
+    where
+        M: Run<O>,
+    {
+        if let Extent::Linear { rows, .. } = operation.extent()? {
+            match O::NAME {
+                "linear_forward" => self.forward += rows * operation.streams(),
+                "linear_backward_weight" => self.backward += rows * operation.streams(),
                 _ => {}
             }
         }
-        run(backend)
+        machine.run(operation)
     }
 }
 
@@ -257,8 +260,8 @@ fn a_group_without_rows_adds_nothing_to_a_step_in_pieces() {
     let (table, _) = begin(&rig, &mut backend, Method::Sgd);
     let mut pieces = Pieces::new(rig.network(), rig.samples(), rig.outcome.squared_norm).unwrap();
     pieces.set_batch(table, BATCH, rig.losses).unwrap();
-    backend.fill(rig.losses.plain[1], 7.0).unwrap();
-    backend.fill(rig.vectors.gradient, 0.5).unwrap();
+    backend.run(&Fill { to: rig.losses.plain[1], value: 7.0 }).unwrap();
+    backend.run(&Fill { to: rig.vectors.gradient, value: 0.5 }).unwrap();
     pieces.forward(&mut backend, rig.vectors.params, Statistics::Update).unwrap();
     let target = Target { column: 1, gradient: rig.vectors.gradient };
     pieces.backward(&mut backend, rig.vectors.params, &[target]).unwrap();

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use sse_sam_core::network::layer::Op;
 use sse_sam_core::network::models::MAX_LAYERS;
+use sse_sam_core::ops::Fill;
 use sse_sam_core::training::method::Present;
 use sse_sam_core::{
-    Arena, Backend, Cpu, Error, Graph, Losses, Memory, Method, Model, Network, Outcome, Plan, Problem, Row, Samples,
-    Sgd, Shape, Span, Vectors, lean_step, step,
+    Arena, Backend, Cpu, Error, Graph, Losses, Machine, Memory, Method, Model, Network, Outcome, Plan, Problem, Row,
+    Samples, Sgd, Shape, Span, Vectors, lean_step, step,
 };
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::recorder::{Call, List, Recorder};
@@ -114,12 +115,12 @@ impl Rig {
         let mut draw = |layer: usize| (streams.entry(layer).or_insert(Numbers::new(layer as u64)).bits() >> 32) as u32;
         network.initialize(backend, self.vectors.params, &mut draw).unwrap();
         let [scale, shift, margin] = self.plan.terms;
-        backend.fill(scale, 1.0).unwrap();
-        backend.fill(shift, 0.0).unwrap();
-        backend.fill(margin, 0.0).unwrap();
+        backend.run(&Fill { to: scale, value: 1.0 }).unwrap();
+        backend.run(&Fill { to: shift, value: 0.0 }).unwrap();
+        backend.run(&Fill { to: margin, value: 0.0 }).unwrap();
         let (mean, inverse) = (self.plan.normalization, self.image.channels);
-        backend.fill(mean.part(0, inverse).unwrap(), 127.5).unwrap();
-        backend.fill(mean.part(inverse, inverse).unwrap(), 1.0 / 64.0).unwrap();
+        backend.run(&Fill { to: mean.part(0, inverse).unwrap(), value: 127.5 }).unwrap();
+        backend.run(&Fill { to: mean.part(inverse, inverse).unwrap(), value: 1.0 / 64.0 }).unwrap();
         network
     }
 
@@ -224,20 +225,19 @@ impl Rig {
     pub fn passes(&self, calls: &[Call]) -> (usize, usize) {
         let weighted = |op: &Op| matches!(op, Op::Linear | Op::Conv2d(_));
         let layers = self.graph.layers().iter().filter(|layer| weighted(&layer.op)).count();
-        let sum = |methods: [&str; 2]| -> usize {
-            let streams: usize =
-                calls.iter().filter(|call| methods.contains(&call.method)).map(|call| call.streams).sum();
-            assert_eq!(streams % layers, 0, "{methods:?}: {streams} in {layers} layers");
+        let sum = |names: &[&str]| -> usize {
+            let streams: usize = calls.iter().filter(|call| names.contains(&call.name)).map(|call| call.streams).sum();
+            assert_eq!(streams % layers, 0, "{names:?}: {streams} in {layers} layers");
             streams / layers
         };
-        let backward = sum(["linear_backward_weight", "conv2d_backward_weight"]);
-        let input = calls.iter().filter(|call| call.method.ends_with("_backward_input"));
+        let backward = sum(&["linear_backward_weight", "conv2d_backward_weight"]);
+        let input = calls.iter().filter(|call| call.name.ends_with("_backward_input"));
         assert_eq!(
             input.map(|call| call.streams).sum::<usize>(),
             backward * (layers - 1),
             "the images want no gradient"
         );
-        (sum(["linear_forward", "conv2d_forward"]), backward)
+        (sum(&["linear_forward", "conv2d_forward", "conv2d_batch_norm_forward"]), backward)
     }
 }
 

@@ -3,7 +3,8 @@
 use core::mem::MaybeUninit;
 
 use sse_sam_core::longtail::classes;
-use sse_sam_core::{Backend, Cpu, Error, Loss, Memory, Outcome, Row, Samples, Span, ops};
+use sse_sam_core::ops::{self, Fill};
+use sse_sam_core::{Cpu, Error, Loss, Machine, Memory, Outcome, Row, Run, Samples, Span};
 
 use crate::chacha::Stream;
 use crate::handle::{Model, Task};
@@ -35,11 +36,11 @@ impl<'a> Training<'a> {
     /// Plain cross-entropy, no tail, bytes from 0 to 1, and zeros.
     pub(crate) fn clear(self) -> Result<(), Status> {
         let (mut cpu, _, layout) = self.begin();
-        cpu.fill(Span::work(0, layout.floats), 0.0)?;
+        cpu.run(&Fill { to: Span::work(0, layout.floats), value: 0.0 })?;
         let [scale, ..] = layout.terms;
-        cpu.fill(scale, 1.0)?;
+        cpu.run(&Fill { to: scale, value: 1.0 })?;
         let channels = layout.normalization.length / 2;
-        cpu.fill(layout.normalization.part(channels, channels)?, 1.0 / 255.0)?;
+        cpu.run(&Fill { to: layout.normalization.part(channels, channels)?, value: 1.0 / 255.0 })?;
         Ok(use_up(&mut cpu, layout)?)
     }
 
@@ -85,7 +86,7 @@ impl<'a> Training<'a> {
     /// Draws initial weights; no velocity.
     pub(crate) fn initialize(self, mut draw: impl FnMut(usize) -> u32) -> Result<(), Status> {
         let (mut cpu, model, layout) = self.begin();
-        cpu.fill(layout.vectors.velocity, 0.0)?;
+        cpu.run(&Fill { to: layout.vectors.velocity, value: 0.0 })?;
         Ok(model.initialize(&mut cpu, layout, &mut draw)?)
     }
 
@@ -102,7 +103,7 @@ impl<'a> Training<'a> {
             cpu.write(span, values)?;
             rest = after;
         }
-        Ok(cpu.fill(layout.vectors.velocity, 0.0)?)
+        Ok(cpu.run(&Fill { to: layout.vectors.velocity, value: 0.0 })?)
     }
 
     /// Gives parameters and running statistics.
@@ -178,7 +179,7 @@ impl<'a> Training<'a> {
         }
         let (squared_norm, group_squared_norms) = (layout.slot(4)?, [layout.slot(5)?, layout.slot(6)?]);
         let outcome = Outcome { squared_norm, group_squared_norms, failure: layout.slot(7)?, number: 1.0 };
-        cpu.fill(layout.slots, 0.0)?;
+        cpu.run(&Fill { to: layout.slots, value: 0.0 })?;
         let done = model.step(&mut cpu, layout, &Task { rows, groups, sgd, outcome, samples, labels });
         use_up(&mut cpu, layout)?;
         done?;
@@ -230,7 +231,7 @@ fn samples<'a>(layout: &Layout, bytes: &'a [u8]) -> Result<(&'a [u8], Samples), 
 
 /// Marks every row as without an image where a pass has overwritten them.
 fn use_up(cpu: &mut Cpu<'_>, layout: &Layout) -> Result<(), Error> {
-    if layout.keeps_rows() { Ok(()) } else { cpu.fill(layout.labels, USED_UP) }
+    if layout.keeps_rows() { Ok(()) } else { cpu.run(&Fill { to: layout.labels, value: USED_UP }) }
 }
 
 /// Refuses a batch with a row that holds no image.

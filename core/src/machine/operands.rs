@@ -4,7 +4,6 @@ use core::ops::Range;
 
 use crate::error::Error;
 use crate::memory::Span;
-use crate::ops::math::rows::expect;
 use crate::space::Space;
 
 /// Most operands of an operation.
@@ -106,27 +105,3 @@ pub(crate) fn range(span: Span, available: usize) -> Result<Range<usize>, Error>
 
 /// Stands for an operand that is not there: it overlaps none.
 pub(crate) const ABSENT: Span = Span::work(0, 0);
-
-fn overlap(a: Span, b: Span) -> bool {
-    let end = |span: Span| span.offset.saturating_add(span.length);
-    a.space == b.space && a.length > 0 && b.length > 0 && a.offset < end(b) && b.offset < end(a)
-}
-
-/// Checks that the lists are equally long, and each list's spans, and that no two spans share memory; returns how many
-/// streams there are.
-#[inline(never)]
-pub(crate) fn check_streams(streams: &[&[Span]]) -> Result<usize, Error> {
-    let count = streams.first().map_or(0, |first| first.len());
-    for (index, spans) in streams.iter().enumerate() {
-        expect("each list of streams", count, spans.len())?;
-        let own = spans.first().map_or(0, |span| span.length);
-        for (stream, span) in spans.iter().enumerate() {
-            expect("a stream", own, span.length)?;
-            let later = streams.iter().skip(index + 1).flat_map(|list| list.iter());
-            if spans.iter().skip(stream + 1).chain(later).any(|other| overlap(*span, *other)) {
-                return Err(Error::Overlap);
-            }
-        }
-    }
-    Ok(count)
-}

@@ -5,6 +5,7 @@ use crate::machine::backend::Backend;
 use crate::memory::Span;
 use crate::network::executor::Network;
 use crate::ops::gather::{Row, Samples};
+use crate::ops::{Axpy, Fill};
 use crate::training::problem::{Problem, Statistics, Target};
 use crate::training::session::Losses;
 
@@ -84,14 +85,14 @@ impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Pieces<'
         let largest = self.network.plan().max_batch().saturating_mul(Row::WORDS);
         for target in targets {
             let (rows, loss) = self.group(target.column)?;
-            backend.fill(loss, 0.0)?;
+            backend.run(&Fill { to: loss, value: 0.0 })?;
             let mut at = 0;
             while at < rows.length {
                 let length = largest.min(rows.length - at);
                 self.network.gather(backend, rows.part(at, length)?, &self.samples, piece)?;
                 self.network.forward(backend, params, self.statistics)?;
                 self.network.backward(backend, params, &[*target])?;
-                backend.axpy(loss, 1.0, self.scratch)?;
+                backend.run(&Axpy { y: loss, alpha: 1.0, x: self.scratch })?;
                 at += length;
             }
         }

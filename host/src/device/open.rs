@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use sse_sam_core::network::layer::Op;
-use sse_sam_core::{Backend, Conv2d, Model, Span};
+use sse_sam_core::ops::Fill;
+use sse_sam_core::{Conv2d, Model, Run, Span};
 
 use crate::cli::args::DeviceArgs;
 use crate::device::choose::Identity;
@@ -108,7 +109,7 @@ pub(crate) fn open(
     let rows = layout.plan.max_batch();
     backend.reserve_scratch(scratch(info, layout))?;
     // A device that launches nothing is found out before anything is made.
-    backend.fill(Span::work(0, layout.words.min(1)), 0.0)?;
+    backend.run(&Fill { to: Span::work(0, layout.words.min(1)), value: 0.0 })?;
     backend.finish()?;
     if let Some(sentence) = without_blocks(info).filter(|_| layout.convolutions().next().is_some()) {
         progress::warn(&format!("warning: {sentence}"));

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sse_sam_core::network::models::MAX_LAYERS;
+use sse_sam_core::ops::Fill;
 use sse_sam_core::training::method::{Group, Present};
 use sse_sam_core::{Backend, Memory, Network, Row, Sgd};
 
@@ -334,8 +335,8 @@ impl Training<'_> {
         self.train.each(backend, &indices, first, |backend, number| {
             let (batch, slot) = (&batches[number], number - window.first);
             if slot == 0 {
-                backend.fill(layout.records, 0.0)?;
-                backend.fill(layout.failure, 0.0)?;
+                backend.run(&Fill { to: layout.records, value: 0.0 })?;
+                backend.run(&Fill { to: layout.failure, value: 0.0 })?;
             }
             let table = layout.table.part(batch.first_row * Row::WORDS, batch.rows * Row::WORDS)?;
             let losses = layout.losses(slot)?;

@@ -11,6 +11,7 @@ use kernels::Ledger;
 use report::{Convolutions, Report, Timing};
 use sse_sam_core::machine::watched::Watched;
 use sse_sam_core::network::plan::Slot;
+use sse_sam_core::ops::{Ascend, Copy, Fill, SgdUpdate};
 use sse_sam_core::training::method::Present;
 use sse_sam_core::{Backend, Memory, Method, Model, Sgd, Shape, Span};
 use workload::Workload;
@@ -147,7 +148,7 @@ impl Bench<'_> {
         let pairs = pairs(self.layout);
         let mut least = f64::INFINITY;
         for _ in 0..OPTIMIZER {
-            pairs.iter().try_for_each(|&[to, from]| backend.copy(to, from))?;
+            pairs.iter().try_for_each(|&[to, from]| backend.run(&Copy { to, from }))?;
             self.wait(backend)?;
             let start = Instant::now();
             vectors(backend, self.layout, &self.workload.present)?;
@@ -190,15 +191,26 @@ where
 {
     let vectors = &layout.vectors;
     let points = || vectors.points.iter().flatten().zip(present.perturbed());
-    backend.fill(vectors.gradient, 0.0)?;
+    backend.run(&Fill { to: vectors.gradient, value: 0.0 })?;
     for (&point, _) in points() {
-        backend.fill(point, 0.0)?;
+        backend.run(&Fill { to: point, value: 0.0 })?;
     }
     let outcome = layout.outcome(0)?;
     for (&point, group) in points() {
-        backend.ascend(point, outcome.group_squared_norms[group.column], vectors.params, group.radius)?;
+        backend.run(&Ascend {
+            point,
+            squared_norm: outcome.group_squared_norms[group.column],
+            params: vectors.params,
+            radius: group.radius,
+        })?;
     }
-    backend.sgd(vectors.params, vectors.velocity, &outcome, vectors.gradient, &HYPER)?;
+    backend.run(&SgdUpdate {
+        params: vectors.params,
+        velocity: vectors.velocity,
+        outcome: &outcome,
+        gradient: vectors.gradient,
+        sgd: &HYPER,
+    })?;
     Ok(())
 }
 
@@ -225,7 +237,7 @@ where
     while round < rounds {
         let start = Instant::now();
         for _ in 0..times {
-            pairs.iter().try_for_each(|&[to, from]| backend.copy(to, from))?;
+            pairs.iter().try_for_each(|&[to, from]| backend.run(&Copy { to, from }))?;
         }
         backend.read(&mut [0.0], layout.failure)?;
         let seconds = start.elapsed().as_secs_f64();

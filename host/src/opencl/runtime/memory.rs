@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use ocl::core::{self, CommandQueue, Event, Mem, MemFlags, OclPrm};
+use sse_sam_core::ops::Operation;
+use sse_sam_core::ops::operation::Access;
 use sse_sam_core::{Error as CoreError, Space, Span};
 
-use crate::opencl::arguments::disjoint;
 use crate::opencl::runtime::program::Built;
 use crate::opencl::{DeviceInfo, Error};
 
@@ -133,15 +134,20 @@ impl Memory {
         Ok(At { memory: &self.scratch, offset })
     }
 
-    /// `Ok` when every span lies inside its memory and no written one shares an element with another.
-    pub fn admit(&self, written: &[&[Span]], read: &[&[Span]]) -> Result<(), Error> {
-        for span in written.iter().copied().flatten() {
-            self.written(*span)?;
-        }
-        for span in read.iter().copied().flatten() {
-            self.read(*span)?;
-        }
-        Ok(disjoint(written, read)?)
+    /// `Ok` when every operand lies inside its memory.
+    pub fn admit(&self, operation: &impl Operation) -> Result<(), Error> {
+        let mut found = Ok(());
+        operation.operands(|access, span| {
+            let place = match access {
+                Access::Write | Access::Update => self.written(span),
+                Access::Read | Access::Again => self.read(span),
+                Access::Bytes => self.bytes(span),
+            };
+            if let (Ok(()), Err(error)) = (&found, place) {
+                found = Err(error);
+            }
+        });
+        found
     }
 
     /// Where a span of `f32` lies that is read.

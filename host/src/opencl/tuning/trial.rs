@@ -5,7 +5,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use sse_sam_core::{Arena, Backend, Conv2d, Span};
+use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward, Fill};
+use sse_sam_core::{Arena, Conv2d, Run, Span};
 
 use crate::opencl::convolution::{block, winograd};
 use crate::opencl::runtime::tiles::Tiles;
@@ -361,7 +362,7 @@ impl Trial {
         let mut machine = OpenCl::new(device, arena.len(), &[], &[])?;
         machine.reserve_convolution(conv, images)?;
         for (span, value) in [(x, 0.5), (y, 0.25), (weight, 0.01)] {
-            machine.fill(span, value)?;
+            machine.run(&Fill { to: span, value })?;
         }
         Ok(Self { machine, conv: *conv, x, y, out, weight, dweight, skipped: Vec::new() })
     }
@@ -424,11 +425,19 @@ impl Trial {
         let started = Instant::now();
         for _ in 0..repeats {
             match operation {
-                Operation::Forward => machine.conv2d_forward(out.part(0, y.length)?, x, weight, conv)?,
+                Operation::Forward => machine.run(&Conv2dForward { y: out.part(0, y.length)?, x, weight, conv })?,
                 Operation::BackwardInput => {
-                    machine.conv2d_backward_input(&[out.part(0, x.length)?], &[y], weight, conv, false)?;
+                    machine.run(&Conv2dBackwardInput {
+                        dx: &[out.part(0, x.length)?],
+                        dy: &[y],
+                        weight,
+                        conv,
+                        accumulate: false,
+                    })?;
                 }
-                Operation::BackwardWeight => machine.conv2d_backward_weight(&[dweight], x, &[y], conv)?,
+                Operation::BackwardWeight => {
+                    machine.run(&Conv2dBackwardWeight { dweight: &[dweight], x, dy: &[y], conv })?
+                }
             }
         }
         machine.finish()?;

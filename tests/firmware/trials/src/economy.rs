@@ -2,8 +2,10 @@
 //! and evaluated with everything there.
 
 use sse_sam_core::network::models::mlp;
+use sse_sam_core::ops::Fill;
 use sse_sam_core::{
-    Arena, Backend, Cpu, Error, Graph, Loss, Memory, Network, Pieces, Plan, Problem, Row, Span, Vectors, lean_step,
+    Arena, Cpu, Error, Graph, Loss, Machine as _, Memory, Network, Pieces, Plan, Problem, Row, Run, Span, Vectors,
+    lean_step,
 };
 
 use crate::digits::{self, CLASSES};
@@ -216,9 +218,9 @@ fn begin<const N: usize>(cpu: &mut Cpu, network: &Network<N, true>, layout: &Lay
     let [scale, shift, margin] = plan.terms;
     network.initialize(cpu, layout.vectors.params, |_| digits::draw(&mut counter))?;
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
-    cpu.fill(scale, 1.0)?;
+    cpu.run(&Fill { to: scale, value: 1.0 })?;
     for span in [shift, margin, layout.vectors.velocity, layout.outcome().failure] {
-        cpu.fill(span, 0.0)?;
+        cpu.run(&Fill { to: span, value: 0.0 })?;
     }
     Ok(())
 }

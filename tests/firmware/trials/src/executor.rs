@@ -1,9 +1,10 @@
 //! A training through graph, plan and executor.
 
+use sse_sam_core::ops::Fill;
 use sse_sam_core::training::method::Groups;
 use sse_sam_core::{
-    Arena, Backend, Cpu, Error, Graph, Loss, Losses, Method, Network, Outcome, Plan, Problem, Row, Samples, Sgd, Span,
-    Statistics, Vectors, step,
+    Arena, Cpu, Error, Graph, Loss, Losses, Machine as _, Method, Network, Outcome, Plan, Problem, Row, Run, Samples,
+    Sgd, Span, Statistics, Vectors, step,
 };
 
 use crate::Room;
@@ -141,7 +142,7 @@ pub fn train<const N: usize, const PERCEPTRON: bool>(
     let mut cpu = Cpu::new(work, &[], samples);
     let mut network = make(graph, plan, recipe.loss.focal(), layout.losses())?;
     let mut counter = 0;
-    cpu.fill(Span::work(0, arena.len()), 0.0)?;
+    cpu.run(&Fill { to: Span::work(0, arena.len()), value: 0.0 })?;
     network.initialize(&mut cpu, layout.vectors.params, |_| digits::draw(&mut counter))?;
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
     write_tables(&mut cpu, plan.terms, &recipe.loss)?;
