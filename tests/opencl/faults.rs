@@ -160,9 +160,10 @@ fn child_keeps_objects_and_memory_flat() {
         let plan = Plan::new(&graph, 8, demand.streams(), &mut arena).unwrap();
         let session = Session::new(plan.parameters(), &demand, 8, 1, &mut arena).unwrap();
         let (table, losses) = (session.table, session.losses(0).unwrap());
-        let bytes: Vec<u8> = (0..56).map(|index| if index < 48 { index * 5 } else { index % 3 }).collect();
+        let bytes: Vec<u8> = (0..48).map(|index| index * 5).collect();
         let mut machine = OpenCl::new(device, arena.len(), &[], &bytes).unwrap();
-        let rows = (0..8).map(|index| Row { index, top: 0, left: 0, flip: false, weights: [0.1, 0.1] }.encode());
+        let row = |index| Row { index, label: index % 3, top: 0, left: 0, flip: false, weights: [0.1, 0.1] };
+        let rows = (0..8).map(|index| row(index).encode());
         machine.write(table, &rows.flatten().collect::<Vec<f32>>()).unwrap();
         machine.write(plan.normalization, &[100.0, 100.0, 100.0, 0.01, 0.01, 0.01]).unwrap();
         machine.fill(plan.terms[0], 1.0).unwrap();
@@ -170,8 +171,8 @@ fn child_keeps_objects_and_memory_flat() {
         network
             .initialize(&mut machine, session.vectors.params, |layer| (layer as u32 + 1).wrapping_mul(0x9e37_79b9))
             .unwrap();
-        let (images, labels) = (Span::samples(0, 48), Span::samples(48, 8));
-        let samples = Samples { images, labels, image: Shape::new(1, 2, 3), normalization: plan.normalization };
+        let (images, image) = (Span::samples(0, 48), Shape::new(1, 2, 3));
+        let samples = Samples { images, image, normalization: plan.normalization };
         let groups = demand.groups.all();
         let sgd = Sgd { learning_rate: 0.01, momentum: 0.9, weight_decay: 0.0, nesterov: false };
         let mut steps = |machine: &mut OpenCl, count: usize| {

@@ -1,6 +1,6 @@
 //! Frozen layers and plans for inference: the same numbers from less memory.
 
-use sse_sam_core::network::graph::{Name, Op, Part};
+use sse_sam_core::network::layer::{Name, Op, Part};
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::training::problem::Target;
 use sse_sam_core::{
@@ -369,7 +369,7 @@ fn a_shortcut_from_frozen_layers_wants_no_gradient() {
     // From the second convolution of the last block on: its residual comes from below.
     let (model, image) = RESNETS[0];
     let (full, memory) = trained(model, image);
-    let named = |layer: &sse_sam_core::network::graph::Layer| layer.name == Name::Block(3, 0, Part::Conv2);
+    let named = |layer: &sse_sam_core::network::layer::Layer| layer.name == Name::Block(3, 0, Part::Conv2);
     let first = full.graph.layers().iter().position(named).unwrap();
     let (rig, _) = tuned(&full, &memory, first, Economy::Full, LARGEST);
     let residuals: Vec<_> = rig.plan.slots().iter().map(|slot| slot.residual).collect();

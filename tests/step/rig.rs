@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sse_sam_core::network::graph::Op;
+use sse_sam_core::network::layer::Op;
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::training::method::Present;
 use sse_sam_core::{
@@ -141,8 +141,9 @@ impl Rig {
     {
         let share = 1.0 / indices.len() as f32;
         let row = |&index: &usize| {
-            let weights = if index % CLASSES < TAIL { [share, 0.0] } else { [0.0, share] };
-            Row { index: index as u32, top: 1, left: 0, flip: index % 2 == 1, weights }.encode()
+            let label = index % CLASSES;
+            let weights = if label < TAIL { [share, 0.0] } else { [0.0, share] };
+            Row { index: index as u32, label: label as u32, top: 1, left: 0, flip: index % 2 == 1, weights }.encode()
         };
         let words: Vec<f32> = indices.iter().flat_map(row).collect();
         let rows = self.session.table.part(0, words.len()).unwrap();
@@ -152,14 +153,12 @@ impl Rig {
 
     pub fn samples(&self) -> Samples {
         let images = Span::samples(0, SAMPLES * self.image.len());
-        let labels = Span::samples(images.length, SAMPLES);
-        Samples { images, labels, image: self.image, normalization: self.plan.normalization }
+        Samples { images, image: self.image, normalization: self.plan.normalization }
     }
 
     pub fn bytes(&self) -> Vec<u8> {
         let mut numbers = Numbers::named("samples");
-        let images = (0..SAMPLES * self.image.len()).map(|_| numbers.below(256) as u8);
-        images.chain((0..SAMPLES).map(|index| (index % CLASSES) as u8)).collect()
+        (0..SAMPLES * self.image.len()).map(|_| numbers.below(256) as u8).collect()
     }
 
     /// Parameters, velocity and running statistics after `body`, layer by layer and without padding.

@@ -1,6 +1,5 @@
 //! What a training was planned for, and where its numbers lie.
 
-use sse_sam_core::network::graph::{Layer, Op};
 use sse_sam_core::network::plan::Slot;
 use sse_sam_core::training::method::Groups;
 use sse_sam_core::{Demand, Economy, Error, Graph, Row, Session, Sgd, Shape, Space, Span};
@@ -98,9 +97,8 @@ impl Order {
         if self.trainable_layers == 0 {
             return Ok(0);
         }
-        let plain = |layer: &&Layer| matches!(layer.op, Op::Input | Op::Relu | Op::Shortcut | Op::GlobalAveragePool);
-        let plain = graph.layers().iter().filter(plain).count();
-        if self.trainable_layers > graph.layers().len().saturating_sub(plain) {
+        let layers = graph.layers().iter().filter(|layer| !layer.tensors().is_empty()).count();
+        if self.trainable_layers > layers {
             return Err(Status::Range);
         }
         Ok(graph.last_layers(self.trainable_layers))

@@ -144,9 +144,9 @@ impl<'a> Training<'a> {
 
     /// Makes a sample row `row` of the batch: at once, or when its piece comes.
     pub(crate) fn put_sample(self, row: usize, moved: Row) -> Result<(), Status> {
-        let (index, images) = (moved.index as usize, samples(self.layout, self.samples)?);
-        let label =
-            u32::from(*self.samples.get(..images.labels.length).and_then(|l| l.get(index)).ok_or(Status::Sample)?);
+        let (labels, samples) = samples(self.layout, self.samples)?;
+        let index = moved.index as usize;
+        let label = u32::from(*labels.get(index).ok_or(Status::Sample)?);
         if self.layout.session.piece.is_some() {
             if label as usize >= self.layout.tail.length {
                 return Err(Status::Label);
@@ -156,7 +156,7 @@ impl<'a> Training<'a> {
             return Ok(Cpu::new(self.arena, &[], &[]).write(place, &moved.encode())?);
         }
         let length = self.layout.image.len();
-        let bytes = self.samples.get(images.images.offset..).unwrap_or_default();
+        let bytes = self.samples.get(samples.images.offset..).unwrap_or_default();
         let start = index.saturating_mul(length);
         let bytes = bytes.get(start..start.saturating_add(length)).ok_or(Status::Sample)?;
         self.put(row, Pixels::Bytes(bytes, moved), label)
@@ -165,8 +165,7 @@ impl<'a> Training<'a> {
     /// One step on the first `rows` rows.
     pub(crate) fn step(self, rows: usize, update: &Update) -> Result<Report, Status> {
         let (groups, sgd) = (update.grouped()?, update.sgd()?);
-        let samples = samples(self.layout, self.samples)?;
-        let labels = self.samples.get(..samples.labels.length).unwrap_or_default();
+        let (labels, samples) = samples(self.layout, self.samples)?;
         let (mut cpu, model, layout) = self.begin();
         let planned = &layout.order.demand;
         if groups.count() > planned.groups.count() || groups.points() > planned.groups.points() {
@@ -219,12 +218,13 @@ pub(crate) fn finite(values: &[f32]) -> Result<(), Status> {
     if values.iter().any(|value| !value.is_finite()) { Err(Status::Range) } else { Ok(()) }
 }
 
-/// Where labels and images of the samples lie in their bytes.
-fn samples(layout: &Layout, bytes: &[u8]) -> Result<Samples, Status> {
+/// The labels of the samples, and where their images lie in the bytes that were lent.
+fn samples<'a>(layout: &Layout, bytes: &'a [u8]) -> Result<(&'a [u8], Samples), Status> {
     let length = layout.image.len();
     let count = bytes.len().checked_div(length.saturating_add(1)).ok_or(Status::Internal)?;
-    let (labels, images) = (Span::samples(0, count), Span::samples(count, count.saturating_mul(length)));
-    Ok(Samples { labels, images, image: layout.image, normalization: layout.normalization })
+    let labels = bytes.get(..count).unwrap_or_default();
+    let images = Span::samples(count, count.saturating_mul(length));
+    Ok((labels, Samples { images, image: layout.image, normalization: layout.normalization }))
 }
 
 /// Marks every row as without an image where a pass has overwritten them.
@@ -278,11 +278,11 @@ pub(crate) fn sort(
     for wanted in 0..2 {
         for words in asked.chunks_exact(Row::WORDS).filter_map(|words| words.first_chunk()) {
             let mut row = Row::decode(words);
-            let label = usize::from(*labels.get(row.index as usize).ok_or(Status::Sample)?);
-            if label >= flags.len() {
+            row.label = u32::from(*labels.get(row.index as usize).ok_or(Status::Sample)?);
+            if row.label as usize >= flags.len() {
                 return Err(Status::Label);
             }
-            if column(is_tail(flags, label)) == wanted {
+            if column(is_tail(flags, row.label as usize)) == wanted {
                 row.weights = if wanted == 0 { [factor, 0.0] } else { [0.0, factor] };
                 let to = ordered.next().ok_or(Status::Internal)?;
                 to.iter_mut().zip(row.encode()).for_each(|(to, word)| *to = word);

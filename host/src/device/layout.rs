@@ -1,6 +1,6 @@
 //! Where a run's numbers lie in work memory.
 
-use sse_sam_core::network::graph::Op;
+use sse_sam_core::network::layer::Op;
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::training::method::Groups;
 use sse_sam_core::{Arena, Conv2d, Demand, Economy, Graph, Model, Network, Pieces, Plan, Samples, Session, Shape};

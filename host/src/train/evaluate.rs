@@ -83,8 +83,8 @@ where
     let mut words = Vec::new();
     for (number, batch) in batches.iter().enumerate() {
         for (row, &index) in batch.iter().enumerate() {
-            let index = feed.index(number, row, index);
-            words.extend(Row { index, top: 0, left: 0, flip, weights: [0.0; 2] }.encode());
+            let (index, label) = (feed.index(number, row, index), feed.split.labels[index as usize].into());
+            words.extend(Row { index, label, top: 0, left: 0, flip, weights: [0.0; 2] }.encode());
         }
     }
     Ok(backend.write(table.part(0, words.len())?, &words)?)

@@ -425,7 +425,7 @@ impl Training<'_> {
                 };
                 let weights = weighing.weights(label, labels.len());
                 let index = self.train.index(number, row, index);
-                words.extend(Row { index, top, left, flip, weights }.encode());
+                words.extend(Row { index, label: label.into(), top, left, flip, weights }.encode());
             }
             let heads = labels.iter().filter(|&&label| weighing.column(label) == 0).count();
             batches.push(Batch { first_row, rows: labels.len(), heads, present: weighing.present(&labels) });

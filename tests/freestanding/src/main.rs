@@ -75,7 +75,7 @@ fn memory(backend: &mut Cpu<'_>) -> Result<(), Error> {
     backend.fill(span(), number())?;
     backend.copy(span(), span())?;
     let batch = Batch { images: span(), labels: span(), weights: [span(), span()] };
-    let samples = Samples { images: span(), labels: span(), image: shape(), normalization: span() };
+    let samples = Samples { images: span(), image: shape(), normalization: span() };
     backend.gather(&batch, span(), &samples)?;
     let row = Row::decode(&black_box([0.0; Row::WORDS]));
     black_box(row.encode());
@@ -148,7 +148,7 @@ fn network(backend: &mut Cpu<'_>) -> Result<(), Error> {
     let (vectors, losses) = (session.vectors, session.losses(any())?);
     let mut network = Network::new(&graph, &plan, number(), losses);
     network.initialize(backend, vectors.params, |layer| black_box(layer as u32))?;
-    let samples = Samples { images: span(), labels: span(), image: shape(), normalization: span() };
+    let samples = Samples { images: span(), image: shape(), normalization: span() };
     network.gather(backend, span(), &samples, losses)?;
     let groups = method.groups(any() as u32, any() as u32)?;
     let groups = groups.present([flag(), groups.column(flag()) > 0]);

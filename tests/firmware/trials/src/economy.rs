@@ -249,16 +249,16 @@ fn write_rows(cpu: &mut Cpu, rows: Span, epoch: u32, number: u32, samples: &[u8]
     let (mut heads, mut tails) = (0, 0);
     for position in (number as usize * BATCH..).take(BATCH) {
         let index = digits::sample(epoch, position);
-        let is_tail = samples.get(index).is_some_and(|&label| digits::is_tail(label));
+        let label = samples.get(index).copied().unwrap_or_default();
         let share = 1.0 / BATCH as f32;
-        let (place, weights) = if is_tail {
+        let (place, weights) = if digits::is_tail(label) {
             tails += 1;
             (BATCH - tails, [0.0, share])
         } else {
             heads += 1;
             (heads - 1, [share, 0.0])
         };
-        let row = Row { index: index as u32, top: 0, left: 0, flip: false, weights };
+        let row = Row { index: index as u32, label: label.into(), top: 0, left: 0, flip: false, weights };
         cpu.write(rows.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
     }
     Ok(heads)

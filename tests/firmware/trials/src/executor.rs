@@ -56,17 +56,16 @@ impl Layout {
 
     /// The training samples.
     pub const fn train(&self) -> Samples {
-        self.samples(0, 0, TRAIN)
+        self.samples(0, TRAIN)
     }
 
     /// The test samples.
     pub const fn test(&self) -> Samples {
-        self.samples(TRAIN, TRAIN, TEST)
+        self.samples(TRAIN, TEST)
     }
 
-    const fn samples(&self, label: usize, image: usize, count: usize) -> Samples {
+    const fn samples(&self, image: usize, count: usize) -> Samples {
         Samples {
-            labels: Span::samples(label, count),
             images: Span::samples(TRAIN + TEST + image * IMAGE.len(), count * IMAGE.len()),
             image: IMAGE,
             normalization: self.normalization,
@@ -214,8 +213,9 @@ fn take<const N: usize, const PERCEPTRON: bool>(
     for place in 0..recipe.batch {
         let position = number as usize * recipe.batch + place;
         let index = digits::sample(epoch, position);
-        let column = groups.column(samples.get(index).is_some_and(|&label| digits::is_tail(label)));
-        let row = row(index, position, recipe, column);
+        let label = samples.get(index).copied().unwrap_or_default();
+        let column = groups.column(digits::is_tail(label));
+        let row = row((index, label), position, recipe, column);
         cpu.write(layout.session.table.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
         columns.iter_mut().skip(column).take(1).for_each(|column| *column = true);
     }
@@ -224,13 +224,13 @@ fn take<const N: usize, const PERCEPTRON: bool>(
 }
 
 /// A row of the batch, moved and mirrored by its position when the recipe crops.
-fn row(index: usize, position: usize, recipe: &Recipe, column: usize) -> Row {
+fn row((index, label): (usize, u8), position: usize, recipe: &Recipe, column: usize) -> Row {
     let span = 2 * usize::from(recipe.crop.unsigned_abs()) + 1;
     let shift = |position: usize| (position % span) as i8 - recipe.crop;
     let mut weights = [0.0; 2];
     weights.iter_mut().skip(column).take(1).for_each(|weight| *weight = 1.0 / recipe.batch as f32);
     let flip = recipe.crop > 0 && position % 4 == 3;
-    Row { index: index as u32, top: shift(position), left: shift(position / 3), flip, weights }
+    Row { index: index as u32, label: label.into(), top: shift(position), left: shift(position / 3), flip, weights }
 }
 
 /// The loss at the parameters, over the groups that the batch has.
@@ -256,7 +256,7 @@ pub fn correct<const N: usize, const PERCEPTRON: bool>(
     for (number, labels) in labels.chunks(batch.max(1)).enumerate() {
         for place in 0..labels.len() {
             let index = (number * batch + place) as u32;
-            let row = Row { index, top: 0, left: 0, flip: false, weights: [0.0; 2] };
+            let row = Row { index, label: 0, top: 0, left: 0, flip: false, weights: [0.0; 2] };
             cpu.write(layout.session.table.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
         }
         let rows = layout.session.table.part(0, labels.len() * Row::WORDS)?;
