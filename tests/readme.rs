@@ -13,7 +13,8 @@ use serde_json::Value;
 use sse_sam::cli::args::{self, Cli};
 use sse_sam::data::{self, Dataset, Format, Split};
 use sse_sam::recipe::resolved::Config;
-use sse_sam_core::{Memory, Method, Shape};
+use sse_sam_core::training::method::Groups;
+use sse_sam_core::{Demand, Economy, Method, Shape};
 use tempfile::tempdir;
 
 /// A cache folder of the tests' own: none may write to the user's.
@@ -101,11 +102,12 @@ fn vectors_and_passes_are_those_of_the_table_of_memory() {
     let whole = footprint(&["--model", "mlp:64-32-10", "--batch", "16"]);
     let rows = table("`--memory`");
     assert_eq!(rows.len(), 3);
-    for (row, (name, memory)) in
-        rows.iter().zip([("full", Memory::Full), ("lean", Memory::Lean), ("recompute", Memory::Recompute)])
+    for (row, (name, economy)) in
+        rows.iter().zip([("full", Economy::Full), ("lean", Economy::Lean), ("recompute", Economy::Recompute)])
     {
         assert_eq!(row[0], format!("`{name}`"));
-        assert_eq!(numbers(&row[1])[0], memory.vectors(2) as u64);
+        let demand = Demand { groups: Groups::new(0.1, Some(0.1)).unwrap(), economy, pieces: false };
+        assert_eq!(numbers(&row[1])[0], demand.vectors() as u64);
         let passes = form(&whole, "sse-sam", name)["passes"].as_array().unwrap();
         assert_eq!(numbers(&row[2]), passes.iter().map(|number| number.as_u64().unwrap()).collect::<Vec<_>>());
     }

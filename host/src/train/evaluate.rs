@@ -2,7 +2,7 @@
 
 use sse_sam_core::longtail::classes::Shots;
 use sse_sam_core::network::models::MAX_LAYERS;
-use sse_sam_core::{Memory, Network, Problem, Row, Span, Statistics};
+use sse_sam_core::{Network, Problem, Row, Span, Statistics};
 
 use crate::cli::args::EvalArgs;
 use crate::cli::described::describe;
@@ -49,14 +49,14 @@ where
         if flip && !test.flip {
             continue;
         }
-        write_table(backend, layout.table, feed, &batches, flip)?;
+        write_table(backend, layout.session.table, feed, &batches, flip)?;
         let mut logits = vec![0.0; layout.plan.max_batch() * classes];
         feed.each(backend, &batches, 0, |backend, number| {
             proceed()?;
             let (first, rows) = (batches[number][0] as usize, batches[number].len());
-            let table = layout.table.part(first * Row::WORDS, rows * Row::WORDS)?;
-            network.gather(backend, table, &feed.samples, layout.losses(0)?)?;
-            network.forward(backend, layout.vectors.params, Statistics::Running)?;
+            let table = layout.session.table.part(first * Row::WORDS, rows * Row::WORDS)?;
+            network.gather(backend, table, &feed.samples, layout.session.losses(0)?)?;
+            network.forward(backend, layout.session.vectors.params, Statistics::Running)?;
             let logits = &mut logits[..rows * classes];
             backend.read(logits, network.logits()?)?;
             sums[first * classes..].iter_mut().zip(&*logits).for_each(|(sum, logit)| *sum += logit);
@@ -109,14 +109,9 @@ pub fn run(args: &EvalArgs) -> Result<(), Error> {
     }
     dataset.train = Split::default();
     let needs = Needs {
-        image: dataset.image,
-        classes: dataset.classes,
-        batch: (args.batch as usize).min(dataset.test.len().max(1)),
-        piece: None,
-        points: 0,
-        memory: Memory::Full,
         first: Needs::INFERENCE,
         rows: dataset.test.len(),
+        ..Needs::new(dataset.image, dataset.classes, (args.batch as usize).min(dataset.test.len().max(1)))
     };
     let (layout, staged) = device.or_next(|device| device.plan(&description.model, &needs, &dataset))?;
     let feeds = Feeds::new(&dataset, layout.plan.normalization, staged);
