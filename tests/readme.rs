@@ -285,10 +285,11 @@ fn stopped(folder: &Path, signal: i32) -> Option<i32> {
     child.wait().unwrap().code()
 }
 
-/// The lines of code in a page, without what follows them as a comment.
+/// The lines of a page that are typed, indented or between fences of text, without what follows them as a comment.
 fn code(page: &str) -> Vec<String> {
-    let lines = page.lines().filter_map(|line| line.strip_prefix("    "));
-    lines.map(|line| line.split("  #").next().unwrap_or(line).trim().to_owned()).collect()
+    let fenced = page.split("```text\n").skip(1).filter_map(|rest| rest.split("```").next()).flat_map(str::lines);
+    let indented = page.lines().filter_map(|line| line.strip_prefix("    "));
+    indented.chain(fenced).map(|line| line.split("  #").next().unwrap_or(line).trim().to_owned()).collect()
 }
 
 #[test]
