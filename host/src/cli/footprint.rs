@@ -7,12 +7,13 @@ use serde::Serialize;
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::{Arena, Error as CoreError, Graph, Memory, Model, Plan, Row, Shape, Vectors};
 
-use crate::cli::args::{FootprintArgs, MemoryName, MethodName};
+use crate::cli::args::FootprintArgs;
 use crate::cli::bench;
 use crate::device::layout::first_trained;
 use crate::error::Error;
 use crate::recipe::resolved;
-use crate::report::progress::say;
+use crate::recipe::words::{MemoryName, MethodName};
+use crate::report::console::say;
 
 /// Numbers that a step leaves behind: the losses of two groups at two points, the squared norms of the update's gradient
 /// and of both groups', and the failed step's.
@@ -93,7 +94,7 @@ impl Chip {
     }
 
     fn form(&self, name: MethodName, memory: MemoryName) -> Result<Form, Error> {
-        let (method, form) = (bench::method(name, 1), resolved::memory(memory));
+        let (method, form) = (bench::method(name, 1), memory.memory());
         let present = method.groups(0, 1)?.all();
         let (points, groups) = (method.points(1)?, present.iter().count());
         let streams = if self.piece.is_some() { 1 } else { form.streams(&present) };

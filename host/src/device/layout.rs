@@ -5,7 +5,7 @@ use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::training::method::Present;
 use sse_sam_core::{
     Arena, Backend, Conv2d, Graph, Losses, Memory, Model, Network, Outcome, Pieces, Plan, Problem, Row, Samples, Sgd,
-    Shape, Span, Vectors, lean_step, step,
+    Shape, Space, Span, Vectors, lean_step, step,
 };
 
 use crate::error::Error;
@@ -156,6 +156,17 @@ impl Layout {
     pub fn pieces(&self, focal: f32, samples: Samples) -> Result<Option<Pieces<'_, MAX_LAYERS>>, Error> {
         let pieces = |scratch| Ok(Pieces::new(self.network(focal)?, samples, scratch)?);
         self.piece.map(pieces).transpose()
+    }
+
+    /// The running statistics that a step moves.
+    pub fn moving(&self) -> impl Iterator<Item = Span> {
+        self.plan.slots().iter().filter_map(|slot| slot.running).filter(|span| span.space == Space::Work)
+    }
+
+    /// Numbers of all that a step changes, and of frozen layers.
+    pub fn state_words(&self) -> usize {
+        let running: usize = self.moving().map(|span| span.length).sum();
+        self.vectors.params.length + self.vectors.velocity.length + running + self.plan.frozen().length
     }
 
     /// The convolutions of the network, layer by layer.
