@@ -49,9 +49,9 @@ fn the_cpu_names_a_sample_that_does_not_exist() {
     let one = |offset| Span::work(offset, 1);
     let batch = Batch { images: one(0), labels: one(1), weights: [one(2), one(3)] };
     let (image, normalization) = (Shape::new(1, 1, 1), Span::work(4, 2));
-    let samples = Samples { images: Span::samples(0, 2), labels: Span::samples(2, 2), image, normalization };
+    let samples = Samples { images: Span::samples(0, 2), image, normalization };
     for (index, expected) in [(1, Ok(())), (2, Err(Error::Sample { index: 2, samples: 2 }))] {
-        let row = Row { index, top: 0, left: 0, flip: false, weights: [1.0, 0.0] };
+        let row = Row { index, label: 0, top: 0, left: 0, flip: false, weights: [1.0, 0.0] };
         let rows = Span::work(8, Row::WORDS);
         let result = outcome(|cpu| {
             cpu.write(rows, &row.encode())?;

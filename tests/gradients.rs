@@ -199,7 +199,7 @@ fn sgd_without_momentum_is_a_step_down_the_decayed_gradient() {
 fn gather_mirrors_before_it_crops_and_is_black_outside() {
     // One row of three pixels 10 20 30; mean 0 and deviation 1.
     let cut = |left: i8, flip: bool| {
-        let row = Row { index: 0, top: 0, left, flip, weights: [1.0, 0.0] };
+        let row = Row { index: 0, label: 0, top: 0, left, flip, weights: [1.0, 0.0] };
         gather::image(&[10, 20, 30], Shape::new(1, 3, 1), &row, &[0.0, 1.0])
     };
     assert_eq!(cut(0, false), [10.0, 20.0, 30.0]);

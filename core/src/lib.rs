@@ -27,7 +27,8 @@ pub use machine::backend::Backend;
 pub use machine::cpu::Cpu;
 pub use memory::{Arena, Span};
 pub use network::executor::Network;
-pub use network::graph::{Graph, Node};
+pub use network::graph::Graph;
+pub use network::layer::Node;
 pub use network::models::Model;
 pub use network::pieces::Pieces;
 pub use network::plan::Plan;
@@ -37,7 +38,7 @@ pub use space::Space;
 pub use training::method::Method;
 pub use training::problem::{Problem, Statistics};
 pub use training::schedule::Schedule;
-pub use training::session::{Losses, Memory, Vectors};
+pub use training::session::{Demand, Economy, Losses, Record, Session, Vectors};
 pub use training::step::{lean_step, step};
 
 /// The examples of the porting guide, compiled and run.

@@ -73,14 +73,13 @@ fn draw_row(case: &mut Case<'_, impl Machine>, samples: usize, far: bool) -> Row
     let mut shift = || if far { [-128, -5, 127, 5][numbers.below(4)] } else { numbers.below(9) as i8 - 4 };
     let (top, left) = (shift(), shift());
     let (index, flip) = (numbers.below(samples) as u32, numbers.below(2) == 1);
-    Row { index, top, left, flip, weights: [numbers.number(), numbers.number()] }
+    let label = [numbers.below(256), numbers.below(Row::CLASSES), Row::CLASSES - 1][numbers.below(3)] as u32;
+    Row { index, label, top, left, flip, weights: [numbers.number(), numbers.number()] }
 }
 
 fn gather_case(case: &mut Case<'_, impl Machine>, image: Shape, count: usize) {
     let samples = 11;
-    let draw = |case: &mut Case<'_, _>, length: usize| (0..length).map(|_| case.numbers.bits() as u8).collect();
-    let images: Vec<u8> = draw(case, samples * image.len());
-    let labels: Vec<u8> = draw(case, samples);
+    let images: Vec<u8> = (0..samples * image.len()).map(|_| case.numbers.bits() as u8).collect();
     // A batch starts in the middle of the epoch's table: here after three other rows.
     let rows: Vec<Row> = (0..count + 4).map(|at| draw_row(case, samples, at % 7 == 6)).collect();
     let table: Vec<f32> = rows.iter().flat_map(Row::encode).collect();
@@ -88,12 +87,7 @@ fn gather_case(case: &mut Case<'_, impl Machine>, image: Shape, count: usize) {
     let mut normalization = case.numbers.list_between(image.channels, 50.0, 150.0);
     normalization.extend(case.numbers.list_between(image.channels, 0.01, 0.02));
 
-    let samples = Samples {
-        images: case.bytes(&images),
-        labels: case.bytes(&labels),
-        image,
-        normalization: case.input(&normalization),
-    };
+    let samples = Samples { images: case.bytes(&images), image, normalization: case.input(&normalization) };
     let table = case.input(&table).part(3 * Row::WORDS, count * Row::WORDS).expect("the rows lie in the table");
     let batch = Batch {
         images: case.output(count * image.len()),
@@ -106,7 +100,7 @@ fn gather_case(case: &mut Case<'_, impl Machine>, image: Shape, count: usize) {
         rows.iter().flat_map(|row| reference::image(&images, image, row, &wide(&normalization))).collect();
     case.close("gather", "images", batch.images, &f64_images);
     let column = |value: &dyn Fn(&Row) -> f32| rows.iter().map(value).collect::<Vec<f32>>();
-    case.same("labels", batch.labels, &column(&|row| f32::from(labels[row.index as usize])));
+    case.same("labels", batch.labels, &column(&|row| row.label as f32));
     case.same("weights[0]", batch.weights[0], &column(&|row| row.weights[0]));
     case.same("weights[1]", batch.weights[1], &column(&|row| row.weights[1]));
 }

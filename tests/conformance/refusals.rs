@@ -37,12 +37,7 @@ fn calls<'c, E: From<sse_sam_core::Error> + 'c>(
     let half = Shape::new(2, 2, 4);
     let (table, bytes) = (*table, *bytes);
     let batch = move || Batch { images: w(32), labels: cut(out[1], 1), weights: [cut(out[2], 1), cut(out[3], 1)] };
-    let samples = move || Samples {
-        images: cut(bytes, 32),
-        labels: Span { offset: bytes.offset + 32, length: 1, ..bytes },
-        image: IMAGE,
-        normalization: r(4),
-    };
+    let samples = move || Samples { images: cut(bytes, 32), image: IMAGE, normalization: r(4) };
     let group_squared_norms = [cut(out[1], 0); 2];
     let outcome =
         move || Outcome { squared_norm: cut(out[1], 1), group_squared_norms, failure: cut(out[2], 1), number: 1.0 };
@@ -105,7 +100,7 @@ fn each_call<M: Machine>(bench: &mut Bench<'_, M>, what: &str, replace: impl Fn(
         bench.case(&format!("{what}, method {at}"), |case| {
             let out = [(); 5].map(|()| case.in_out(&[1.0; 64]));
             let from = [(); 5].map(|()| case.input(&[0.5; 64]));
-            let row = Row { index: 0, top: 0, left: 0, flip: false, weights: [1.0, 0.0] };
+            let row = Row { index: 0, label: 0, top: 0, left: 0, flip: false, weights: [1.0, 0.0] };
             let table = case.input(&row.encode());
             let bytes = case.bytes(&[1; 64]);
             // Labels of the cross-entropy: 0 whatever they are cut from.

@@ -173,20 +173,15 @@ fn gather_equals_the_cpu_core() {
         let image = Shape::new(5, 7, 3);
         let (count, rows) = (4, 9);
         let mut pair = Pair::new(device, 0.0);
-        pair.samples = (0..count * image.len() + count).map(|index| (index * 37 % 251) as u8).collect();
-        let samples = |normalization| Samples {
-            images: Span::samples(0, count * image.len()),
-            labels: Span::samples(count * image.len(), count),
-            image,
-            normalization,
-        };
+        pair.samples = (0..count * image.len()).map(|index| (index * 37 % 251) as u8).collect();
         let mut layout = Layout::new(3);
         let normalization = layout.put(&[100.0, 90.0, 80.0, 0.01, 0.02, 0.03]);
         let table: Vec<f32> = (0..rows)
             .flat_map(|row| {
                 let (top, left) = (row as i8 % 5 - 2, row as i8 % 7 - 3);
                 let weights = [row as f32, 0.5];
-                Row { index: row % 4, top, left, flip: row % 2 == 1, weights }.encode()
+                let label = [0, 255, 256, 10_000, 32_766][row as usize % 5];
+                Row { index: row % 4, label, top, left, flip: row % 2 == 1, weights }.encode()
             })
             .collect();
         let table = layout.put(&table);
@@ -195,7 +190,7 @@ fn gather_equals_the_cpu_core() {
             labels: layout.random(rows as usize),
             weights: [layout.random(rows as usize), layout.random(rows as usize)],
         };
-        let samples = samples(normalization);
+        let samples = Samples { images: Span::samples(0, count * image.len()), image, normalization };
         both!(pair, "gather", &layout, |machine| machine.gather(&batch, table, &samples));
     });
 }
@@ -505,18 +500,13 @@ fn small_layers(device: &DeviceInfo) {
     let loss = layout.random(1);
     let terms = Terms { scale: layout.put(&[1.5; 17]), shift: bias, margin: weight, focal: 1.0 };
     let normalization = layout.put(&[100.0, 0.01]);
-    let row = Row { index: 1, top: -1, left: 1, flip: true, weights: [1.0, 0.5] };
+    let row = Row { index: 1, label: 16, top: -1, left: 1, flip: true, weights: [1.0, 0.5] };
     let table = layout.put(&row.encode());
     let batch =
         Batch { images: layout.random(6), labels: layout.random(1), weights: [layout.random(1), layout.random(1)] };
-    let samples = Samples {
-        images: Span::samples(0, 12),
-        labels: Span::samples(12, 2),
-        image: Shape::new(2, 3, 1),
-        normalization,
-    };
+    let samples = Samples { images: Span::samples(0, 12), image: Shape::new(2, 3, 1), normalization };
     let mut pair = Pair::new(device, 1e-4);
-    pair.samples = (0..14).map(|index| index * 17).collect();
+    pair.samples = (0..12).map(|index| index * 17).collect();
     both!(pair, "layers", &layout, |machine| {
         machine.gather(&batch, table, &samples)?;
         machine.batch_norm_forward(y, saved, Some(running), x, weight, bias, Some(residual), true)?;

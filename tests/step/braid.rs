@@ -1,6 +1,6 @@
 //! A residual that goes two ways, by central differences.
 
-use sse_sam_core::network::graph::{Initializer, Name, Part};
+use sse_sam_core::network::layer::{Initializer, Name, Part};
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::network::plan::Residual;
 use sse_sam_core::training::problem::Target;

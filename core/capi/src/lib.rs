@@ -52,7 +52,7 @@ const USUAL_LAYERS: usize = 24;
 const PERCEPTRON_LAYERS: usize = 8;
 
 /// A picture as it is.
-const UNMOVED: Row = Row { index: 0, top: 0, left: 0, flip: false, weights: [0.0; 2] };
+const UNMOVED: Row = Row { index: 0, label: 0, top: 0, left: 0, flip: false, weights: [0.0; 2] };
 
 type General = Handle<LAYERS, false, true>;
 type Perceptron = Handle<PERCEPTRON_LAYERS, true, true>;

@@ -34,7 +34,7 @@ pub trait Backend {
     /// `to[i] = from[i]`.
     fn copy(&mut self, to: Span, from: Span) -> Result<(), Self::Error>;
     /// Cuts a batch out of the samples by the `rows` of an epoch's table, `[rows][Row::WORDS]`:
-    /// `image = (byte - mean) / deviation` for each channel, NHWC; labels and group weights beside it.
+    /// `image = (byte - mean) / deviation` for each channel, NHWC; the rows' labels and group weights beside it.
     fn gather(&mut self, batch: &Batch, rows: Span, samples: &Samples) -> Result<(), Self::Error>;
 
     // Vectors.

@@ -123,9 +123,8 @@ impl Backend for Cpu<'_> {
 
     #[inline(never)]
     fn gather(&mut self, batch: &Batch, rows: Span, samples: &Samples) -> Result<(), Error> {
-        let (pictures, classes) = (self.sample_bytes(samples.images)?, self.sample_bytes(samples.labels)?);
-        let size = samples.image.len();
-        expect("images", classes.len().saturating_mul(size), pictures.len())?;
+        let (pictures, size) = (self.sample_bytes(samples.images)?, samples.image.len());
+        let available = whole_rows("the samples", pictures.len(), size)?;
         let [head, tail] = batch.weights;
         let mut memory = self.memory();
         let (images, labels) = (memory.write(batch.images), memory.write(batch.labels));
@@ -143,11 +142,11 @@ impl Backend for Cpu<'_> {
         for ((((image, label), head), tail), row) in outputs.zip(rows) {
             let row = Row::decode(row);
             let index = row.index as usize;
-            let (Some(picture), Some(class)) = (picture(index), classes.get(index)) else {
-                return Err(Error::Sample { index, samples: classes.len() });
+            let Some(picture) = picture(index) else {
+                return Err(Error::Sample { index, samples: available });
             };
             ops::gather(image, picture, samples.image, &row, normalization)?;
-            *label = f32::from(*class);
+            *label = row.label as f32;
             [*head, *tail] = row.weights;
         }
         Ok(())
@@ -487,17 +486,12 @@ mod tests {
     #[test]
     fn gather_takes_rows_of_the_table() {
         let mut work = [0.0; 24];
-        let bytes = [10, 20, 30, 40, 1, 2];
+        let bytes = [10, 20, 30, 40];
         let image = Shape::new(1, 2, 1);
-        let samples = Samples {
-            images: Span::samples(0, 4),
-            labels: Span::samples(4, 2),
-            image,
-            normalization: Span::work(8, 2),
-        };
+        let samples = Samples { images: Span::samples(0, 4), image, normalization: Span::work(8, 2) };
         let weights = [Span::work(5, 1), Span::work(6, 1)];
         let batch = Batch { images: Span::work(0, 2), labels: Span::work(4, 1), weights };
-        let row = Row { index: 1, top: 0, left: 1, flip: true, weights: [0.25, 0.5] };
+        let row = Row { index: 1, label: 32_766, top: 0, left: 1, flip: true, weights: [0.25, 0.5] };
         let mut cpu = Cpu::new(&mut work, &[], &bytes);
         cpu.write(Span::work(8, 2), &[2.0, 0.5]).unwrap();
         cpu.write(Span::work(10, 4), &row.encode()).unwrap();
@@ -505,7 +499,7 @@ mod tests {
         cpu.gather(&batch, Span::work(10, 4), &samples).unwrap();
         let missing = cpu.gather(&batch, Span::work(14, 4), &samples);
         assert_eq!(missing, Err(Error::Sample { index: 2, samples: 2 }));
-        assert_eq!(work[..7], [14.0, -1.0, 0.0, 0.0, 2.0, 0.25, 0.5]);
+        assert_eq!(work[..7], [14.0, -1.0, 0.0, 0.0, 32_766.0, 0.25, 0.5]);
     }
 
     #[test]

@@ -157,8 +157,7 @@ impl<B: Backend, W: Watch<B>> Backend for Watched<'_, B, W> {
         let written = [batch.images, batch.labels];
         // Of the samples as many bytes as the batch has numbers.
         let images = Span { length: batch.images.length.min(samples.images.length), ..samples.images };
-        let labels = Span { length: batch.labels.length.min(samples.labels.length), ..samples.labels };
-        let read = [table, samples.normalization, images, labels];
+        let read = [table, samples.normalization, images];
         let run = |inner: &mut B| inner.gather(batch, table, samples);
         self.call("gather", (extent, 1), &[&written, &batch.weights], &[&read], run)
     }

@@ -1,133 +1,10 @@
 //! Networks as lists of layers, each reading from earlier ones.
 
-use core::fmt;
-
 use heapless::Vec;
 
 use crate::error::Error;
+use crate::network::layer::{Initializer, Layer, Name, Node, Op};
 use crate::shape::{Conv2d, Shape};
-
-/// The output of a layer, by its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Node(u16);
-
-impl Node {
-    /// The layer's number.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// A layer's name in PyTorch's models: a template with a stage and an index, written out when printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Name {
-    /// A layer without parameters.
-    Anonymous,
-    /// `conv1`.
-    Stem,
-    /// `bn1`.
-    StemNorm,
-    /// `layer{stage}.{index}.{part}`.
-    Block(u8, u8, Part),
-    /// `fc{number}`.
-    Linear(u8),
-    /// `fc`.
-    Classifier,
-}
-
-/// A layer inside a residual block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// `conv1`.
-    Conv1,
-    /// `bn1`.
-    Bn1,
-    /// `conv2`.
-    Conv2,
-    /// `bn2`.
-    Bn2,
-    /// `downsample.0`.
-    DownsampleConv,
-    /// `downsample.1`.
-    DownsampleNorm,
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Anonymous => f.write_str("-"),
-            Self::Stem => f.write_str("conv1"),
-            Self::StemNorm => f.write_str("bn1"),
-            Self::Block(stage, index, part) => write!(f, "layer{stage}.{index}.{part}"),
-            Self::Linear(number) => write!(f, "fc{number}"),
-            Self::Classifier => f.write_str("fc"),
-        }
-    }
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Conv1 => "conv1",
-            Self::Bn1 => "bn1",
-            Self::Conv2 => "conv2",
-            Self::Bn2 => "bn2",
-            Self::DownsampleConv => "downsample.0",
-            Self::DownsampleNorm => "downsample.1",
-        })
-    }
-}
-
-/// How a layer's weights are drawn. Biases of linear layers are uniform in `+-1/sqrt(fan_in)`; batch norm starts at
-/// weight 1 and bias 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Initializer {
-    /// Uniform in `+-1/sqrt(fan_in)`: PyTorch's default (Kaiming-uniform with a = sqrt 5).
-    Uniform,
-    /// Normal with standard deviation `sqrt(2 / fan_in)`.
-    KaimingFanIn,
-    /// Normal with standard deviation `sqrt(2 / fan_out)`.
-    KaimingFanOut,
-}
-
-/// What a layer computes from its input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// The batch's images.
-    Input,
-    /// A fully connected layer over all values of its input.
-    Linear,
-    /// A convolution.
-    Conv2d(Conv2d),
-    /// Batch normalisation, then the residual added, then ReLU.
-    BatchNorm {
-        /// What is added after the normalisation.
-        residual: Option<Node>,
-        /// Whether negative values become 0.
-        relu: bool,
-    },
-    /// Negative values become 0.
-    Relu,
-    /// Every second row and column, channels padded with zeros.
-    Shortcut,
-    /// The mean over all pixels.
-    GlobalAveragePool,
-}
-
-/// One layer of a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layer {
-    /// Its name.
-    pub name: Name,
-    /// What it computes.
-    pub op: Op,
-    /// What it reads; itself for the input.
-    pub input: Node,
-    /// One image of its output.
-    pub output: Shape,
-    /// How its weights are drawn.
-    pub initializer: Initializer,
-}
 
 /// A network of at most `N` layers.
 ///
@@ -276,25 +153,10 @@ impl<const N: usize> Graph<N> {
     ///
     /// [`Plan::fine_tuning`]: crate::Plan::fine_tuning
     pub fn last_layers(&self, count: usize) -> usize {
-        let weighted = |layer: &Layer| matches!(layer.op, Op::Linear | Op::Conv2d(_) | Op::BatchNorm { .. });
-        let mut layers = self.layers.iter().enumerate().rev().filter(|(_, layer)| weighted(layer));
+        let mut layers = self.layers.iter().enumerate().rev().filter(|(_, layer)| !layer.tensors().is_empty());
         match count.checked_sub(1) {
             None => self.layers.len(),
             Some(before) => layers.by_ref().nth(before).filter(|_| layers.next().is_some()).map_or(0, |(at, _)| at),
         }
-    }
-
-    /// Lengths of a layer's weight and bias, 0 where it has none.
-    ///
-    /// # Errors
-    /// As [`Graph::shape`].
-    pub fn parameters(&self, layer: &Layer) -> Result<(usize, usize), Error> {
-        let channels = layer.output.channels;
-        Ok(match layer.op {
-            Op::Linear => (self.shape(layer.input)?.len().saturating_mul(channels), channels),
-            Op::Conv2d(conv) => (conv.weights(), 0),
-            Op::BatchNorm { .. } => (channels, channels),
-            Op::Input | Op::Relu | Op::Shortcut | Op::GlobalAveragePool => (0, 0),
-        })
     }
 }

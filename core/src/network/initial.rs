@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::machine::backend::Backend;
 use crate::memory::Span;
 use crate::network::executor::Network;
-use crate::network::graph::{Initializer, Layer, Op};
+use crate::network::layer::{Initializer, Layer, Op};
 use crate::ops::math::elementary::sqrt;
 
 impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {

@@ -6,7 +6,8 @@ use core::str::FromStr;
 use heapless::Vec;
 
 use crate::error::Error;
-use crate::network::graph::{Graph, Initializer, Name, Node, Part};
+use crate::network::graph::Graph;
+use crate::network::layer::{Initializer, Name, Node, Part};
 use crate::shape::Shape;
 
 /// Layers of the largest network here; a graph for one particular network may be smaller.
@@ -221,6 +222,18 @@ mod tests {
         assert_eq!(trainable("resnet32", image, 100), 470_004);
         assert_eq!(trainable("resnet34", image, 100), 21_328_292);
         assert_eq!(trainable("mlp:64-32-10", Shape::new(8, 8, 1), 10), 2410);
+    }
+
+    #[test]
+    fn a_network_is_trained_for_no_more_classes_than_rows_can_name() {
+        let plan = |classes| {
+            let mut graph = Graph::<MAX_LAYERS>::new();
+            Model::Cifar { depth: 1, width: 1 }.build(&mut graph, Shape::new(1, 1, 1), classes).unwrap();
+            Plan::new(&graph, 1, 1, &mut Arena::new(1)).map(|_| ())
+        };
+        assert_eq!(plan(32_767), Ok(()));
+        let refused = plan(32_768).unwrap_err();
+        assert!(matches!(refused, Error::Range { what: "the number of classes", found: 32_768.0, .. }), "{refused:?}");
     }
 
     #[test]

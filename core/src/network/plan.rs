@@ -4,7 +4,9 @@ use heapless::Vec;
 
 use crate::error::Error;
 use crate::memory::{Arena, Place, Span};
-use crate::network::graph::{Graph, Layer, Node, Op};
+use crate::network::graph::Graph;
+use crate::network::layer::{Layer, Node, Op};
+use crate::ops::gather::Row;
 use crate::ops::loss::Terms;
 use crate::space::Space;
 
@@ -81,7 +83,8 @@ impl<const N: usize> Plan<N> {
     /// Plans training of `graph` with batches up to `max_batch` and `streams` (1 or 2) gradients at once.
     ///
     /// # Errors
-    /// [`Error::Batch`] when `max_batch` is zero, else as [`Arena::allocate`].
+    /// [`Error::Batch`] when `max_batch` is zero, [`Error::Range`] when there are more than [`Row::CLASSES`] outputs, else
+    /// as [`Arena::allocate`].
     pub fn new(graph: &Graph<N>, max_batch: usize, streams: usize, arena: &mut Arena) -> Result<Self, Error> {
         // Not by way of `fine_tuning`: a chip that freezes nothing need not carry what shares activations.
         // Worked on where it is returned: a plan is large for a chip's stack.
@@ -133,6 +136,10 @@ impl<const N: usize> Plan<N> {
         }
         let first = first.min(graph.layers().len());
         let classes = if first < graph.layers().len() { last.output.len() } else { 0 };
+        if classes > Row::CLASSES {
+            let (high, found) = (Row::CLASSES as f32, classes as f32);
+            return Err(Error::Range { what: "the number of classes", low: 1.0, high, found });
+        }
         let mut tables = 0_usize;
         let mut table = |length: usize| {
             tables = tables.saturating_add(length);
@@ -154,7 +161,7 @@ impl<const N: usize> Plan<N> {
             max_batch,
         };
         plan.usage.tables = tables;
-        plan.images = first == 0 || graph.layers().iter().skip(first).any(|layer| reads(layer, 0));
+        plan.images = first == 0 || graph.layers().iter().skip(first).any(|layer| layer.reads(0));
         plan.place_layers(graph, arena)?;
         Ok(plan)
     }
@@ -164,19 +171,17 @@ impl<const N: usize> Plan<N> {
         for (index, layer) in graph.layers().iter().enumerate() {
             let is_frozen = index < self.first;
             let owner = if is_frozen { &mut frozen } else { &mut vector };
-            let (weight, bias) = graph.parameters(layer)?;
+            let (weight, bias) = layer.parameters(graph.shape(layer.input)?);
             let mut place = |length| owner.allocate(length).map(|span| Place { offset: span.offset, length });
             let (weight, bias) = (place(weight)?, place(bias)?);
             let statistics = 2 * layer.output.channels;
-            let (running, saved) = match layer.op {
-                Op::BatchNorm { .. } if is_frozen => {
-                    (Some(Span { space: Space::Constant, ..frozen.allocate(statistics)? }), None)
-                }
-                Op::BatchNorm { .. } => {
+            let (running, saved) = match layer.normalises() {
+                true if is_frozen => (Some(Span { space: Space::Constant, ..frozen.allocate(statistics)? }), None),
+                true => {
                     self.usage.statistics += 2 * statistics;
                     (Some(arena.allocate(statistics)?), Some(arena.allocate(statistics)?))
                 }
-                _ => (None, None),
+                false => (None, None),
             };
             let kept = if is_frozen { 0 } else { self.values(layer) };
             self.usage.activations = self.usage.activations.saturating_add(kept);
@@ -207,8 +212,8 @@ impl<const N: usize> Plan<N> {
         for (index, layer) in graph.layers().iter().enumerate().take(self.first) {
             let owner = (index, pool.take(self.values(layer))?);
             owners.push(owner).map_err(|_| Error::Capacity { what: "layers of a graph", capacity: N })?;
-            let is_read_later = |read| graph.layers().iter().skip(index + 1).any(|later| reads(later, read));
-            for &(read, block) in owners.iter().filter(|(read, _)| *read < index && reads(layer, *read)) {
+            let is_read_later = |read| graph.layers().iter().skip(index + 1).any(|later| later.reads(read));
+            for &(read, block) in owners.iter().filter(|(read, _)| *read < index && layer.reads(*read)) {
                 if !is_read_later(read) {
                     pool.give(block);
                 }
@@ -243,8 +248,7 @@ impl<const N: usize> Plan<N> {
             let Some(own) = self.slot_mut(index)?.gradient else { continue };
             let residual = self.place_residual(graph, layer, own)?;
             // Batch norm's gradients come in one operation: its input's has a place even where nobody reads it.
-            let joint = matches!(layer.op, Op::BatchNorm { .. });
-            if layer.op != Op::Input && (joint || self.wants_gradient(graph, layer.input)?) {
+            if layer.op != Op::Input && (layer.normalises() || self.wants_gradient(graph, layer.input)?) {
                 let input = layer.input.index();
                 let accumulate = match self.slot_mut(input)?.gradient {
                     Some(_) => true,
@@ -272,7 +276,7 @@ impl<const N: usize> Plan<N> {
     }
 
     fn place_residual(&mut self, graph: &Graph<N>, layer: &Layer, own: u8) -> Result<Residual, Error> {
-        let Op::BatchNorm { residual: Some(node), .. } = layer.op else { return Ok(Residual::None) };
+        let Some(node) = layer.residual() else { return Ok(Residual::None) };
         if !self.wants_gradient(graph, node)? {
             return Ok(Residual::None);
         }
@@ -288,12 +292,13 @@ impl<const N: usize> Plan<N> {
     fn wants_gradient(&self, graph: &Graph<N>, mut node: Node) -> Result<bool, Error> {
         loop {
             let layer = graph.layer(node)?;
-            match layer.op {
-                _ if node.index() < self.first => return Ok(false),
-                Op::Input => return Ok(false),
-                Op::Linear | Op::Conv2d(_) | Op::BatchNorm { .. } => return Ok(true),
-                Op::Relu | Op::Shortcut | Op::GlobalAveragePool => node = layer.input,
+            if node.index() < self.first || layer.op == Op::Input {
+                return Ok(false);
             }
+            if !layer.tensors().is_empty() {
+                return Ok(true);
+            }
+            node = layer.input;
         }
     }
 
@@ -376,12 +381,6 @@ impl<const N: usize> Plan<N> {
         let [scale, shift, margin] = self.terms;
         Terms { scale, shift, margin, focal }
     }
-}
-
-/// Whether a layer reads the output of the layer numbered `index`.
-fn reads(layer: &Layer, index: usize) -> bool {
-    let residual = matches!(layer.op, Op::BatchNorm { residual: Some(node), .. } if node.index() == index);
-    residual || (layer.op != Op::Input && layer.input.index() == index)
 }
 
 #[derive(Clone, Copy)]

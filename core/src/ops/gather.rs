@@ -5,13 +5,11 @@ use crate::memory::Span;
 use crate::ops::math::rows::{expect, rows_mut};
 use crate::shape::Shape;
 
-/// Where the images and labels of a data set lie and how pixels become numbers.
+/// Where the pictures of a data set lie and how pixels become numbers. Their labels are in the rows: see [`Row`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Samples {
     /// Bytes `[samples][height][width][channels]`.
     pub images: Span,
-    /// Bytes `[samples]`, class indices.
-    pub labels: Span,
     /// One image.
     pub image: Shape,
     /// `[2][channels]` in work memory: the mean of the bytes, and one over their standard deviation.
@@ -29,7 +27,7 @@ pub struct Batch {
     pub weights: [Span; 2],
 }
 
-/// One row of an epoch's table: which sample, how it is moved, and its factor in each group.
+/// One row of an epoch's table: which sample, of which class, how it is moved, and its factor in each group.
 ///
 /// Pixel `(y, x)` of the batch is pixel `(y + top, x + left)` of the picture, mirrored left to right first if `flip`;
 /// what lies outside the picture is black (byte 0).
@@ -37,6 +35,8 @@ pub struct Batch {
 pub struct Row {
     /// Which sample.
     pub index: u32,
+    /// Its class, below [`Row::CLASSES`].
+    pub label: u32,
     /// Rows by which the crop starts below the picture's first; negative above.
     pub top: i8,
     /// Columns by which the crop starts right of the picture's first; negative left.
@@ -51,18 +51,31 @@ impl Row {
     /// Numbers a row takes in work memory.
     pub const WORDS: usize = 4;
 
-    /// The row as it lies in work memory: the bits of the index, of the move (top, left, flip: a byte each from the
-    /// lowest), and the two factors.
+    /// The most classes that rows can name: a label has 15 bits, and the last value is no class.
+    pub const CLASSES: usize = (1 << 15) - 1;
+
+    /// The row as it lies in work memory: the bits of the index; of top (8, the lowest), left (8), flip (1) and label (15);
+    /// and the two factors. A label beyond the last class becomes [`Row::CLASSES`], which every loss refuses.
     pub fn encode(&self) -> [f32; Self::WORDS] {
-        let moved = u32::from_le_bytes([self.top as u8, self.left as u8, u8::from(self.flip), 0]);
-        [f32::from_bits(self.index), f32::from_bits(moved), self.weights[0], self.weights[1]]
+        let label = self.label.min(Self::CLASSES as u32) as u16;
+        let [low, high] = (label << 1 | u16::from(self.flip)).to_le_bytes();
+        let word = u32::from_le_bytes([self.top as u8, self.left as u8, low, high]);
+        [f32::from_bits(self.index), f32::from_bits(word), self.weights[0], self.weights[1]]
     }
 
     /// The inverse of [`Row::encode`].
     pub fn decode(words: &[f32; Self::WORDS]) -> Self {
-        let [index, moved, head, tail] = *words;
-        let [top, left, flip, _] = moved.to_bits().to_le_bytes();
-        Self { index: index.to_bits(), top: top as i8, left: left as i8, flip: flip != 0, weights: [head, tail] }
+        let [index, word, head, tail] = *words;
+        let [top, left, low, high] = word.to_bits().to_le_bytes();
+        let named = u16::from_le_bytes([low, high]);
+        Self {
+            index: index.to_bits(),
+            label: u32::from(named >> 1),
+            top: top as i8,
+            left: left as i8,
+            flip: named & 1 == 1,
+            weights: [head, tail],
+        }
     }
 }
 
@@ -117,10 +130,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_row_reads_back_as_written_up_to_the_last_class() {
+        let row = Row { index: u32::MAX, label: 0, top: -128, left: 127, flip: true, weights: [0.25, -1.0] };
+        for label in [0, 1, 255, 256, 10_000, 32_766] {
+            for flip in [false, true] {
+                let row = Row { label, flip, ..row };
+                assert_eq!(Row::decode(&row.encode()), row);
+            }
+        }
+        for label in [32_767, 32_768, 65_536, u32::MAX] {
+            assert_eq!(Row::decode(&Row { label, ..row }.encode()), Row { label: 32_767, ..row });
+        }
+    }
+
+    #[test]
     fn crops_come_after_the_mirror_and_black_is_normalised() {
         let (shape, picture) = (Shape::new(2, 3, 1), [1, 2, 3, 4, 5, 6]);
         let mut image = [f32::NAN; 6];
-        let row = |top, left, flip| Row { index: 0, top, left, flip, weights: [0.0; 2] };
+        let row = |top, left, flip| Row { index: 0, label: 0, top, left, flip, weights: [0.0; 2] };
         let cases = [
             (row(0, 0, false), [1., 2., 3., 4., 5., 6.]),
             (row(0, 0, true), [3., 2., 1., 6., 5., 4.]),

@@ -1,6 +1,5 @@
 //! The `eval` command.
 
-use sse_sam_core::Memory;
 use sse_sam_core::longtail::classes::Shots;
 
 use crate::cli::args::EvalArgs;
@@ -35,14 +34,9 @@ pub fn run(args: &EvalArgs, console: &Console) -> Result<(), Error> {
     }
     dataset.train = Split::default();
     let needs = Needs {
-        image: dataset.image,
-        classes: dataset.classes,
-        batch: (args.batch as usize).min(dataset.test.len().max(1)),
-        piece: None,
-        points: 0,
-        memory: Memory::Full,
         first: Needs::INFERENCE,
         rows: dataset.test.len(),
+        ..Needs::new(dataset.image, dataset.classes, (args.batch as usize).min(dataset.test.len().max(1)))
     };
     let staged_bytes = |rows| Feeds::staged_bytes(&dataset, rows);
     let plan =

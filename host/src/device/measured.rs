@@ -21,7 +21,7 @@ const FILE: &str = "devices.toml";
 /// Locked by who changes the file, where the folder itself cannot be.
 const LOCK: &str = "devices.lock";
 const HEAD: &str = "\
-# What sse-sam has measured on this user's devices: see \"Devices\" in its README. It may be deleted at any time.
+# What sse-sam has measured on this user's devices: see host/README.md, \"Devices\". It may be deleted at any time.
 # Convolutions of images x height x width x channels x filters, and the form of their forward pass, input gradient
 # and weight gradient.
 ";

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use sse_sam_core::network::graph::Op;
+use sse_sam_core::network::layer::Op;
 use sse_sam_core::{Backend, Conv2d, Span};
 
 use crate::device::layout::Layout;

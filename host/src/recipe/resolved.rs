@@ -4,7 +4,7 @@ use std::num::NonZero;
 use std::path::{self, Path, PathBuf};
 
 use sse_sam_core::longtail::classes::{Profile, Shots};
-use sse_sam_core::{Loss, Memory, Method, Model};
+use sse_sam_core::{Economy, Loss, Method, Model};
 
 use crate::data::{self, Dataset, Format, Rule};
 use crate::error::Error;
@@ -57,7 +57,7 @@ pub struct Recipe {
     /// Samples that pass through the network at once, where a batch passes in pieces.
     pub micro_batch: Option<usize>,
     /// The form of the step.
-    pub memory: Memory,
+    pub economy: Economy,
     /// Learning rates.
     pub rates: Rates,
     /// Momentum.
@@ -121,7 +121,7 @@ impl Recipe {
             epochs,
             batch,
             micro_batch: options.micro_batch.map(|rows| rows.min(batch)),
-            memory: options.memory.unwrap_or_default().memory(),
+            economy: options.memory.unwrap_or_default().economy(),
             rates: Rates::new(options, defaults.learning_rate, epochs)?,
             momentum: positive("--momentum", options.momentum.unwrap_or(defaults::MOMENTUM))?,
             nesterov: options.nesterov.unwrap_or_default(),
@@ -144,7 +144,7 @@ impl Recipe {
     /// Refuses what contradicts itself, and numbers that the core does not take.
     fn check(&self) -> Result<(), Error> {
         let refuse = |message: &str| Err(Error::Usage(message.into()));
-        if self.nesterov && self.memory != Memory::Full {
+        if self.nesterov && self.economy != Economy::Full {
             return refuse("--memory lean and recompute keep no gradient, which --nesterov needs");
         }
         if self.micro_batch == Some(0) {
@@ -181,7 +181,7 @@ impl From<&Recipe> for Options {
             epochs: Some(recipe.epochs),
             batch: Some(recipe.batch),
             micro_batch: recipe.micro_batch,
-            memory: Some(MemoryName::of(recipe.memory)).filter(|&memory| memory != MemoryName::Full),
+            memory: Some(MemoryName::of(recipe.economy)).filter(|&memory| memory != MemoryName::Full),
             lr: Some(recipe.rates.base),
             momentum: Some(recipe.momentum),
             nesterov: Some(recipe.nesterov),

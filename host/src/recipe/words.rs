@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use sse_sam_core::longtail::classes::Profile;
-use sse_sam_core::{Memory, Method};
+use sse_sam_core::{Economy, Method};
 
 /// A loss by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -66,20 +66,20 @@ pub enum MemoryName {
 
 impl MemoryName {
     /// The name of a form of the step.
-    pub fn of(memory: Memory) -> Self {
-        match memory {
-            Memory::Full => Self::Full,
-            Memory::Lean => Self::Lean,
-            Memory::Recompute => Self::Recompute,
+    pub fn of(economy: Economy) -> Self {
+        match economy {
+            Economy::Full => Self::Full,
+            Economy::Lean => Self::Lean,
+            Economy::Recompute => Self::Recompute,
         }
     }
 
     /// The form of the step.
-    pub fn memory(self) -> Memory {
+    pub fn economy(self) -> Economy {
         match self {
-            Self::Full => Memory::Full,
-            Self::Lean => Memory::Lean,
-            Self::Recompute => Memory::Recompute,
+            Self::Full => Economy::Full,
+            Self::Lean => Economy::Lean,
+            Self::Recompute => Economy::Recompute,
         }
     }
 }

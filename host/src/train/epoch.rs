@@ -46,7 +46,7 @@ impl Epoch {
         let (recipe, epoch) = (&prepared.recipe, position.epoch);
         let weighing = weighing(prepared, position)?;
         let mut order = random::permutation(recipe.seed, epoch, feed.split.len() as u32);
-        if layout.piece.is_some() {
+        if layout.session.piece.is_some() {
             let column = |index: &u32| weighing.column(feed.split.labels[*index as usize]);
             order.chunks_mut(layout.batch).for_each(|batch| batch.sort_by_key(column));
         }
@@ -61,7 +61,7 @@ impl Epoch {
                 };
                 let weights = weighing.weights(label, labels.len());
                 let index = feed.index(number, row, index);
-                words.extend(Row { index, top, left, flip, weights }.encode());
+                words.extend(Row { index, label: label.into(), top, left, flip, weights }.encode());
             }
             let heads = labels.iter().filter(|&&label| weighing.column(label) == 0).count();
             steps.push(Step { first_row, rows: labels.len(), heads, present: weighing.present(&labels) });

@@ -41,14 +41,14 @@ where
         if flip && !test.flip {
             continue;
         }
-        write_table(backend, layout.table, feed, &batches, flip)?;
+        write_table(backend, layout.session.table, feed, &batches, flip)?;
         let mut logits = vec![0.0; layout.plan.max_batch() * classes];
         feed.each(backend, &batches, 0, |backend, number| {
             proceed()?;
             let (first, rows) = (batches[number][0] as usize, batches[number].len());
-            let table = layout.table.part(first * Row::WORDS, rows * Row::WORDS)?;
-            network.gather(backend, table, &feed.samples, layout.losses(0)?)?;
-            network.forward(backend, layout.vectors.params, Statistics::Running)?;
+            let table = layout.session.table.part(first * Row::WORDS, rows * Row::WORDS)?;
+            network.gather(backend, table, &feed.samples, layout.session.losses(0)?)?;
+            network.forward(backend, layout.session.vectors.params, Statistics::Running)?;
             let logits = &mut logits[..rows * classes];
             backend.read(logits, network.logits()?)?;
             sums[first * classes..].iter_mut().zip(&*logits).for_each(|(sum, logit)| *sum += logit);
@@ -75,8 +75,8 @@ where
     let mut words = Vec::new();
     for (number, batch) in batches.iter().enumerate() {
         for (row, &index) in batch.iter().enumerate() {
-            let index = feed.index(number, row, index);
-            words.extend(Row { index, top: 0, left: 0, flip, weights: [0.0; 2] }.encode());
+            let (index, label) = (feed.index(number, row, index), feed.split.labels[index as usize].into());
+            words.extend(Row { index, label, top: 0, left: 0, flip, weights: [0.0; 2] }.encode());
         }
     }
     Ok(backend.write(table.part(0, words.len())?, &words)?)

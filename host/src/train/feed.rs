@@ -46,23 +46,23 @@ impl<'a> Feeds<'a> {
         };
         let slots = staged.map(|rows| rows * SLOTS);
         let [train, test] = [&dataset.train, &dataset.test].map(|split| {
-            let (images, labels) = match slots {
-                None => (put(&split.images, 0), put(&split.labels, 0)),
-                Some(slots) => (put(&[], slots * dataset.image.len()), put(&[], slots)),
+            let images = match slots {
+                None => put(&split.images, 0),
+                Some(slots) => put(&[], slots * dataset.image.len()),
             };
-            Feed { split, samples: Samples { images, labels, image: dataset.image, normalization }, staged }
+            Feed { split, samples: Samples { images, image: dataset.image, normalization }, staged }
         });
         Self { bytes, train, test }
     }
 
     /// Bytes of sample memory that both splits take when they lie on the device as a whole.
     pub fn resident_bytes(dataset: &Dataset) -> usize {
-        (dataset.train.len() + dataset.test.len()) * (dataset.image.len() + 1)
+        (dataset.train.len() + dataset.test.len()) * dataset.image.len()
     }
 
     /// Bytes of sample memory for staged batches of `rows`.
     pub fn staged_bytes(dataset: &Dataset, rows: usize) -> usize {
-        2 * SLOTS * rows * (dataset.image.len() + 1)
+        2 * SLOTS * rows * dataset.image.len()
     }
 }
 
@@ -99,20 +99,18 @@ impl Feed<'_> {
             let work = move || rest.iter().map(|batch| self.collect(batch)).try_for_each(|part| sender.send(part));
             let thread = thread::Builder::new().name("batches".into()).spawn_scoped(scope, work);
             thread.map_err(|source| Error::io("the thread that collects batches", source))?;
-            for (number, (images, labels)) in (first..).zip(receiver.iter()) {
+            for (number, images) in (first..).zip(receiver.iter()) {
                 let first = number % SLOTS * rows;
                 backend.write_samples(self.samples.images.offset + first * self.samples.image.len(), images)?;
-                backend.write_samples(self.samples.labels.offset + first, labels)?;
                 each(backend, number)?;
             }
             Ok(())
         })
     }
 
-    fn collect(&self, batch: &[u32]) -> (Vec<u8>, Vec<u8>) {
+    fn collect(&self, batch: &[u32]) -> Vec<u8> {
         let length = self.samples.image.len();
         let image = |&index: &u32| &self.split.images[index as usize * length..][..length];
-        let labels = batch.iter().map(|&index| self.split.labels[index as usize]);
-        (batch.iter().flat_map(image).copied().collect(), labels.collect())
+        batch.iter().flat_map(image).copied().collect()
     }
 }

@@ -69,8 +69,8 @@ fn needs(recipe: &Recipe, dataset: &Dataset) -> Result<Needs, Error> {
         classes: dataset.classes,
         batch,
         piece: recipe.micro_batch.map(|rows| rows.min(batch)),
-        points: recipe.method.points(recipe.epochs)?,
-        memory: recipe.memory,
+        groups: recipe.method.largest()?,
+        economy: recipe.economy,
         first: first_trained(&graph, recipe.trainable_layers.as_deref())?,
         rows: dataset.train.len().max(dataset.test.len()),
     })

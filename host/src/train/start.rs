@@ -76,7 +76,7 @@ where
 {
     let mut current = usize::MAX;
     let mut stream: Box<dyn FnMut() -> u32> = Box::new(|| 0);
-    layout.network(0.0)?.initialize(backend, layout.vectors.params, |layer| {
+    layout.network(0.0)?.initialize(backend, layout.session.vectors.params, |layer| {
         if layer != current {
             current = layer;
             stream = Box::new(random::stream(seed, Purpose::Parameters, layer as u64));

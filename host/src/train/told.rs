@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use sse_sam_core::longtail::classes::{Shots, is_tail};
 use sse_sam_core::training::method::Group;
-use sse_sam_core::{Memory, Shape};
+use sse_sam_core::{Economy, Shape};
 
 use crate::error::Error;
 use crate::recipe::Recipe;
@@ -81,8 +81,8 @@ pub fn line<'a>(recipe: &Recipe, position: &Position, accuracy: &'a Accuracy) ->
         loss_tail: split.then_some(tail),
         perturbed_loss_head: (split && head_point != 0.0).then_some(head_point),
         perturbed_loss_tail: (split && tail_point != 0.0).then_some(tail_point),
-        gradient_norm: (recipe.memory == Memory::Full).then_some(norm),
-        velocity_norm: (recipe.memory != Memory::Full).then_some(norm),
+        gradient_norm: (recipe.economy == Economy::Full).then_some(norm),
+        velocity_norm: (recipe.economy != Economy::Full).then_some(norm),
         gradient_norm_head: group_norm(0),
         gradient_norm_tail: group_norm(1),
         accuracy,

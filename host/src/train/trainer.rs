@@ -372,7 +372,7 @@ impl Training<'_> {
         let sgd = epoch::sgd(recipe, &now.position)?;
         let Epoch { order, words, steps } = Epoch::new(self.placed.prepared, layout, &self.train, &now.position)?;
         let batches: Vec<&[u32]> = order.chunks(layout.batch).collect();
-        backend.write(layout.table.part(0, words.len())?, &words)?;
+        backend.write(layout.session.table.part(0, words.len())?, &words)?;
         let mut network = layout.network(recipe.loss.focal())?;
         let mut pieces = layout.pieces(recipe.loss.focal(), self.train.samples)?;
         let first = now.position.step as usize;
@@ -381,17 +381,16 @@ impl Training<'_> {
         self.train.each(backend, &batches, first, |backend, number| {
             let (step, slot) = (&steps[number], number - window.first);
             if slot == 0 {
-                backend.fill(layout.records, 0.0)?;
-                backend.fill(layout.failure, 0.0)?;
+                layout.session.clear(backend)?;
             }
-            let table = layout.table.part(step.first_row * Row::WORDS, step.rows * Row::WORDS)?;
-            let losses = layout.losses(slot)?;
+            let table = layout.session.table.part(step.first_row * Row::WORDS, step.rows * Row::WORDS)?;
+            let losses = layout.session.losses(slot)?;
             if let Some(pieces) = &mut pieces {
                 pieces.set_batch(table, step.heads, losses)?;
-                layout.step(backend, pieces, &step.present, &sgd, slot)?;
+                layout.session.step(backend, pieces, &step.present, &sgd, slot)?;
             } else {
                 network.gather(backend, table, &self.train.samples, losses)?;
-                layout.step(backend, &mut network, &step.present, &sgd, slot)?;
+                layout.session.step(backend, &mut network, &step.present, &sgd, slot)?;
             }
             let signal = self.signal();
             if slot + 1 == window.steps || number + 1 == steps.len() || signal.is_some() {

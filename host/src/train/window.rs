@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use sse_sam_core::Backend;
+use sse_sam_core::{Backend, Record};
 
-use crate::device::layout::{Layout, RECORD, WINDOW};
+use crate::device::layout::{Layout, WINDOW};
 use crate::error::Error;
 use crate::run::position::Position;
 use crate::train::epoch::Step;
@@ -47,23 +47,22 @@ pub fn collect<B: Backend>(
 where
     Error: From<B::Error>,
 {
-    let mut records = vec![0.0; steps.len() * RECORD];
-    backend.read(&mut records, layout.records.part(0, steps.len() * RECORD)?)?;
-    let mut failure = [0.0];
-    backend.read(&mut failure, layout.failure)?;
+    let mut records = vec![[0.0; Record::WORDS]; steps.len()];
+    layout.session.read(backend, &mut records)?;
     let Position { epoch, step: done, totals, updates, .. } = position;
-    for (number, (step, record)) in steps.iter().zip(records.chunks_exact(RECORD)).enumerate() {
-        if !record.iter().all(|value| value.is_finite()) || failure[0] == number as f32 + 1.0 {
+    for (step, record) in steps.iter().zip(records.iter().map(Record::decode)) {
+        if !record.is_finite() {
             return Err(Error::NotFinite { epoch: *epoch, step: *done, saved: None });
         }
         let rows = step.rows as f64;
-        let add = |to: &mut [f64; 2], from: &[f32]| {
-            to.iter_mut().zip(from).for_each(|(to, &from)| *to += f64::from(from) * rows);
+        let add = |to: &mut [f64; 2], from: [f32; 2]| {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to += f64::from(from) * rows);
         };
-        add(&mut totals.losses, &record[0..2]);
-        add(&mut totals.perturbed, &record[2..4]);
-        totals.group_norms.iter_mut().zip(&record[4..6]).for_each(|(sum, &norm)| *sum += f64::from(norm).sqrt());
-        totals.norm += f64::from(record[6]).sqrt();
+        add(&mut totals.losses, record.losses);
+        add(&mut totals.perturbed, record.perturbed_losses);
+        let norms = totals.group_norms.iter_mut().zip(record.group_squared_norms);
+        norms.for_each(|(sum, norm)| *sum += f64::from(norm).sqrt());
+        totals.norm += f64::from(record.squared_norm).sqrt();
         totals.rows += rows;
         totals.steps += 1.0;
         *done += 1;

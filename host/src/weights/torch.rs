@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sse_sam_core::memory::Place;
-use sse_sam_core::network::graph::Op;
+use sse_sam_core::network::layer::{self, Layer, Op};
 use sse_sam_core::{Backend, Shape, Span};
 
 use crate::device::layout::Layout;
@@ -30,6 +30,26 @@ enum Order {
     Convolution([usize; 4]),
     /// `[height * width * channels][outputs]` here, `[outputs][channels * height * width]` there.
     Linear(Shape, usize),
+}
+
+impl Order {
+    /// PyTorch's shape; of one with a number for each of `channels` where the order is the same.
+    fn shape(self, channels: usize) -> Vec<usize> {
+        match self {
+            Self::Same => vec![channels],
+            Self::Convolution(sizes) => sizes.to_vec(),
+            Self::Linear(input, outputs) => vec![outputs, input.len()],
+        }
+    }
+}
+
+/// The order of a layer's weight; `input` is one image of what it reads.
+fn order(layer: &Layer, input: Shape) -> Order {
+    match layer.op {
+        Op::Conv2d(conv) => Order::Convolution([conv.output.channels, conv.input.channels, conv.kernel, conv.kernel]),
+        Op::Linear => Order::Linear(input, layer.output.channels),
+        _ => Order::Same,
+    }
 }
 
 /// One tensor of a state.
@@ -60,31 +80,19 @@ pub fn entries(layout: &Layout) -> Result<Vec<Entry>, Error> {
             })
         };
         let running = |span| if is_frozen { Kind::Frozen(span) } else { Kind::Running(span) };
-        let mut push = |suffix: &str, shape: Vec<usize>, kind, order| {
-            entries.push(Entry { name: format!("{}.{suffix}", layer.name), shape, kind, order });
-        };
+        let order = order(layer, layout.graph.shape(layer.input)?);
         let channels = layer.output.channels;
-        let (weight, bias) = (parameter(slot.weight)?, parameter(slot.bias)?);
-        match layer.op {
-            Op::Linear => {
-                let input = layout.graph.shape(layer.input)?;
-                push("weight", vec![channels, input.len()], weight, Order::Linear(input, channels));
-                push("bias", vec![channels], bias, Order::Same);
-            }
-            Op::Conv2d(conv) => {
-                let sizes = [channels, conv.input.channels, conv.kernel, conv.kernel];
-                push("weight", sizes.to_vec(), weight, Order::Convolution(sizes));
-            }
-            Op::BatchNorm { .. } => {
-                push("weight", vec![channels], weight, Order::Same);
-                push("bias", vec![channels], bias, Order::Same);
-                if let Some(both) = slot.running {
-                    let (mean, variance) = (both.part(0, channels)?, both.part(channels, channels)?);
-                    push("running_mean", vec![channels], running(mean), Order::Same);
-                    push("running_var", vec![channels], running(variance), Order::Same);
-                }
-            }
-            Op::Input | Op::Relu | Op::Shortcut | Op::GlobalAveragePool => {}
+        let halves = |both: Span| Ok::<_, Error>([both.part(0, channels)?, both.part(channels, channels)?]);
+        for tensor in layer.tensors() {
+            let (kind, order) = match (tensor, slot.running) {
+                (layer::Tensor::Weight, _) => (parameter(slot.weight)?, order),
+                (layer::Tensor::Bias, _) => (parameter(slot.bias)?, Order::Same),
+                (layer::Tensor::RunningMean, Some(both)) => (running(halves(both)?[0]), Order::Same),
+                (layer::Tensor::RunningVar, Some(both)) => (running(halves(both)?[1]), Order::Same),
+                _ => continue,
+            };
+            let name = format!("{}.{}", layer.name, tensor.name());
+            entries.push(Entry { name, shape: order.shape(channels), kind, order });
         }
     }
     Ok(entries)
@@ -93,7 +101,7 @@ pub fn entries(layout: &Layout) -> Result<Vec<Entry>, Error> {
 impl Entry {
     fn span(&self, layout: &Layout) -> Result<Span, Error> {
         Ok(match self.kind {
-            Kind::Parameter(place) => place.of(layout.vectors.params)?,
+            Kind::Parameter(place) => place.of(layout.session.vectors.params)?,
             Kind::Running(span) | Kind::Frozen(span) => span,
         })
     }

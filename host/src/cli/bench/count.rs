@@ -1,7 +1,5 @@
 //! How many floating-point operations a step needs.
 
-use sse_sam_core::machine::watched::Extent;
-use sse_sam_core::network::graph::Op;
 use sse_sam_core::training::method::Present;
 
 use crate::device::layout::Layout;
@@ -20,23 +18,16 @@ pub fn flops(layout: &Layout, rows: usize, present: &Present) -> Result<u64, Err
     let (forwards, gradients) = (1 + points, present.iter().count() as u64 + points);
     let mut products = 0u64;
     for (layer, slot) in layout.graph.layers().iter().zip(layout.plan.slots()) {
-        let extent = match layer.op {
-            Op::Conv2d(conv) => Extent::Conv2d(rows, conv),
-            Op::Linear => {
-                let inputs = layout.graph.shape(layer.input)?.len();
-                Extent::Linear { rows, inputs, outputs: layer.output.channels }
-            }
-            _ => continue,
-        };
+        let own = layer.products(layout.graph.shape(layer.input)?).saturating_mul(rows as u64);
         let wanted = 1 + u64::from(slot.backward_input.is_some());
-        products = products.saturating_add(extent.products().saturating_mul(forwards + wanted * gradients));
+        products = products.saturating_add(own.saturating_mul(forwards + wanted * gradients));
     }
     Ok(products.saturating_mul(2))
 }
 
 #[cfg(test)]
 mod tests {
-    use sse_sam_core::{Arena, Memory, Method, Shape};
+    use sse_sam_core::{Arena, Method, Shape};
 
     use super::*;
     use crate::device::layout::Needs;
@@ -45,8 +36,7 @@ mod tests {
 
     #[track_caller]
     fn check(model: &str, image: Shape, method: Method, epoch: u32, expected: u64) {
-        let memory = Memory::Full;
-        let needs = Needs { image, classes: 3, batch: 5, piece: None, points: 2, memory, first: 0, rows: 1 };
+        let needs = Needs { groups: SSE_SAM.largest().unwrap(), ..Needs::new(image, 3, 5) };
         let layout = Layout::new(&model.parse().unwrap(), &needs, Arena::new(1)).unwrap();
         let present = method.groups(epoch, 2).unwrap().all();
         assert_eq!(flops(&layout, 5, &present).unwrap(), expected);

@@ -16,7 +16,7 @@ const UNIFORM: (f32, f32) = (127.5, 73.9);
 
 /// A batch of random images, and the groups it falls into.
 pub struct Workload {
-    /// Images, then labels.
+    /// The images.
     pub bytes: Vec<u8>,
     /// Samples a step.
     pub rows: usize,
@@ -31,17 +31,16 @@ impl Workload {
     pub fn new(layout: &Layout, needs: Needs, groups: Groups) -> Self {
         let rows = layout.plan.max_batch();
         let mut draw = random::stream(0, Purpose::Bench, 0);
-        let mut bytes: Vec<u8> = (0..rows * needs.image.len()).map(|_| (draw() >> 24) as u8).collect();
-        bytes.extend((0..rows).map(|_| (draw() as usize % needs.classes) as u8));
+        let bytes: Vec<u8> = (0..rows * needs.image.len()).map(|_| (draw() >> 24) as u8).collect();
         let (mut words, mut columns) = (Vec::new(), [false; 2]);
         for row in 0..rows {
             let column = groups.column(row % TAIL == 0);
             let mut weights = [0.0; 2];
             weights[column] = 1.0 / rows as f32;
             columns[column] = true;
-            let index = row as u32;
+            let (index, label) = (row as u32, draw() % needs.classes as u32);
             let (top, left, flip) = random::augmentation(0, 0, index);
-            words.extend(Row { index, top, left, flip, weights }.encode());
+            words.extend(Row { index, label, top, left, flip, weights }.encode());
         }
         Self { bytes, rows, present: groups.present(columns), words, needs }
     }
@@ -63,17 +62,12 @@ impl Workload {
 
     /// The batch's rows in work memory.
     pub fn table(&self, layout: &Layout) -> Result<Span, Error> {
-        Ok(layout.table.part(0, self.words.len())?)
+        Ok(layout.session.table.part(0, self.words.len())?)
     }
 
     /// The samples in their memory.
     pub fn samples(&self, layout: &Layout) -> Samples {
         let length = self.rows * self.needs.image.len();
-        Samples {
-            images: Span::samples(0, length),
-            labels: Span::samples(length, self.rows),
-            image: self.needs.image,
-            normalization: layout.plan.normalization,
-        }
+        Samples { images: Span::samples(0, length), image: self.needs.image, normalization: layout.plan.normalization }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn copy(cl: &mut OpenCl, to: Span, from: Span) -> Result<(), Error> {
 pub(crate) fn gather(cl: &mut OpenCl, batch: &Batch, rows: Span, samples: &Samples) -> Result<(), Error> {
     let (image, [head, tail]) = (samples.image, batch.weights);
     let count = whole_rows("rows", rows.length, Row::WORDS)?;
-    expect("images", samples.labels.length.saturating_mul(image.len()), samples.images.length)?;
+    let available = whole_rows("the samples", samples.images.length, image.len())?;
     expect("images", count.saturating_mul(image.len()), batch.images.length)?;
     for written in [batch.labels, head, tail] {
         expect("labels and weights", count, written.length)?;
@@ -34,19 +34,18 @@ pub(crate) fn gather(cl: &mut OpenCl, batch: &Batch, rows: Span, samples: &Sampl
     expect("normalization", 2 * image.channels, samples.normalization.length)?;
     cl.admit(&[&[batch.images, batch.labels, head, tail]], &[&[rows, samples.normalization]])?;
     let (mut launch, memory) = cl.split();
-    let labels = memory.bytes(samples.labels)?.offset;
     let arguments: &[Argument<'_>] = arguments![
         count,
         image.height,
         image.width,
         image.channels,
-        samples.labels.length,
+        available,
         memory.written(batch.images)?,
         memory.written(batch.labels)?,
         memory.written(head)?,
         memory.written(tail)?,
         memory.read(rows)?,
-        Argument::Samples(memory.bytes(samples.images)?, labels),
+        Argument::Samples(memory.bytes(samples.images)?),
         memory.read(samples.normalization)?,
     ];
     let lanes = launch.tiles.spread(image.width * image.channels);

@@ -21,8 +21,8 @@ pub(crate) enum Argument<'a> {
     Number(f32),
     Flag(bool),
     Memory(At<'a>),
-    /// Samples, with offsets of 64 bits for their images and their labels.
-    Samples(At<'a>, usize),
+    /// Samples, with an offset of 64 bits.
+    Samples(At<'a>),
 }
 
 impl<'a> From<At<'a>> for Argument<'a> {
@@ -144,10 +144,9 @@ fn set(kernel: &Kernel, last: &mut Vec<usize>, arguments: &[Argument<'_>], devic
                 next(at.memory.as_ptr() as usize, ArgVal::mem(at.memory))?;
                 next(at.offset, ArgVal::scalar(&word(at.offset)?))?;
             }
-            Argument::Samples(at, second) => {
+            Argument::Samples(at) => {
                 next(at.memory.as_ptr() as usize, ArgVal::mem(at.memory))?;
                 next(at.offset, ArgVal::scalar(&(at.offset as u64)))?;
-                next(second, ArgVal::scalar(&(second as u64)))?;
             }
         }
     }

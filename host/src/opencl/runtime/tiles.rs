@@ -1,6 +1,6 @@
 //! The one table of tile sizes: device class -> tiles.
 
-use sse_sam_core::Span;
+use sse_sam_core::{Row, Span};
 
 use crate::opencl::{DeviceInfo, DeviceType};
 
@@ -225,13 +225,15 @@ impl Tiles {
         if self.interleaved { n } else { 1 }
     }
 
-    /// The compiler options that say the sizes, and what multiplies matrices.
+    /// The compiler options that say the sizes, what multiplies matrices, and how long a row of an epoch's table is.
     pub fn options(&self, fma: bool, matrix: Matrix) -> String {
         let Self { width, columns, group, rows, linear_rows, add_vectors, adders, winograd_block, .. } = self;
-        let (interleaved, fma, matrix) = (u8::from(self.interleaved), u8::from(fma), matrix as u8);
+        let (interleaved, fma, matrix, row_words) =
+            (u8::from(self.interleaved), u8::from(fma), matrix as u8, Row::WORDS);
         format!(
             "-cl-std=CL1.2 -DWIDTH={width} -DINTERLEAVED={interleaved} -DCOLUMNS={columns} -DGROUP={group} -DROWS={rows} \
-             -DLINEAR_ROWS={linear_rows} -DADD_VECTORS={add_vectors} -DADDERS={adders} -DFMA={fma} -DWINOGRAD_BLOCK={winograd_block} -DMATRIX={matrix}"
+             -DLINEAR_ROWS={linear_rows} -DADD_VECTORS={add_vectors} -DADDERS={adders} -DFMA={fma} -DWINOGRAD_BLOCK={winograd_block} -DMATRIX={matrix} \
+             -DROW_WORDS={row_words}"
         )
     }
 }
