@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use serde_json::Value;
-use sse_sam::cli::args::{self, Cli};
+use sse_sam::cli::args::Cli;
 use sse_sam::data::{self, Dataset, Format, Split};
-use sse_sam::recipe::resolved::Config;
+use sse_sam::recipe::words::MethodName;
+use sse_sam::recipe::{Options, Recipe};
 use sse_sam_core::training::method::Groups;
 use sse_sam_core::{Demand, Economy, Method, Shape};
 use tempfile::tempdir;
@@ -137,13 +138,12 @@ fn dataset(format: Format) -> Dataset {
         classes: usize::from(classes),
         train: Split { images: labels.clone(), labels },
         test: Split::default(),
+        notice: None,
     }
 }
 
-fn config(format: Format) -> Config {
-    let parsed = Cli::try_parse_from(["sse-sam", "train"]).unwrap();
-    let args::Command::Train(args) = parsed.command else { unreachable!("train was asked for") };
-    Config::new(&args, &dataset(format)).unwrap()
+fn config(format: Format) -> Recipe {
+    Recipe::resolve(&Options::default(), &dataset(format)).unwrap()
 }
 
 #[test]
@@ -172,9 +172,10 @@ fn defaults_are_those_of_the_table() {
 fn defaults_of_all_data_sets_are_those_of_the_sentence() {
     let config = config(Format::Digits);
     let Method::SseSam { head_rho, tail_rho, gamma } = config.method else { panic!("{:?}", config.method) };
-    let parsed = Cli::try_parse_from(["sse-sam", "train", "--method", "sam"]).unwrap();
-    let args::Command::Train(args) = parsed.command else { unreachable!("train was asked for") };
-    let Method::Sam { rho } = Config::new(&args, &dataset(Format::Digits)).unwrap().method else { panic!("no radius") };
+    let sam = Options { method: Some(MethodName::Sam), ..Options::default() };
+    let Method::Sam { rho } = Recipe::resolve(&sam, &dataset(Format::Digits)).unwrap().method else {
+        panic!("no radius")
+    };
     let schedule = clap::ValueEnum::to_possible_value(&config.rates.name).unwrap().get_name().to_owned();
     let sentence = format!(
         "momentum {}, {schedule} schedule, `rho` {rho}, `head-rho` {head_rho}, `tail-rho` {tail_rho}, `gamma` {gamma}",
