@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes README's results on the digits anew and compares every character: the CPU core gives the same bits everywhere.
+# Makes the results in README.md anew and compares every character: the CPU core gives the same bits everywhere.
 # Twenty runs of a quarter of a minute, as many at a time as there are cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -86,7 +86,7 @@ search() {
     grep -q convolution "$1/label-residual" || fail "label-residual has no symbols to search"
 }
 
-# table LABEL: the rows of the table in the project's README.
+# table LABEL: the rows of the table in core/README.md.
 table() {
     awk -F'|' '
         function thousands(number) {
@@ -165,9 +165,9 @@ awk -F'|' '
     END { exit status }
 ' "$here/label.txt" "$out/label"
 table "$out/label" >"$out/table"
-[ -n "$(table "$here/label.txt")" ] || fail "label.txt has no row for README.md"
+[ -n "$(table "$here/label.txt")" ] || fail "label.txt has no row for core/README.md"
 table "$here/label.txt" | while read -r row; do
-    grep -qxF "$row" "$here/../../README.md" || fail "README.md does not have the row of label.txt:
+    grep -qxF "$row" "$here/../../core/README.md" || fail "core/README.md does not have the row of label.txt:
 $row"
 done || exit 1
 echo "the same bits on every machine"

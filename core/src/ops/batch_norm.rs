@@ -140,6 +140,7 @@ impl Operation for BatchNormInference {
 ///
 /// # Source
 /// Ioffe and Szegedy 2015, algorithm 1; running statistics as PyTorch's.
+#[expect(clippy::too_many_arguments, reason = "slices by name, as the formula has them")]
 pub fn batch_norm_forward(
     y: &mut [f32],
     saved: &mut [f32],
@@ -200,6 +201,7 @@ fn inverse_deviation(variance: f32) -> f32 {
 }
 
 /// `y = relu?(weight * (x - mean) * factor(spread) + bias + residual?)`.
+#[expect(clippy::too_many_arguments, reason = "slices by name, as the formula has them")]
 fn normalize(
     y: &mut [f32],
     x: &[f32],
@@ -345,6 +347,7 @@ impl Operation for BatchNormBackward<'_> {
 ///
 /// # Errors
 /// [`Error::Length`] when the slices do not fit together.
+#[expect(clippy::too_many_arguments, reason = "slices by name, as the formula has them")]
 pub fn batch_norm_backward(
     dx: &mut [f32],
     dweight: &mut [f32],

@@ -8,9 +8,9 @@ use crate::ops::operation::{Access, Extent, Operation};
 
 /// A convolution, then a normalisation of what it gives.
 ///
-/// Both in turn are the same, and what is wrong with the operands of the normalisation, but for their lengths, may be
-/// noticed when the convolution is done. As one call a machine can keep what the convolution learns of its output's mean and variance
-/// until the normalisation needs it, with nothing between the two.
+/// Both in turn are the same. As one call a machine can keep what the convolution learns of its output's mean and variance
+/// until the normalisation needs it, with nothing between the two. An operand of the normalisation that lies outside of
+/// memory may be noticed when the convolution is done.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv2dBatchNormForward<'a> {
     /// The convolution.
@@ -29,9 +29,12 @@ impl Operation for Conv2dBatchNormForward<'_> {
 
     fn operands(&self, mut see: impl FnMut(Access, Span)) {
         self.convolution.operands(&mut see);
+        let mut shown = false;
         self.norm.operands(|access, span| {
-            let between = access == Access::Read && span == self.convolution.y;
-            see(if between { Access::Again } else { access }, span);
+            // Its input is the convolution's output, and no operand of its own.
+            let is_input = !shown && access == Access::Read && span == self.convolution.y;
+            shown |= is_input;
+            see(if is_input { Access::Again } else { access }, span);
         });
     }
 }

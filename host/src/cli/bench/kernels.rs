@@ -9,7 +9,7 @@ use sse_sam_core::ops::Operation;
 use sse_sam_core::ops::operation::{Access, Extent};
 use sse_sam_core::{Conv2d, Run, Shape, Span};
 
-use crate::device::choose::{Clock, Machine};
+use crate::device::machine::{Clock, Machine};
 
 /// Calls of one operation with the same sizes.
 #[derive(Clone, Debug, Serialize)]

@@ -5,14 +5,17 @@ mod reference;
 use std::path::Path;
 
 use reference::{Case, Rule, Tensors};
-use sse_sam_core::{Backend, Loss, Memory, Method, Schedule, Sgd, Shape, Span};
+use sse_sam_core::{Backend, Economy, Loss, Method, Schedule, Sgd, Shape, Span};
 
-use crate::cli::args::{DeviceArgs, VerifyArgs};
-use crate::device::choose::{Device, Job, Machine};
+use crate::cli::args::VerifyArgs;
+use crate::device::choose::Device;
 use crate::device::layout::{Layout, Needs};
+use crate::device::machine::{Job, Machine};
 use crate::error::Error;
 use crate::opencl::{Convolution, Precision};
-use crate::report::progress::say;
+use crate::recipe::DeviceOptions;
+use crate::report::Observer;
+use crate::report::console::{Console, say};
 use crate::train::start::{Weighing, write_terms};
 use crate::weights;
 use crate::weights::torch::{self, Kind};
@@ -21,7 +24,7 @@ use crate::weights::torch::{self, Kind};
 ///
 /// # Errors
 /// [`Error::Verify`] when a case is outside its bound, else whatever is wrong with the files or the device.
-pub fn run(args: &VerifyArgs) -> Result<(), Error> {
+pub fn run(args: &VerifyArgs, console: &Console) -> Result<(), Error> {
     if args.device.precision == Some(Precision::Tf32) {
         let message =
             "verify computes in full precision, as the bounds of the cases want it: leave out --precision tf32";
@@ -31,11 +34,11 @@ pub fn run(args: &VerifyArgs) -> Result<(), Error> {
         return Err(Error::Usage("verify needs a case to compare with".into()));
     }
     let conv = args.device.conv.or(Some(Convolution::Direct));
-    let device = Device::choose(&DeviceArgs { conv, ..args.device.clone() })?;
+    let device = Device::choose(&DeviceOptions { conv, ..args.device.clone() }, console)?;
     say(&format!("device: {}", device.name()))?;
     let mut outside = 0;
     for path in &args.cases {
-        let reports = replay(path, &device, Memory::Full)?;
+        let reports = replay(path, &device, Economy::Full, console)?;
         say(&path.display().to_string())?;
         for report in &reports {
             let verdict = if report.passes() { "ok" } else { "OUTSIDE" };
@@ -75,13 +78,13 @@ pub fn within_bounds(reports: &[Report]) -> bool {
 ///
 /// # Errors
 /// Whatever is wrong with the files or the device.
-pub fn replay(path: &Path, device: &Device, memory: Memory) -> Result<Vec<Report>, Error> {
+pub fn replay(path: &Path, device: &Device, economy: Economy, observer: &dyn Observer) -> Result<Vec<Report>, Error> {
     let case = Case::read(path)?;
     let tensors = Tensors::read(&path.with_extension("safetensors"))?;
     let Rule { model, method, loss, class_weights, schedule } = case.rule().map_err(|text| Error::file(path, text))?;
     let (image, batch) = tensors.batches(&case)?;
-    let (classes, points) = (case.class_counts.len(), method.points(case.epochs)?);
-    let needs = Needs { image, classes, batch, piece: None, points, memory, first: 0, rows: 1 };
+    let classes = case.class_counts.len();
+    let needs = Needs { groups: method.largest()?, economy, ..Needs::new(image, classes, batch) };
     let of_case = |error| match error {
         Error::Core(error) => Error::file(path, format!("model {model}: {error}")),
         other => other,
@@ -92,7 +95,7 @@ pub fn replay(path: &Path, device: &Device, memory: Memory) -> Result<Vec<Report
     let layout = device.plan_network(&model, &needs, |_| 0).map_err(of_case)?;
     let replay =
         Replay { case: &case, tensors: &tensors, layout: &layout, method, loss, class_weights, schedule, image };
-    device.run(&layout, &[], &[], replay)
+    device.run(&layout, &[], &[], replay, observer)
 }
 
 struct Replay<'a> {
@@ -155,7 +158,7 @@ impl Replay<'_> {
         let labels = self.tensors.labels(number, case.class_counts.len())?;
         let weighing = Weighing::new(&case.class_counts, case.eta, case.tail_weight, self.class_weights, groups)?;
         let mut network = layout.network(self.loss.focal())?;
-        network.set_batch(labels.len(), layout.losses(0)?)?;
+        network.set_batch(labels.len(), layout.session.losses(0)?)?;
         let batch = network.batch()?;
         let images = self.tensors.floats(&format!("batch{number}/images"))?;
         let Shape { height, width, channels } = self.image;
@@ -171,7 +174,7 @@ impl Replay<'_> {
             nesterov: case.nesterov,
         };
         let present = groups.present(weighing.columns(&labels));
-        layout.step(backend, &mut network, &present, &sgd, 0)
+        Ok(layout.session.step(backend, &mut network, &present, &sgd, 0)?)
     }
 }
 
