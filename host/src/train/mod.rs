@@ -3,6 +3,7 @@
 pub mod epoch;
 pub mod evaluate;
 pub mod feed;
+mod keeper;
 pub mod outcome;
 pub mod place;
 pub mod prepare;

@@ -26,6 +26,7 @@ use crate::run::writer::{Desk, Task, Writer};
 use crate::train::epoch::{self, Epoch};
 use crate::train::evaluate::{TestSet, evaluate};
 use crate::train::feed::{Feed, Feeds};
+use crate::train::keeper::Keeper;
 use crate::train::outcome::Outcome;
 use crate::train::place::Placed;
 use crate::train::start::{Start, initialize, write_terms};
@@ -108,6 +109,7 @@ struct Training<'a> {
 /// What surrounds the steps.
 struct Desktop<'a> {
     writer: Writer<'a>,
+    keeper: &'a Keeper<'a>,
     /// Since the first step.
     pace: Option<Pace>,
     /// When the last checkpoint was handed over.
@@ -140,14 +142,15 @@ impl Job for Training<'_> {
         let label = self.begin(backend)?;
         self.initialize(backend)?;
         let (desk, started) = (Desk::default(), Instant::now());
-        let (training, label) = (&self, &label);
+        let keeper = Keeper { placed: self.placed, folder: self.folder, observer: self.observer, label };
+        let keeper = &keeper;
         thread::scope(|scope| {
             let writer = Writer::new(&desk);
-            let work = || desk.work(|task| training.file(label, task));
+            let work = || desk.work(|task| keeper.write(task));
             let thread = thread::Builder::new().name("checkpoints".into()).spawn_scoped(scope, work);
             thread.map_err(|source| Error::io("the thread that writes checkpoints", source))?;
-            let mut desktop = Desktop { writer, pace: None, saved: started, waited: Duration::ZERO };
-            let result = training.train(backend, &mut desktop);
+            let mut desktop = Desktop { writer, keeper, pace: None, saved: started, waited: Duration::ZERO };
+            let result = self.train(backend, &mut desktop);
             let (waited, all) = (desktop.waited.as_secs_f64(), started.elapsed().as_secs_f64());
             self.journal.note(&format!("waited {waited:.4} s of {all:.3} s for checkpoints"));
             result.and_then(|outcome| desktop.writer.flush().map(|()| outcome))
@@ -216,27 +219,6 @@ impl Training<'_> {
         write_terms(backend, &layout.plan, &recipe.loss, &description.counts)
     }
 
-    /// Writes a file; the second thread's part.
-    fn file(&self, label: &Label, task: Task) -> Result<(), Error> {
-        let Some(folder) = self.folder else { return Ok(()) };
-        match task {
-            Task::Best(Some(snapshot)) => self.placed.save(&folder.best(), &snapshot),
-            Task::Best(None) => folder.remove_best(),
-            Task::Checkpoint(checkpoint) => {
-                folder.synchronise()?;
-                let write = || {
-                    let path = folder.checkpoint(&checkpoint.name())?;
-                    let metadata = self.placed.prepared.description.metadata();
-                    checkpoint.write(&path, self.layout(), label, metadata).map(|()| path)
-                };
-                // Somebody may remove the folder while it is written to.
-                let path = write().or_else(|error| if error.is_missing() { write() } else { Err(error) })?;
-                self.observer.observe(&Event::Checkpoint { path: path.display().to_string() });
-                folder.prune(self.recipe().keep as usize, checkpoint.position.target)
-            }
-        }
-    }
-
     /// The checkpoint that training begins at, and the one that a rollback goes back to.
     fn first<B: Machine>(&self, backend: &mut B, desktop: &mut Desktop<'_>) -> Result<(Checkpoint, Checkpoint), Error>
     where
@@ -271,7 +253,7 @@ impl Training<'_> {
                 Ok(evaluated) => last = Some(evaluated),
                 Err(Error::NotFinite { epoch, step, .. }) => {
                     if recipe.on_nan == OnNan::Stop || now.position.rollbacks == recipe.rollbacks {
-                        return Err(self.stop(&target.snapshot, epoch, step));
+                        return Err(stopped(desktop.keeper, &target.snapshot, epoch, step));
                     }
                     now = self.roll_back(backend, &target, now.position.rollbacks + 1, (epoch, step), desktop)?;
                     continue;
@@ -282,7 +264,7 @@ impl Training<'_> {
             if now.position.epoch == recipe.epochs {
                 // The last checkpoint says that everything else is in place.
                 desktop.writer.flush()?;
-                self.save_last(&now.snapshot)?;
+                desktop.keeper.last(&now.snapshot)?;
             } else if !now.position.epoch.is_multiple_of(recipe.checkpoint_every) {
                 continue;
             }
@@ -524,20 +506,6 @@ impl Training<'_> {
         Ok(now)
     }
 
-    /// Writes the weights at the end of a run, and says where.
-    fn save_last(&self, snapshot: &Snapshot) -> Result<Option<PathBuf>, Error> {
-        let path = self.folder.map(RunFolder::last);
-        path.map(|path| self.placed.save(&path, snapshot).map(|()| path)).transpose()
-    }
-
-    /// The end of a run that left the finite numbers, with the last good weights in place.
-    fn stop(&self, good: &Snapshot, epoch: u32, step: u32) -> Error {
-        match self.save_last(good) {
-            Ok(saved) => Error::NotFinite { epoch, step, saved },
-            Err(error) => error,
-        }
-    }
-
     fn evaluate<B: Machine>(&self, backend: &mut B, position: &Position) -> Result<Accuracy, Error>
     where
         Error: From<B::Error>,
@@ -547,5 +515,13 @@ impl Training<'_> {
         let proceed = || self.signal().map_or(Ok(()), |signal| Err(self.interrupted(signal, position)));
         let confusion = evaluate(backend, self.layout(), &mut network, &self.test, proceed)?;
         Ok(confusion.accuracy(&prepared.description.counts, prepared.recipe.shots))
+    }
+}
+
+/// The end of a run that left the finite numbers, with the last good weights in place.
+fn stopped(keeper: &Keeper<'_>, good: &Snapshot, epoch: u32, step: u32) -> Error {
+    match keeper.last(good) {
+        Ok(saved) => Error::NotFinite { epoch, step, saved },
+        Err(error) => error,
     }
 }
