@@ -371,3 +371,14 @@ fn the_first_page_is_short() {
     let lines = page("README.md").lines().count();
     assert!(lines < 200, "README.md has {lines} lines");
 }
+
+#[test]
+fn the_librarys_example_is_the_one_that_its_docs_test() {
+    let (guide, docs) = (page("host/README.md"), page("host/src/lib.rs"));
+    let example = guide.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let tested: Vec<&str> = docs.lines().filter_map(|line| line.strip_prefix("//! ")).collect();
+    for line in example.lines().filter(|line| !line.is_empty()) {
+        assert!(tested.contains(&line), "host/src/lib.rs does not test: {line}");
+    }
+    assert!(example.lines().count() > 8);
+}

@@ -50,7 +50,7 @@ const CIFAR: [(&str, u8); 5] = [("resnet8", 1), ("resnet20", 3), ("resnet32", 5)
 impl FromStr for Model {
     type Err = Error;
 
-    // Closures as patterns: the search for a `char` has a panic path.
+    // Closures as patterns: searching for a `char` has a panic path.
     #[allow(clippy::manual_pattern_char_comparison)]
     fn from_str(text: &str) -> Result<Self, Error> {
         let (name, size) =
@@ -111,7 +111,7 @@ impl Model {
 }
 
 /// Linear layers with ReLU between; the image is flattened.
-// A call: what it takes of the stack is free again in training.
+// `inline(never)`: its stack is free again in training.
 #[inline(never)]
 pub fn mlp<const N: usize>(graph: &mut Graph<N>, image: Shape, classes: usize, widths: &[u32]) -> Result<Node, Error> {
     let (Some((&inputs, rest)), Some(&outputs)) = (widths.split_first(), widths.last()) else {

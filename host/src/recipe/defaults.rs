@@ -1,4 +1,4 @@
-//! What holds where no option says otherwise.
+//! Defaults.
 
 use std::num::NonZero;
 

@@ -4,7 +4,7 @@ use sse_sam_core::{Error as CoreError, Loss};
 
 use crate::error::Error;
 
-/// A number that is still one as `f32`.
+/// Refuses a number that is not finite as `f32`.
 pub fn positive(option: &str, number: f64) -> Result<f64, Error> {
     if number >= 0.0 && (number as f32).is_finite() {
         Ok(number)
@@ -38,7 +38,7 @@ pub fn by_option(error: impl Into<Error>) -> Error {
     }
 }
 
-/// A table that is not finite is the matter of the loss's options.
+/// A table that is not finite comes from the loss's options.
 pub fn by_loss(error: CoreError, loss: &Loss) -> Error {
     let CoreError::Range { what, .. } = error else { return error.into() };
     if OPTIONS.iter().any(|(name, _)| *name == what) {

@@ -1,4 +1,4 @@
-//! A training before it has a device: what it is to do, and with which data.
+//! A prepared training: its recipe and data, checked, without a device yet.
 
 use sse_sam_core::Graph;
 

@@ -1,4 +1,4 @@
-//! What is told of a training, in numbers and in words.
+//! What a training reports, in numbers and in words.
 
 use std::path::Path;
 use std::time::Instant;
