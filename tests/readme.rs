@@ -118,15 +118,16 @@ fn dataset(format: Format) -> Dataset {
     if format == Format::Digits {
         return data::load("digits", None).unwrap();
     }
-    let (classes, per_class) = if format == Format::Cifar100 { (100_u8, 500) } else { (10, 5000) };
-    let labels: Vec<u8> = (0..per_class).flat_map(|_| 0..classes).collect();
+    let (classes, per_class) = if format == Format::Cifar100 { (100, 500) } else { (10, 5000) };
+    let labels: Vec<u32> = (0..per_class).flat_map(|_| 0..classes).collect();
+    let image = Shape::new(1, 1, 1);
     Dataset {
         name: "made".into(),
         format,
-        image: Shape::new(1, 1, 1),
-        classes: usize::from(classes),
-        train: Split { images: labels.clone(), labels },
-        test: Split::default(),
+        image,
+        classes: classes as usize,
+        train: Box::new(Split { image, images: vec![0; labels.len()], labels }),
+        test: Box::new(Split::empty(image)),
     }
 }
 

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use sse_sam::cli::args::{Cli, Command};
 use sse_sam::cli::firmware::{export, import};
-use sse_sam::cli::{bench, devices, footprint, runs, tune, verify};
+use sse_sam::cli::{bench, devices, eval, footprint, runs, tune, verify};
 use sse_sam::recipe::settings;
 use sse_sam::report::progress;
 use sse_sam::run::signals;
-use sse_sam::train::{evaluate, resume, start};
+use sse_sam::train::{resume, start};
 
 fn main() -> ExitCode {
     signals::outlive_limits_of_files();
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         },
         Command::Resume(args) => resume::run(args),
         Command::Runs(args) => runs::run(args),
-        Command::Eval(args) => evaluate::run(args),
+        Command::Eval(args) => eval::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Bench(args) => bench::run(args),

@@ -104,6 +104,6 @@ fn from_data(args: &EvalArgs, source: &str, model: &str, dataset: &Dataset) -> R
         counts,
         eta: args.eta.unwrap_or(defaults.eta),
         shots: resolved::shots((args.many, args.few), defaults)?,
-        normalization: start::normalization(&choice, dataset, &chosen),
+        normalization: start::normalization(&choice, dataset, &chosen)?,
     })
 }

@@ -4,6 +4,7 @@ pub mod args;
 pub mod bench;
 pub(crate) mod described;
 pub mod devices;
+pub mod eval;
 pub mod firmware;
 pub mod footprint;
 pub mod runs;

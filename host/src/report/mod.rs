@@ -1,4 +1,6 @@
 //! What people and programs are told.
 
+pub mod classes;
+pub mod confusion;
 pub mod metrics;
 pub mod progress;

@@ -112,7 +112,7 @@ pub enum Event<'a> {
     Epoch {
         /// Training images a second.
         images_per_second: f64,
-        /// Its line of `metrics.jsonl`.
+        /// Its line of `metrics.jsonl`; accuracies of classes only up to a thousand.
         #[serde(flatten)]
         line: &'a Line<'a>,
     },
@@ -333,7 +333,7 @@ impl Progress {
             rate(images_per_second),
             FormattedDuration(Duration::from_secs_f64(left)),
         ));
-        self.tell(&Event::Epoch { images_per_second, line });
+        self.tell(&Event::Epoch { images_per_second, line: &Line { accuracy: &line.accuracy.brief(), ..*line } });
     }
 
     fn tell(&self, event: &Event<'_>) {

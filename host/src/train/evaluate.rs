@@ -1,21 +1,13 @@
-//! Accuracy on a test set, and the `eval` command.
+//! Which class each sample of a test set is taken for.
 
-use sse_sam_core::longtail::classes::Shots;
 use sse_sam_core::network::models::MAX_LAYERS;
-use sse_sam_core::{Memory, Network, Problem, Row, Span, Statistics};
+use sse_sam_core::{Network, Problem, Row, Span, Statistics};
 
-use crate::cli::args::EvalArgs;
-use crate::cli::described::describe;
-use crate::data::Split;
-use crate::device::choose::{Device, Job, Machine};
-use crate::device::layout::{Layout, Needs};
-use crate::device::open;
+use crate::device::choose::Machine;
+use crate::device::layout::Layout;
 use crate::error::Error;
-use crate::report::metrics::{Confusion, table};
-use crate::report::progress::say;
-use crate::train::feed::{Feed, Feeds};
-use crate::weights;
-use crate::weights::torch::{Description, Weights};
+use crate::report::confusion::Confusion;
+use crate::train::feed::Feed;
 
 /// A test set as the device sees it.
 #[derive(Clone, Copy, Debug)]
@@ -42,129 +34,47 @@ where
 {
     let classes = layout.graph.layers().last().map_or(0, |layer| layer.output.len());
     let feed = &test.feed;
-    let indices: Vec<u32> = (0..feed.split.len() as u32).collect();
+    let indices: Vec<u32> = (0..feed.source.len() as u32).collect();
     let batches: Vec<&[u32]> = indices.chunks(layout.plan.max_batch()).collect();
-    let mut sums = vec![0.0; indices.len() * classes];
-    for flip in [false, true] {
-        if flip && !test.flip {
-            continue;
-        }
-        write_table(backend, layout.table, feed, &batches, flip)?;
-        let mut logits = vec![0.0; layout.plan.max_batch() * classes];
-        feed.each(backend, &batches, 0, |backend, number| {
-            proceed()?;
-            let (first, rows) = (batches[number][0] as usize, batches[number].len());
-            let table = layout.table.part(first * Row::WORDS, rows * Row::WORDS)?;
-            network.gather(backend, table, &feed.samples, layout.losses(0)?)?;
-            network.forward(backend, layout.vectors.params, Statistics::Running)?;
-            let logits = &mut logits[..rows * classes];
-            backend.read(logits, network.logits()?)?;
-            sums[first * classes..].iter_mut().zip(&*logits).for_each(|(sum, logit)| *sum += logit);
-            Ok(())
-        })?;
-    }
     let mut confusion = Confusion::new(classes);
-    for (&label, logits) in feed.split.labels.iter().zip(sums.chunks_exact(classes)) {
-        confusion.add(label, logits);
-    }
+    let [mut sums, mut logits] = [(); 2].map(|()| vec![0.0; layout.plan.max_batch() * classes]);
+    feed.each(backend, &batches, 0, |backend, number| {
+        proceed()?;
+        let batch = batches[number];
+        let (sums, logits) = (&mut sums[..batch.len() * classes], &mut logits[..batch.len() * classes]);
+        sums.fill(0.0);
+        for flip in [false, true].into_iter().filter(|&flip| test.flip || !flip) {
+            let rows = write_rows(backend, layout.table, feed, (number, batch), flip)?;
+            network.gather(backend, rows, &feed.samples, layout.losses(0)?)?;
+            network.forward(backend, layout.vectors.params, Statistics::Running)?;
+            backend.read(logits, network.logits()?)?;
+            sums.iter_mut().zip(&*logits).for_each(|(sum, logit)| *sum += logit);
+        }
+        for (&index, logits) in batch.iter().zip(sums.chunks_exact(classes)) {
+            confusion.add(feed.source.label(index as usize), logits);
+        }
+        Ok(())
+    })?;
     Ok(confusion)
 }
 
-fn write_table<B: Machine>(
+/// Puts the rows of batch `number` where the table begins.
+fn write_rows<B: Machine>(
     backend: &mut B,
     table: Span,
     feed: &Feed<'_>,
-    batches: &[&[u32]],
+    (number, batch): (usize, &[u32]),
     flip: bool,
-) -> Result<(), Error>
+) -> Result<Span, Error>
 where
     Error: From<B::Error>,
 {
-    let mut words = Vec::new();
-    for (number, batch) in batches.iter().enumerate() {
-        for (row, &index) in batch.iter().enumerate() {
-            let (index, label) = (feed.index(number, row, index), feed.split.labels[index as usize].into());
-            words.extend(Row { index, label, top: 0, left: 0, flip, weights: [0.0; 2] }.encode());
-        }
-    }
-    Ok(backend.write(table.part(0, words.len())?, &words)?)
-}
-
-/// The `eval` command: accuracies, per class and confusion, of a weights file.
-///
-/// # Errors
-/// Whatever is wrong with the weights, the data or the device.
-pub fn run(args: &EvalArgs) -> Result<(), Error> {
-    let mut device = Device::choose(&args.device)?;
-    let path = weights::find(&args.weights)?;
-    let (tensors, metadata) = weights::read(&path)?;
-    let (mut dataset, metadata) = describe(args, &path, metadata)?;
-    let weights = Weights::new(&path, tensors, &metadata)?;
-    let description = &weights.description;
-    open::check(&args.device, &description.model)?;
-    if (dataset.image, dataset.classes) != (description.image, description.counts.len()) {
-        let source = args.data.as_ref().unwrap_or(&description.data);
-        let message = format!("was trained on other images or classes than those of {source}");
-        return Err(Error::weights(&path, message));
-    }
-    dataset.train = Split::default();
-    let needs = Needs {
-        image: dataset.image,
-        classes: dataset.classes,
-        batch: (args.batch as usize).min(dataset.test.len().max(1)),
-        piece: None,
-        points: 0,
-        memory: Memory::Full,
-        first: Needs::INFERENCE,
-        rows: dataset.test.len(),
+    let row = |(row, &sample): (usize, &u32)| {
+        let (index, label) = (feed.index(number, row, sample), feed.source.label(sample as usize));
+        Row { index, label, top: 0, left: 0, flip, weights: [0.0; 2] }.encode()
     };
-    let (layout, staged) = device.or_next(|device| device.plan(&description.model, &needs, &dataset))?;
-    let feeds = Feeds::new(&dataset, layout.plan.normalization, staged);
-    let test = TestSet { feed: feeds.test, flip: args.flip };
-    let frozen = weights.frozen(&layout)?;
-    let evaluation = Evaluation { layout: &layout, normalization: &description.normalization, test };
-    let confusion = device.run(&layout, &frozen, &feeds.bytes, evaluation)?;
-    if confusion.undefined() > 0 {
-        let message =
-            format!("gives no finite outputs for {} of {} test images", confusion.undefined(), dataset.test.len());
-        return Err(Error::weights(&path, message)
-            .with_hint("its numbers are far too large: a run that diverged leaves such weights, or a file that is not what it seems"));
-    }
-    say(&report(&confusion, description))
-}
-
-struct Evaluation<'a> {
-    layout: &'a Layout,
-    normalization: &'a [f32],
-    test: TestSet<'a>,
-}
-
-impl Job for Evaluation<'_> {
-    type Output = Confusion;
-
-    fn run<B: Machine>(self, backend: &mut B) -> Result<Confusion, Error>
-    where
-        Error: From<B::Error>,
-    {
-        backend.write(self.layout.plan.normalization, self.normalization)?;
-        evaluate(backend, self.layout, &mut self.layout.network(0.0)?, &self.test, || Ok(()))
-    }
-}
-
-fn report(confusion: &Confusion, description: &Description) -> String {
-    let Shots { many, few } = description.shots;
-    let accuracy = confusion.accuracy(&description.counts, description.shots);
-    let mut lines = vec![
-        table(&[("accuracy %".into(), &accuracy)]),
-        format!("many: above {many} training samples, few: below {few}; * tail: below {}\n", description.eta),
-        "class  training  accuracy %   confusion (row: label, column: prediction)".into(),
-    ];
-    for (class, row) in confusion.rows().enumerate() {
-        let count = description.counts[class];
-        let tail = if count < description.eta { '*' } else { ' ' };
-        let percent = accuracy.per_class[class].map_or_else(|| "-".into(), |percent| format!("{percent:.2}"));
-        let row: String = row.iter().map(|count| format!("{count:5}")).collect();
-        lines.push(format!("{class:5} {count:8}{tail}  {percent:>10}   {row}"));
-    }
-    lines.join("\n")
+    let words: Vec<f32> = batch.iter().enumerate().flat_map(row).collect();
+    let rows = table.part(0, words.len())?;
+    backend.write(rows, &words)?;
+    Ok(rows)
 }

@@ -52,27 +52,27 @@ impl Weighing {
     }
 
     /// The factors of a sample in a batch of `rows`: the divisor is the whole batch for every group.
-    pub fn weights(&self, label: u8, rows: usize) -> [f32; 2] {
+    pub fn weights(&self, label: u32, rows: usize) -> [f32; 2] {
         let mut weights = [0.0; 2];
-        weights[self.column(label)] = (self.factors[usize::from(label)] / rows as f64) as f32;
+        weights[self.column(label)] = (self.factors[label as usize] / rows as f64) as f32;
         weights
     }
 
     /// Which groups have samples among these labels.
-    pub fn columns(&self, labels: &[u8]) -> [bool; 2] {
+    pub fn columns(&self, labels: &[u32]) -> [bool; 2] {
         let mut columns = [false; 2];
         labels.iter().for_each(|&label| columns[self.column(label)] = true);
         columns
     }
 
     /// The groups that have samples among these labels.
-    pub fn present(&self, labels: &[u8]) -> Present {
+    pub fn present(&self, labels: &[u32]) -> Present {
         self.groups.present(self.columns(labels))
     }
 
     /// The group of a class's samples.
-    pub fn column(&self, label: u8) -> usize {
-        self.groups.column(self.tail[usize::from(label)])
+    pub fn column(&self, label: u32) -> usize {
+        self.groups.column(self.tail[label as usize])
     }
 }
 
@@ -169,7 +169,7 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     let init = init.map(|path| initial(&layout, &config, path)).transpose()?;
     let (frozen, tracked) = kept(&layout, resumed.as_ref(), init.as_ref())?;
     let all: Vec<u32> = (0..dataset.train.len() as u32).collect();
-    let normalization = normalization(&config.normalize, &dataset, &all);
+    let normalization = normalization(&config.normalize, &dataset, &all)?;
     let description = Description {
         model: config.model.clone(),
         data: config.data.clone(),
@@ -191,7 +191,7 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     if args.talks() {
         progress::tell_people(&progress::headline(&config, &description, &dataset, &device, staged.is_some()));
     }
-    let feeds = Feeds::new(&dataset, layout.plan.normalization, staged);
+    let feeds = Feeds::new(&dataset, layout.plan.normalization, staged)?;
     let test = TestSet { feed: feeds.test, flip: config.flip };
     let (train, (config, layout, description, folder)) = (feeds.train, (&config, &layout, &description, &folder));
     let training = Training {
@@ -295,10 +295,10 @@ fn slug(model: &Model) -> String {
 }
 
 /// Mean of each channel's bytes and one over their deviation; of the `chosen` training images where data decide.
-pub(crate) fn normalization(choice: &Normalize, dataset: &Dataset, chosen: &[u32]) -> Vec<f32> {
+pub(crate) fn normalization(choice: &Normalize, dataset: &Dataset, chosen: &[u32]) -> Result<Vec<f32>, Error> {
     let channels = dataset.image.channels;
     let (mean, inverse) = match choice {
-        Normalize::Data => data::normalization(&dataset.train, chosen, channels),
+        Normalize::Data => data::normalization(&*dataset.train, chosen, channels)?,
         Normalize::None => (vec![0.0; channels], vec![1.0 / 255.0; channels]),
         Normalize::Given(mean, deviation) => {
             let pick = |list: &[f64], channel: usize| list[channel.min(list.len() - 1)];
@@ -306,5 +306,5 @@ pub(crate) fn normalization(choice: &Normalize, dataset: &Dataset, chosen: &[u32
             (each(&|c| pick(mean, c) * 255.0), each(&|c| 1.0 / (pick(deviation, c) * 255.0)))
         }
     };
-    [mean, inverse].concat()
+    Ok([mean, inverse].concat())
 }

@@ -89,7 +89,7 @@ impl Job for Training<'_> {
         let label = self.begin(backend)?;
         self.prepare(backend)?;
         let (desk, started) = (Desk::default(), Instant::now());
-        let progress = Progress::new(self.config, self.train.split.len(), self.args);
+        let progress = Progress::new(self.config, self.train.source.len(), self.args);
         let (training, label) = (&self, &label);
         thread::scope(|scope| {
             let writer = Writer::new(&desk);
@@ -404,9 +404,9 @@ impl Training<'_> {
 
     /// The samples of an epoch in order; in each batch the head comes first where batches pass in pieces.
     fn order(&self, epoch: u32, weighing: &Weighing) -> Vec<u32> {
-        let mut order = random::permutation(self.config.seed, epoch, self.train.split.len() as u32);
+        let mut order = random::permutation(self.config.seed, epoch, self.train.source.len() as u32);
         if self.layout.piece.is_some() {
-            let column = |index: &u32| weighing.column(self.train.split.labels[*index as usize]);
+            let column = |index: &u32| weighing.column(self.train.source.label(*index as usize));
             order.chunks_mut(self.layout.batch).for_each(|batch| batch.sort_by_key(column));
         }
         order
@@ -418,7 +418,7 @@ impl Training<'_> {
         let (mut words, mut batches) = (Vec::new(), Vec::new());
         for (number, indices) in order.iter().enumerate() {
             let first_row = words.len() / Row::WORDS;
-            let labels: Vec<u8> = indices.iter().map(|&index| self.train.split.labels[index as usize]).collect();
+            let labels: Vec<u32> = indices.iter().map(|&index| self.train.source.label(index as usize)).collect();
             for (row, (&index, &label)) in indices.iter().zip(&labels).enumerate() {
                 let (top, left, flip) = match config.augment {
                     Augment::None => (0, 0, false),
@@ -426,7 +426,7 @@ impl Training<'_> {
                 };
                 let weights = weighing.weights(label, labels.len());
                 let index = self.train.index(number, row, index);
-                words.extend(Row { index, label: label.into(), top, left, flip, weights }.encode());
+                words.extend(Row { index, label, top, left, flip, weights }.encode());
             }
             let heads = labels.iter().filter(|&&label| weighing.column(label) == 0).count();
             batches.push(Batch { first_row, rows: labels.len(), heads, present: weighing.present(&labels) });
@@ -631,7 +631,7 @@ impl Training<'_> {
             "{}\naccuracy in % on {} test images; best by balanced accuracy\n\
              files in {}: metrics.jsonl, last.safetensors, best.safetensors",
             table(&rows),
-            self.test.feed.split.len(),
+            self.test.feed.source.len(),
             shown::path(self.folder.path())
         ));
     }

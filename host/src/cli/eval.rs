@@ -1,0 +1,106 @@
+//! The `eval` command: what trained weights make of a test set.
+
+use sse_sam_core::Memory;
+
+use crate::cli::args::EvalArgs;
+use crate::cli::described::describe;
+use crate::data::Split;
+use crate::device::choose::{Device, Job, Machine};
+use crate::device::layout::{Layout, Needs};
+use crate::device::open;
+use crate::error::Error;
+use crate::report::classes::{Classes, LISTED};
+use crate::report::confusion::Confusion;
+use crate::report::metrics::table;
+use crate::report::progress::say;
+use crate::train::evaluate::{TestSet, evaluate};
+use crate::train::feed::Feeds;
+use crate::weights;
+use crate::weights::Out;
+use crate::weights::torch::{Description, Weights};
+
+/// Accuracies, per class and confusion, of a weights file.
+///
+/// # Errors
+/// Whatever is wrong with the weights, the data or the device.
+pub fn run(args: &EvalArgs) -> Result<(), Error> {
+    let mut device = Device::choose(&args.device)?;
+    let file = args.confusion.as_ref().map(|path| Out::new("--confusion", path, &[&args.weights])).transpose()?;
+    let path = weights::find(&args.weights)?;
+    let (tensors, metadata) = weights::read(&path)?;
+    let (mut dataset, metadata) = describe(args, &path, metadata)?;
+    let weights = Weights::new(&path, tensors, &metadata)?;
+    let description = &weights.description;
+    open::check(&args.device, &description.model)?;
+    if (dataset.image, dataset.classes) != (description.image, description.counts.len()) {
+        let source = args.data.as_ref().unwrap_or(&description.data);
+        let message = format!("was trained on other images or classes than those of {source}");
+        return Err(Error::weights(&path, message));
+    }
+    dataset.train = Box::new(Split::empty(dataset.image));
+    let batch = (args.batch as usize).min(dataset.test.len().max(1));
+    let needs = Needs {
+        image: dataset.image,
+        classes: dataset.classes,
+        batch,
+        piece: None,
+        points: 0,
+        memory: Memory::Full,
+        first: Needs::INFERENCE,
+        rows: batch,
+    };
+    let (layout, staged) = device.or_next(|device| device.plan(&description.model, &needs, &dataset))?;
+    let feeds = Feeds::new(&dataset, layout.plan.normalization, staged)?;
+    let test = TestSet { feed: feeds.test, flip: args.flip };
+    let frozen = weights.frozen(&layout)?;
+    let evaluation = Evaluation { layout: &layout, normalization: &description.normalization, test };
+    let confusion = device.run(&layout, &frozen, &feeds.bytes, evaluation)?;
+    if confusion.undefined() > 0 {
+        let message =
+            format!("gives no finite outputs for {} of {} test images", confusion.undefined(), dataset.test.len());
+        return Err(Error::weights(&path, message)
+            .with_hint("its numbers are far too large: a run that diverged leaves such weights, or a file that is not what it seems"));
+    }
+    if let Some(file) = &file {
+        file.write(|file| confusion.write(file))?;
+    }
+    say(&report(&confusion, description, file.is_some()))
+}
+
+struct Evaluation<'a> {
+    layout: &'a Layout,
+    normalization: &'a [f32],
+    test: TestSet<'a>,
+}
+
+impl Job for Evaluation<'_> {
+    type Output = Confusion;
+
+    fn run<B: Machine>(self, backend: &mut B) -> Result<Confusion, Error>
+    where
+        Error: From<B::Error>,
+    {
+        backend.write(self.layout.plan.normalization, self.normalization)?;
+        evaluate(backend, self.layout, &mut self.layout.network(0.0)?, &self.test, || Ok(()))
+    }
+}
+
+/// Accuracies of the whole, then of every class, or of a few where there are many.
+fn report(confusion: &Confusion, description: &Description, is_written: bool) -> String {
+    let (many, few) = (description.shots.many, description.shots.few);
+    let accuracy = confusion.accuracy(&description.counts, description.shots);
+    let classes = Classes { confusion, accuracy: &accuracy, counts: &description.counts, eta: description.eta };
+    let mut lines = vec![
+        table(&[("accuracy %".into(), &accuracy)]),
+        format!("many: above {many} training samples, few: below {few}; * tail: below {}\n", description.eta),
+    ];
+    if description.counts.len() <= LISTED {
+        lines.push(classes.matrix());
+    } else {
+        lines.push(classes.extremes());
+        if !is_written {
+            lines.push("\n--confusion FILE writes what every class was taken for".into());
+        }
+    }
+    lines.join("\n")
+}
