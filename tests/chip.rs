@@ -5,12 +5,16 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
 use sse_sam::cli::firmware::numbers::Numbers;
+use sse_sam::device::layout::{Layout, Needs, WINDOW};
 use sse_sam::weights::torch::Weights;
 use sse_sam::weights::{self, Data, Tensor};
 use sse_sam_capi::{
-    Image, Network, Sizes, Status, Update, sse_sam_initialize, sse_sam_lend, sse_sam_plan, sse_sam_resnet, sse_sam_save,
+    Image, Network, Options, SSE_SAM_HANDLE_WORDS, SSE_SAM_MEMORY_FULL, SSE_SAM_MEMORY_LEAN, SSE_SAM_MEMORY_RECOMPUTE,
+    Sizes, Status, Update, sse_sam_initialize, sse_sam_lend, sse_sam_mlp, sse_sam_plan, sse_sam_resnet, sse_sam_save,
 };
+use sse_sam_core::{Arena, Economy, Method, Plan, Record, Shape};
 use tempfile::{TempDir, tempdir};
 
 /// Runs a command in `folder`; what it printed, and whether it succeeded.
@@ -296,4 +300,79 @@ fn a_seed_starts_a_chip_as_it_starts_the_desk() {
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&initialized(81_985_529_216_486_895)), bits(&values[..parameters]));
     assert_ne!(bits(&initialized(81_985_529_216_486_894)), bits(&values[..parameters]));
+}
+
+/// What a step of each method asks for, as the host and as C say it.
+fn methods() -> [(&'static str, Method, Update); 4] {
+    let update = |groups, radius, tail_radius| Update {
+        groups,
+        radius,
+        tail_radius,
+        learning_rate: 0.1,
+        momentum: 0.9,
+        weight_decay: 0.0,
+        nesterov: 0,
+    };
+    [
+        ("sgd", Method::Sgd, update(1, 0.0, 0.0)),
+        ("sam", Method::Sam { rho: 0.1 }, update(1, 0.1, 0.0)),
+        ("imbsam", Method::ImbSam { rho: 0.1 }, update(2, 0.0, 0.1)),
+        ("sse-sam", Method::SseSam { head_rho: 0.1, tail_rho: 0.1, gamma: 0.5 }, update(2, 0.1, 0.1)),
+    ]
+}
+
+const ECONOMIES: [(&str, Economy, u32); 3] = [
+    ("full", Economy::Full, SSE_SAM_MEMORY_FULL),
+    ("lean", Economy::Lean, SSE_SAM_MEMORY_LEAN),
+    ("recompute", Economy::Recompute, SSE_SAM_MEMORY_RECOMPUTE),
+];
+
+/// Floats that C is asked for.
+fn c_plan(model: &str, largest: &Update, memory: u32, micro_batch: usize) -> usize {
+    let mut handle = [0_usize; SSE_SAM_HANDLE_WORDS];
+    let network = handle.as_mut_ptr().cast::<Network>();
+    let (bytes, image) = (size_of_val(&handle), Image { height: 8, width: 8, channels: 1 });
+    let mut sizes = Sizes { floats: 0, weights: 0, parameters: 0, classes: 0, frozen: 0 };
+    let options = Options { memory, trainable_layers: 0, micro_batch };
+    // SAFETY: the handle is as long as said, and so is every array.
+    unsafe {
+        let made = match model {
+            "mlp:64-32-10" => sse_sam_mlp(network, bytes, image, [64, 32, 10].as_ptr(), 3),
+            _ => sse_sam_resnet(network, bytes, image, 8, 4, 10),
+        };
+        assert_eq!(made, Status::Ok);
+        assert_eq!(sse_sam_plan(network, 16, largest, &options, &mut sizes), Status::Ok);
+    }
+    sizes.floats
+}
+
+#[test]
+fn footprint_host_and_c_plan_the_same_memory_for_every_method() {
+    for (model, piece) in [("mlp:64-32-10", None), ("mlp:64-32-10", Some(3)), ("resnet8:4", None)] {
+        let pieces = piece.map(|rows: usize| vec!["--micro-batch".to_owned(), rows.to_string()]).unwrap_or_default();
+        let options: Vec<&str> = pieces.iter().map(String::as_str).collect();
+        let network = ["--json", "--model", model, "--image", "8x8x1", "--classes", "10", "--batch", "16"];
+        let folder = tempdir().unwrap();
+        let text = program(folder.path(), &[&["footprint"][..], &network, &options].concat());
+        let said: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        for (name, method, largest) in methods() {
+            for (memory, economy, c_memory) in ECONOMIES {
+                let what = format!("{model}, {name}, {memory}, pieces of {piece:?}");
+                let mut forms = said["forms"].as_array().unwrap().iter();
+                let form = forms.find(|form| form["method"] == name && form["memory"] == memory).unwrap();
+                let number = |key: &str| form[key].as_u64().unwrap() as usize;
+                let groups = method.largest().unwrap();
+                let needs = Needs { groups, economy, piece, ..Needs::new(Shape::new(8, 8, 1), 10, 16) };
+                let host = Layout::new(&model.parse().unwrap(), &needs, Arena::new(1)).unwrap();
+                // The host keeps the records of many steps.
+                assert_eq!(number("total_f32"), host.words - (WINDOW - 1) * Record::WORDS, "{what}");
+                assert_eq!(number("c_f32"), c_plan(model, &largest, c_memory, piece.unwrap_or(0)), "{what}");
+                let one = matches!(name, "sgd" | "sam") || piece.is_some() || memory == "recompute";
+                let streams = if one || (name == "imbsam" && memory == "lean") { 1 } else { 2 };
+                let single = Plan::new(&host.graph, piece.unwrap_or(16), 1, &mut Arena::new(1)).unwrap();
+                assert_eq!(number("gradients_f32"), streams * single.usage().gradients, "{what}");
+                assert_eq!(host.plan.usage().gradients, streams * single.usage().gradients, "{what}");
+            }
+        }
+    }
 }

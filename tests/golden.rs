@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sse_sam::cli::verify::{Report, replay, within_bounds};
 use sse_sam::device::choose::Device;
-use sse_sam_core::Memory;
+use sse_sam_core::Economy;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
@@ -21,10 +21,10 @@ fn cases() -> Vec<PathBuf> {
 }
 
 fn run(case: &Path) -> Vec<Report> {
-    run_in(case, Memory::Full)
+    run_in(case, Economy::Full)
 }
 
-fn run_in(case: &Path, memory: Memory) -> Vec<Report> {
+fn run_in(case: &Path, memory: Economy) -> Vec<Report> {
     replay(case, &Device::Cpu, memory).unwrap_or_else(|error| panic!("{}: {error}", case.display()))
 }
 
@@ -46,7 +46,7 @@ fn every_reference_trajectory_is_met_on_the_cpu_core() {
 fn every_reference_trajectory_is_met_in_lean_memory() {
     let mut nesterov = 0;
     for case in cases() {
-        for memory in [Memory::Lean, Memory::Recompute] {
+        for memory in [Economy::Lean, Economy::Recompute] {
             match replay(&case, &Device::Cpu, memory) {
                 Ok(reports) => assert!(within_bounds(&reports), "{} {memory:?}: {reports:?}", case.display()),
                 Err(error) => {

@@ -14,7 +14,8 @@ use sse_sam::device::measured::Cache;
 use sse_sam::opencl::tuning::trial::{Form, Forms, Operation};
 use sse_sam::opencl::{self, Block, Class, DeviceInfo, Error, Fault, OpenCl, devices};
 use sse_sam::train::start;
-use sse_sam_core::{Conv2d, Memory, Shape};
+use sse_sam_core::training::method::Groups;
+use sse_sam_core::{Conv2d, Economy, Shape};
 use tempfile::{TempDir, tempdir};
 
 /// A network whose convolutions have several forms with the tiles of either kind, and take little time.
@@ -264,8 +265,8 @@ fn auto_goes_on_to_the_next_device_where_one_is_too_small() {
         (device, next)
     };
     let image = Shape::new(8, 8, 3);
-    let (batch, memory) = (6, Memory::Full);
-    let needs = Needs { image, classes: 5, batch, piece: None, points: 2, memory, first: 0, rows: 1 };
+    let groups = Groups::new(0.1, Some(0.1)).unwrap();
+    let needs = Needs { groups, ..Needs::new(image, 5, 6) };
     let plan = |device: &Device| device.plan_network(&"resnet8:16".parse().unwrap(), &needs, |rows| rows * image.len());
     let (mut device, next) = choose("auto");
     device.or_next(plan).unwrap();
@@ -291,7 +292,7 @@ fn info(device: &Device) -> DeviceInfo {
 /// A residual network of four images with four channels and more.
 fn small(device: &Device) -> Layout {
     let image = Shape::new(8, 8, 4);
-    let needs = Needs { image, classes: 3, batch: 4, piece: None, points: 2, memory: Memory::Full, first: 0, rows: 1 };
+    let needs = Needs { groups: Groups::new(0.1, Some(0.1)).unwrap(), ..Needs::new(image, 3, 4) };
     device.plan_network(&"resnet8:4".parse().unwrap(), &needs, |rows| rows * image.len()).unwrap()
 }
 
@@ -390,7 +391,7 @@ impl Job for Look<'_> {
 /// Replays a residual network's trajectory on a device.
 fn assert_verified(device: &Device) {
     let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/resnet8-ssesam-ce.json");
-    for report in verify::replay(&case, device, Memory::Full).unwrap() {
+    for report in verify::replay(&case, device, Economy::Full).unwrap() {
         assert!(report.error <= report.bound, "{}: {:e}", report.what, report.error);
     }
 }

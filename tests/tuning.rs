@@ -239,7 +239,8 @@ fn footprint(args: &[&str]) -> Value {
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{args:?}");
     let json: Value = serde_json::from_str(outcome.stdout.lines().next_back().unwrap()).unwrap();
     let arena = json["arena_f32"].as_u64().unwrap();
-    for constant in [format!("const ARENA: usize = {arena};"), format!("#define SSE_SAM_ARENA {arena} ")] {
+    let c_arena = json["c_arena_f32"].as_u64().unwrap();
+    for constant in [format!("const ARENA: usize = {arena};"), format!("#define SSE_SAM_ARENA {c_arena} ")] {
         assert!(outcome.stdout.contains(&constant), "{constant} in\n{}", outcome.stdout);
     }
     json

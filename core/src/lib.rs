@@ -38,7 +38,7 @@ pub use space::Space;
 pub use training::method::Method;
 pub use training::problem::{Problem, Statistics};
 pub use training::schedule::Schedule;
-pub use training::session::{Losses, Memory, Vectors};
+pub use training::session::{Demand, Economy, Losses, Record, Session, Vectors};
 pub use training::step::{lean_step, step};
 
 /// The examples of the porting guide, compiled and run.

@@ -308,8 +308,7 @@ fn a_damaged_newest_checkpoint_is_reported_and_the_one_before_is_taken() {
 
 fn layout(model: &str) -> Layout {
     let image = Shape::new(8, 8, 1);
-    let memory = sse_sam_core::Memory::Full;
-    let needs = Needs { image, classes: 10, batch: 32, piece: None, points: 2, memory, first: 0, rows: 1797 };
+    let needs = Needs { rows: 1797, ..Needs::new(image, 10, 32) };
     Device::Cpu.plan_network(&model.parse().unwrap(), &needs, |_| 0).unwrap()
 }
 

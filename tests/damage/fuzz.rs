@@ -231,7 +231,7 @@ fn configurations() {
         put(&path, bytes)?;
         let chosen = |args: &TrainArgs| {
             let config = Config::new(args, &digits)?;
-            config.method.points(config.epochs)?;
+            config.method.largest()?;
             let imbalance = config.imbalance.unwrap_or(1.0);
             data::subset(&digits, imbalance, config.profile, config.rule, config.seed)
         };

@@ -15,7 +15,7 @@ use sse_sam::Error;
 use sse_sam::data::random::{self, Purpose};
 use sse_sam::device::choose::Device;
 use sse_sam::device::layout::{Layout, Needs};
-use sse_sam_core::{Memory, Shape};
+use sse_sam_core::Shape;
 
 /// Bytes that anything may take beside what its size asks for.
 const SLACK: usize = 1 << 20;
@@ -44,16 +44,7 @@ fn setting(name: &str, usual: u32) -> u32 {
 }
 
 fn layout(model: &str) -> Layout {
-    let needs = Needs {
-        image: Shape::new(8, 8, 1),
-        classes: 10,
-        batch: 32,
-        memory: Memory::Full,
-        piece: None,
-        first: 0,
-        points: 2,
-        rows: 1797,
-    };
+    let needs = Needs { rows: 1797, ..Needs::new(Shape::new(8, 8, 1), 10, 32) };
     Device::Cpu.plan_network(&model.parse().unwrap(), &needs, |_| 0).unwrap()
 }
 

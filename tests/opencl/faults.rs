@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use sse_sam::opencl::{self, Error, OpenCl, devices};
 use sse_sam_core::{
-    Arena, Backend, Conv2d, Graph, Losses, Method, Model, Network, Outcome, Plan, Row, Samples, Sgd, Shape, Span,
-    Vectors, step,
+    Arena, Backend, Conv2d, Demand, Economy, Graph, Method, Model, Network, Plan, Row, Samples, Session, Sgd, Shape,
+    Span,
 };
 
 use super::{each_device, numbers};
@@ -154,14 +154,12 @@ fn child_keeps_objects_and_memory_flat() {
     each_device(|device| {
         let mut graph = Graph::<8>::new();
         "mlp:6-5-3".parse::<Model>().unwrap().build(&mut graph, Shape::new(1, 2, 3), 3).unwrap();
+        let method = Method::SseSam { head_rho: 0.05, tail_rho: 0.1, gamma: 1.0 };
+        let demand = Demand { groups: method.largest().unwrap(), economy: Economy::Full, pieces: false };
         let mut arena = Arena::new(OpenCl::alignment());
-        let plan = Plan::new(&graph, 8, 2, &mut arena).unwrap();
-        let vectors = Vectors::new(&mut arena, plan.parameters(), 2).unwrap();
-        let [table, record] = [8 * Row::WORDS, 8].map(|length| arena.allocate(length).unwrap());
-        let slot = |index| record.part(index, 1).unwrap();
-        let losses = Losses { plain: [slot(0), slot(1)], perturbed: [slot(2), slot(3)] };
-        let group_squared_norms = [slot(6), slot(7)];
-        let outcome = Outcome { squared_norm: slot(4), group_squared_norms, failure: slot(5), number: 1.0 };
+        let plan = Plan::new(&graph, 8, demand.streams(), &mut arena).unwrap();
+        let session = Session::new(plan.parameters(), &demand, 8, 1, &mut arena).unwrap();
+        let (table, losses) = (session.table, session.losses(0).unwrap());
         let bytes: Vec<u8> = (0..48).map(|index| index * 5).collect();
         let mut machine = OpenCl::new(device, arena.len(), &[], &bytes).unwrap();
         let row = |index| Row { index, label: index % 3, top: 0, left: 0, flip: false, weights: [0.1, 0.1] };
@@ -170,22 +168,23 @@ fn child_keeps_objects_and_memory_flat() {
         machine.write(plan.normalization, &[100.0, 100.0, 100.0, 0.01, 0.01, 0.01]).unwrap();
         machine.fill(plan.terms[0], 1.0).unwrap();
         let mut network = Network::new(&graph, &plan, 0.0, losses);
-        network.initialize(&mut machine, vectors.params, |layer| (layer as u32 + 1).wrapping_mul(0x9e37_79b9)).unwrap();
+        network
+            .initialize(&mut machine, session.vectors.params, |layer| (layer as u32 + 1).wrapping_mul(0x9e37_79b9))
+            .unwrap();
         let (images, image) = (Span::samples(0, 48), Shape::new(1, 2, 3));
         let samples = Samples { images, image, normalization: plan.normalization };
-        let groups = Method::SseSam { head_rho: 0.05, tail_rho: 0.1, gamma: 1.0 }.groups(0, 1).unwrap().all();
+        let groups = demand.groups.all();
         let sgd = Sgd { learning_rate: 0.01, momentum: 0.9, weight_decay: 0.0, nesterov: false };
         let mut steps = |machine: &mut OpenCl, count: usize| {
             for number in 0..count {
                 network.gather(machine, table, &samples, losses).unwrap();
-                step(machine, &mut network, &vectors, &groups, &sgd, &outcome).unwrap();
+                session.step(machine, &mut network, &groups, &sgd, 0).unwrap();
                 if number % 50 == 0 {
-                    machine.read(&mut [0.0; 8], record).unwrap();
+                    session.record(machine).unwrap();
                 }
             }
-            let mut left = [0.0; 8];
-            machine.read(&mut left, record).unwrap();
-            assert!(left[4] > 0.0 && left[5] == 0.0, "{left:?}");
+            let left = session.record(machine).unwrap();
+            assert!(left.squared_norm > 0.0 && left.is_finite(), "{left:?}");
         };
         let wanted = std::env::var("SSE_SAM_SOAK_STEPS").map_or(20_000, |steps| steps.parse().unwrap());
         let left = |machine: &OpenCl| (opencl::live_objects(), opencl::live_buffers(), machine.bytes());

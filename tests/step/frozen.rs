@@ -4,13 +4,13 @@ use sse_sam_core::network::layer::{Name, Op, Part};
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::training::problem::Target;
 use sse_sam_core::{
-    Arena, Backend, Cpu, Error, Graph, Memory, Method, Network, Pieces, Plan, Problem, Shape, Space, Span, Statistics,
+    Arena, Backend, Cpu, Economy, Error, Graph, Method, Network, Pieces, Plan, Problem, Shape, Space, Span, Statistics,
 };
 use sse_sam_tests::recorder::{List, Recorder};
 use sse_sam_tests::reference::{relative_error, wide};
 
 use crate::braid::Braid;
-use crate::rig::{BATCH, LARGEST, METHODS, PERCEPTRON, RESNETS, Rig, SSE_SAM, assert_same_bits, at, models};
+use crate::rig::{BATCH, LARGEST, METHODS, PERCEPTRON, RESNETS, Rig, SSE_SAM, assert_same_bits, at, demand, models};
 
 /// Parameters and running statistics of a trained network as frozen layers read them: in the order of `plan`.
 fn constants(full: &Rig, memory: &[f32], plan: &Plan<MAX_LAYERS>) -> Vec<f32> {
@@ -130,11 +130,12 @@ fn an_inference_plan_refuses_to_train() {
 }
 
 /// A rig that trains the layers of `full` from number `first` on, and its constants.
-fn tuned(full: &Rig, memory: &[f32], first: usize, form: Memory, batch: usize) -> (Rig, Vec<f32>) {
+fn tuned(full: &Rig, memory: &[f32], first: usize, form: Economy, batch: usize) -> (Rig, Vec<f32>) {
     let mut arena = Arena::new(1);
-    let plan = Plan::fine_tuning(&full.graph, first, batch, 2, &mut arena).unwrap();
+    let demand = demand(form);
+    let plan = Plan::fine_tuning(&full.graph, first, batch, demand.streams(), &mut arena).unwrap();
     let constants = constants(full, memory, &plan);
-    (Rig::around(full.graph.clone(), plan, full.image, arena, form), constants)
+    (Rig::around(full.graph.clone(), plan, full.image, arena, demand), constants)
 }
 
 /// Where a slot's parameters lie in a vector, both of them.
@@ -185,7 +186,7 @@ fn shifted_loss(rig: &Rig, full: &Rig, memory: &[f32], constants: &[f32], by: &[
 /// Asserts that the loss changes along the gradient of each tensor as fast as that says.
 #[track_caller]
 fn assert_slopes(full: &Rig, memory: &[f32], first: usize) {
-    let (rig, constants) = tuned(full, memory, first, Memory::Full, LARGEST);
+    let (rig, constants) = tuned(full, memory, first, Economy::Full, LARGEST);
     let found = gradient(&rig, full, memory, &constants);
     let mut tensors = 0;
     for slot in rig.plan.slots().iter().skip(first) {
@@ -222,11 +223,11 @@ fn gradients_above_frozen_layers_are_central_differences_of_the_loss() {
 fn frozen_perceptron_layers_leave_the_gradient_of_the_others_as_it_is() {
     let (model, image) = PERCEPTRON;
     let (full, memory) = trained(model, image);
-    let (all, none) = tuned(&full, &memory, 0, Memory::Full, LARGEST);
+    let (all, none) = tuned(&full, &memory, 0, Economy::Full, LARGEST);
     let whole = gradient(&all, &full, &memory, &none);
     for count in 1..=3 {
         let first = full.graph.last_layers(count);
-        let (rig, constants) = tuned(&full, &memory, first, Memory::Full, LARGEST);
+        let (rig, constants) = tuned(&full, &memory, first, Economy::Full, LARGEST);
         let found = gradient(&rig, &full, &memory, &constants);
         assert_eq!(rig.plan.parameters() == all.plan.parameters(), count == 3);
         assert_same_bits(&found, &whole[whole.len() - found.len()..], &format!("the last {count} layers"));
@@ -241,7 +242,7 @@ fn no_backward_pass_goes_below_the_first_trained_layer() {
         let layers = full.graph.layers().iter().filter(|layer| weighted(&layer.op)).count();
         for count in 1..=layers {
             let first = full.graph.last_layers(count);
-            let (rig, _) = tuned(&full, &memory, first, Memory::Full, LARGEST);
+            let (rig, _) = tuned(&full, &memory, first, Economy::Full, LARGEST);
             for (index, slot) in rig.plan.slots().iter().enumerate() {
                 let op = full.graph.layers()[index].op;
                 assert!(index >= first || slot.backward_input.is_none(), "{model} {count} {index}");
@@ -256,7 +257,7 @@ fn no_backward_pass_goes_below_the_first_trained_layer() {
 }
 
 /// Parameters and constants after `steps` steps with frozen layers.
-fn fine_tuned(full: &Rig, memory: &[f32], first: usize, form: Memory, method: Method, epoch: u32) -> (Vec<f32>, bool) {
+fn fine_tuned(full: &Rig, memory: &[f32], first: usize, form: Economy, method: Method, epoch: u32) -> (Vec<f32>, bool) {
     let (rig, constants) = tuned(full, memory, first, form, LARGEST);
     let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
     let mut backend = Cpu::new(&mut work, &constants, &bytes);
@@ -283,7 +284,7 @@ fn every_method_and_memory_fine_tunes_with_the_same_bits_in_every_run() {
         let (full, memory) = trained(model, image);
         let first = full.graph.last_layers(3);
         for (method, epoch, _) in METHODS {
-            for form in [Memory::Full, Memory::Lean, Memory::Recompute] {
+            for form in [Economy::Full, Economy::Lean, Economy::Recompute] {
                 let run = || fine_tuned(&full, &memory, first, form, method, epoch);
                 let ((once, moved), (again, _)) = (run(), run());
                 assert!(moved && once.iter().all(|value| value.is_finite()), "{model} {method:?} {form:?}");
@@ -298,7 +299,7 @@ fn frozen_layers_are_computed_once_a_batch() {
     let (model, image) = RESNETS[0];
     let (full, memory) = trained(model, image);
     let first = full.graph.last_layers(3);
-    let (rig, constants) = tuned(&full, &memory, first, Memory::Full, LARGEST);
+    let (rig, constants) = tuned(&full, &memory, first, Economy::Full, LARGEST);
     let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
     let mut cpu = Cpu::new(&mut work, &constants, &bytes);
     copy_start(&rig, &full, &memory, &mut cpu);
@@ -324,8 +325,8 @@ fn frozen_layers_are_computed_once_a_batch() {
 #[test]
 fn freezing_saves_vectors_gradients_and_activations() {
     let (full, memory) = trained("resnet8:4", Shape::new(8, 8, 1));
-    let (all, _) = tuned(&full, &memory, 0, Memory::Full, 8);
-    let (last, constants) = tuned(&full, &memory, full.graph.last_layers(1), Memory::Full, 8);
+    let (all, _) = tuned(&full, &memory, 0, Economy::Full, 8);
+    let (last, constants) = tuned(&full, &memory, full.graph.last_layers(1), Economy::Full, 8);
     let classes = crate::rig::CLASSES;
     assert_eq!(last.plan.parameters(), 17 * classes);
     assert_eq!(constants.len(), all.plan.parameters() - 17 * classes + all.plan.usage().statistics / 2);
@@ -342,7 +343,7 @@ fn the_last_layer_of_a_residual_network_is_tuned_in_pieces() {
     let (full, memory) = trained(model, image);
     let first = full.graph.last_layers(1);
     let (whole, _) = {
-        let (rig, constants) = tuned(&full, &memory, first, Memory::Full, LARGEST);
+        let (rig, constants) = tuned(&full, &memory, first, Economy::Full, LARGEST);
         let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
         let mut backend = Cpu::new(&mut work, &constants, &bytes);
         copy_start(&rig, &full, &memory, &mut backend);
@@ -351,7 +352,7 @@ fn the_last_layer_of_a_residual_network_is_tuned_in_pieces() {
         rig.step(&mut backend, &mut network, &SSE_SAM.groups(0, 2).unwrap().all()).unwrap();
         (at(&work, rig.vectors.velocity).to_vec(), ())
     };
-    let (rig, constants) = tuned(&full, &memory, first, Memory::Recompute, 2);
+    let (rig, constants) = tuned(&full, &memory, first, Economy::Recompute, 2);
     let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
     let mut backend = Cpu::new(&mut work, &constants, &bytes);
     copy_start(&rig, &full, &memory, &mut backend);
@@ -370,7 +371,7 @@ fn a_shortcut_from_frozen_layers_wants_no_gradient() {
     let (full, memory) = trained(model, image);
     let named = |layer: &sse_sam_core::network::layer::Layer| layer.name == Name::Block(3, 0, Part::Conv2);
     let first = full.graph.layers().iter().position(named).unwrap();
-    let (rig, _) = tuned(&full, &memory, first, Memory::Full, LARGEST);
+    let (rig, _) = tuned(&full, &memory, first, Economy::Full, LARGEST);
     let residuals: Vec<_> = rig.plan.slots().iter().map(|slot| slot.residual).collect();
     assert_eq!(residuals, vec![sse_sam_core::network::plan::Residual::None; full.graph.layers().len()]);
     assert_slopes(&full, &memory, first);

@@ -1,11 +1,11 @@
 //! The step in less memory: the same mathematics, no more passes than announced.
 
-use sse_sam_core::{Arena, Backend, Cpu, Error, Memory, Method, Sgd, lean_step};
+use sse_sam_core::{Arena, Backend, Cpu, Economy, Error, Method, Outcome, Sgd, lean_step};
 use sse_sam_tests::reference::{relative_error, wide};
 
 use crate::rig::{METHODS, RESNETS, Rig, SGD, SSE_SAM, assert_same_bits, models, overlap};
 
-const LEAN: [Memory; 2] = [Memory::Lean, Memory::Recompute];
+const LEAN: [Economy; 2] = [Economy::Lean, Economy::Recompute];
 
 #[test]
 fn a_lean_step_is_a_full_one_up_to_rounding() {
@@ -41,7 +41,7 @@ fn lean_memory_costs_no_pass_and_a_single_point_one_forward() {
         for memory in LEAN {
             let rig = Rig::lean(model, image, memory);
             for (method, epoch, (forwards, backwards)) in METHODS {
-                let again = usize::from(memory == Memory::Recompute && method == SSE_SAM && epoch == 0);
+                let again = usize::from(memory == Economy::Recompute && method == SSE_SAM && epoch == 0);
                 let calls = rig.calls(&method.groups(epoch, 2).unwrap().all());
                 let passes = rig.passes(&calls);
                 assert_eq!(passes, (forwards + again, backwards), "{model} {method:?} epoch {epoch}, {memory:?}");
@@ -99,7 +99,7 @@ fn each_form_takes_a_vector_less() {
     let [(_, lean), (_, recompute)] = LEAN.map(|memory| words(Rig::lean(model, image, memory)));
     assert_eq!(full - lean, parameters);
     // One gradient of each activation instead of two.
-    let gradients = Rig::lean(model, image, Memory::Recompute).plan.usage().gradients;
+    let gradients = Rig::lean(model, image, Economy::Recompute).plan.usage().gradients;
     assert!(gradients > 0);
     assert_eq!(lean - recompute, parameters + gradients);
 }
@@ -126,7 +126,7 @@ fn a_velocity_that_is_not_finite_leaves_the_parameters_and_starts_over() {
         for (memory, bad) in LEAN.into_iter().flat_map(|memory| [f32::NAN, f32::INFINITY].map(|bad| (memory, bad))) {
             for (method, epoch, _) in METHODS {
                 let what = format!("{model} {method:?} epoch {epoch}, {memory:?}, {bad}");
-                let mut rig = Rig::lean(model, image, memory);
+                let rig = Rig::lean(model, image, memory);
                 let (mut memory, bytes) = (vec![0.0; rig.words], rig.bytes());
                 let mut backend = Cpu::new(&mut memory, &[], &bytes);
                 let groups = method.groups(epoch, 2).unwrap().all();
@@ -134,10 +134,10 @@ fn a_velocity_that_is_not_finite_leaves_the_parameters_and_starts_over() {
                 let weight = rig.plan.weights[0].part(0, 1).unwrap();
                 let mut go = |number: f32, value: f32| {
                     backend.write(weight, &[value]).unwrap();
-                    rig.outcome.number = number;
                     let mut network = rig.network();
                     network.set_batch(crate::rig::BATCH, rig.losses).unwrap();
-                    rig.step(&mut backend, &mut network, &groups).unwrap();
+                    let outcome = Outcome { number, ..rig.outcome };
+                    lean_step(&mut backend, &mut network, &rig.vectors, &groups, &SGD, &outcome).unwrap();
                     let mut vectors =
                         [rig.vectors.params, rig.vectors.velocity].map(|span| (span, vec![0.0; span.length]));
                     vectors.iter_mut().for_each(|(span, values)| backend.read(values, *span).unwrap());

@@ -20,7 +20,7 @@ fn step_never_reads_the_device() {
 #[test]
 fn a_batch_is_gathered_without_reading_or_uploading() {
     let rig = Rig::new(PERCEPTRON.0, PERCEPTRON.1, Arena::new(1));
-    let rows = rig.table.part(0, BATCH * Row::WORDS).unwrap();
+    let rows = rig.session.table.part(0, BATCH * Row::WORDS).unwrap();
     let (_, calls) = rig.run(|backend, network| network.gather(backend, rows, &rig.samples(), rig.losses));
     assert_eq!(calls.iter().map(|call| call.method).collect::<Vec<_>>(), ["gather"]);
 }

@@ -4,19 +4,19 @@ use sse_sam_core::machine::watched::{Call, Extent, Watch, Watched};
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::training::method::Present;
 use sse_sam_core::training::problem::Target;
-use sse_sam_core::{Arena, Backend, Cpu, Error, Memory, Method, Network, Pieces, Plan, Problem, Sgd, Statistics};
+use sse_sam_core::{Arena, Backend, Cpu, Demand, Economy, Error, Method, Network, Pieces, Problem, Sgd, Statistics};
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::reference::{cross_entropy, layout, linear, pointwise, relative_error, vectors, wide};
 
 use crate::rig::{
-    BATCH, CLASSES, LARGEST, METHODS, PERCEPTRON, RESNETS, Rig, SGD, SSE_SAM, TAIL, assert_same_bits, at,
+    BATCH, CLASSES, LARGEST, METHODS, PERCEPTRON, RESNETS, Rig, SGD, SSE_SAM, TAIL, assert_same_bits, at, demand,
 };
 
 /// Inputs and outputs of the perceptron's layers.
 const LAYERS: [(usize, usize); 3] = [(6, 9), (9, 7), (7, 5)];
 /// The batch with its head first, and how many that are.
 const SORTED: ([usize; BATCH], usize) = ([0, 1, 2, 5, 6, 3, 4], 5);
-const MEMORIES: [Memory; 3] = [Memory::Full, Memory::Lean, Memory::Recompute];
+const MEMORIES: [Economy; 3] = [Economy::Full, Economy::Lean, Economy::Recompute];
 
 /// A batch in f64.
 struct Reference {
@@ -80,11 +80,9 @@ impl Reference {
 }
 
 /// A rig whose activations are planned for `rows`.
-fn rig(memory: Memory, rows: usize, streams: usize) -> Rig {
+fn rig(economy: Economy, rows: usize, pieces: bool) -> Rig {
     let Rig { graph, image, .. } = Rig::new(PERCEPTRON.0, PERCEPTRON.1, Arena::new(1));
-    let mut arena = Arena::new(1);
-    let plan = Plan::new(&graph, rows, streams, &mut arena).unwrap();
-    Rig::around(graph, plan, image, arena, memory)
+    Rig::planned(graph, image, rows, Demand { pieces, ..demand(economy) }, Arena::new(1))
 }
 
 /// What goes before a step: a velocity, and a batch whose rows count in the columns of `method`. Returns where the rows
@@ -106,16 +104,15 @@ fn begin<B: Backend<Error = Error>>(rig: &Rig, backend: &mut B, method: Method) 
 }
 
 /// Parameters, velocity and the four losses after a step in pieces of `rows`, or of the whole batch at once.
-fn stepped(memory: Memory, rows: Option<usize>, method: Method, epoch: u32) -> [Vec<f32>; 3] {
-    let rig = rig(memory, rows.unwrap_or(LARGEST), if rows.is_some() { 1 } else { 2 });
+fn stepped(memory: Economy, rows: Option<usize>, method: Method, epoch: u32) -> [Vec<f32>; 3] {
+    let rig = rig(memory, rows.unwrap_or(LARGEST), rows.is_some());
     let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
     let mut backend = Cpu::new(&mut work, &[], &bytes);
     let (table, heads) = begin(&rig, &mut backend, method);
     let groups = method.groups(epoch, 2).unwrap().all();
     let mut network = rig.network();
     if rows.is_some() {
-        let scratch = rig.outcome.squared_norm;
-        let mut pieces = Pieces::new(network, rig.samples(), scratch).unwrap();
+        let mut pieces = Pieces::new(network, rig.samples(), rig.session.piece.unwrap()).unwrap();
         pieces.set_batch(table, heads, rig.losses).unwrap();
         rig.step(&mut backend, &mut pieces, &groups).unwrap();
     } else {
@@ -128,7 +125,7 @@ fn stepped(memory: Memory, rows: Option<usize>, method: Method, epoch: u32) -> [
 
 /// The batch and the start in f64.
 fn reference() -> (Reference, Vec<f64>, Vec<f64>) {
-    let rig = rig(Memory::Full, LARGEST, 1);
+    let rig = rig(Economy::Full, LARGEST, false);
     let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
     let mut backend = Cpu::new(&mut work, &[], &bytes);
     let (table, _) = begin(&rig, &mut backend, SSE_SAM);
@@ -161,9 +158,9 @@ fn every_form_of_a_step_is_the_formula_in_f64() {
 #[test]
 fn losses_of_pieces_are_those_of_the_batch() {
     for (method, epoch, _) in METHODS {
-        let [_, _, whole] = stepped(Memory::Full, None, method, epoch);
+        let [_, _, whole] = stepped(Economy::Full, None, method, epoch);
         for rows in [1, 3, LARGEST] {
-            let [_, _, found] = stepped(Memory::Full, Some(rows), method, epoch);
+            let [_, _, found] = stepped(Economy::Full, Some(rows), method, epoch);
             let error = relative_error(&wide(&found), &wide(&whole));
             assert!(error < 4e-6, "{method:?} epoch {epoch}, pieces of {rows}: {found:?} {whole:?}");
         }
@@ -172,24 +169,24 @@ fn losses_of_pieces_are_those_of_the_batch() {
 
 #[test]
 fn pieces_give_the_same_bits_in_every_run() {
-    let run = || stepped(Memory::Recompute, Some(2), SSE_SAM, 0);
+    let run = || stepped(Economy::Recompute, Some(2), SSE_SAM, 0);
     run().iter().zip(&run()).for_each(|(a, b)| assert_same_bits(a, b, "two runs"));
 }
 
 #[test]
 fn pieces_of_a_perceptron_step_to_the_same_bits() {
     for (method, epoch, _) in METHODS {
-        let rig = rig(Memory::Recompute, 1, 1);
+        let rig = rig(Economy::Recompute, 1, true);
         let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
         let mut backend = Cpu::new(&mut work, &[], &bytes);
         let (table, heads) = begin(&rig, &mut backend, method);
         let groups = method.groups(epoch, 2).unwrap().all();
         let network = Network::perceptron(&rig.graph, &rig.plan, rig.losses).unwrap();
         let mut pieces: Pieces<'_, MAX_LAYERS, true> =
-            Pieces::new(network, rig.samples(), rig.outcome.squared_norm).unwrap();
+            Pieces::new(network, rig.samples(), rig.session.piece.unwrap()).unwrap();
         pieces.set_batch(table, heads, rig.losses).unwrap();
         rig.step(&mut backend, &mut pieces, &groups).unwrap();
-        let [expected, ..] = stepped(Memory::Recompute, Some(1), method, epoch);
+        let [expected, ..] = stepped(Economy::Recompute, Some(1), method, epoch);
         assert_same_bits(at(&work, rig.vectors.params), &expected, &format!("{method:?} epoch {epoch}"));
     }
 }
@@ -220,13 +217,13 @@ impl<B: Backend> Watch<B> for Rows {
 }
 
 /// Rows that go forward and backward through each layer in a step.
-fn rows_of_a_step(memory: Memory, size: usize, method: Method, epoch: u32) -> [usize; 2] {
-    let rig = rig(memory, size, 1);
+fn rows_of_a_step(memory: Economy, size: usize, method: Method, epoch: u32) -> [usize; 2] {
+    let rig = rig(memory, size, true);
     let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
     let mut cpu = Cpu::new(&mut work, &[], &bytes);
     let mut backend = Watched::new(&mut cpu, Rows::default());
     let (table, heads) = begin(&rig, &mut backend, method);
-    let mut pieces = Pieces::new(rig.network(), rig.samples(), rig.outcome.squared_norm).unwrap();
+    let mut pieces = Pieces::new(rig.network(), rig.samples(), rig.session.piece.unwrap()).unwrap();
     pieces.set_batch(table, heads, rig.losses).unwrap();
     rig.step(&mut backend, &mut pieces, &method.groups(epoch, 2).unwrap().all()).unwrap();
     [backend.watch.forward, backend.watch.backward].map(|rows| rows / LAYERS.len())
@@ -251,11 +248,11 @@ fn a_step_in_pieces_costs_two_forward_and_two_backward_passes_of_the_batch() {
 
 #[test]
 fn a_group_without_rows_adds_nothing_to_a_step_in_pieces() {
-    let rig = rig(Memory::Full, 3, 1);
+    let rig = rig(Economy::Full, 3, true);
     let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
     let mut backend = Cpu::new(&mut work, &[], &bytes);
     let (table, _) = begin(&rig, &mut backend, Method::Sgd);
-    let mut pieces = Pieces::new(rig.network(), rig.samples(), rig.outcome.squared_norm).unwrap();
+    let mut pieces = Pieces::new(rig.network(), rig.samples(), rig.session.piece.unwrap()).unwrap();
     pieces.set_batch(table, BATCH, rig.losses).unwrap();
     backend.fill(rig.losses.plain[1], 7.0).unwrap();
     backend.fill(rig.vectors.gradient, 0.5).unwrap();
@@ -274,7 +271,7 @@ fn pieces_of_what_normalises_by_its_batch_are_refused() {
     assert_eq!(Pieces::new(rig.network(), rig.samples(), scratch).map(drop), Err(Error::Pieces));
     let rig = Rig::new(PERCEPTRON.0, PERCEPTRON.1, Arena::new(1));
     let mut pieces = Pieces::new(rig.network(), rig.samples(), scratch).unwrap();
-    let rows = rig.table.part(0, 8).unwrap();
+    let rows = rig.session.table.part(0, 8).unwrap();
     assert_eq!(pieces.set_batch(rows, 3, rig.losses), Err(Error::Batch { found: 3, largest: 2 }));
     assert!(pieces.set_batch(rows.part(0, 0).unwrap(), 0, rig.losses).is_err());
 }

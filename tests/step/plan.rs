@@ -60,7 +60,7 @@ fn spans_of_a_plan_do_not_overlap() {
         let mut spans = vec![plan.labels, plan.normalization, vectors.params, vectors.velocity, vectors.gradient];
         spans.extend(plan.weights.iter().chain(&plan.terms).chain(&losses.plain).chain(&losses.perturbed));
         spans.extend(vectors.points.iter().flatten());
-        spans.extend([rig.table, outcome.squared_norm, outcome.failure]);
+        spans.extend([rig.session.table, outcome.squared_norm, outcome.failure]);
         for slot in plan.slots() {
             spans.extend([Some(slot.activation), slot.running, slot.saved].into_iter().flatten());
         }

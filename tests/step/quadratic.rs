@@ -1,11 +1,11 @@
 //! A loss of the caller's own, stepped by the closed formula.
 
 use sse_sam_core::training::problem::Target;
-use sse_sam_core::{Arena, Backend, Cpu, Error, Memory, Outcome, Problem, Span, Statistics, Vectors, lean_step, step};
+use sse_sam_core::{Arena, Backend, Cpu, Economy, Error, Problem, Session, Span, Statistics};
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::reference::{relative_error, wide};
 
-use crate::rig::{SGD, SSE_SAM};
+use crate::rig::{SGD, SSE_SAM, demand};
 
 /// A function of the caller's own: `L_g(w) = sum_i curvature[g][i] / 2 * (w_i - target[g][i])^2`.
 struct Quadratic {
@@ -45,13 +45,13 @@ fn climbed(w: &[f64], slope: &[f64], radius: f64) -> Vec<f64> {
     w.iter().zip(slope).map(|(w, g)| w + radius * g / norm).collect()
 }
 
-/// Memory, epoch of 2, radii, and the passes that a step takes.
-const STEPS: [(Memory, u32, [f64; 2], &[Statistics]); 5] = [
-    (Memory::Full, 0, [0.05, 0.1], &[Statistics::Update, Statistics::Keep, Statistics::Keep]),
-    (Memory::Full, 1, [0.0, 0.1], &[Statistics::Update, Statistics::Keep]),
-    (Memory::Lean, 0, [0.05, 0.1], &[Statistics::Update, Statistics::Keep, Statistics::Keep]),
-    (Memory::Recompute, 0, [0.05, 0.1], &[Statistics::Update, Statistics::Keep, Statistics::Repeat, Statistics::Keep]),
-    (Memory::Recompute, 1, [0.0, 0.1], &[Statistics::Update, Statistics::Keep]),
+/// Economy, epoch of 2, radii, and the passes that a step takes.
+const STEPS: [(Economy, u32, [f64; 2], &[Statistics]); 5] = [
+    (Economy::Full, 0, [0.05, 0.1], &[Statistics::Update, Statistics::Keep, Statistics::Keep]),
+    (Economy::Full, 1, [0.0, 0.1], &[Statistics::Update, Statistics::Keep]),
+    (Economy::Lean, 0, [0.05, 0.1], &[Statistics::Update, Statistics::Keep, Statistics::Keep]),
+    (Economy::Recompute, 0, [0.05, 0.1], &[Statistics::Update, Statistics::Keep, Statistics::Repeat, Statistics::Keep]),
+    (Economy::Recompute, 1, [0.0, 0.1], &[Statistics::Update, Statistics::Keep]),
 ];
 
 #[test]
@@ -66,9 +66,8 @@ fn a_function_of_ones_own_is_stepped_by_the_closed_formula() {
             passes: Vec::new(),
         };
         let mut arena = Arena::new(1);
-        let vectors = Vectors::in_memory(memory, &mut arena, LENGTH, 2).unwrap();
-        let [squared_norm, failure, head, tail] = [(); 4].map(|()| arena.allocate(1).unwrap());
-        let outcome = Outcome { squared_norm, group_squared_norms: [head, tail], failure, number: 1.0 };
+        let session = Session::new(LENGTH, &demand(memory), 0, 1, &mut arena).unwrap();
+        let vectors = session.vectors;
         let mut work = vec![0.0; arena.len()];
         let mut backend = Cpu::new(&mut work, &[], &[]);
         let start = numbers.list(LENGTH);
@@ -77,10 +76,7 @@ fn a_function_of_ones_own_is_stepped_by_the_closed_formula() {
         let (mut w, mut v) = (wide(&start), vec![0.0; LENGTH]);
         for _ in 0..5 {
             problem.passes.clear();
-            match memory {
-                Memory::Full => step(&mut backend, &mut problem, &vectors, &groups, &SGD, &outcome).unwrap(),
-                _ => lean_step(&mut backend, &mut problem, &vectors, &groups, &SGD, &outcome).unwrap(),
-            }
+            session.step(&mut backend, &mut problem, &groups, &SGD, 0).unwrap();
             assert_eq!(problem.passes, statistics, "{what}");
             let squares = [0, 1].map(|group| problem.slope(group, &w).iter().map(|g| g * g).sum::<f64>());
             let points = [0, 1].map(|group| climbed(&w, &problem.slope(group, &w), radii[group]));
@@ -90,12 +86,12 @@ fn a_function_of_ones_own_is_stepped_by_the_closed_formula() {
                 *v = 0.9 * *v + g + 5e-4 * *w;
                 *w -= 0.1 * *v;
             }
-            let mut norms = [[f32::NAN]; 2];
-            norms.iter_mut().zip([head, tail]).for_each(|(norm, span)| backend.read(norm, span).unwrap());
+            let record = session.record(&mut backend).unwrap();
+            let norms = record.group_squared_norms;
             for group in 0..2 {
                 // A group of radius 0 leaves its slot as it is.
                 let expected = if radii[group] > 0.0 { squares[group] } else { 0.0 };
-                let error = (f64::from(norms[group][0]) - expected).abs();
+                let error = (f64::from(norms[group]) - expected).abs();
                 assert!(error <= 1e-6 * expected, "{what}: {norms:?}, {squares:?}");
             }
             for (span, expected) in [(vectors.params, &w), (vectors.velocity, &v)] {
@@ -104,11 +100,9 @@ fn a_function_of_ones_own_is_stepped_by_the_closed_formula() {
                 let error = relative_error(&wide(&found), expected);
                 assert!(error < 1e-6, "{what}: {error:e}");
             }
-            let mut norm = [0.0];
-            backend.read(&mut norm, squared_norm).unwrap();
-            let of = if memory == Memory::Full { &sum } else { &v };
+            let of = if memory == Economy::Full { &sum } else { &v };
             let expected = of.iter().map(|g| g * g).sum::<f64>();
-            assert!((f64::from(norm[0]) / expected - 1.0).abs() < 1e-5, "{what}");
+            assert!((f64::from(record.squared_norm) / expected - 1.0).abs() < 1e-5, "{what}");
         }
     }
 }

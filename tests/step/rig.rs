@@ -6,8 +6,8 @@ use sse_sam_core::network::layer::Op;
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::training::method::Present;
 use sse_sam_core::{
-    Arena, Backend, Cpu, Error, Graph, Losses, Memory, Method, Model, Network, Outcome, Plan, Problem, Row, Samples,
-    Sgd, Shape, Span, Vectors, lean_step, step,
+    Arena, Backend, Cpu, Demand, Economy, Error, Graph, Losses, Method, Model, Network, Outcome, Plan, Problem, Row,
+    Samples, Session, Sgd, Shape, Span, Vectors,
 };
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::recorder::{Call, List, Recorder};
@@ -35,6 +35,11 @@ pub const BATCH: usize = 7;
 pub const LARGEST: usize = 9;
 pub const SAMPLES: usize = 12;
 
+/// What SSE-SAM asks for, whole batches at a time.
+pub fn demand(economy: Economy) -> Demand {
+    Demand { groups: SSE_SAM.largest().unwrap(), economy, pieces: false }
+}
+
 pub fn models() -> impl Iterator<Item = (&'static str, Shape)> {
     [PERCEPTRON].into_iter().chain(RESNETS)
 }
@@ -43,13 +48,12 @@ pub fn models() -> impl Iterator<Item = (&'static str, Shape)> {
 pub struct Rig {
     pub graph: Graph<MAX_LAYERS>,
     pub plan: Plan<MAX_LAYERS>,
+    pub session: Session,
     pub vectors: Vectors,
-    pub table: Span,
     pub losses: Losses,
     pub outcome: Outcome,
     pub image: Shape,
     pub words: usize,
-    pub memory: Memory,
 }
 
 impl Rig {
@@ -60,17 +64,19 @@ impl Rig {
     }
 
     /// With vectors and gradients for another form of the step.
-    pub fn lean(model: &str, image: Shape, memory: Memory) -> Self {
+    pub fn lean(model: &str, image: Shape, economy: Economy) -> Self {
         let Self { graph, .. } = Self::new(model, image, Arena::new(1));
-        let mut arena = Arena::new(1);
-        let streams = memory.streams(&SSE_SAM.groups(0, 2).unwrap().all());
-        let plan = Plan::new(&graph, LARGEST, streams, &mut arena).unwrap();
-        Self::around(graph, plan, image, arena, memory)
+        Self::planned(graph, image, LARGEST, demand(economy), Arena::new(1))
     }
 
-    pub fn of(graph: Graph<MAX_LAYERS>, image: Shape, mut arena: Arena) -> Self {
-        let plan = Plan::new(&graph, LARGEST, 2, &mut arena).unwrap();
-        Self::around(graph, plan, image, arena, Memory::Full)
+    pub fn of(graph: Graph<MAX_LAYERS>, image: Shape, arena: Arena) -> Self {
+        Self::planned(graph, image, LARGEST, demand(Economy::Full), arena)
+    }
+
+    /// A network whose activations are planned for `rows`.
+    pub fn planned(graph: Graph<MAX_LAYERS>, image: Shape, rows: usize, demand: Demand, mut arena: Arena) -> Self {
+        let plan = Plan::new(&graph, rows, demand.streams(), &mut arena).unwrap();
+        Self::around(graph, plan, image, arena, demand)
     }
 
     /// Around a plan, what a step needs beside it.
@@ -79,15 +85,11 @@ impl Rig {
         plan: Plan<MAX_LAYERS>,
         image: Shape,
         mut arena: Arena,
-        memory: Memory,
+        demand: Demand,
     ) -> Self {
-        let vectors = Vectors::in_memory(memory, &mut arena, plan.parameters(), 2).unwrap();
-        let mut one = || arena.allocate(1).unwrap();
-        let losses = Losses { plain: [one(), one()], perturbed: [one(), one()] };
-        let group_squared_norms = [one(), one()];
-        let outcome = Outcome { squared_norm: one(), group_squared_norms, failure: one(), number: 3.0 };
-        let table = arena.allocate(LARGEST * Row::WORDS).unwrap();
-        Self { graph, plan, vectors, table, losses, outcome, image, words: arena.len(), memory }
+        let session = Session::new(plan.parameters(), &demand, LARGEST, 1, &mut arena).unwrap();
+        let (losses, outcome) = (session.losses(0).unwrap(), session.outcome(0).unwrap());
+        Self { graph, plan, session, vectors: session.vectors, losses, outcome, image, words: arena.len() }
     }
 
     pub fn network(&self) -> Network<'_, MAX_LAYERS> {
@@ -144,7 +146,7 @@ impl Rig {
             Row { index: index as u32, label: label as u32, top: 1, left: 0, flip: index % 2 == 1, weights }.encode()
         };
         let words: Vec<f32> = indices.iter().flat_map(row).collect();
-        let rows = self.table.part(0, words.len()).unwrap();
+        let rows = self.session.table.part(0, words.len()).unwrap();
         backend.write(rows, &words).unwrap();
         rows
     }
@@ -207,10 +209,7 @@ impl Rig {
         problem: &mut P,
         groups: &Present,
     ) -> Result<(), B::Error> {
-        match self.memory {
-            Memory::Full => step(backend, problem, &self.vectors, groups, &SGD, &self.outcome),
-            _ => lean_step(backend, problem, &self.vectors, groups, &SGD, &self.outcome),
-        }
+        self.session.step(backend, problem, groups, &SGD, 0)
     }
 
     /// The calls of one step.

@@ -9,11 +9,11 @@ use sse_sam_core::network::plan::Slot;
 use sse_sam_core::training::method::Groups;
 use sse_sam_core::training::problem::Target;
 use sse_sam_core::{
-    Arena, Cpu, Error, Graph, Losses, Memory, Network as Planned, Node, Outcome, Pieces, Plan, Problem, Row, Samples,
-    Sgd, Span, Statistics, Vectors, lean_step, step,
+    Arena, Cpu, Economy, Error, Graph, Losses, Network as Planned, Node, Pieces, Plan, Problem, Samples, Session, Sgd,
+    Span, Statistics, lean_step, step,
 };
 
-use crate::layout::{Layout, Order, Table};
+use crate::layout::{Layout, Order};
 use crate::memory::addresses;
 use crate::status::Status;
 use crate::training::{Training, sort, weigh};
@@ -170,7 +170,7 @@ where
 /// Plans training of all layers. Calls, this and the next: what one takes of the stack is free again in the other.
 #[inline(never)]
 fn plan_all<const N: usize>(plan: &mut Result<Plan<N>, Error>, graph: &Graph<N>, order: &Order, arena: &mut Arena) {
-    *plan = Plan::new(graph, order.rows(), order.streams(), arena);
+    *plan = Plan::new(graph, order.rows(), order.demand.streams(), arena);
 }
 
 /// Plans training of the layers from number `first` on.
@@ -182,7 +182,7 @@ fn plan_last<const N: usize>(
     order: &Order,
     arena: &mut Arena,
 ) {
-    *plan = Plan::fine_tuning(graph, first, order.rows(), order.streams(), arena);
+    *plan = Plan::fine_tuning(graph, first, order.rows(), order.demand.streams(), arena);
 }
 
 /// What a step is to do beside the network's own.
@@ -190,7 +190,6 @@ pub(crate) struct Task<'a> {
     pub(crate) rows: usize,
     pub(crate) groups: Groups,
     pub(crate) sgd: Sgd,
-    pub(crate) outcome: Outcome,
     pub(crate) samples: Samples,
     /// Their labels.
     pub(crate) labels: &'a [u8],
@@ -254,7 +253,7 @@ where
 {
     fn planned(&self, layout: &Layout) -> Result<Planned<'_, N, PERCEPTRON>, Error> {
         let plan = self.plan.as_ref().map_err(|error| *error)?;
-        Self::network(&self.graph, plan, layout.focal, layout.losses()?)
+        Self::network(&self.graph, plan, layout.focal, layout.session.losses(0)?)
     }
 }
 
@@ -277,16 +276,13 @@ where
         let Some(input) = self.graph.layers().first() else {
             return Err(Status::Internal);
         };
-        if OPTIONS && order.micro_batch > 0 && !plan.is_separable() {
+        if OPTIONS && order.demand.pieces && !plan.is_separable() {
             return Err(Status::Pieces);
         }
         let tail = arena.allocate(plan.terms(0.0).scale.length)?;
-        let table = if OPTIONS && order.micro_batch > 0 { Some(Table::new(&mut arena, order.batch)?) } else { None };
         Layout {
-            vectors: Vectors::in_memory(order.memory, &mut arena, plan.parameters(), order.points)?,
+            session: Session::new(plan.parameters(), &order.demand, order.table_rows(), 1, &mut arena)?,
             tail,
-            table,
-            slots: arena.allocate(8)?,
             floats: arena.len(),
             frozen: plan.frozen().length,
             images: plan.slots().first().ok_or(Status::Internal)?.activation,
@@ -307,17 +303,18 @@ where
     }
 
     fn initialize(&self, cpu: &mut Cpu<'_>, layout: &Layout, draw: &mut dyn FnMut(usize) -> u32) -> Result<(), Error> {
-        self.planned(layout)?.initialize(cpu, layout.vectors.params, draw)
+        self.planned(layout)?.initialize(cpu, layout.session.vectors.params, draw)
     }
 
     fn step(&self, cpu: &mut Cpu<'_>, layout: &Layout, task: &Task<'_>) -> Result<(), Status> {
         let Task { rows, groups, labels, .. } = *task;
-        let (mut network, losses) = (self.planned(layout)?, layout.losses()?);
+        let (mut network, losses) = (self.planned(layout)?, layout.session.losses(0)?);
         let column = |tail| groups.column(tail);
-        if let (true, Some(table)) = (OPTIONS, &layout.table) {
-            let heads = sort(cpu, table, (rows, labels), layout.tail, column)?;
-            let mut pieces = Pieces::new(network, task.samples, table.scratch)?;
-            pieces.set_batch(table.ordered.part(0, rows.saturating_mul(Row::WORDS))?, heads, losses)?;
+        if let (true, Some(piece)) = (OPTIONS, layout.session.piece) {
+            let heads = sort(cpu, layout, (rows, labels), column)?;
+            let mut pieces = Pieces::new(network, task.samples, piece)?;
+            let [_, ordered] = layout.tables(rows)?;
+            pieces.set_batch(ordered, heads, losses)?;
             return Ok(take::<OPTIONS>(cpu, &mut pieces, layout, heads, task)?);
         }
         let heads = weigh(cpu, layout, rows, column)?;
@@ -327,8 +324,8 @@ where
 
     fn logits(&self, cpu: &mut Cpu<'_>, layout: &Layout, rows: usize) -> Result<Span, Error> {
         let mut network = self.planned(layout)?;
-        network.set_batch(rows, layout.losses()?)?;
-        network.forward(cpu, layout.vectors.params, Statistics::Running)?;
+        network.set_batch(rows, layout.session.losses(0)?)?;
+        network.forward(cpu, layout.session.vectors.params, Statistics::Running)?;
         network.logits()
     }
 }
@@ -355,9 +352,9 @@ fn take<'c, const OPTIONS: bool>(
     heads: usize,
     task: &Task<'_>,
 ) -> Result<(), Error> {
-    let (vectors, Task { rows, sgd, outcome, .. }) = (&layout.vectors, task);
+    let (vectors, outcome, Task { rows, sgd, .. }) = (&layout.session.vectors, &layout.session.outcome(0)?, task);
     let groups = &task.groups.present([heads > 0, heads < *rows]);
-    if OPTIONS && layout.order.memory != Memory::Full {
+    if OPTIONS && layout.session.economy != Economy::Full {
         return lean_step(cpu, &mut Any(problem), vectors, groups, sgd, outcome);
     }
     step(cpu, &mut Any(problem), vectors, groups, sgd, outcome)

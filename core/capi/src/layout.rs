@@ -2,7 +2,7 @@
 
 use sse_sam_core::network::plan::Slot;
 use sse_sam_core::training::method::Groups;
-use sse_sam_core::{Arena, Error, Graph, Losses, Memory, Row, Sgd, Shape, Space, Span, Vectors};
+use sse_sam_core::{Demand, Economy, Error, Graph, Row, Session, Sgd, Shape, Space, Span};
 
 use crate::status::Status;
 use crate::values::{
@@ -46,11 +46,9 @@ pub(crate) struct Order {
     /// Largest batch of a step.
     pub(crate) batch: usize,
     /// Rows that pass at a time; 0 for the batch.
-    pub(crate) micro_batch: usize,
-    pub(crate) memory: Memory,
+    micro_batch: usize,
     trainable_layers: usize,
-    pub(crate) groups: u32,
-    pub(crate) points: usize,
+    pub(crate) demand: Demand,
 }
 
 impl Order {
@@ -59,41 +57,36 @@ impl Order {
     /// # Errors
     /// What is out of range, or does not go together.
     pub(crate) fn new(batch: usize, largest: &Update, options: &Options) -> Result<Self, Status> {
-        let points = largest.grouped()?.all().perturbed().count();
-        let memory = match options.memory {
-            SSE_SAM_MEMORY_FULL => Memory::Full,
-            SSE_SAM_MEMORY_LEAN => Memory::Lean,
-            SSE_SAM_MEMORY_RECOMPUTE => Memory::Recompute,
+        let economy = match options.memory {
+            SSE_SAM_MEMORY_FULL => Economy::Full,
+            SSE_SAM_MEMORY_LEAN => Economy::Lean,
+            SSE_SAM_MEMORY_RECOMPUTE => Economy::Recompute,
             _ => return Err(Status::Range),
         };
-        if memory != Memory::Full && largest.nesterov != 0 {
+        if economy != Economy::Full && largest.nesterov != 0 {
             return Err(Status::Nesterov);
         }
         if options.micro_batch > batch {
             return Err(Status::Batch);
         }
         let (trainable_layers, micro_batch) = (options.trainable_layers as usize, options.micro_batch);
-        Ok(Self { batch, micro_batch, memory, trainable_layers, groups: largest.groups, points })
+        let demand = Demand { groups: largest.grouped()?, economy, pieces: micro_batch > 0 };
+        Ok(Self { batch, micro_batch, trainable_layers, demand })
     }
 
     /// Whether it is what options of 0 mean.
     pub(crate) fn is_usual(&self) -> bool {
-        self.memory == Memory::Full && self.micro_batch == 0 && self.trainable_layers == 0
+        self.demand.economy == Economy::Full && !self.demand.pieces && self.trainable_layers == 0
     }
 
     /// Rows to plan the network for.
     pub(crate) fn rows(&self) -> usize {
-        if self.micro_batch > 0 { self.micro_batch } else { self.batch }
+        if self.demand.pieces { self.micro_batch } else { self.batch }
     }
 
-    /// Gradients of one activation at a time.
-    pub(crate) fn streams(&self) -> usize {
-        match self.memory {
-            _ if self.micro_batch > 0 => 1,
-            Memory::Full => self.groups as usize,
-            Memory::Lean => self.points.max(1),
-            Memory::Recompute => 1,
-        }
+    /// Rows of a batch that passes in pieces: as they were put, and once more the first group's first.
+    pub(crate) fn table_rows(&self) -> usize {
+        if self.demand.pieces { self.batch.saturating_mul(2) } else { 0 }
     }
 
     /// Number of the first layer that is trained.
@@ -112,30 +105,12 @@ impl Order {
     }
 }
 
-/// The rows of a batch that passes in pieces, `[batch][Row::WORDS]`: as they were put, and the first group's first.
-pub(crate) struct Table {
-    pub(crate) asked: Span,
-    pub(crate) ordered: Span,
-    /// `[1]`: the loss of a piece.
-    pub(crate) scratch: Span,
-}
-
-impl Table {
-    pub(crate) fn new(arena: &mut Arena, batch: usize) -> Result<Self, Error> {
-        let words = batch.checked_mul(Row::WORDS).ok_or(Error::TooLarge)?;
-        Ok(Self { asked: arena.allocate(words)?, ordered: arena.allocate(words)?, scratch: arena.allocate(1)? })
-    }
-}
-
 /// Where everything lies in the arena.
 pub(crate) struct Layout {
-    pub(crate) vectors: Vectors,
+    /// Its table holds the rows of a batch that passes in pieces: [`Order::table_rows`].
+    pub(crate) session: Session,
     /// `[classes]`: 1 for a class of the tail, else 0.
     pub(crate) tail: Span,
-    pub(crate) table: Option<Table>,
-    /// Losses of two groups, at the parameters and at the points; squared norms of the update and of both groups; the
-    /// failure.
-    pub(crate) slots: Span,
     pub(crate) floats: usize,
     /// Numbers of frozen layers, which lie elsewhere.
     pub(crate) frozen: usize,
@@ -158,21 +133,20 @@ impl Layout {
         if bytes.is_none_or(|bytes| isize::try_from(bytes).is_err()) { Err(Status::TooLarge) } else { Ok(self) }
     }
 
-    pub(crate) fn slot(&self, at: usize) -> Result<Span, Error> {
-        self.slots.part(at, 1)
-    }
-
-    pub(crate) fn losses(&self) -> Result<Losses, Error> {
-        Ok(Losses { plain: [self.slot(0)?, self.slot(1)?], perturbed: [self.slot(2)?, self.slot(3)?] })
-    }
-
     /// Whether a row's image outlasts a pass: no frozen layer takes its memory, and no piece its place.
     pub(crate) fn keeps_rows(&self) -> bool {
-        self.frozen == 0 && self.table.is_none()
+        self.frozen == 0 && self.session.piece.is_none()
+    }
+
+    /// Rows of a batch that passes in pieces: as they were put, and the first group's first.
+    pub(crate) fn tables(&self, rows: usize) -> Result<[Span; 2], Error> {
+        let words = |rows: usize| rows.saturating_mul(Row::WORDS);
+        let table = self.session.table;
+        Ok([table.part(0, words(rows))?, table.part(words(self.order.batch), words(rows))?])
     }
 
     pub(crate) fn sizes(&self, slots: &[Slot]) -> Sizes {
-        let parameters = self.vectors.params.length;
+        let parameters = self.session.vectors.params.length;
         let weights = running(slots).map(|span| span.length).sum::<usize>().saturating_add(parameters);
         Sizes { floats: self.floats, weights, parameters, classes: self.tail.length, frozen: self.frozen }
     }

@@ -3,11 +3,11 @@
 use core::mem::MaybeUninit;
 
 use sse_sam_core::longtail::classes;
-use sse_sam_core::{Backend, Cpu, Error, Loss, Memory, Outcome, Row, Samples, Span, ops};
+use sse_sam_core::{Backend, Cpu, Economy, Error, Loss, Record, Row, Samples, Span, ops};
 
 use crate::chacha::Stream;
 use crate::handle::{Model, Task};
-use crate::layout::{Layout, Table, running};
+use crate::layout::{Layout, running};
 use crate::memory::put;
 use crate::status::Status;
 use crate::values::{Report, Update};
@@ -85,7 +85,7 @@ impl<'a> Training<'a> {
     /// Draws initial weights; no velocity.
     pub(crate) fn initialize(self, mut draw: impl FnMut(usize) -> u32) -> Result<(), Status> {
         let (mut cpu, model, layout) = self.begin();
-        cpu.fill(layout.vectors.velocity, 0.0)?;
+        cpu.fill(layout.session.vectors.velocity, 0.0)?;
         Ok(model.initialize(&mut cpu, layout, &mut draw)?)
     }
 
@@ -102,7 +102,7 @@ impl<'a> Training<'a> {
             cpu.write(span, values)?;
             rest = after;
         }
-        Ok(cpu.fill(layout.vectors.velocity, 0.0)?)
+        Ok(cpu.fill(layout.session.vectors.velocity, 0.0)?)
     }
 
     /// Gives parameters and running statistics.
@@ -147,11 +147,12 @@ impl<'a> Training<'a> {
         let (labels, samples) = samples(self.layout, self.samples)?;
         let index = moved.index as usize;
         let label = u32::from(*labels.get(index).ok_or(Status::Sample)?);
-        if let Some(table) = &self.layout.table {
+        if self.layout.session.piece.is_some() {
             if label as usize >= self.layout.tail.length {
                 return Err(Status::Label);
             }
-            let place = table.asked.part(row.saturating_mul(Row::WORDS), Row::WORDS).map_err(|_| Status::Batch)?;
+            let [asked, _] = self.layout.tables(self.layout.order.batch)?;
+            let place = asked.part(row.saturating_mul(Row::WORDS), Row::WORDS).map_err(|_| Status::Batch)?;
             return Ok(Cpu::new(self.arena, &[], &[]).write(place, &moved.encode())?);
         }
         let length = self.layout.image.len();
@@ -166,23 +167,21 @@ impl<'a> Training<'a> {
         let (groups, sgd) = (update.grouped()?, update.sgd()?);
         let (labels, samples) = samples(self.layout, self.samples)?;
         let (mut cpu, model, layout) = self.begin();
-        let planned = &layout.order;
-        if update.groups > planned.groups || groups.all().perturbed().count() > planned.points {
+        let planned = &layout.order.demand;
+        if groups.count() > planned.groups.count() || groups.points() > planned.groups.points() {
             return Err(Status::Points);
         }
-        if planned.memory != Memory::Full && sgd.nesterov {
+        if planned.economy != Economy::Full && sgd.nesterov {
             return Err(Status::Nesterov);
         }
-        if rows == 0 || rows > planned.batch {
+        if rows == 0 || rows > layout.order.batch {
             return Err(Status::Batch);
         }
-        let (squared_norm, group_squared_norms) = (layout.slot(4)?, [layout.slot(5)?, layout.slot(6)?]);
-        let outcome = Outcome { squared_norm, group_squared_norms, failure: layout.slot(7)?, number: 1.0 };
-        cpu.fill(layout.slots, 0.0)?;
-        let done = model.step(&mut cpu, layout, &Task { rows, groups, sgd, outcome, samples, labels });
+        layout.session.clear(&mut cpu)?;
+        let done = model.step(&mut cpu, layout, &Task { rows, groups, sgd, samples, labels });
         use_up(&mut cpu, layout)?;
         done?;
-        report(&mut cpu, layout)
+        report(&layout.session.record(&mut cpu)?)
     }
 
     /// Classifies the first rows, as many as `classes`, with the running statistics.
@@ -211,7 +210,7 @@ impl<'a> Training<'a> {
 
 /// Parameters, then running statistics, layer by layer.
 fn weights<'m>(model: &'m dyn Model, layout: &Layout) -> impl Iterator<Item = Span> + use<'m> {
-    core::iter::once(layout.vectors.params).chain(running(model.slots()))
+    core::iter::once(layout.session.vectors.params).chain(running(model.slots()))
 }
 
 /// Refuses numbers of which one is not finite.
@@ -265,16 +264,15 @@ pub(crate) fn weigh(
 /// Puts the rows that were asked for in order, the first group's first, with their factors; returns how many those are.
 pub(crate) fn sort(
     cpu: &mut Cpu<'_>,
-    table: &Table,
+    layout: &Layout,
     (rows, labels): (usize, &[u8]),
-    tail: Span,
     column: impl Fn(bool) -> usize,
 ) -> Result<usize, Status> {
     if labels.is_empty() {
         return Err(Status::Order);
     }
-    let words = rows.saturating_mul(Row::WORDS);
-    let [asked, ordered, flags] = cpu.slices_mut([table.asked.part(0, words)?, table.ordered.part(0, words)?, tail])?;
+    let [asked, ordered] = layout.tables(rows)?;
+    let [asked, ordered, flags] = cpu.slices_mut([asked, ordered, layout.tail])?;
     let (factor, mut heads) = (1.0 / rows as f32, 0);
     let mut ordered = ordered.chunks_exact_mut(Row::WORDS);
     for wanted in 0..2 {
@@ -301,14 +299,12 @@ fn is_tail(flags: &[f32], class: usize) -> bool {
 }
 
 /// What a step left behind.
-fn report(cpu: &mut Cpu<'_>, layout: &Layout) -> Result<Report, Status> {
-    let mut slots = [0.0; 8];
-    cpu.read(&mut slots, layout.slots)?;
-    let [head, tail, perturbed_head, perturbed_tail, squared_norm, _, _, failure] = slots;
-    if failure != 0.0 {
+fn report(record: &Record) -> Result<Report, Status> {
+    let Record { losses: [head, tail], perturbed_losses: [perturbed_head, perturbed_tail], .. } = *record;
+    if record.failure != 0.0 {
         return Err(Status::NotFinite);
     }
-    Ok(Report { head, tail, perturbed_head, perturbed_tail, squared_norm })
+    Ok(Report { head, tail, perturbed_head, perturbed_tail, squared_norm: record.squared_norm })
 }
 
 /// The place of the largest number, the first one of equals.

@@ -14,7 +14,7 @@ use crate::training::session::Losses;
 /// A sample's gradient depends on no other sample there, so the gradient of a batch is the sum of those of its pieces,
 /// in another order of rounding. The rows of the epoch's table come head first; each goes forward and backward with its
 /// own group alone. So a step of two groups costs 2 forward and 2 backward passes of the batch when both are perturbed,
-/// where a [`Network`] takes 3 and 4; and every [`Memory`](crate::Memory) needs a single gradient of each activation at a
+/// where a [`Network`] takes 3 and 4; and every [`Economy`](crate::Economy) needs a single gradient of each activation at a
 /// time. Rows are gathered anew for each pass. The weights in the table have the whole batch as their divisor.
 ///
 /// Evaluation is the network's own affair. `PERCEPTRON` is the network's.

@@ -16,7 +16,7 @@ pub struct Samples {
     pub normalization: Span,
 }
 
-/// Where [`Backend::gather`] puts a batch.
+/// Where [`Backend::gather`](crate::Backend::gather) puts a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// `[rows][height][width][channels]`.

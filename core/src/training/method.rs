@@ -62,12 +62,13 @@ impl Method {
         Ok(Groups { head, tail: tail.filter(|&tail| tail > 0.0 || head > 0.0) })
     }
 
-    /// How many perturbed points the method needs at once in a run of `epochs`: vectors as long as the parameters.
+    /// The groups of the hungriest epoch of a run, however long it is and becomes: what to plan memory for.
     ///
     /// # Errors
     /// As [`Method::groups`].
-    pub fn points(&self, epochs: u32) -> Result<usize, Error> {
-        Ok(self.groups(0, epochs)?.all().perturbed().count())
+    pub fn largest(&self) -> Result<Groups, Error> {
+        // A single epoch belongs to the first stage, if there is one: the second perturbs no more groups.
+        self.groups(0, 1)
     }
 }
 
@@ -87,6 +88,9 @@ pub struct Groups {
 }
 
 impl Groups {
+    /// All samples in one group that is not perturbed.
+    pub const ONE: Self = Self { head: 0.0, tail: None };
+
     /// Groups by their radii: all samples in one, or those of the tail in another.
     ///
     /// # Errors
@@ -103,6 +107,16 @@ impl Groups {
     /// The column of the table of sample weights in which a sample counts.
     pub fn column(&self, tail: bool) -> usize {
         usize::from(tail && self.tail.is_some())
+    }
+
+    /// How many groups there are.
+    pub fn count(&self) -> usize {
+        1 + usize::from(self.tail.is_some())
+    }
+
+    /// How many of them are perturbed: vectors as long as the parameters.
+    pub fn points(&self) -> usize {
+        self.all().perturbed().count()
     }
 
     /// Both groups, as for a batch with samples of each.
@@ -197,11 +211,24 @@ mod tests {
     }
 
     #[test]
-    fn points_are_planned_for_the_hungriest_stage() {
-        assert_eq!(Method::Sgd.points(4), Ok(0));
-        assert_eq!(Method::Sam { rho: 0.1 }.points(4), Ok(1));
-        assert_eq!(Method::ImbSam { rho: 0.1 }.points(4), Ok(1));
-        assert_eq!(SSE.points(4), Ok(2));
+    fn memory_is_planned_for_the_hungriest_stage() {
+        let planned = |method: Method| method.largest().map(|groups| (groups.count(), groups.points())).unwrap();
+        assert_eq!(planned(Method::Sgd), (1, 0));
+        assert_eq!(planned(Method::Sam { rho: 0.1 }), (1, 1));
+        assert_eq!(planned(Method::ImbSam { rho: 0.1 }), (2, 1));
+        assert_eq!(planned(SSE), (2, 2));
+        let numbers = [0.0, 1e-300, 0.1, 0.5, 1.0];
+        let radii = || [0.0, 0.1].into_iter();
+        for (head_rho, tail_rho, gamma) in
+            radii().flat_map(|a| radii().flat_map(move |b| numbers.map(|gamma| (a, b, gamma))))
+        {
+            let method = Method::SseSam { head_rho, tail_rho, gamma };
+            let (count, points) = planned(method);
+            for (epoch, epochs) in (1..9).flat_map(|epochs| (0..epochs).map(move |epoch| (epoch, epochs))) {
+                let groups = method.groups(epoch, epochs).unwrap();
+                assert!(groups.count() <= count && groups.points() <= points, "{method:?}, {epoch} of {epochs}");
+            }
+        }
     }
 
     #[test]
@@ -223,7 +250,7 @@ mod tests {
                     let refused = method.groups(epoch, 2);
                     assert!(matches!(refused, Err(Error::Range { what, .. }) if what == name), "{method:?}");
                 }
-                assert!(method.points(2).is_err(), "{method:?}");
+                assert!(method.largest().is_err(), "{method:?}");
             }
         }
         for gamma in [0.0, 1.0] {

@@ -1,7 +1,5 @@
 //! The `eval` command: what trained weights make of a test set.
 
-use sse_sam_core::Memory;
-
 use crate::cli::args::EvalArgs;
 use crate::cli::described::describe;
 use crate::data::Split;
@@ -39,16 +37,7 @@ pub fn run(args: &EvalArgs) -> Result<(), Error> {
     }
     dataset.train = Box::new(Split::empty(dataset.image));
     let batch = (args.batch as usize).min(dataset.test.len().max(1));
-    let needs = Needs {
-        image: dataset.image,
-        classes: dataset.classes,
-        batch,
-        piece: None,
-        points: 0,
-        memory: Memory::Full,
-        first: Needs::INFERENCE,
-        rows: batch,
-    };
+    let needs = Needs { first: Needs::INFERENCE, ..Needs::new(dataset.image, dataset.classes, batch) };
     let (layout, staged) = device.or_next(|device| device.plan(&description.model, &needs, &dataset))?;
     let feeds = Feeds::new(&dataset, layout.plan.normalization, staged)?;
     let test = TestSet { feed: feeds.test, flip: args.flip };

@@ -5,18 +5,14 @@ use std::fmt::Write;
 use clap::ValueEnum;
 use serde::Serialize;
 use sse_sam_core::network::models::MAX_LAYERS;
-use sse_sam_core::{Arena, Error as CoreError, Graph, Memory, Model, Plan, Row, Shape, Vectors};
+use sse_sam_core::{Arena, Economy, Error as CoreError, Graph, Model, Plan, Row, Shape};
 
 use crate::cli::args::{FootprintArgs, MemoryName, MethodName};
 use crate::cli::bench;
-use crate::device::layout::first_trained;
+use crate::device::layout::{Layout, Needs, first_trained};
 use crate::error::Error;
 use crate::recipe::resolved;
 use crate::report::progress::say;
-
-/// Numbers that a step leaves behind: the losses of two groups at two points, the squared norms of the update's gradient
-/// and of both groups', and the failed step's.
-const SLOTS: usize = 8;
 
 /// Memory of one form of one method, in `f32` of work memory.
 #[derive(Clone, Debug, Serialize)]
@@ -35,6 +31,9 @@ struct Form {
     tables_f32: usize,
     total_f32: usize,
     total_bytes: usize,
+    /// The same of a program in C: it keeps what each class counts, and no rows but where batches pass in pieces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    c_f32: Option<usize>,
 }
 
 /// The line of `--json`.
@@ -55,6 +54,8 @@ struct Footprint {
     inference: Form,
     /// `f32` of the arena of the method and memory that were named.
     arena_f32: usize,
+    /// The same for `sse_sam_plan`.
+    c_arena_f32: Option<usize>,
     /// What that arena has less than one in which every layer is trained.
     saved_f32: usize,
 }
@@ -62,9 +63,7 @@ struct Footprint {
 /// A network as a chip plans it.
 struct Chip {
     graph: Graph<MAX_LAYERS>,
-    first: usize,
-    batch: usize,
-    piece: Option<usize>,
+    needs: Needs,
 }
 
 /// The `footprint` command.
@@ -81,54 +80,46 @@ pub fn run(args: &FootprintArgs) -> Result<(), Error> {
 }
 
 impl Chip {
-    fn plan(&self, streams: usize, arena: &mut Arena) -> Result<Plan<MAX_LAYERS>, Error> {
-        Ok(Plan::fine_tuning(&self.graph, self.first, self.piece.unwrap_or(self.batch), streams, arena)?)
+    /// Where a chip would have a training's numbers, with the records of one step.
+    fn layout(&self, needs: &Needs) -> Result<Layout, Error> {
+        Layout::of(self.graph.clone(), needs, 1, Arena::new(1))
     }
 
     /// The network with every layer trained; its batches pass whole where they could not pass in pieces.
     fn all_trained(&self) -> Result<Self, Error> {
-        let all = Self { graph: self.graph.clone(), first: 0, batch: self.batch, piece: self.piece };
-        let separable = all.plan(1, &mut Arena::new(1))?.is_separable();
-        Ok(Self { piece: self.piece.filter(|_| separable), ..all })
+        let needs = Needs { first: 0, ..self.needs };
+        let separable = self.layout(&needs)?.plan.is_separable();
+        Ok(Self { graph: self.graph.clone(), needs: Needs { piece: needs.piece.filter(|_| separable), ..needs } })
     }
 
     fn form(&self, name: MethodName, memory: MemoryName) -> Result<Form, Error> {
-        let (method, form) = (bench::method(name, 1), resolved::memory(memory));
-        let present = method.groups(0, 1)?.all();
-        let (points, groups) = (method.points(1)?, present.iter().count());
-        let streams = if self.piece.is_some() { 1 } else { form.streams(&present) };
-        let mut arena = Arena::new(1);
-        let plan = self.plan(streams, &mut arena)?;
-        let planned = arena.len();
-        Vectors::in_memory(form, &mut arena, plan.parameters(), points)?;
-        let vectors_f32 = arena.len() - planned;
-        arena.allocate(self.batch * Row::WORDS)?;
-        arena.allocate(SLOTS + usize::from(self.piece.is_some()))?;
-        let again = usize::from(form == Memory::Recompute && points == 2);
-        let passes = match self.piece {
-            Some(_) => [1 + points.min(1); 2],
-            None => [1 + points + again, groups + points],
-        };
-        let usage = plan.usage();
+        let (groups, economy) = (bench::method(name, 1).largest()?, resolved::memory(memory));
+        let needs = Needs { groups, economy, ..self.needs };
+        let layout = self.layout(&needs)?;
+        let (vectors, usage, total_f32) = (needs.demand().vectors(), layout.plan.usage(), layout.words);
+        let vectors_f32 = vectors * layout.plan.parameters();
+        let rows_f32 = layout.session.table.length;
+        let c_rows_f32 = if needs.piece.is_some() { 2 * rows_f32 } else { 0 };
         Ok(Form {
             method: word(&name),
             memory: word(&memory),
-            passes,
-            vectors: form.vectors(points),
+            passes: passes(&needs),
+            vectors,
             vectors_f32,
             activations_f32: usage.activations,
             gradients_f32: usage.gradients,
             statistics_f32: usage.statistics,
-            tables_f32: arena.len() - vectors_f32 - usage.activations - usage.gradients - usage.statistics,
-            total_f32: arena.len(),
-            total_bytes: 4 * arena.len(),
+            tables_f32: total_f32 - vectors_f32 - usage.activations - usage.gradients - usage.statistics,
+            total_f32,
+            total_bytes: 4 * total_f32,
+            c_f32: Some(total_f32 - rows_f32 + c_rows_f32 + needs.classes),
         })
     }
 
     fn inference(&self) -> Result<Form, Error> {
         let mut arena = Arena::new(1);
-        let usage = Plan::inference(&self.graph, self.batch, &mut arena)?.usage();
-        arena.allocate(self.batch * Row::WORDS)?;
+        let usage = Plan::inference(&self.graph, self.needs.batch, &mut arena)?.usage();
+        arena.allocate(self.needs.batch * Row::WORDS)?;
         Ok(Form {
             method: "inference".into(),
             memory: String::new(),
@@ -141,7 +132,18 @@ impl Chip {
             tables_f32: arena.len() - usage.activations,
             total_f32: arena.len(),
             total_bytes: 4 * arena.len(),
+            c_f32: None,
         })
+    }
+}
+
+/// Forward and backward passes of a batch in a step.
+fn passes(needs: &Needs) -> [usize; 2] {
+    let (groups, points) = (needs.groups.count(), needs.groups.points());
+    let again = usize::from(needs.economy == Economy::Recompute && points == 2);
+    match needs.piece {
+        Some(_) => [1 + points.min(1); 2],
+        None => [1 + points + again, groups + points],
     }
 }
 
@@ -161,8 +163,8 @@ impl Footprint {
             return Err(Error::Usage(message));
         }
         let piece = args.micro_batch.map(|rows| rows as usize);
-        let chip = Chip { graph, first, batch, piece };
-        let plan = chip.plan(1, &mut Arena::new(1))?;
+        let chip = Chip { graph, needs: Needs { piece, first, ..Needs::new(image, classes, batch) } };
+        let plan = chip.layout(&chip.needs)?.plan;
         if piece.is_some() && !plan.is_separable() {
             return Err(Error::Usage(format!("--micro-batch: {}", CoreError::Pieces)));
         }
@@ -172,7 +174,7 @@ impl Footprint {
                 forms.push(chip.form(*method, *memory)?);
             }
         }
-        let arena_f32 = chip.form(args.method, args.memory)?.total_f32;
+        let Form { total_f32: arena_f32, c_f32: c_arena_f32, .. } = chip.form(args.method, args.memory)?;
         let whole = chip.all_trained()?.form(args.method, args.memory)?.total_f32;
         let Shape { height, width, channels } = image;
         Ok(Self {
@@ -186,13 +188,14 @@ impl Footprint {
             forms,
             inference: chip.inference()?,
             arena_f32,
+            c_arena_f32,
             saved_f32: whole.saturating_sub(arena_f32),
         })
     }
 
     /// The table for people.
     fn table(&self, args: &FootprintArgs) -> String {
-        let Self { model, image, classes, batch, parameters, frozen_f32, arena_f32, .. } = self;
+        let Self { model, image, classes, batch, parameters, frozen_f32, arena_f32, c_arena_f32, .. } = self;
         let pieces = self.micro_batch.map_or_else(String::new, |rows| format!(" in pieces of {rows}"));
         let mut text = format!(
             "{model} on {image}, {classes} classes, batch {batch}{pieces}, {parameters} parameters trained; in f32 of work memory\n\n"
@@ -226,9 +229,10 @@ impl Footprint {
         let _ = write!(
             text,
             "\narena of {} in {} memory\n  Rust  pub const ARENA: usize = {arena_f32}; // static [f32; ARENA]\n  \
-             C     #define SSE_SAM_ARENA {arena_f32} /* static float[SSE_SAM_ARENA] */",
+             C     #define SSE_SAM_ARENA {} /* static float[SSE_SAM_ARENA] */",
             word(&args.method),
-            word(&args.memory)
+            word(&args.memory),
+            c_arena_f32.unwrap_or_default()
         );
         text
     }
@@ -255,7 +259,7 @@ mod tests {
     fn chip(model: &str, image: Shape, piece: Option<usize>) -> Chip {
         let mut graph = Graph::new();
         model.parse::<sse_sam_core::Model>().unwrap().build(&mut graph, image, 10).unwrap();
-        Chip { graph, first: 0, batch: 16, piece }
+        Chip { graph, needs: Needs { piece, ..Needs::new(image, 10, 16) } }
     }
 
     #[test]

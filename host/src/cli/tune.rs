@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use sse_sam_core::{Conv2d, Memory};
+use sse_sam_core::Conv2d;
 
 use crate::cli::args::TuneArgs;
 use crate::cli::bench::{self, kernels};
@@ -95,8 +95,7 @@ pub fn run(args: &TuneArgs) -> Result<(), Error> {
         return Err(Error::Usage("tune times every form of convolutions: --conv has no place here".into()));
     }
     let device = Device::choose(&args.device)?;
-    let (batch, memory) = (args.network.batch as usize, Memory::Full);
-    let needs = Needs { image, classes, batch, piece: None, points: 0, memory, first: 0, rows: 1 };
+    let needs = Needs::new(image, classes, args.network.batch as usize);
     let layout = device.plan_network(&model, &needs, |rows| rows * (image.len() + 1))?;
     let report = tune(&device, &layout, &model.to_string(), &Cache::of_user())?;
     if args.json { say(&report.json()?) } else { Ok(()) }

@@ -258,10 +258,10 @@ fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
 
 fn check_cifar10(data: &Dataset) {
     assert_eq!((data.format, data.image, data.classes), (Format::Cifar10, Shape::new(32, 32, 3), 10));
-    assert_eq!(train(&data).labels, [1, 9, 2, 9, 3, 9, 4, 9, 5, 9]);
-    assert_eq!(train(&data).images[..6], [10, 20, 30, 10, 20, 30]);
-    assert_eq!(train(&data).images[3072..3075], [11, 21, 31]);
-    assert_eq!((test(&data).labels.as_slice(), test(&data).images.len()), (&[7][..], 3072));
+    assert_eq!(train(data).labels, [1, 9, 2, 9, 3, 9, 4, 9, 5, 9]);
+    assert_eq!(train(data).images[..6], [10, 20, 30, 10, 20, 30]);
+    assert_eq!(train(data).images[3072..3075], [11, 21, 31]);
+    assert_eq!((test(data).labels.as_slice(), test(data).images.len()), (&[7][..], 3072));
 }
 
 #[test]

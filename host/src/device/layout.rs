@@ -2,17 +2,10 @@
 
 use sse_sam_core::network::layer::Op;
 use sse_sam_core::network::models::MAX_LAYERS;
-use sse_sam_core::training::method::Present;
-use sse_sam_core::{
-    Arena, Backend, Conv2d, Graph, Losses, Memory, Model, Network, Outcome, Pieces, Plan, Problem, Row, Samples, Sgd,
-    Shape, Span, Vectors, lean_step, step,
-};
+use sse_sam_core::training::method::Groups;
+use sse_sam_core::{Arena, Conv2d, Demand, Economy, Graph, Model, Network, Pieces, Plan, Samples, Session, Shape};
 
 use crate::error::Error;
-
-/// Numbers a step leaves behind: losses of two groups at the parameters and at the perturbed points, and the squared
-/// norms of the two groups' gradients and of the update's.
-pub const RECORD: usize = 7;
 
 /// Most steps whose records are kept before they are read.
 pub const WINDOW: usize = 64;
@@ -28,10 +21,10 @@ pub struct Needs {
     pub batch: usize,
     /// Rows that pass through the network at once, where a batch passes in pieces.
     pub piece: Option<usize>,
-    /// Perturbed points.
-    pub points: usize,
-    /// The form of the step.
-    pub memory: Memory,
+    /// The groups of the hungriest epoch.
+    pub groups: Groups,
+    /// How many vectors steps work with.
+    pub economy: Economy,
     /// Number of the first layer that is trained; [`Needs::INFERENCE`] when none is.
     pub first: usize,
     /// Rows of the longest table, that of the larger of training and test set; there is room for a batch in any case.
@@ -41,6 +34,16 @@ pub struct Needs {
 impl Needs {
     /// The first trained layer of a network that is only evaluated.
     pub const INFERENCE: usize = usize::MAX;
+
+    /// What a network needs whose layers are all trained, a whole batch at a time, by plain gradient descent.
+    pub const fn new(image: Shape, classes: usize, batch: usize) -> Self {
+        Self { image, classes, batch, piece: None, groups: Groups::ONE, economy: Economy::Full, first: 0, rows: 1 }
+    }
+
+    /// What steps ask for.
+    pub const fn demand(&self) -> Demand {
+        Demand { groups: self.groups, economy: self.economy, pieces: self.piece.is_some() }
+    }
 }
 
 /// Number of the first layer that is trained, by `--trainable-layers`: how many of the last ones, or the name of one,
@@ -68,27 +71,17 @@ pub fn first_trained(graph: &Graph<MAX_LAYERS>, layers: Option<&str>) -> Result<
     }
 }
 
-/// A network, its vectors and the host's tables, planned.
+/// A network and its training, planned.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// The network.
     pub graph: Graph<MAX_LAYERS>,
     /// Its spans.
     pub plan: Plan<MAX_LAYERS>,
-    /// Parameters, velocity, gradient, points.
-    pub vectors: Vectors,
-    /// The form of the step.
-    pub memory: Memory,
+    /// Vectors, an epoch's table (at least a batch), and what the steps of a window leave behind.
+    pub session: Session,
     /// Largest batch of a step; the plan's own is that of a pass.
     pub batch: usize,
-    /// Where the loss of a piece goes, `[1]`, where a batch passes in pieces.
-    pub piece: Option<Span>,
-    /// An epoch's table, `[rows][Row::WORDS]`, at least a batch.
-    pub table: Span,
-    /// What steps leave behind, `[WINDOW][RECORD]`.
-    pub records: Span,
-    /// Number of the first step whose gradient was not finite, `[1]`.
-    pub failure: Span,
     /// `f32` of work memory in all.
     pub words: usize,
 }
@@ -98,23 +91,22 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::Core`] when the model does not fit the data or the plan grows too large.
-    pub fn new(model: &Model, needs: &Needs, mut arena: Arena) -> Result<Self, Error> {
+    pub fn new(model: &Model, needs: &Needs, arena: Arena) -> Result<Self, Error> {
         let mut graph = Graph::new();
         model.build(&mut graph, needs.image, needs.classes)?;
-        let Needs { batch, memory, points, .. } = *needs;
-        let streams = match memory {
-            _ if needs.piece.is_some() => 1,
-            Memory::Full => 2,
-            Memory::Lean => points.max(1),
-            Memory::Recompute => 1,
-        };
-        let plan = Plan::fine_tuning(&graph, needs.first, needs.piece.unwrap_or(batch), streams, &mut arena)?;
-        let vectors = Vectors::in_memory(memory, &mut arena, plan.parameters(), points)?;
-        let table = arena.allocate(needs.rows.max(batch) * Row::WORDS)?;
-        let records = arena.allocate(WINDOW * RECORD)?;
-        let failure = arena.allocate(1)?;
-        let piece = needs.piece.map(|_| arena.allocate(1)).transpose()?;
-        Ok(Self { graph, plan, vectors, memory, batch, piece, table, records, failure, words: arena.len() })
+        Self::of(graph, needs, WINDOW, arena)
+    }
+
+    /// Plans a run whose records are read after at most `window` steps.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when the plan grows too large.
+    pub fn of(graph: Graph<MAX_LAYERS>, needs: &Needs, window: usize, mut arena: Arena) -> Result<Self, Error> {
+        let (batch, demand) = (needs.batch, needs.demand());
+        let passing = needs.piece.unwrap_or(batch);
+        let plan = Plan::fine_tuning(&graph, needs.first, passing, demand.streams(), &mut arena)?;
+        let session = Session::new(plan.parameters(), &demand, needs.rows.max(batch), window, &mut arena)?;
+        Ok(Self { graph, plan, session, batch, words: arena.len() })
     }
 
     /// As small a plan as there is of the whole network, to look at its parameters and not to train it.
@@ -122,31 +114,7 @@ impl Layout {
     /// # Errors
     /// As [`Layout::new`].
     pub fn smallest(model: &Model, image: Shape, classes: usize) -> Result<Self, Error> {
-        let needs = Needs { image, classes, batch: 1, piece: None, points: 0, memory: Memory::Full, first: 0, rows: 1 };
-        Self::new(model, &needs, Arena::new(1))
-    }
-
-    /// Step `number` of a window, in the form that was planned.
-    ///
-    /// # Errors
-    /// As [`step()`](sse_sam_core::training::step()) and [`lean_step`].
-    pub fn step<B: Backend, P: Problem<B>>(
-        &self,
-        backend: &mut B,
-        problem: &mut P,
-        present: &Present,
-        sgd: &Sgd,
-        number: usize,
-    ) -> Result<(), Error>
-    where
-        Error: From<B::Error>,
-    {
-        let outcome = self.outcome(number)?;
-        match self.memory {
-            Memory::Full => step(backend, problem, &self.vectors, present, sgd, &outcome)?,
-            Memory::Lean | Memory::Recompute => lean_step(backend, problem, &self.vectors, present, sgd, &outcome)?,
-        }
-        Ok(())
+        Self::new(model, &Needs::new(image, classes, 1), Arena::new(1))
     }
 
     /// The network as one that takes its batches in pieces, where that was planned.
@@ -155,7 +123,7 @@ impl Layout {
     /// [`Error::Core`] when a layer that is trained normalises by its batch.
     pub fn pieces(&self, focal: f32, samples: Samples) -> Result<Option<Pieces<'_, MAX_LAYERS>>, Error> {
         let pieces = |scratch| Ok(Pieces::new(self.network(focal)?, samples, scratch)?);
-        self.piece.map(pieces).transpose()
+        self.session.piece.map(pieces).transpose()
     }
 
     /// The convolutions of the network, layer by layer.
@@ -175,31 +143,11 @@ impl Layout {
         kinds
     }
 
-    /// Where step `number` of a window leaves its losses.
-    ///
-    /// # Errors
-    /// [`Error::Core`] past the end of the window.
-    pub fn losses(&self, number: usize) -> Result<Losses, Error> {
-        let slot = |index| self.records.part(number * RECORD + index, 1);
-        Ok(Losses { plain: [slot(0)?, slot(1)?], perturbed: [slot(2)?, slot(3)?] })
-    }
-
-    /// Where step `number` of a window leaves what became of its update.
-    ///
-    /// # Errors
-    /// [`Error::Core`] past the end of the window.
-    pub fn outcome(&self, number: usize) -> Result<Outcome, Error> {
-        let slot = |index| self.records.part(number * RECORD + index, 1);
-        let group_squared_norms = [slot(4)?, slot(5)?];
-        let (squared_norm, failure) = (slot(6)?, self.failure);
-        Ok(Outcome { squared_norm, group_squared_norms, failure, number: number as f32 + 1.0 })
-    }
-
     /// The network, with the focal exponent of its loss.
     ///
     /// # Errors
     /// [`Error::Core`] when there is no room for records.
     pub fn network(&self, focal: f32) -> Result<Network<'_, MAX_LAYERS>, Error> {
-        Ok(Network::new(&self.graph, &self.plan, focal, self.losses(0)?))
+        Ok(Network::new(&self.graph, &self.plan, focal, self.session.losses(0)?))
     }
 }

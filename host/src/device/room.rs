@@ -73,7 +73,7 @@ impl Host {
         if self.keeps {
             // The present state, the best one, the one to go back to, the one that is written; its file's tensors.
             pieces.extend([Snapshot::words(layout); 4]);
-            pieces.extend([layout.vectors.params.length; 3]);
+            pieces.extend([layout.session.vectors.params.length; 3]);
         }
         pieces
     }

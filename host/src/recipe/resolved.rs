@@ -3,7 +3,7 @@
 use std::path::{self, Path, PathBuf};
 
 use sse_sam_core::longtail::classes::{Profile, Shots};
-use sse_sam_core::{Error as CoreError, Loss, Memory, Method, Model, Schedule};
+use sse_sam_core::{Economy, Error as CoreError, Loss, Method, Model, Schedule};
 
 use crate::cli::args::{Augment, LongTail, LossName, MemoryName, MethodName, ScheduleName, TrainArgs};
 use crate::cli::unused;
@@ -173,7 +173,7 @@ pub struct Config {
     /// Samples that pass through the network at once, where a batch passes in pieces.
     pub micro_batch: Option<usize>,
     /// The form of the step.
-    pub memory: Memory,
+    pub memory: Economy,
     /// Learning rates.
     pub rates: Rates,
     /// Momentum.
@@ -235,7 +235,7 @@ impl Config {
             flip: args.flip,
         };
         let refuse = |message: &str| Err(Error::Usage(message.into()));
-        if config.nesterov && config.memory != Memory::Full {
+        if config.nesterov && config.memory != Economy::Full {
             return refuse("--memory lean and recompute keep no gradient, which --nesterov needs");
         }
         if config.micro_batch == Some(0) {
@@ -344,11 +344,11 @@ fn is_out_of_range(sizes: &str) -> bool {
 }
 
 /// The form of the step by its name.
-pub(crate) fn memory(name: MemoryName) -> Memory {
+pub(crate) fn memory(name: MemoryName) -> Economy {
     match name {
-        MemoryName::Full => Memory::Full,
-        MemoryName::Lean => Memory::Lean,
-        MemoryName::Recompute => Memory::Recompute,
+        MemoryName::Full => Economy::Full,
+        MemoryName::Lean => Economy::Lean,
+        MemoryName::Recompute => Economy::Recompute,
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, Parser, ValueEnum};
 use sse_sam_core::longtail::classes::Profile;
-use sse_sam_core::{Loss, Memory, Method};
+use sse_sam_core::{Economy, Loss, Method};
 use toml::{Table, Value};
 
 use crate::cli::args::{Cli, Command, LongTail, LossName, MethodName, OnNan, TrainArgs, at_home};
@@ -280,7 +280,7 @@ pub fn table(args: &TrainArgs, config: &Config, device: &str) -> Table {
         ("init", config.init.as_ref().map(|path| path.display().to_string().into())),
         ("trainable-layers", config.trainable_layers.clone().map(Value::from)),
         ("micro-batch", config.micro_batch.map(|rows| (rows as i64).into())),
-        ("memory", (config.memory != Memory::Full).then(|| name(&args.memory))),
+        ("memory", (config.memory != Economy::Full).then(|| name(&args.memory))),
         ("device-memory", args.device.device_memory.map(Value::from)),
         ("precision", args.device.precision.filter(|_| device != "cpu").as_ref().map(name)),
         ("tiles", args.device.tiles.filter(|_| device != "cpu").as_ref().map(name)),

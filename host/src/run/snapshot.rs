@@ -32,7 +32,10 @@ impl Snapshot {
     /// Numbers of a snapshot of this layout.
     pub fn words(layout: &Layout) -> usize {
         let running: usize = moving(layout).map(|span| span.length).sum();
-        layout.vectors.params.length + layout.vectors.velocity.length + running + layout.plan.frozen().length
+        layout.session.vectors.params.length
+            + layout.session.vectors.velocity.length
+            + running
+            + layout.plan.frozen().length
     }
 
     /// Copies the state after so many updates; `tracked` has those that frozen batch norms have seen, which no device knows.
@@ -43,10 +46,10 @@ impl Snapshot {
     where
         Error: From<B::Error>,
     {
-        let mut params = vec![0.0; layout.vectors.params.length];
-        backend.read(&mut params, layout.vectors.params)?;
-        let mut velocity = vec![0.0; layout.vectors.velocity.length];
-        backend.read(&mut velocity, layout.vectors.velocity)?;
+        let mut params = vec![0.0; layout.session.vectors.params.length];
+        backend.read(&mut params, layout.session.vectors.params)?;
+        let mut velocity = vec![0.0; layout.session.vectors.velocity.length];
+        backend.read(&mut velocity, layout.session.vectors.velocity)?;
         let mut running = Vec::new();
         for span in moving(layout) {
             let first = running.len();
@@ -76,8 +79,8 @@ impl Snapshot {
     where
         Error: From<B::Error>,
     {
-        backend.write(layout.vectors.params, &self.params)?;
-        backend.write(layout.vectors.velocity, &self.velocity)?;
+        backend.write(layout.session.vectors.params, &self.params)?;
+        backend.write(layout.session.vectors.velocity, &self.velocity)?;
         let mut rest = self.running.as_slice();
         for span in moving(layout) {
             let (values, after) = rest.split_at(span.length.min(rest.len()));
@@ -157,7 +160,7 @@ impl Snapshot {
         };
         let entries = torch::entries(layout)?;
         let mut running = Vec::new();
-        let mut params = vec![0.0; layout.vectors.params.length];
+        let mut params = vec![0.0; layout.session.vectors.params.length];
         let mut frozen = vec![0.0; layout.plan.frozen().length];
         for entry in &entries {
             let Some(values) = take(&format!("{prefix}{}", entry.name), &entry.shape) else {
@@ -171,7 +174,7 @@ impl Snapshot {
                 }
             }
         }
-        let mut velocity = vec![0.0; layout.vectors.velocity.length];
+        let mut velocity = vec![0.0; layout.session.vectors.velocity.length];
         for entry in &entries {
             let Kind::Parameter(place) = entry.kind else { continue };
             if let Some(values) = take(&format!("{VELOCITY}{prefix}{}", entry.name), &entry.shape) {

@@ -44,9 +44,9 @@ where
         let (sums, logits) = (&mut sums[..batch.len() * classes], &mut logits[..batch.len() * classes]);
         sums.fill(0.0);
         for flip in [false, true].into_iter().filter(|&flip| test.flip || !flip) {
-            let rows = write_rows(backend, layout.table, feed, (number, batch), flip)?;
-            network.gather(backend, rows, &feed.samples, layout.losses(0)?)?;
-            network.forward(backend, layout.vectors.params, Statistics::Running)?;
+            let rows = write_rows(backend, layout.session.table, feed, (number, batch), flip)?;
+            network.gather(backend, rows, &feed.samples, layout.session.losses(0)?)?;
+            network.forward(backend, layout.session.vectors.params, Statistics::Running)?;
             backend.read(logits, network.logits()?)?;
             sums.iter_mut().zip(&*logits).for_each(|(sum, logit)| *sum += logit);
         }

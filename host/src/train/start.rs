@@ -86,7 +86,7 @@ where
 {
     let mut current = usize::MAX;
     let mut stream: Box<dyn FnMut() -> u32> = Box::new(|| 0);
-    layout.network(0.0)?.initialize(backend, layout.vectors.params, |layer| {
+    layout.network(0.0)?.initialize(backend, layout.session.vectors.params, |layer| {
         if layer != current {
             current = layer;
             stream = Box::new(random::stream(seed, Purpose::Parameters, layer as u64));
@@ -156,7 +156,7 @@ pub fn start(args: &TrainArgs, earlier: Option<RunFolder>) -> Result<(), Error> 
     split::warn(&config, &dataset, &before);
     let needs = needs(&config, &dataset)?;
     let (layout, staged) = device.or_next(|device| device.plan(&config.model, &needs, &dataset))?;
-    if layout.piece.is_some() && !layout.plan.is_separable() {
+    if layout.session.piece.is_some() && !layout.plan.is_separable() {
         return Err(Error::Usage(format!("--micro-batch: {}", sse_sam_core::Error::Pieces)));
     }
     let find = |folder| resume::find(folder, &layout, args, &config, &fingerprint);
@@ -248,8 +248,8 @@ fn needs(config: &Config, dataset: &Dataset) -> Result<Needs, Error> {
         classes: dataset.classes,
         batch,
         piece: config.micro_batch.map(|rows| rows.min(batch)),
-        points: config.method.points(config.epochs)?,
-        memory: config.memory,
+        groups: config.method.largest()?,
+        economy: config.memory,
         first: first_trained(&graph, config.trainable_layers.as_deref())?,
         rows: dataset.train.len().max(dataset.test.len()),
     })

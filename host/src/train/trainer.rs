@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::training::method::{Group, Present};
-use sse_sam_core::{Backend, Memory, Network, Row, Sgd};
+use sse_sam_core::{Backend, Economy, Network, Record, Row, Sgd};
 
 use crate::cli::args::{Augment, OnNan, TrainArgs};
 use crate::data::random;
 use crate::device::choose::{Job, Machine};
-use crate::device::layout::{Layout, RECORD, WINDOW};
+use crate::device::layout::{Layout, WINDOW};
 use crate::error::Error;
 use crate::recipe::resolved::Config;
 use crate::recipe::settings;
@@ -325,7 +325,7 @@ impl Training<'_> {
         let order = self.order(epoch, &weighing);
         let indices: Vec<&[u32]> = order.chunks(layout.batch).collect();
         let (words, batches) = self.table(epoch, &weighing, &indices);
-        backend.write(layout.table.part(0, words.len())?, &words)?;
+        backend.write(layout.session.table.part(0, words.len())?, &words)?;
         let mut network = layout.network(config.loss.focal())?;
         let mut pieces = layout.pieces(config.loss.focal(), self.train.samples)?;
         let first = now.position.step as usize;
@@ -334,17 +334,16 @@ impl Training<'_> {
         self.train.each(backend, &indices, first, |backend, number| {
             let (batch, slot) = (&batches[number], number - window.first);
             if slot == 0 {
-                backend.fill(layout.records, 0.0)?;
-                backend.fill(layout.failure, 0.0)?;
+                layout.session.clear(backend)?;
             }
-            let table = layout.table.part(batch.first_row * Row::WORDS, batch.rows * Row::WORDS)?;
-            let losses = layout.losses(slot)?;
+            let table = layout.session.table.part(batch.first_row * Row::WORDS, batch.rows * Row::WORDS)?;
+            let losses = layout.session.losses(slot)?;
             if let Some(pieces) = &mut pieces {
                 pieces.set_batch(table, batch.heads, losses)?;
-                layout.step(backend, pieces, &batch.present, &sgd, slot)?;
+                layout.session.step(backend, pieces, &batch.present, &sgd, slot)?;
             } else {
                 network.gather(backend, table, &self.train.samples, losses)?;
-                layout.step(backend, &mut network, &batch.present, &sgd, slot)?;
+                layout.session.step(backend, &mut network, &batch.present, &sgd, slot)?;
             }
             let signal = self.signals.received();
             if slot + 1 == window.steps || number + 1 == batches.len() || signal.is_some() {
@@ -405,7 +404,7 @@ impl Training<'_> {
     /// The samples of an epoch in order; in each batch the head comes first where batches pass in pieces.
     fn order(&self, epoch: u32, weighing: &Weighing) -> Vec<u32> {
         let mut order = random::permutation(self.config.seed, epoch, self.train.source.len() as u32);
-        if self.layout.piece.is_some() {
+        if self.layout.session.piece.is_some() {
             let column = |index: &u32| weighing.column(self.train.source.label(*index as usize));
             order.chunks_mut(self.layout.batch).for_each(|batch| batch.sort_by_key(column));
         }
@@ -439,23 +438,22 @@ impl Training<'_> {
     where
         Error: From<B::Error>,
     {
-        let mut records = vec![0.0; steps.len() * RECORD];
-        backend.read(&mut records, self.layout.records.part(0, steps.len() * RECORD)?)?;
-        let mut failure = [0.0];
-        backend.read(&mut failure, self.layout.failure)?;
+        let mut records = vec![[0.0; Record::WORDS]; steps.len()];
+        self.layout.session.read(backend, &mut records)?;
         let Position { epoch, step: done, totals, updates, .. } = position;
-        for (number, (batch, record)) in steps.iter().zip(records.chunks_exact(RECORD)).enumerate() {
-            if !record.iter().all(|value| value.is_finite()) || failure[0] == number as f32 + 1.0 {
+        for (batch, record) in steps.iter().zip(records.iter().map(Record::decode)) {
+            if !record.is_finite() {
                 return Err(Error::NotFinite { epoch: *epoch, step: *done, saved: None });
             }
             let rows = batch.rows as f64;
-            let add = |to: &mut [f64; 2], from: &[f32]| {
-                to.iter_mut().zip(from).for_each(|(to, &from)| *to += f64::from(from) * rows);
+            let add = |to: &mut [f64; 2], from: [f32; 2]| {
+                to.iter_mut().zip(from).for_each(|(to, from)| *to += f64::from(from) * rows);
             };
-            add(&mut totals.losses, &record[0..2]);
-            add(&mut totals.perturbed, &record[2..4]);
-            totals.group_norms.iter_mut().zip(&record[4..6]).for_each(|(sum, &norm)| *sum += f64::from(norm).sqrt());
-            totals.norm += f64::from(record[6]).sqrt();
+            add(&mut totals.losses, record.losses);
+            add(&mut totals.perturbed, record.perturbed_losses);
+            let norms = totals.group_norms.iter_mut().zip(record.group_squared_norms);
+            norms.for_each(|(sum, norm)| *sum += f64::from(norm).sqrt());
+            totals.norm += f64::from(record.squared_norm).sqrt();
             totals.rows += rows;
             totals.steps += 1.0;
             *done += 1;
@@ -614,8 +612,8 @@ impl Training<'_> {
             loss_tail: split.then_some(tail),
             perturbed_loss_head: (split && head_point != 0.0).then_some(head_point),
             perturbed_loss_tail: (split && tail_point != 0.0).then_some(tail_point),
-            gradient_norm: (config.memory == Memory::Full).then_some(norm),
-            velocity_norm: (config.memory != Memory::Full).then_some(norm),
+            gradient_norm: (config.memory == Economy::Full).then_some(norm),
+            velocity_norm: (config.memory != Economy::Full).then_some(norm),
             gradient_norm_head: group_norm(0),
             gradient_norm_tail: group_norm(1),
             accuracy,

@@ -106,7 +106,7 @@ pub fn entries(layout: &Layout) -> Result<Vec<Entry>, Error> {
 impl Entry {
     fn span(&self, layout: &Layout) -> Result<Span, Error> {
         Ok(match self.kind {
-            Kind::Parameter(place) => place.of(layout.vectors.params)?,
+            Kind::Parameter(place) => place.of(layout.session.vectors.params)?,
             Kind::Running(span) | Kind::Frozen(span) => span,
         })
     }

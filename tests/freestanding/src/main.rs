@@ -13,8 +13,9 @@ use sse_sam_core::longtail::loss::deferred_class_weight;
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::training::problem::Target;
 use sse_sam_core::{
-    Arena, Backend, Batch, Conv2d, Cpu, Error, Graph, Loss, Losses, Memory, Method, Model, Network, Outcome, Pieces,
-    Plan, Problem, Row, Samples, Schedule, Sgd, Shape, Space, Span, Statistics, Terms, Vectors, lean_step, step,
+    Arena, Backend, Batch, Conv2d, Cpu, Demand, Economy, Error, Graph, Loss, Losses, Method, Model, Network, Outcome,
+    Pieces, Plan, Problem, Record, Row, Samples, Schedule, Session, Sgd, Shape, Space, Span, Statistics, Terms, lean_step,
+    step,
 };
 
 unsafe extern "C" {
@@ -139,8 +140,12 @@ fn network(backend: &mut Cpu<'_>) -> Result<(), Error> {
     let mut arena = Arena::segmented(any(), any());
     let plan = Plan::new(&graph, any(), any(), &mut arena)?;
     let method = method();
-    let vectors = Vectors::new(&mut arena, plan.parameters(), method.points(any() as u32)?)?;
-    let losses = Losses { plain: [span(), span()], perturbed: [span(), span()] };
+    let economies = [Economy::Full, Economy::Lean, Economy::Recompute];
+    let economy = economies.get(any()).copied().unwrap_or_default();
+    let demand = Demand { groups: method.largest()?, economy, pieces: flag() };
+    black_box((demand.streams(), demand.vectors()));
+    let session = Session::new(plan.parameters(), &demand, any(), any(), &mut arena)?;
+    let (vectors, losses) = (session.vectors, session.losses(any())?);
     let mut network = Network::new(&graph, &plan, number(), losses);
     network.initialize(backend, vectors.params, |layer| black_box(layer as u32))?;
     let samples = Samples { images: span(), image: shape(), normalization: span() };
@@ -149,13 +154,17 @@ fn network(backend: &mut Cpu<'_>) -> Result<(), Error> {
     let groups = groups.present([flag(), groups.column(flag()) > 0]);
     let sgd = Sgd { learning_rate: number(), momentum: number(), weight_decay: number(), nesterov: flag() };
     step(backend, &mut network, &vectors, &groups, &sgd, &outcome())?;
-    let lean = Vectors::in_memory(black_box(Memory::Recompute), &mut arena, plan.parameters(), any())?;
-    lean_step(backend, &mut network, &lean, &groups, &sgd, &outcome())?;
+    lean_step(backend, &mut network, &vectors, &groups, &sgd, &outcome())?;
+    session.clear(backend)?;
+    session.step(backend, &mut network, &groups, &sgd, any())?;
+    black_box((session.record(backend)?, session.record(backend)?.is_finite()));
+    let mut records = [[0.0; Record::WORDS]; 3];
+    session.read(backend, records.get_mut(..any()).unwrap_or_default())?;
     network.forward(backend, vectors.params, Statistics::Running)?;
     black_box(network.logits()?);
     let mut pieces = Pieces::new(network, samples, span())?;
     pieces.set_batch(span(), any(), losses)?;
-    lean_step(backend, &mut pieces, &lean, &groups, &sgd, &outcome())?;
+    lean_step(backend, &mut pieces, &vectors, &groups, &sgd, &outcome())?;
     fine_tuning(backend, &graph)
 }
 

@@ -27,7 +27,7 @@ pub fn flops(layout: &Layout, rows: usize, present: &Present) -> Result<u64, Err
 
 #[cfg(test)]
 mod tests {
-    use sse_sam_core::{Arena, Memory, Method, Shape};
+    use sse_sam_core::{Arena, Method, Shape};
 
     use super::*;
     use crate::device::layout::Needs;
@@ -36,8 +36,7 @@ mod tests {
 
     #[track_caller]
     fn check(model: &str, image: Shape, method: Method, epoch: u32, expected: u64) {
-        let memory = Memory::Full;
-        let needs = Needs { image, classes: 3, batch: 5, piece: None, points: 2, memory, first: 0, rows: 1 };
+        let needs = Needs { groups: SSE_SAM.largest().unwrap(), ..Needs::new(image, 3, 5) };
         let layout = Layout::new(&model.parse().unwrap(), &needs, Arena::new(1)).unwrap();
         let present = method.groups(epoch, 2).unwrap().all();
         assert_eq!(flops(&layout, 5, &present).unwrap(), expected);

@@ -12,7 +12,7 @@ use report::{Convolutions, Report, Timing};
 use sse_sam_core::machine::watched::Watched;
 use sse_sam_core::network::plan::Slot;
 use sse_sam_core::training::method::Present;
-use sse_sam_core::{Backend, Memory, Method, Model, Sgd, Shape, Span};
+use sse_sam_core::{Backend, Method, Model, Sgd, Shape, Span};
 use workload::Workload;
 
 use crate::cli::args::{BenchArgs, MethodName};
@@ -44,8 +44,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
     let method = method(args.method, args.stage);
     let mut device = Device::choose(&args.device)?;
     let batch = args.network.batch as usize;
-    let (points, memory) = (method.points(1)?, Memory::Full);
-    let needs = Needs { image, classes, batch, piece: None, points, memory, first: 0, rows: 1 };
+    let needs = Needs { groups: method.largest()?, ..Needs::new(image, classes, batch) };
     let layout = device.or_next(|device| device.plan_network(&model, &needs, |rows| rows * (image.len() + 1)))?;
     let workload = Workload::new(&layout, needs, method.groups(0, 1)?);
     let bench = Bench { layout: &layout, workload: &workload, steps: args.steps as usize, kernels: args.kernels };
@@ -127,15 +126,15 @@ impl Bench<'_> {
         Error: From<B::Error>,
     {
         let (layout, workload) = (self.layout, self.workload);
-        let losses = layout.losses(0)?;
+        let losses = layout.session.losses(0)?;
         let mut network = layout.network(0.0)?;
         network.gather(backend, workload.table(layout)?, &workload.samples(layout), losses)?;
-        layout.step(backend, &mut network, &workload.present, &HYPER, 0)
+        Ok(layout.session.step(backend, &mut network, &workload.present, &HYPER, 0)?)
     }
 
     /// Waits for all that was asked for.
     fn wait<B: Backend>(&self, backend: &mut B) -> Result<(), B::Error> {
-        backend.read(&mut [0.0], self.layout.failure)
+        self.layout.session.record(backend).map(drop)
     }
 
     /// Least milliseconds of a step's own operations on vectors, without the network's: with the vectors no nearer to
@@ -188,13 +187,13 @@ fn vectors<B: Backend>(backend: &mut B, layout: &Layout, present: &Present) -> R
 where
     Error: From<B::Error>,
 {
-    let vectors = &layout.vectors;
+    let vectors = &layout.session.vectors;
     let points = || vectors.points.iter().flatten().zip(present.perturbed());
     backend.fill(vectors.gradient, 0.0)?;
     for (&point, _) in points() {
         backend.fill(point, 0.0)?;
     }
-    let outcome = layout.outcome(0)?;
+    let outcome = layout.session.outcome(0)?;
     for (&point, group) in points() {
         backend.ascend(point, outcome.group_squared_norms[group.column], vectors.params, group.radius)?;
     }
@@ -227,7 +226,7 @@ where
         for _ in 0..times {
             pairs.iter().try_for_each(|&[to, from]| backend.copy(to, from))?;
         }
-        backend.read(&mut [0.0], layout.failure)?;
+        layout.session.record(backend)?;
         let seconds = start.elapsed().as_secs_f64();
         if seconds < least && times < 1 << 20 {
             times *= 2;

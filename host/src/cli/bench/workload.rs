@@ -62,7 +62,7 @@ impl Workload {
 
     /// The batch's rows in work memory.
     pub fn table(&self, layout: &Layout) -> Result<Span, Error> {
-        Ok(layout.table.part(0, self.words.len())?)
+        Ok(layout.session.table.part(0, self.words.len())?)
     }
 
     /// The samples in their memory.

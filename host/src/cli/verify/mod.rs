@@ -5,7 +5,7 @@ mod reference;
 use std::path::Path;
 
 use reference::{Case, Rule, Tensors};
-use sse_sam_core::{Backend, Loss, Memory, Method, Schedule, Sgd, Shape, Span};
+use sse_sam_core::{Backend, Economy, Loss, Method, Schedule, Sgd, Shape, Span};
 
 use crate::cli::args::{DeviceArgs, VerifyArgs};
 use crate::device::choose::{Device, Job, Machine};
@@ -35,7 +35,7 @@ pub fn run(args: &VerifyArgs) -> Result<(), Error> {
     say(&format!("device: {}", device.name()))?;
     let mut outside = 0;
     for path in &args.cases {
-        let reports = replay(path, &device, Memory::Full)?;
+        let reports = replay(path, &device, Economy::Full)?;
         say(&path.display().to_string())?;
         for report in &reports {
             let verdict = if report.passes() { "ok" } else { "OUTSIDE" };
@@ -75,13 +75,13 @@ pub fn within_bounds(reports: &[Report]) -> bool {
 ///
 /// # Errors
 /// Whatever is wrong with the files or the device.
-pub fn replay(path: &Path, device: &Device, memory: Memory) -> Result<Vec<Report>, Error> {
+pub fn replay(path: &Path, device: &Device, economy: Economy) -> Result<Vec<Report>, Error> {
     let case = Case::read(path)?;
     let tensors = Tensors::read(&path.with_extension("safetensors"))?;
     let Rule { model, method, loss, class_weights, schedule } = case.rule().map_err(|text| Error::file(path, text))?;
     let (image, batch) = tensors.batches(&case)?;
-    let (classes, points) = (case.class_counts.len(), method.points(case.epochs)?);
-    let needs = Needs { image, classes, batch, piece: None, points, memory, first: 0, rows: 1 };
+    let classes = case.class_counts.len();
+    let needs = Needs { groups: method.largest()?, economy, ..Needs::new(image, classes, batch) };
     let of_case = |error| match error {
         Error::Core(error) => Error::file(path, format!("model {model}: {error}")),
         other => other,
@@ -155,7 +155,7 @@ impl Replay<'_> {
         let labels = self.tensors.labels(number, case.class_counts.len())?;
         let weighing = Weighing::new(&case.class_counts, case.eta, case.tail_weight, self.class_weights, groups)?;
         let mut network = layout.network(self.loss.focal())?;
-        network.set_batch(labels.len(), layout.losses(0)?)?;
+        network.set_batch(labels.len(), layout.session.losses(0)?)?;
         let batch = network.batch()?;
         let images = self.tensors.floats(&format!("batch{number}/images"))?;
         let Shape { height, width, channels } = self.image;
@@ -171,7 +171,7 @@ impl Replay<'_> {
             nesterov: case.nesterov,
         };
         let present = groups.present(weighing.columns(&labels));
-        layout.step(backend, &mut network, &present, &sgd, 0)
+        Ok(layout.session.step(backend, &mut network, &present, &sgd, 0)?)
     }
 }
 

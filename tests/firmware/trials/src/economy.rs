@@ -3,11 +3,11 @@
 
 use sse_sam_core::network::models::mlp;
 use sse_sam_core::{
-    Arena, Backend, Cpu, Error, Graph, Loss, Memory, Network, Pieces, Plan, Problem, Row, Span, Vectors, lean_step,
+    Arena, Backend, Cpu, Demand, Economy, Error, Loss, Network, Pieces, Plan, Problem, Row, Span, lean_step,
 };
 
 use crate::digits::{self, CLASSES};
-use crate::executor::{Layout, correct, hash, loss};
+use crate::executor::{Layout, announce, correct, hash, loss};
 use crate::report::{Label, Line, Machine, Step};
 use crate::{MLP_BATCH as BATCH, MLP_LAYERS, Room, SGD, SSE_SAM};
 
@@ -40,13 +40,13 @@ trait Learner: for<'c> Problem<Cpu<'c>> {
 
 impl<const N: usize> Learner for Network<'_, N, true> {
     fn take(&mut self, cpu: &mut Cpu, layout: &Layout, _: usize) -> Result<(), Error> {
-        self.gather(cpu, layout.rows, &layout.train(), layout.losses())
+        self.gather(cpu, layout.session.table, &layout.train(), layout.session.losses(0)?)
     }
 }
 
 impl<const N: usize> Learner for Pieces<'_, N, true> {
     fn take(&mut self, _: &mut Cpu, layout: &Layout, heads: usize) -> Result<(), Error> {
-        self.set_batch(layout.rows, heads, layout.losses())
+        self.set_batch(layout.session.table, heads, layout.session.losses(0)?)
     }
 }
 
@@ -58,9 +58,9 @@ pub fn economy(
     samples: &[u8],
 ) -> Result<(), Error> {
     mlp(&mut room.graph, digits::IMAGE, CLASSES, &[64, 32, 10])?;
-    for (name, memory) in [("lean", Memory::Lean), ("recompute", Memory::Recompute)] {
+    for (name, economy) in [("lean", Economy::Lean), ("recompute", Economy::Recompute)] {
         Line::new(machine).text(name).end();
-        let params = whole(machine, room, memory, work, samples)?;
+        let params = whole(machine, room, economy, work, samples)?;
         Line::new(machine).text("evaluation").end();
         evaluation(machine, room, params, work, samples)?;
     }
@@ -85,21 +85,22 @@ pub fn smallest(
 fn whole(
     machine: &mut impl Machine,
     room: &mut Room<MLP_LAYERS>,
-    memory: Memory,
+    economy: Economy,
     work: &mut [f32],
     samples: &[u8],
 ) -> Result<Span, Error> {
     let mut arena = Arena::new(1);
     let Room { graph, plan } = room;
-    announce(plan, graph, BATCH, streams(memory)?, &mut arena);
+    let demand = demand(economy, false)?;
+    announce(plan, graph, BATCH, demand.streams(), &mut arena);
     let plan = plan.as_ref().map_err(|error| *error)?;
-    let layout = lay_out(machine, plan, memory, arena)?;
+    let layout = lay_out(machine, plan, &demand, arena)?;
     let mut cpu = Cpu::new(work, &[], samples);
-    let mut network = Network::perceptron(graph, plan, layout.losses())?;
+    let mut network = Network::perceptron(graph, plan, layout.session.losses(0)?)?;
     begin(&mut cpu, &network, &layout)?;
     let mut evaluated = network.clone();
     train(machine, &mut cpu, &mut network, &mut evaluated, &layout, samples)?;
-    Ok(layout.vectors.params)
+    Ok(layout.session.vectors.params)
 }
 
 /// The last layer alone, for classes that should count alike (logit adjustment); the first is read where it lies.
@@ -111,14 +112,15 @@ fn fine_tuning(
 ) -> Result<(), Error> {
     let mut arena = Arena::new(1);
     let Room { graph, plan } = room;
-    *plan = Plan::fine_tuning(graph, graph.last_layers(1), BATCH, streams(Memory::Lean)?, &mut arena);
+    let demand = demand(Economy::Lean, false)?;
+    *plan = Plan::fine_tuning(graph, graph.last_layers(1), BATCH, demand.streams(), &mut arena);
     let plan = plan.as_ref().map_err(|error| *error)?;
-    let layout = lay_out(machine, plan, Memory::Lean, arena)?;
+    let layout = lay_out(machine, plan, &demand, arena)?;
     let (frozen, trained) = START.split_at_checked(plan.frozen().length).ok_or(Error::Model)?;
     let mut cpu = Cpu::new(work, frozen, samples);
-    let mut network = Network::perceptron(graph, plan, layout.losses())?;
+    let mut network = Network::perceptron(graph, plan, layout.session.losses(0)?)?;
     begin(&mut cpu, &network, &layout)?;
-    cpu.write(layout.vectors.params, trained)?;
+    cpu.write(layout.session.vectors.params, trained)?;
     let [_, shift, _] = plan.terms;
     for class in 0..CLASSES {
         let terms = Loss::LogitAdjustment { tau: 1.0 }.terms(&digits::COUNTS, class)?;
@@ -136,18 +138,19 @@ fn pieces(
 ) -> Result<(), Error> {
     let mut arena = Arena::new(1);
     let Room { graph, plan } = room;
-    announce(plan, graph, 1, 1, &mut arena);
+    let demand = demand(Economy::Recompute, true)?;
+    announce(plan, graph, 1, demand.streams(), &mut arena);
     let plan = plan.as_ref().map_err(|error| *error)?;
-    let scratch = arena.allocate(1)?;
     // Borrowed where it lies: moved out of the result, it would take its place on the stack twice.
-    let layout = &lay_out(machine, plan, Memory::Recompute, arena);
+    let layout = &lay_out(machine, plan, &demand, arena);
     let layout = layout.as_ref().map_err(|error| *error)?;
     let mut cpu = Cpu::new(work, &[], samples);
-    let mut network = Network::perceptron(graph, plan, layout.losses())?;
+    let mut network = Network::perceptron(graph, plan, layout.session.losses(0)?)?;
     begin(&mut cpu, &network, layout)?;
-    let mut pieces = Pieces::new(network.clone(), layout.train(), scratch)?;
+    let piece = layout.session.piece.ok_or(Error::Pieces)?;
+    let mut pieces = Pieces::new(network.clone(), layout.train(), piece)?;
     train(machine, &mut cpu, &mut pieces, &mut network, layout, samples)?;
-    let [params] = cpu.slices_mut([layout.vectors.params])?;
+    let [params] = cpu.slices_mut([layout.session.vectors.params])?;
     machine.trained(params);
     Ok(())
 }
@@ -164,31 +167,19 @@ fn evaluation(
     let Room { graph, plan } = room;
     *plan = Plan::inference(graph, BATCH, &mut arena);
     let plan = plan.as_ref().map_err(|error| *error)?;
-    let layout = lay_out(machine, plan, Memory::Recompute, arena)?;
+    let layout = lay_out(machine, plan, &demand(Economy::Recompute, false)?, arena)?;
     let (before, rest) = work.split_at_mut_checked(params.offset + params.length).ok_or(Error::Model)?;
     let mut cpu = Cpu::new(rest, before.get(params.offset..).unwrap_or_default(), samples);
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
-    let mut network = Network::perceptron(graph, plan, layout.losses())?;
+    let mut network = Network::perceptron(graph, plan, layout.session.losses(0)?)?;
     let correct = correct(&mut cpu, &mut network, BATCH, &layout, samples)?;
     Line::new(machine).text("correct").number(correct).end();
     Ok(())
 }
 
-/// A plan for training all layers; a function of its own, so that what planning takes of the stack is free again later.
-#[inline(never)]
-fn announce<const N: usize>(
-    plan: &mut Result<Plan<N>, Error>,
-    graph: &Graph<N>,
-    batch: usize,
-    streams: usize,
-    arena: &mut Arena,
-) {
-    *plan = Plan::new(graph, batch, streams, arena);
-}
-
-/// Gradients of an activation at a time.
-fn streams(memory: Memory) -> Result<usize, Error> {
-    Ok(memory.streams(&SSE_SAM.groups(0, EPOCHS)?.all()))
+/// What SSE-SAM asks for.
+fn demand(economy: Economy, pieces: bool) -> Result<Demand, Error> {
+    Ok(Demand { groups: SSE_SAM.largest()?, economy, pieces })
 }
 
 /// Everything beside the network's own, and how much memory that makes.
@@ -196,11 +187,10 @@ fn streams(memory: Memory) -> Result<usize, Error> {
 fn lay_out<M: Machine, const N: usize>(
     machine: &mut M,
     plan: &Plan<N>,
-    memory: Memory,
+    demand: &Demand,
     mut arena: Arena,
 ) -> Result<Layout, Error> {
-    let vectors = Vectors::in_memory(memory, &mut arena, plan.parameters(), SSE_SAM.points(EPOCHS)?)?;
-    let layout = Layout::around(plan, vectors, BATCH, &mut arena)?;
+    let layout = Layout::of(plan, demand, BATCH, &mut arena)?;
     let bytes = 4 * arena.len();
     machine.note(Label::Arena, bytes as u64);
     if M::PRINTS {
@@ -214,10 +204,10 @@ fn lay_out<M: Machine, const N: usize>(
 fn begin<const N: usize>(cpu: &mut Cpu, network: &Network<N, true>, layout: &Layout) -> Result<(), Error> {
     let (plan, mut counter) = (network.plan(), 0);
     let [scale, shift, margin] = plan.terms;
-    network.initialize(cpu, layout.vectors.params, |_| digits::draw(&mut counter))?;
+    network.initialize(cpu, layout.session.vectors.params, |_| digits::draw(&mut counter))?;
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
     cpu.fill(scale, 1.0)?;
-    for span in [shift, margin, layout.vectors.velocity, layout.outcome().failure] {
+    for span in [shift, margin, layout.session.vectors.velocity, layout.session.outcome(0)?.failure] {
         cpu.fill(span, 0.0)?;
     }
     Ok(())
@@ -236,10 +226,10 @@ fn train<M: Machine, const N: usize>(
     for (epoch, number) in (0..EPOCHS).flat_map(|epoch| (0..STEPS).map(move |number| (epoch, number))) {
         let groups = SSE_SAM.groups(epoch, EPOCHS)?;
         let started = machine.instructions();
-        let heads = write_rows(cpu, layout.rows, epoch, number, samples)?;
+        let heads = write_rows(cpu, layout.session.table, epoch, number, samples)?;
         let columns = [heads > 0, heads < BATCH];
         learner.take(cpu, layout, heads)?;
-        lean_step(cpu, learner, &layout.vectors, &groups.present(columns), &SGD, &layout.outcome())?;
+        lean_step(cpu, learner, &layout.session.vectors, &groups.present(columns), &SGD, &layout.session.outcome(0)?)?;
         if number == 0 {
             let instructions = machine.instructions().wrapping_sub(started);
             machine.note(Label::Step(SSE_SAM.stage(epoch, EPOCHS)), instructions);
@@ -247,7 +237,7 @@ fn train<M: Machine, const N: usize>(
         if M::PRINTS {
             let loss = loss(cpu, layout, columns)?;
             let correct = correct(cpu, network, network.plan().max_batch(), layout, samples)?;
-            let hash = hash(cpu, layout.vectors.params)?;
+            let hash = hash(cpu, layout.session.vectors.params)?;
             Step { epoch, step: number, loss, correct, hash }.print(machine);
         }
     }

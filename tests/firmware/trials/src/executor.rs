@@ -2,8 +2,8 @@
 
 use sse_sam_core::training::method::Groups;
 use sse_sam_core::{
-    Arena, Backend, Cpu, Error, Graph, Loss, Losses, Method, Network, Outcome, Plan, Problem, Row, Samples, Sgd, Span,
-    Statistics, Vectors, step,
+    Arena, Backend, Cpu, Demand, Economy, Error, Graph, Loss, Losses, Method, Network, Plan, Problem, Row, Samples,
+    Session, Sgd, Span, Statistics, step,
 };
 
 use crate::Room;
@@ -29,46 +29,29 @@ pub struct Recipe {
     pub crop: i8,
 }
 
-/// Spans of what a training needs beside the network's own; no more of them than the others follow from.
+impl Recipe {
+    fn demand(&self) -> Result<Demand, Error> {
+        Ok(Demand { groups: self.method.largest()?, economy: Economy::Full, pieces: false })
+    }
+}
+
+/// Where a training's numbers and the network's normalisation lie.
 pub struct Layout {
-    pub vectors: Vectors,
-    pub rows: Span,
-    slots: Span,
+    pub session: Session,
     normalization: Span,
 }
 
 impl Layout {
     #[inline(never)]
     fn new<const N: usize>(plan: &Plan<N>, recipe: &Recipe, arena: &mut Arena) -> Result<Self, Error> {
-        let vectors = Vectors::new(arena, plan.parameters(), recipe.method.points(recipe.epochs)?)?;
-        Self::around(plan, vectors, recipe.batch, arena)
+        Self::of(plan, &recipe.demand()?, recipe.batch, arena)
     }
 
-    /// What `vectors` of any kind need beside them.
+    /// For steps that ask for this.
     #[inline(always)]
-    pub fn around<const N: usize>(
-        plan: &Plan<N>,
-        vectors: Vectors,
-        batch: usize,
-        arena: &mut Arena,
-    ) -> Result<Self, Error> {
-        let rows = arena.allocate(batch.saturating_mul(Row::WORDS))?;
-        Ok(Self { vectors, rows, slots: arena.allocate(8)?, normalization: plan.normalization })
-    }
-
-    const fn slot(&self, at: usize) -> Span {
-        Span::work(self.slots.offset + at, 1)
-    }
-
-    /// Where the losses go.
-    pub const fn losses(&self) -> Losses {
-        Losses { plain: [self.slot(0), self.slot(1)], perturbed: [self.slot(2), self.slot(3)] }
-    }
-
-    /// Where a step leaves what became of it.
-    pub const fn outcome(&self) -> Outcome {
-        let group_squared_norms = [self.slot(6), self.slot(7)];
-        Outcome { squared_norm: self.slot(4), group_squared_norms, failure: self.slot(5), number: 0.0 }
+    pub fn of<const N: usize>(plan: &Plan<N>, demand: &Demand, batch: usize, arena: &mut Arena) -> Result<Self, Error> {
+        let session = Session::new(plan.parameters(), demand, batch, 1, arena)?;
+        Ok(Self { session, normalization: plan.normalization })
     }
 
     /// The training samples.
@@ -132,30 +115,35 @@ pub fn train<const N: usize, const PERCEPTRON: bool>(
 ) -> Result<(), Error> {
     let mut arena = Arena::new(1);
     let Room { graph, plan } = room;
-    announce(plan, graph, recipe, &mut arena);
+    announce(plan, graph, recipe.batch, recipe.demand()?.streams(), &mut arena);
     let plan = plan.as_ref().map_err(|error| *error)?;
     // Borrowed where it lies: moved out of the result, it would take its place on the stack twice.
     let layout = &Layout::new(plan, recipe, &mut arena);
     let layout = layout.as_ref().map_err(|error| *error)?;
     machine.note(Label::Arena, 4 * arena.len() as u64);
     let mut cpu = Cpu::new(work, &[], samples);
-    let mut network = make(graph, plan, recipe.loss.focal(), layout.losses())?;
+    let mut network = make(graph, plan, recipe.loss.focal(), layout.session.losses(0)?)?;
     let mut counter = 0;
     cpu.fill(Span::work(0, arena.len()), 0.0)?;
-    network.initialize(&mut cpu, layout.vectors.params, |_| digits::draw(&mut counter))?;
+    network.initialize(&mut cpu, layout.session.vectors.params, |_| digits::draw(&mut counter))?;
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
     write_tables(&mut cpu, plan.terms, &recipe.loss)?;
     run(machine, &mut cpu, &mut network, recipe, layout, samples)?;
-    let [params] = cpu.slices_mut([layout.vectors.params])?;
+    let [params] = cpu.slices_mut([layout.session.vectors.params])?;
     machine.trained(params);
     Ok(())
 }
 
 /// The network's plan; a function of its own, so that what planning takes of the stack is free again in training.
 #[inline(never)]
-fn announce<const N: usize>(plan: &mut Result<Plan<N>, Error>, graph: &Graph<N>, recipe: &Recipe, arena: &mut Arena) {
-    let streams = if recipe.method.splits() { 2 } else { 1 };
-    *plan = Plan::new(graph, recipe.batch, streams, arena);
+pub fn announce<const N: usize>(
+    plan: &mut Result<Plan<N>, Error>,
+    graph: &Graph<N>,
+    batch: usize,
+    streams: usize,
+    arena: &mut Arena,
+) {
+    *plan = Plan::new(graph, batch, streams, arena);
 }
 
 #[inline(never)]
@@ -185,7 +173,14 @@ fn run<M: Machine, const N: usize, const PERCEPTRON: bool>(
         for number in 0..recipe.steps {
             let started = machine.instructions();
             let columns = take(cpu, network, recipe, layout, &groups, number, epoch, samples)?;
-            step(cpu, network, &layout.vectors, &groups.present(columns), &recipe.sgd, &layout.outcome())?;
+            step(
+                cpu,
+                network,
+                &layout.session.vectors,
+                &groups.present(columns),
+                &recipe.sgd,
+                &layout.session.outcome(0)?,
+            )?;
             if number == 0 {
                 let instructions = machine.instructions().wrapping_sub(started);
                 machine.note(Label::Step(recipe.method.stage(epoch, recipe.epochs)), instructions);
@@ -193,7 +188,7 @@ fn run<M: Machine, const N: usize, const PERCEPTRON: bool>(
             if M::PRINTS {
                 let loss = loss(cpu, layout, columns)?;
                 let correct = correct(cpu, network, recipe.batch, layout, samples)?;
-                let hash = hash(cpu, layout.vectors.params)?;
+                let hash = hash(cpu, layout.session.vectors.params)?;
                 Step { epoch, step: number, loss, correct, hash }.print(machine);
             }
         }
@@ -221,10 +216,10 @@ fn take<const N: usize, const PERCEPTRON: bool>(
         let label = samples.get(index).copied().unwrap_or_default();
         let column = groups.column(digits::is_tail(label));
         let row = row((index, label), position, recipe, column);
-        cpu.write(layout.rows.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
+        cpu.write(layout.session.table.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
         columns.iter_mut().skip(column).take(1).for_each(|column| *column = true);
     }
-    network.gather(cpu, layout.rows, &layout.train(), layout.losses())?;
+    network.gather(cpu, layout.session.table, &layout.train(), layout.session.losses(0)?)?;
     Ok(columns)
 }
 
@@ -241,7 +236,7 @@ fn row((index, label): (usize, u8), position: usize, recipe: &Recipe, column: us
 /// The loss at the parameters, over the groups that the batch has.
 pub fn loss(cpu: &mut Cpu, layout: &Layout, columns: [bool; 2]) -> Result<f32, Error> {
     let (mut total, mut one) = (0.0, [0.0]);
-    for (span, _) in layout.losses().plain.into_iter().zip(columns).filter(|(_, present)| *present) {
+    for (span, _) in layout.session.losses(0)?.plain.into_iter().zip(columns).filter(|(_, present)| *present) {
         cpu.read(&mut one, span)?;
         total += one[0];
     }
@@ -262,11 +257,11 @@ pub fn correct<const N: usize, const PERCEPTRON: bool>(
         for place in 0..labels.len() {
             let index = (number * batch + place) as u32;
             let row = Row { index, label: 0, top: 0, left: 0, flip: false, weights: [0.0; 2] };
-            cpu.write(layout.rows.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
+            cpu.write(layout.session.table.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
         }
-        let rows = layout.rows.part(0, labels.len() * Row::WORDS)?;
-        network.gather(cpu, rows, &layout.test(), layout.losses())?;
-        network.forward(cpu, layout.vectors.params, Statistics::Running)?;
+        let rows = layout.session.table.part(0, labels.len() * Row::WORDS)?;
+        network.gather(cpu, rows, &layout.test(), layout.session.losses(0)?)?;
+        network.forward(cpu, layout.session.vectors.params, Statistics::Running)?;
         let logits = network.logits()?;
         for (place, label) in labels.iter().enumerate() {
             let mut scores = [0.0; CLASSES];
