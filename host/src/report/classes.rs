@@ -41,17 +41,15 @@ impl Classes<'_> {
 
     /// The worst classes, the best ones, and the pairs that are confused most.
     pub fn extremes(&self) -> String {
-        let mut tested: Vec<(u32, f64)> =
-            (0..).zip(&self.accuracy.per_class).filter_map(|(c, a)| Some((c, (*a)?))).collect();
+        let of = |(class, accuracy): (u32, &Option<f64>)| Some((class, (*accuracy)?, self.confusion.total(class)));
+        let tested: Vec<(u32, f64, u32)> = (0..).zip(&self.accuracy.per_class).filter_map(of).collect();
         // Of equals, those with more samples say more.
-        tested.sort_by(|a, b| {
-            a.1.total_cmp(&b.1).then_with(|| self.confusion.total(b.0).cmp(&self.confusion.total(a.0)))
-        });
-        let worst: Vec<u32> = tested.iter().take(SOME).map(|&(class, _)| class).collect();
-        tested.sort_by(|a, b| {
-            b.1.total_cmp(&a.1).then_with(|| self.confusion.total(b.0).cmp(&self.confusion.total(a.0)))
-        });
-        let best: Vec<u32> = tested.iter().take(SOME).map(|&(class, _)| class).collect();
+        let ranked = |sign: f64| -> Vec<u32> {
+            let mut tested = tested.clone();
+            tested.sort_by(|a, b| (sign * a.1).total_cmp(&(sign * b.1)).then(b.2.cmp(&a.2)));
+            tested.iter().take(SOME).map(|&(class, ..)| class).collect()
+        };
+        let (worst, best) = (ranked(1.0), ranked(-1.0));
         let untested = self.counts.len() - tested.len();
         let without = if untested > 0 { format!("; {untested} have no test sample") } else { String::new() };
         [
