@@ -5,14 +5,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use serde_json::Value;
-use sse_sam::cli::args::{self, Cli};
+use sse_sam::cli::args::Cli;
 use sse_sam::data::{self, Dataset, Format, Split};
-use sse_sam::recipe::resolved::Config;
+use sse_sam::recipe::words::MethodName;
+use sse_sam::recipe::{Options, Recipe};
 use sse_sam_core::training::method::Groups;
 use sse_sam_core::{Demand, Economy, Method, Shape};
 use tempfile::tempdir;
@@ -136,15 +138,14 @@ fn dataset(format: Format) -> Dataset {
         format,
         image,
         classes: classes as usize,
-        train: Box::new(Split { image, images: vec![0; labels.len()], labels }),
-        test: Box::new(Split::empty(image)),
+        train: Arc::new(Split { image, images: vec![0; labels.len()], labels }),
+        test: Arc::new(Split::empty(image)),
+        notice: None,
     }
 }
 
-fn config(format: Format) -> Config {
-    let parsed = Cli::try_parse_from(["sse-sam", "train"]).unwrap();
-    let args::Command::Train(args) = parsed.command else { unreachable!("train was asked for") };
-    Config::new(&args, &dataset(format)).unwrap()
+fn config(format: Format) -> Recipe {
+    Recipe::resolve(&Options::default(), &dataset(format)).unwrap()
 }
 
 #[test]
@@ -173,9 +174,10 @@ fn defaults_are_those_of_the_table() {
 fn defaults_of_all_data_sets_are_those_of_the_sentence() {
     let config = config(Format::Digits);
     let Method::SseSam { head_rho, tail_rho, gamma } = config.method else { panic!("{:?}", config.method) };
-    let parsed = Cli::try_parse_from(["sse-sam", "train", "--method", "sam"]).unwrap();
-    let args::Command::Train(args) = parsed.command else { unreachable!("train was asked for") };
-    let Method::Sam { rho } = Config::new(&args, &dataset(Format::Digits)).unwrap().method else { panic!("no radius") };
+    let sam = Options { method: Some(MethodName::Sam), ..Options::default() };
+    let Method::Sam { rho } = Recipe::resolve(&sam, &dataset(Format::Digits)).unwrap().method else {
+        panic!("no radius")
+    };
     let schedule = clap::ValueEnum::to_possible_value(&config.rates.name).unwrap().get_name().to_owned();
     let sentence = format!(
         "momentum {}, {schedule} schedule, `rho` {rho}, `head-rho` {head_rho}, `tail-rho` {tail_rho}, `gamma` {gamma}",
@@ -286,10 +288,11 @@ fn stopped(folder: &Path, signal: i32) -> Option<i32> {
     child.wait().unwrap().code()
 }
 
-/// The lines of code in a page, without what follows them as a comment.
+/// The lines of a page that are typed, indented or between fences of text, without what follows them as a comment.
 fn code(page: &str) -> Vec<String> {
-    let lines = page.lines().filter_map(|line| line.strip_prefix("    "));
-    lines.map(|line| line.split("  #").next().unwrap_or(line).trim().to_owned()).collect()
+    let fenced = page.split("```text\n").skip(1).filter_map(|rest| rest.split("```").next()).flat_map(str::lines);
+    let indented = page.lines().filter_map(|line| line.strip_prefix("    "));
+    indented.chain(fenced).map(|line| line.split("  #").next().unwrap_or(line).trim().to_owned()).collect()
 }
 
 #[test]

@@ -1,49 +1,52 @@
 //! The `eval` command: what trained weights make of a test set.
 
+use std::sync::Arc;
+
 use crate::cli::args::EvalArgs;
 use crate::cli::described::describe;
 use crate::data::Split;
-use crate::device::choose::{Device, Job, Machine};
+use crate::device::choose::Device;
 use crate::device::layout::{Layout, Needs};
-use crate::device::open;
+use crate::device::machine::{Job, Machine};
 use crate::error::Error;
 use crate::report::classes::{Classes, LISTED};
 use crate::report::confusion::Confusion;
+use crate::report::console::{Console, say};
 use crate::report::metrics::table;
-use crate::report::progress::say;
 use crate::train::evaluate::{TestSet, evaluate};
 use crate::train::feed::Feeds;
-use crate::weights;
-use crate::weights::Out;
-use crate::weights::torch::{Description, Weights};
+use crate::weights::{self, Description, Out, Weights};
 
 /// Accuracies, per class and confusion, of a weights file.
 ///
 /// # Errors
 /// Whatever is wrong with the weights, the data or the device.
-pub fn run(args: &EvalArgs) -> Result<(), Error> {
-    let mut device = Device::choose(&args.device)?;
+pub fn run(args: &EvalArgs, console: &Console) -> Result<(), Error> {
+    let mut device = Device::choose(&args.device, console)?;
     let file = args.confusion.as_ref().map(|path| Out::new("--confusion", path, &[&args.weights])).transpose()?;
-    let path = weights::find(&args.weights)?;
+    let path = weights::find(&args.weights, console)?;
     let (tensors, metadata) = weights::read(&path)?;
-    let (mut dataset, metadata) = describe(args, &path, metadata)?;
+    let (mut dataset, metadata) = describe(args, &path, metadata, console)?;
     let weights = Weights::new(&path, tensors, &metadata)?;
     let description = &weights.description;
-    open::check(&args.device, &description.model)?;
+    args.device.check(&description.model)?;
     if (dataset.image, dataset.classes) != (description.image, description.counts.len()) {
         let source = args.data.as_ref().unwrap_or(&description.data);
         let message = format!("was trained on other images or classes than those of {source}");
         return Err(Error::weights(&path, message));
     }
-    dataset.train = Box::new(Split::empty(dataset.image));
+    dataset.train = Arc::new(Split::empty(dataset.image));
     let batch = (args.batch as usize).min(dataset.test.len().max(1));
     let needs = Needs { first: Needs::INFERENCE, ..Needs::new(dataset.image, dataset.classes, batch) };
-    let (layout, staged) = device.or_next(|device| device.plan(&description.model, &needs, &dataset))?;
+    let staged_bytes = |rows| Feeds::staged_bytes(&dataset, rows);
+    let plan =
+        |device: &Device| device.plan(&description.model, &needs, Feeds::resident_bytes(&dataset), &staged_bytes);
+    let (layout, staged) = device.or_next(plan, console)?;
     let feeds = Feeds::new(&dataset, layout.plan.normalization, staged)?;
     let test = TestSet { feed: feeds.test, flip: args.flip };
     let frozen = weights.frozen(&layout)?;
     let evaluation = Evaluation { layout: &layout, normalization: &description.normalization, test };
-    let confusion = device.run(&layout, &frozen, &feeds.bytes, evaluation)?;
+    let confusion = device.run(&layout, &frozen, &feeds.bytes, evaluation, console)?;
     if confusion.undefined() > 0 {
         let message =
             format!("gives no finite outputs for {} of {} test images", confusion.undefined(), dataset.test.len());

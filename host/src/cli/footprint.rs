@@ -7,12 +7,13 @@ use serde::Serialize;
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::{Arena, Economy, Error as CoreError, Graph, Model, Plan, Row, Shape};
 
-use crate::cli::args::{FootprintArgs, MemoryName, MethodName};
+use crate::cli::args::FootprintArgs;
 use crate::cli::bench;
 use crate::device::layout::{Layout, Needs, first_trained};
 use crate::error::Error;
 use crate::recipe::resolved;
-use crate::report::progress::say;
+use crate::recipe::words::{MemoryName, MethodName, word};
+use crate::report::console::say;
 
 /// Memory of one form of one method, in `f32` of work memory.
 #[derive(Clone, Debug, Serialize)]
@@ -93,7 +94,7 @@ impl Chip {
     }
 
     fn form(&self, name: MethodName, memory: MemoryName) -> Result<Form, Error> {
-        let (groups, economy) = (bench::method(name, 1).largest()?, resolved::memory(memory));
+        let (groups, economy) = (bench::method(name, 1).largest()?, memory.economy());
         let needs = Needs { groups, economy, ..self.needs };
         let layout = self.layout(&needs)?;
         let (vectors, usage, total_f32) = (needs.demand().vectors(), layout.plan.usage(), layout.words);
@@ -245,11 +246,6 @@ fn line(text: &mut String, words: [String; 9], total: &str, bytes: &str) {
         "{method:<9}  {memory:<9}  {passes:<6}  {vectors:>7} {numbers:>9}  {activations:>11}  {gradients:>9}  \
          {statistics:>10}  {tables:>7}  {total:>9}  {bytes:>10}"
     );
-}
-
-/// A name as it is written on the command line.
-fn word(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 #[cfg(test)]

@@ -12,22 +12,21 @@ mod subset;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::{fmt, fs, io};
 
+use formats::{cifar, digits, idx};
 use sse_sam_core::Shape;
 
 use crate::Error;
-use formats::{cifar, digits, idx};
 
 pub use normalization::normalization;
 pub use source::{Picture, Source, Split};
 pub use subset::{Rule, counts_after, subset};
 
 /// A training set and the test set that belongs to it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Dataset {
     /// The source's last component: `digits`, or the name of a folder or archive.
     pub name: String,
@@ -38,9 +37,11 @@ pub struct Dataset {
     /// Number of classes, at most [`Row::CLASSES`](sse_sam_core::Row::CLASSES); every label is below it.
     pub classes: usize,
     /// What is trained on.
-    pub train: Box<dyn Source>,
+    pub train: Arc<dyn Source>,
     /// What accuracy is measured on.
-    pub test: Box<dyn Source>,
+    pub test: Arc<dyn Source>,
+    /// What people should know of how it was read.
+    pub notice: Option<String>,
 }
 
 impl Dataset {
@@ -57,7 +58,7 @@ impl Dataset {
 
     /// Keeps only these training samples, in this order; indices past the end are left out.
     pub fn keep(&mut self, indices: &[u32]) {
-        let whole = std::mem::replace(&mut self.train, Box::new(Split::empty(self.image)));
+        let whole = std::mem::replace(&mut self.train, Arc::new(Split::empty(self.image)));
         self.train = source::part(whole, indices);
     }
 
@@ -75,7 +76,8 @@ impl Dataset {
 }
 
 /// How a data set is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// The optical digits that come with the program.
     Digits,

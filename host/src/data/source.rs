@@ -1,6 +1,7 @@
 //! What is trained on and measured by: samples, each a picture and a class.
 
 use std::fmt;
+use std::sync::Arc;
 
 use sse_sam_core::{Error as CoreError, Shape};
 
@@ -159,7 +160,7 @@ impl Source for Split {
 /// Some samples of another source.
 #[derive(Debug)]
 struct Part {
-    whole: Box<dyn Source>,
+    whole: Arc<dyn Source>,
     indices: Vec<u32>,
 }
 
@@ -183,11 +184,11 @@ impl Source for Part {
 }
 
 /// These samples of a source in this order; indices past the end are left out.
-pub(super) fn part(whole: Box<dyn Source>, indices: &[u32]) -> Box<dyn Source> {
+pub(super) fn part(whole: Arc<dyn Source>, indices: &[u32]) -> Arc<dyn Source> {
     let indices: Vec<u32> = indices.iter().copied().filter(|&index| (index as usize) < whole.len()).collect();
     match whole.resident().map(|split| split.part(&indices)) {
-        Some(split) => Box::new(split),
-        None => Box::new(Part { whole, indices }),
+        Some(split) => Arc::new(split),
+        None => Arc::new(Part { whole, indices }),
     }
 }
 
@@ -225,7 +226,7 @@ mod tests {
     #[test]
     fn a_part_has_the_same_samples_wherever_they_lie() {
         let whole = split(vec![3, 1, 2, 1]);
-        for source in [Box::new(whole.clone()) as Box<dyn Source>, Box::new(Elsewhere(whole))] {
+        for source in [Arc::new(whole.clone()) as Arc<dyn Source>, Arc::new(Elsewhere(whole))] {
             let is_resident = source.resident().is_some();
             let part = part(source, &[3, 0, 4, u32::MAX]);
             assert_eq!((part.labels().collect::<Vec<_>>(), part.counts(3)), (vec![1, 3], vec![0, 1, 0]));

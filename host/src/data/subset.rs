@@ -8,9 +8,11 @@ use crate::data::Dataset;
 use crate::data::random::{Purpose, ranking};
 
 /// Which samples of a class a subset takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Rule {
     /// The first ones in file order.
+    #[default]
     First,
     /// Ones drawn by the seed.
     Shuffled,
@@ -74,6 +76,8 @@ pub fn counts_after(data: &Dataset, imbalance: Option<f64>, profile: Profile) ->
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::{Format, Split};
     use super::*;
     use sse_sam_core::Shape;
@@ -87,8 +91,9 @@ mod tests {
             format: Format::Idx,
             image,
             classes: classes as usize,
-            train: Box::new(Split { image, images, labels }),
-            test: Box::new(Split::empty(image)),
+            train: Arc::new(Split { image, images, labels }),
+            test: Arc::new(Split::empty(image)),
+            notice: None,
         }
     }
 

@@ -2,5 +2,9 @@
 
 pub mod classes;
 pub mod confusion;
+pub mod console;
 pub mod metrics;
-pub mod progress;
+pub mod observer;
+mod progress;
+
+pub use observer::{Event, Observer, Silent};

@@ -3,8 +3,8 @@
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::{Network, Problem, Row, Span, Statistics};
 
-use crate::device::choose::Machine;
 use crate::device::layout::Layout;
+use crate::device::machine::Machine;
 use crate::error::Error;
 use crate::report::confusion::Confusion;
 use crate::train::feed::Feed;

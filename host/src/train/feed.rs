@@ -6,7 +6,7 @@ use std::thread;
 use sse_sam_core::{Samples, Shape, Span};
 
 use crate::data::{Dataset, Picture, Source};
-use crate::device::choose::Machine;
+use crate::device::machine::Machine;
 use crate::error::Error;
 
 /// Batches of a staged data set that lie on the device at once.
@@ -144,6 +144,8 @@ impl Feed<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::data::{Format, Split};
 
@@ -171,15 +173,15 @@ mod tests {
         }
     }
 
-    fn dataset(train: Box<dyn Source>) -> Dataset {
+    fn dataset(train: Arc<dyn Source>) -> Dataset {
         let image = Shape::new(2, 1, 1);
-        let test = Box::new(Split { image, images: vec![1, 2, 3, 4], labels: vec![0, 1] });
-        Dataset { name: "drawn".into(), format: Format::Idx, image, classes: 6, train, test }
+        let test = Arc::new(Split { image, images: vec![1, 2, 3, 4], labels: vec![0, 1] });
+        Dataset { name: "drawn".into(), format: Format::Idx, image, classes: 6, train, test, notice: None }
     }
 
     #[test]
     fn pictures_from_anywhere_reach_the_device_as_those_in_memory_do() {
-        let dataset = dataset(Box::new(Drawn(3)));
+        let dataset = dataset(Arc::new(Drawn(3)));
         let feeds = Feeds::new(&dataset, Span::work(0, 2), None).unwrap();
         assert_eq!(feeds.bytes, [0, 7, 1, 7, 2, 7, 1, 2, 3, 4]);
         assert_eq!(
@@ -194,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_picture_that_does_not_fit_is_an_error_and_not_a_batch() {
-        let dataset = dataset(Box::new(Drawn(6)));
+        let dataset = dataset(Arc::new(Drawn(6)));
         let refused = Feeds::new(&dataset, Span::work(0, 2), None).unwrap_err();
         assert_eq!(refused.to_string(), "the network's input cannot take images of 3 x 1 x 1");
         let staged = Feeds::new(&dataset, Span::work(0, 2), Some(2)).unwrap();

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use sse_sam_core::Shape;
 
@@ -260,9 +261,9 @@ impl Parts {
             train.images.extend_from_slice(&part.images);
             train.labels.extend_from_slice(&part.labels);
         }
-        let (train, test) = (Box::new(train), Box::new(self.take(place, naming.test_name())?));
+        let (train, test) = (Arc::new(train), Arc::new(self.take(place, naming.test_name())?));
         let format = kind.format();
-        Ok(Dataset { name: name_of(source), format, image: IMAGE, classes: kind.classes(), train, test })
+        Ok(Dataset { name: name_of(source), format, image: IMAGE, classes: kind.classes(), train, test, notice: None })
     }
 }
 
