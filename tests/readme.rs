@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -129,15 +130,16 @@ fn dataset(format: Format) -> Dataset {
     if format == Format::Digits {
         return data::load("digits", None).unwrap();
     }
-    let (classes, per_class) = if format == Format::Cifar100 { (100_u8, 500) } else { (10, 5000) };
-    let labels: Vec<u8> = (0..per_class).flat_map(|_| 0..classes).collect();
+    let (classes, per_class) = if format == Format::Cifar100 { (100, 500) } else { (10, 5000) };
+    let labels: Vec<u32> = (0..per_class).flat_map(|_| 0..classes).collect();
+    let image = Shape::new(1, 1, 1);
     Dataset {
         name: "made".into(),
         format,
-        image: Shape::new(1, 1, 1),
-        classes: usize::from(classes),
-        train: Split { images: labels.clone(), labels },
-        test: Split::default(),
+        image,
+        classes: classes as usize,
+        train: Arc::new(Split { image, images: vec![0; labels.len()], labels }),
+        test: Arc::new(Split::empty(image)),
         notice: None,
     }
 }

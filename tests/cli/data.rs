@@ -24,10 +24,10 @@ fn two_classes() -> TempDir {
     folder
 }
 
-const NAMES: [&str; 4] =
+pub const NAMES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
-fn idx(dimensions: &[u32], values: &[u8]) -> Vec<u8> {
+pub fn idx(dimensions: &[u32], values: &[u8]) -> Vec<u8> {
     let sides = dimensions.iter().flat_map(|side| side.to_be_bytes());
     [0, 0, 8, dimensions.len() as u8].into_iter().chain(sides).chain(values.iter().copied()).collect()
 }

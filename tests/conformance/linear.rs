@@ -8,7 +8,7 @@ use crate::reference::layout::transpose;
 use crate::reference::{linear as reference, vectors, wide};
 
 /// (batch, inputs, outputs).
-const SIZES: [(usize, usize, usize); 12] = [
+const SIZES: [(usize, usize, usize); 13] = [
     (1, 1, 1),
     (1, 7, 3),
     (2, 15, 16),
@@ -21,6 +21,7 @@ const SIZES: [(usize, usize, usize); 12] = [
     (33, 31, 32),
     (5, 64, 101),
     (2, 257, 1),
+    (3, 5, 10_000),
 ];
 
 /// Calls `run` for each size.

@@ -7,8 +7,8 @@ use super::{Bench, Case, Machine};
 use crate::reference::{cross_entropy as reference, wide};
 
 /// (batch, classes).
-const SIZES: [(usize, usize); 10] =
-    [(1, 2), (2, 1), (5, 7), (7, 10), (1, 15), (16, 16), (17, 17), (2, 33), (5, 100), (128, 101)];
+const SIZES: [(usize, usize); 11] =
+    [(3, 10_000), (1, 2), (2, 1), (5, 7), (7, 10), (1, 15), (16, 16), (17, 17), (2, 33), (5, 100), (128, 101)];
 
 /// A whole problem: logits, labels, the weights of each group, and the tables.
 pub struct Problem {

@@ -1,6 +1,6 @@
 //! Events of a training, and the observers that receive them.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::report::metrics::Accuracy;
 
@@ -85,8 +85,8 @@ pub enum Event<'a> {
         /// Until the last epoch's end, by the pace so far.
         #[serde(skip)]
         seconds_left: f64,
-        /// Its line of `metrics.jsonl`.
-        #[serde(flatten)]
+        /// Its line of `metrics.jsonl`; as JSON without the accuracies of single classes where there are too many.
+        #[serde(flatten, serialize_with = "brief")]
         line: &'a Line<'a>,
     },
     /// A checkpoint lies whole on the disk.
@@ -133,6 +133,11 @@ pub struct Advance {
     pub loss_tail: Option<f64>,
     /// Until the last epoch's end, by the pace so far.
     pub seconds_left: f64,
+}
+
+/// A line as programs are told it.
+fn brief<S: Serializer>(line: &&Line<'_>, to: S) -> Result<S::Ok, S::Error> {
+    Line { accuracy: &line.accuracy.brief(), ..**line }.serialize(to)
 }
 
 /// One line of `metrics.jsonl`: an epoch. Equal runs give equal lines: no wall-clock time is in it.

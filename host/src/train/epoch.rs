@@ -45,15 +45,15 @@ impl Epoch {
     pub fn new(prepared: &Prepared, layout: &Layout, feed: &Feed<'_>, position: &Position) -> Result<Self, Error> {
         let (recipe, epoch) = (&prepared.recipe, position.epoch);
         let weighing = weighing(prepared, position)?;
-        let mut order = random::permutation(recipe.seed, epoch, feed.split.len() as u32);
+        let mut order = random::permutation(recipe.seed, epoch, feed.source.len() as u32);
         if layout.session.piece.is_some() {
-            let column = |index: &u32| weighing.column(feed.split.labels[*index as usize]);
+            let column = |index: &u32| weighing.column(feed.source.label(*index as usize));
             order.chunks_mut(layout.batch).for_each(|batch| batch.sort_by_key(column));
         }
         let (mut words, mut steps) = (Vec::new(), Vec::new());
         for (number, indices) in order.chunks(layout.batch).enumerate() {
             let first_row = words.len() / Row::WORDS;
-            let labels: Vec<u8> = indices.iter().map(|&index| feed.split.labels[index as usize]).collect();
+            let labels: Vec<u32> = indices.iter().map(|&index| feed.source.label(index as usize)).collect();
             for (row, (&index, &label)) in indices.iter().zip(&labels).enumerate() {
                 let (top, left, flip) = match recipe.augment {
                     Augment::None => (0, 0, false),
@@ -61,7 +61,7 @@ impl Epoch {
                 };
                 let weights = weighing.weights(label, labels.len());
                 let index = feed.index(number, row, index);
-                words.extend(Row { index, label: label.into(), top, left, flip, weights }.encode());
+                words.extend(Row { index, label, top, left, flip, weights }.encode());
             }
             let heads = labels.iter().filter(|&&label| weighing.column(label) == 0).count();
             steps.push(Step { first_row, rows: labels.len(), heads, present: weighing.present(&labels) });

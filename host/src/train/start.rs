@@ -42,27 +42,27 @@ impl Weighing {
     }
 
     /// The factors of a sample in a batch of `rows`: the divisor is the whole batch for every group.
-    pub fn weights(&self, label: u8, rows: usize) -> [f32; 2] {
+    pub fn weights(&self, label: u32, rows: usize) -> [f32; 2] {
         let mut weights = [0.0; 2];
-        weights[self.column(label)] = (self.factors[usize::from(label)] / rows as f64) as f32;
+        weights[self.column(label)] = (self.factors[label as usize] / rows as f64) as f32;
         weights
     }
 
     /// Which groups have samples among these labels.
-    pub fn columns(&self, labels: &[u8]) -> [bool; 2] {
+    pub fn columns(&self, labels: &[u32]) -> [bool; 2] {
         let mut columns = [false; 2];
         labels.iter().for_each(|&label| columns[self.column(label)] = true);
         columns
     }
 
     /// The groups that have samples among these labels.
-    pub fn present(&self, labels: &[u8]) -> Present {
+    pub fn present(&self, labels: &[u32]) -> Present {
         self.groups.present(self.columns(labels))
     }
 
     /// The group of a class's samples.
-    pub fn column(&self, label: u8) -> usize {
-        self.groups.column(self.tail[usize::from(label)])
+    pub fn column(&self, label: u32) -> usize {
+        self.groups.column(self.tail[label as usize])
     }
 }
 

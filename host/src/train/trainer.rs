@@ -69,7 +69,7 @@ impl<'a> Trainer<'a> {
     pub fn run(self, observer: &dyn Observer) -> Result<Outcome, Error> {
         let Self { placed, start, folder, signals } = self;
         let Placed { prepared, layout, staged, .. } = placed;
-        let feeds = Feeds::new(&prepared.dataset, layout.plan.normalization, *staged);
+        let feeds = Feeds::new(&prepared.dataset, layout.plan.normalization, *staged)?;
         let training = Training {
             placed,
             start: &start,
@@ -195,7 +195,7 @@ impl Training<'_> {
             epochs: recipe.epochs,
             epoch,
             step,
-            images: self.train.split.len() as u64,
+            images: self.train.source.len() as u64,
         });
         Ok(Label { settings, origin })
     }
@@ -342,7 +342,7 @@ impl Training<'_> {
 
     /// Training images of an epoch.
     fn images(&self) -> u64 {
-        self.train.split.len() as u64
+        self.train.source.len() as u64
     }
 
     /// The steps of an epoch that are not done yet.

@@ -163,7 +163,7 @@ impl Replay<'_> {
         let images = self.tensors.floats(&format!("batch{number}/images"))?;
         let Shape { height, width, channels } = self.image;
         backend.write(batch.images, &weights::nchw_to_nhwc(images, [labels.len(), channels, height, width]))?;
-        write_column(backend, batch.labels, labels.iter().map(|&label| f32::from(label)))?;
+        write_column(backend, batch.labels, labels.iter().map(|&label| label as f32))?;
         for (column, &span) in batch.weights.iter().enumerate() {
             write_column(backend, span, labels.iter().map(|&label| weighing.weights(label, labels.len())[column]))?;
         }
