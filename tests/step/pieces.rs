@@ -2,14 +2,16 @@
 
 use sse_sam_core::machine::watched::{Call, Extent, Watch, Watched};
 use sse_sam_core::network::models::MAX_LAYERS;
-use sse_sam_core::training::method::Present;
 use sse_sam_core::training::problem::Target;
-use sse_sam_core::{Arena, Backend, Cpu, Demand, Economy, Error, Method, Network, Pieces, Problem, Sgd, Statistics};
+use sse_sam_core::{
+    Arena, Backend, Cpu, Demand, Economy, Error, Method, Network, Pieces, Problem, Sgd, Span, Statistics, Tally,
+};
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::reference::{cross_entropy, layout, linear, pointwise, relative_error, vectors, wide};
 
 use crate::rig::{
-    BATCH, CLASSES, LARGEST, METHODS, PERCEPTRON, RESNETS, Rig, SGD, SSE_SAM, TAIL, assert_same_bits, at, demand,
+    BATCH, CLASSES, COUNTS, LARGEST, METHODS, PERCEPTRON, RESNETS, Rig, SGD, SSE_SAM, TAIL, TAILS, assert_same_bits,
+    at, demand,
 };
 
 /// Inputs and outputs of the perceptron's layers.
@@ -38,8 +40,8 @@ impl Reference {
         layers
     }
 
-    /// The gradient at `params` of the losses of a group over the whole batch's size.
-    fn gradient(&self, params: &[f64], is_in: impl Fn(usize) -> bool) -> Vec<f64> {
+    /// The gradient at `params` of losses that a class weighs so much, over the whole batch's size.
+    fn gradient(&self, params: &[f64], weight: impl Fn(usize) -> f64) -> Vec<f64> {
         let layers = Self::cut(params);
         let mut inputs = vec![self.images.clone()];
         for (number, (weight, bias)) in layers.iter().enumerate() {
@@ -51,8 +53,7 @@ impl Reference {
         let rows = inputs[layers.len()].chunks_exact(CLASSES).zip(&self.labels);
         let mut dy: Vec<f64> = rows
             .flat_map(|(logits, &label)| {
-                let weight = if is_in(label) { 1.0 / self.labels.len() as f64 } else { 0.0 };
-                cross_entropy::backward(logits, label, weight, &terms)
+                cross_entropy::backward(logits, label, weight(label) / self.labels.len() as f64, &terms)
             })
             .collect();
         let mut gradient = Vec::new();
@@ -67,15 +68,39 @@ impl Reference {
     }
 
     /// Parameters and velocity after one step.
-    fn step(&self, w: &[f64], v: &[f64], groups: &Present, splits: bool, sgd: &Sgd) -> (Vec<f64>, Vec<f64>) {
+    fn step(&self, w: &[f64], v: &[f64], (method, epoch): (Method, u32), sgd: &Sgd) -> (Vec<f64>, Vec<f64>) {
         let mut sum = vec![0.0; w.len()];
-        for group in groups.iter() {
-            let is_in = |label: usize| !splits || (label >= TAIL) == (group.column == 1);
-            let slope = self.gradient(w, is_in);
-            let point = vectors::ascend(&slope, w, f64::from(group.radius));
-            sum = vectors::axpy(&sum, 1.0, &self.gradient(&point, is_in));
+        for (radius, weight) in formula(method, epoch) {
+            let slope = self.gradient(w, &weight);
+            let point = vectors::ascend(&slope, w, radius);
+            sum = vectors::axpy(&sum, 1.0, &self.gradient(&point, &weight));
         }
         vectors::sgd(w, v, &sum, sgd)
+    }
+}
+
+/// Radii of a method's groups and what a class counts in each, as the papers' formulas say.
+fn formula(method: Method, epoch: u32) -> Vec<(f64, Box<dyn Fn(usize) -> f64>)> {
+    let single = |radius: f64| (f64::from(radius as f32), Box::new(|_| 1.0) as Box<dyn Fn(usize) -> f64>);
+    let part = |radius: f64, weight: fn(usize) -> bool| {
+        let weight = move |label| if weight(label) { 1.0 } else { 0.0 };
+        (f64::from(radius as f32), Box::new(weight) as Box<dyn Fn(usize) -> f64>)
+    };
+    let (head, tail): (fn(usize) -> bool, fn(usize) -> bool) = (|label| label < TAIL, |label| label >= TAIL);
+    match method {
+        Method::Sgd => vec![single(0.0)],
+        Method::Sam { rho } => vec![single(rho)],
+        Method::ImbSam { rho } => vec![part(0.0, head), part(rho, tail)],
+        Method::SseSam { head_rho, tail_rho, gamma } => {
+            let head_rho = if f64::from(epoch) < gamma * 2.0 { head_rho } else { 0.0 };
+            vec![part(head_rho, head), part(tail_rho, tail)]
+        }
+        Method::FocalSam { rho, lambda, gamma } => {
+            let all: u32 = COUNTS.iter().sum();
+            let share = move |label: usize| lambda * (1.0 - f64::from(COUNTS[label]) / f64::from(all)).powf(gamma);
+            let rest = move |label| 1.0 - share(label);
+            vec![(0.0, Box::new(rest)), (f64::from(rho as f32), Box::new(share))]
+        }
     }
 }
 
@@ -85,22 +110,20 @@ fn rig(economy: Economy, rows: usize, pieces: bool) -> Rig {
     Rig::planned(graph, image, rows, Demand { pieces, ..demand(economy) }, Arena::new(1))
 }
 
-/// What goes before a step: a velocity, and a batch whose rows count in the columns of `method`. Returns where the rows
-/// lie and how many of them are head.
-fn begin<B: Backend<Error = Error>>(rig: &Rig, backend: &mut B, method: Method) -> (sse_sam_core::Span, usize) {
+/// What goes before a step: a velocity, and a batch whose rows count as `method` says. Returns where the rows lie and
+/// how many of them count in which group.
+fn begin<B: Backend<Error = Error>>(rig: &Rig, backend: &mut B, method: Method) -> (Span, Tally) {
     rig.start(backend);
     let velocity = Numbers::named("velocity").list(rig.vectors.velocity.length);
     backend.write(rig.vectors.velocity, &velocity).unwrap();
-    let (indices, heads) = SORTED;
-    let rows = rig.write_rows(backend, &indices);
-    if method.splits() {
-        return (rows, heads);
+    let rows = rig.write_rows(backend, &SORTED.0);
+    let (rule, mut tally) = (method.rule(&COUNTS, TAILS, 0, 2).unwrap(), Tally::default());
+    for (row, index) in SORTED.0.into_iter().enumerate() {
+        let factors = rule.factors(index % CLASSES, 1.0, BATCH);
+        tally.add(factors);
+        backend.write(rows.part(4 * row + 2, 2).unwrap(), &factors).unwrap();
     }
-    for row in 0..BATCH {
-        let weights = rows.part(4 * row + 2, 2).unwrap();
-        backend.write(weights, &[1.0 / BATCH as f32, 0.0]).unwrap();
-    }
-    (rows, BATCH)
+    (rows, tally)
 }
 
 /// Parameters, velocity and the four losses after a step in pieces of `rows`, or of the whole batch at once.
@@ -108,12 +131,12 @@ fn stepped(memory: Economy, rows: Option<usize>, method: Method, epoch: u32) -> 
     let rig = rig(memory, rows.unwrap_or(LARGEST), rows.is_some());
     let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
     let mut backend = Cpu::new(&mut work, &[], &bytes);
-    let (table, heads) = begin(&rig, &mut backend, method);
+    let (table, tally) = begin(&rig, &mut backend, method);
     let groups = method.groups(epoch, 2).unwrap().all();
     let mut network = rig.network();
     if rows.is_some() {
         let mut pieces = Pieces::new(network, rig.samples(), rig.session.piece.unwrap()).unwrap();
-        pieces.set_batch(table, heads, rig.losses).unwrap();
+        pieces.set_batch(tally.parts(table).unwrap(), rig.losses);
         rig.step(&mut backend, &mut pieces, &groups).unwrap();
     } else {
         network.gather(&mut backend, table, &rig.samples(), rig.losses).unwrap();
@@ -140,8 +163,7 @@ fn reference() -> (Reference, Vec<f64>, Vec<f64>) {
 fn every_form_of_a_step_is_the_formula_in_f64() {
     let (reference, w, v) = reference();
     for (method, epoch, _) in METHODS {
-        let groups = method.groups(epoch, 2).unwrap().all();
-        let (expected_w, expected_v) = reference.step(&w, &v, &groups, method.splits(), &SGD);
+        let (expected_w, expected_v) = reference.step(&w, &v, (method, epoch), &SGD);
         let expected: Vec<f64> = expected_w.iter().zip(&w).map(|(after, before)| after - before).collect();
         for memory in MEMORIES {
             for rows in [None, Some(1), Some(2), Some(3), Some(5), Some(LARGEST)] {
@@ -179,12 +201,12 @@ fn pieces_of_a_perceptron_step_to_the_same_bits() {
         let rig = rig(Economy::Recompute, 1, true);
         let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
         let mut backend = Cpu::new(&mut work, &[], &bytes);
-        let (table, heads) = begin(&rig, &mut backend, method);
+        let (table, tally) = begin(&rig, &mut backend, method);
         let groups = method.groups(epoch, 2).unwrap().all();
         let network = Network::perceptron(&rig.graph, &rig.plan, rig.losses).unwrap();
         let mut pieces: Pieces<'_, MAX_LAYERS, true> =
             Pieces::new(network, rig.samples(), rig.session.piece.unwrap()).unwrap();
-        pieces.set_batch(table, heads, rig.losses).unwrap();
+        pieces.set_batch(tally.parts(table).unwrap(), rig.losses);
         rig.step(&mut backend, &mut pieces, &groups).unwrap();
         let [expected, ..] = stepped(Economy::Recompute, Some(1), method, epoch);
         assert_same_bits(at(&work, rig.vectors.params), &expected, &format!("{method:?} epoch {epoch}"));
@@ -222,9 +244,9 @@ fn rows_of_a_step(memory: Economy, size: usize, method: Method, epoch: u32) -> [
     let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
     let mut cpu = Cpu::new(&mut work, &[], &bytes);
     let mut backend = Watched::new(&mut cpu, Rows::default());
-    let (table, heads) = begin(&rig, &mut backend, method);
+    let (table, tally) = begin(&rig, &mut backend, method);
     let mut pieces = Pieces::new(rig.network(), rig.samples(), rig.session.piece.unwrap()).unwrap();
-    pieces.set_batch(table, heads, rig.losses).unwrap();
+    pieces.set_batch(tally.parts(table).unwrap(), rig.losses);
     rig.step(&mut backend, &mut pieces, &method.groups(epoch, 2).unwrap().all()).unwrap();
     [backend.watch.forward, backend.watch.backward].map(|rows| rows / LAYERS.len())
 }
@@ -233,10 +255,16 @@ fn rows_of_a_step(memory: Economy, size: usize, method: Method, epoch: u32) -> [
 fn a_step_in_pieces_costs_two_forward_and_two_backward_passes_of_the_batch() {
     let tail = BATCH - SORTED.1;
     let sam = Method::Sam { rho: 0.1 };
+    // Every sample of Focal-SAM passes for both groups.
+    let focal = Method::FocalSam { rho: 0.1, lambda: 0.9, gamma: 0.7 };
     // In the second stage the tail alone has a point.
-    for (method, epoch, rows) in
-        [(Method::Sgd, 0, BATCH), (sam, 0, 2 * BATCH), (SSE_SAM, 0, 2 * BATCH), (SSE_SAM, 1, BATCH + tail)]
-    {
+    for (method, epoch, rows) in [
+        (Method::Sgd, 0, BATCH),
+        (sam, 0, 2 * BATCH),
+        (SSE_SAM, 0, 2 * BATCH),
+        (SSE_SAM, 1, BATCH + tail),
+        (focal, 0, 3 * BATCH),
+    ] {
         for memory in MEMORIES {
             for size in [1, 3, LARGEST] {
                 let found = rows_of_a_step(memory, size, method, epoch);
@@ -251,9 +279,9 @@ fn a_group_without_rows_adds_nothing_to_a_step_in_pieces() {
     let rig = rig(Economy::Full, 3, true);
     let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
     let mut backend = Cpu::new(&mut work, &[], &bytes);
-    let (table, _) = begin(&rig, &mut backend, Method::Sgd);
+    let (table, tally) = begin(&rig, &mut backend, Method::Sgd);
     let mut pieces = Pieces::new(rig.network(), rig.samples(), rig.session.piece.unwrap()).unwrap();
-    pieces.set_batch(table, BATCH, rig.losses).unwrap();
+    pieces.set_batch(tally.parts(table).unwrap(), rig.losses);
     backend.fill(rig.losses.plain[1], 7.0).unwrap();
     backend.fill(rig.vectors.gradient, 0.5).unwrap();
     pieces.forward(&mut backend, rig.vectors.params, Statistics::Update).unwrap();
@@ -269,9 +297,4 @@ fn pieces_of_what_normalises_by_its_batch_are_refused() {
     let rig = Rig::new(model, image, Arena::new(1));
     let scratch = rig.outcome.squared_norm;
     assert_eq!(Pieces::new(rig.network(), rig.samples(), scratch).map(drop), Err(Error::Pieces));
-    let rig = Rig::new(PERCEPTRON.0, PERCEPTRON.1, Arena::new(1));
-    let mut pieces = Pieces::new(rig.network(), rig.samples(), scratch).unwrap();
-    let rows = rig.session.table.part(0, 8).unwrap();
-    assert_eq!(pieces.set_batch(rows, 3, rig.losses), Err(Error::Batch { found: 3, largest: 2 }));
-    assert!(pieces.set_batch(rows.part(0, 0).unwrap(), 0, rig.losses).is_err());
 }

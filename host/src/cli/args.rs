@@ -163,6 +163,8 @@ pub enum MethodName {
     Imbsam,
     /// Perturbs head and tail, in the second stage the tail only
     SseSam,
+    /// Perturbs a share of every sample's loss: the rarer its class, the more of it
+    FocalSam,
 }
 
 /// How many vectors a step works with.
@@ -270,7 +272,7 @@ pub struct TrainArgs {
     /// Training method
     #[arg(long, value_enum, default_value = "sse-sam", help_heading = "Method")]
     pub method: MethodName,
-    /// Radius of sam and imbsam
+    /// Radius of sam, imbsam and focal-sam
     #[arg(long, help_heading = "Method")]
     pub rho: Option<f64>,
     /// Radius of the head in sse-sam's first stage
@@ -288,6 +290,12 @@ pub struct TrainArgs {
     /// Share of the epochs that form sse-sam's first stage
     #[arg(long, help_heading = "Method")]
     pub gamma: Option<f64>,
+    /// Largest share of a loss that focal-sam perturbs, in 0..=1
+    #[arg(long, help_heading = "Method")]
+    pub focal_sam_lambda: Option<f64>,
+    /// Exponent of focal-sam's share, lambda * (1 - n_c / N)^gamma: 0 for the same in every class
+    #[arg(long, help_heading = "Method")]
+    pub focal_sam_gamma: Option<f64>,
 
     /// Loss
     #[arg(long, value_enum, default_value = "ce", help_heading = "Loss")]

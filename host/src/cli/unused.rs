@@ -14,13 +14,20 @@ pub fn check(args: &TrainArgs, config: &Config) -> Result<(), Error> {
     let loss = |names: &[LossName]| names.contains(&args.loss);
     let (epochs, cut) = (config.epochs, config.imbalance.is_some());
     let staged = method(&[MethodName::SseSam]) && args.gamma != Some(0.0);
+    let focal = MethodName::FocalSam;
     let steps = args.schedule == ScheduleName::MultiStep;
     let rules = [
-        ("rho", method(&[MethodName::Sam, MethodName::Imbsam]), "needs --method sam or imbsam".into()),
+        (
+            "rho",
+            method(&[MethodName::Sam, MethodName::Imbsam, focal]),
+            "needs --method sam, imbsam or focal-sam".into(),
+        ),
         ("head-rho", staged, "needs --method sse-sam with a --gamma above 0".into()),
         ("tail-rho", method(&[MethodName::SseSam]), "needs --method sse-sam".into()),
         ("gamma", method(&[MethodName::SseSam]), "needs --method sse-sam".into()),
-        ("tail-weight", config.method.splits(), "needs --method imbsam or sse-sam".into()),
+        ("focal-sam-lambda", method(&[focal]), "needs --method focal-sam".into()),
+        ("focal-sam-gamma", method(&[focal]), "needs --method focal-sam".into()),
+        ("tail-weight", config.method.has_tail(), "needs --method imbsam or sse-sam".into()),
         ("ldam-margin", loss(&[LossName::Ldam]), "needs --loss ldam".into()),
         ("ldam-scale", loss(&[LossName::Ldam]), "needs --loss ldam".into()),
         ("tau", loss(&[LossName::La, LossName::Vs]), "needs --loss la or vs".into()),

@@ -245,7 +245,12 @@ impl Config {
             return refuse("--trainable-layers needs weights to start from: --init FILE.safetensors");
         }
         // The core is asked about numbers as `f32`, and would call these infinite.
-        let numbers = [("--rho", args.rho), ("--head-rho", args.head_rho), ("--tail-rho", args.tail_rho)];
+        let numbers = [
+            ("--rho", args.rho),
+            ("--head-rho", args.head_rho),
+            ("--tail-rho", args.tail_rho),
+            ("--focal-sam-gamma", args.focal_sam_gamma),
+        ];
         let more = [("--ldam-margin", args.ldam_margin), ("--ldam-scale", args.ldam_scale), ("--tau", args.tau)];
         let more = more.into_iter().chain([("--vs-gamma", args.vs_gamma), ("--focal-gamma", args.focal_gamma)]);
         let numbers = numbers.into_iter().filter_map(|(option, number)| Some((option, number?))).chain(more);
@@ -287,11 +292,13 @@ fn positive(option: &str, number: f64) -> Result<f64, Error> {
 }
 
 /// The options that set the numbers which the core checks.
-const OPTIONS: [(&str, &str); 11] = [
+const OPTIONS: [(&str, &str); 13] = [
     ("rho", "--rho"),
     ("head_rho", "--head-rho"),
     ("tail_rho", "--tail-rho"),
     ("gamma", "--gamma"),
+    ("lambda", "--focal-sam-lambda"),
+    ("Focal-SAM gamma", "--focal-sam-gamma"),
     ("LDAM margin", "--ldam-margin"),
     ("LDAM scale", "--ldam-scale"),
     ("tau", "--tau"),
@@ -362,6 +369,11 @@ fn method(args: &TrainArgs) -> Method {
             head_rho: args.head_rho.unwrap_or(0.05),
             tail_rho: args.tail_rho.unwrap_or(0.1),
             gamma: args.gamma.unwrap_or(0.5),
+        },
+        MethodName::FocalSam => Method::FocalSam {
+            rho,
+            lambda: args.focal_sam_lambda.unwrap_or(1.0),
+            gamma: args.focal_sam_gamma.unwrap_or(1.0),
         },
     }
 }

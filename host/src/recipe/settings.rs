@@ -273,7 +273,7 @@ pub fn table(args: &TrainArgs, config: &Config, device: &str) -> Table {
         ("imbalance", config.imbalance.map(Value::from)),
         ("long-tail", config.imbalance.map(|_| profile(config.profile))),
         ("subset", config.imbalance.map(|_| name(&config.rule))),
-        ("tail-weight", config.method.splits().then(|| config.tail_weight.into())),
+        ("tail-weight", config.method.has_tail().then(|| config.tail_weight.into())),
         ("milestones", config.rates.given_milestones().map(|epochs| epochs.to_vec().into())),
         ("rollbacks", (args.on_nan == OnNan::Rollback).then(|| args.rollbacks.into())),
         ("drw-epoch", config.drw_epoch.map(Value::from)),
@@ -313,6 +313,9 @@ fn method(method: &Method) -> Vec<Choice> {
         Method::ImbSam { rho } => (MethodName::Imbsam, vec![("rho", rho)]),
         Method::SseSam { head_rho, tail_rho, gamma } => {
             (MethodName::SseSam, vec![("head-rho", head_rho), ("tail-rho", tail_rho), ("gamma", gamma)])
+        }
+        Method::FocalSam { rho, lambda, gamma } => {
+            (MethodName::FocalSam, vec![("rho", rho), ("focal-sam-lambda", lambda), ("focal-sam-gamma", gamma)])
         }
     };
     choices("method", &word, radii)

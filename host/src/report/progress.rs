@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{FormattedDuration, HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
+use sse_sam_core::Shape;
 use sse_sam_core::longtail::classes::{Shots, is_tail};
-use sse_sam_core::{Method, Shape};
 
 use crate::cli::args::{LogFormat, TrainArgs};
 use crate::data::Dataset;
@@ -199,16 +199,6 @@ pub fn told_by_clap(error: &clap::Error) -> ExitCode {
     ExitCode::from(error.exit_code() as u8)
 }
 
-/// A method's name on the command line.
-pub fn method(method: &Method) -> &'static str {
-    match method {
-        Method::Sgd => "sgd",
-        Method::Sam { .. } => "sam",
-        Method::ImbSam { .. } => "imbsam",
-        Method::SseSam { .. } => "sse-sam",
-    }
-}
-
 /// What a run is about, in two lines.
 pub fn headline(
     config: &Config,
@@ -232,7 +222,7 @@ pub fn headline(
         config.eta,
         dataset.test.len(),
         config.model,
-        method(&config.method),
+        config.method.name(),
         config.epochs,
         config.batch,
         device.name(),

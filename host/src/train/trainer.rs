@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sse_sam_core::network::models::MAX_LAYERS;
-use sse_sam_core::training::method::{Group, Present};
-use sse_sam_core::{Backend, Economy, Network, Record, Row, Sgd};
+use sse_sam_core::training::method::Group;
+use sse_sam_core::{Backend, Economy, Network, Record, Row, Rule, Sgd, Tail, Tally};
 
 use crate::cli::args::{Augment, OnNan, TrainArgs};
 use crate::data::random;
@@ -27,7 +27,7 @@ use crate::shown;
 use crate::train::evaluate::{TestSet, evaluate};
 use crate::train::feed::Feed;
 use crate::train::resume::Resumed;
-use crate::train::start::{Weighing, initialize, write_terms};
+use crate::train::start::{class_weights, initialize, write_terms};
 use crate::weights::torch::{self, Description};
 use crate::weights::{self, Tensor};
 
@@ -64,9 +64,22 @@ pub struct Training<'a> {
 struct Batch {
     first_row: usize,
     rows: usize,
-    /// Samples of the first column.
-    heads: usize,
-    present: Present,
+    /// How many of them count in which group.
+    tally: Tally,
+}
+
+/// What the samples of each class count in an epoch.
+struct Weighing<'a> {
+    rule: Rule<'a>,
+    class_weights: Vec<f64>,
+}
+
+impl Weighing<'_> {
+    /// The factors of a sample's loss in a batch of `rows`.
+    fn factors(&self, label: u8, rows: usize) -> [f32; 2] {
+        let class = usize::from(label);
+        self.rule.factors(class, self.class_weights[class], rows)
+    }
 }
 
 /// What surrounds the steps.
@@ -136,7 +149,7 @@ impl Training<'_> {
         self.tell(&Event::Start {
             run: self.folder.path().display().to_string(),
             model: self.config.model.to_string(),
-            method: progress::method(&self.config.method),
+            method: self.config.method.name(),
             device: &origin.device,
             epochs: self.config.epochs,
             epoch,
@@ -337,13 +350,13 @@ impl Training<'_> {
                 layout.session.clear(backend)?;
             }
             let table = layout.session.table.part(batch.first_row * Row::WORDS, batch.rows * Row::WORDS)?;
-            let losses = layout.session.losses(slot)?;
+            let (losses, present) = (layout.session.losses(slot)?, weighing.rule.groups.present(batch.tally.present()));
             if let Some(pieces) = &mut pieces {
-                pieces.set_batch(table, batch.heads, losses)?;
-                layout.session.step(backend, pieces, &batch.present, &sgd, slot)?;
+                pieces.set_batch(batch.tally.parts(table)?, losses);
+                layout.session.step(backend, pieces, &present, &sgd, slot)?;
             } else {
                 network.gather(backend, table, &self.train.samples, losses)?;
-                layout.session.step(backend, &mut network, &batch.present, &sgd, slot)?;
+                layout.session.step(backend, &mut network, &present, &sgd, slot)?;
             }
             let signal = self.signals.received();
             if slot + 1 == window.steps || number + 1 == batches.len() || signal.is_some() {
@@ -361,7 +374,7 @@ impl Training<'_> {
 
     /// How far each group is perturbed in an epoch, for TensorBoard.
     fn radii(&self, position: &Position) -> Result<Vec<(String, f64)>, Error> {
-        let names = if self.config.method.splits() { ["radius_head", "radius_tail"] } else { ["radius"; 2] };
+        let names = if self.config.method.has_tail() { ["radius_head", "radius_tail"] } else { ["radius"; 2] };
         let radius = |group: Group| (names[group.column].into(), f64::from(group.radius));
         Ok(self.config.method.groups(position.epoch, position.epochs)?.all().perturbed().map(radius).collect())
     }
@@ -393,42 +406,43 @@ impl Training<'_> {
     }
 
     /// What the samples of each class count in an epoch.
-    fn weighing(&self, position: &Position) -> Result<Weighing, Error> {
-        let (config, epoch) = (self.config, position.epoch);
-        let groups = config.method.groups(epoch, position.epochs)?;
+    fn weighing(&self, position: &Position) -> Result<Weighing<'_>, Error> {
+        let (config, counts, epoch) = (self.config, &self.description.counts, position.epoch);
+        let tail = Tail { eta: config.eta, weight: config.tail_weight };
         let deferred = config.drw_epoch.is_some_and(|first| epoch >= first);
-        let tail_weight = if config.method.splits() { config.tail_weight } else { 1.0 };
-        Weighing::new(&self.description.counts, config.eta, tail_weight, deferred, groups)
+        let rule = config.method.rule(counts, tail, epoch, position.epochs)?;
+        Ok(Weighing { rule, class_weights: class_weights(counts, deferred)? })
     }
 
-    /// The samples of an epoch in order; in each batch the head comes first where batches pass in pieces.
-    fn order(&self, epoch: u32, weighing: &Weighing) -> Vec<u32> {
+    /// The samples of an epoch in order; in each batch those of a group lie together where batches pass in pieces.
+    fn order(&self, epoch: u32, weighing: &Weighing<'_>) -> Vec<u32> {
         let mut order = random::permutation(self.config.seed, epoch, self.train.split.len() as u32);
         if self.layout.session.piece.is_some() {
-            let column = |index: &u32| weighing.column(self.train.split.labels[*index as usize]);
-            order.chunks_mut(self.layout.batch).for_each(|batch| batch.sort_by_key(column));
+            let place = |index: &u32| Tally::place(weighing.factors(self.train.split.labels[*index as usize], 1));
+            order.chunks_mut(self.layout.batch).for_each(|batch| batch.sort_by_key(place));
         }
         order
     }
 
     /// The epoch's rows in order, and its batches.
-    fn table(&self, epoch: u32, weighing: &Weighing, order: &[&[u32]]) -> (Vec<f32>, Vec<Batch>) {
+    fn table(&self, epoch: u32, weighing: &Weighing<'_>, order: &[&[u32]]) -> (Vec<f32>, Vec<Batch>) {
         let config = self.config;
         let (mut words, mut batches) = (Vec::new(), Vec::new());
         for (number, indices) in order.iter().enumerate() {
             let first_row = words.len() / Row::WORDS;
-            let labels: Vec<u8> = indices.iter().map(|&index| self.train.split.labels[index as usize]).collect();
-            for (row, (&index, &label)) in indices.iter().zip(&labels).enumerate() {
+            let mut tally = Tally::default();
+            for (row, &index) in indices.iter().enumerate() {
+                let label = self.train.split.labels[index as usize];
                 let (top, left, flip) = match config.augment {
                     Augment::None => (0, 0, false),
                     Augment::CropFlip => random::augmentation(config.seed, epoch, index),
                 };
-                let weights = weighing.weights(label, labels.len());
+                let weights = weighing.factors(label, indices.len());
+                tally.add(weights);
                 let index = self.train.index(number, row, index);
                 words.extend(Row { index, label: label.into(), top, left, flip, weights }.encode());
             }
-            let heads = labels.iter().filter(|&&label| weighing.column(label) == 0).count();
-            batches.push(Batch { first_row, rows: labels.len(), heads, present: weighing.present(&labels) });
+            batches.push(Batch { first_row, rows: indices.len(), tally });
         }
         (words, batches)
     }
@@ -575,7 +589,8 @@ impl Training<'_> {
 
     /// Whether head and tail are groups of their own.
     fn splits(&self, position: &Position) -> Result<bool, Error> {
-        Ok(self.config.method.groups(position.epoch, position.epochs)?.column(true) == 1)
+        let method = self.config.method;
+        Ok(method.has_tail() && method.groups(position.epoch, position.epochs)?.count() == 2)
     }
 
     /// How far the epoch is.

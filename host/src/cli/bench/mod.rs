@@ -13,7 +13,7 @@ use sse_sam_core::machine::watched::Watched;
 use sse_sam_core::network::plan::Slot;
 use sse_sam_core::training::method::Present;
 use sse_sam_core::{Backend, Method, Model, Sgd, Shape, Span};
-use workload::Workload;
+use workload::{COUNTS, TAIL, Workload};
 
 use crate::cli::args::{BenchArgs, MethodName};
 use crate::device::choose::{Device, Job, Machine};
@@ -46,7 +46,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
     let batch = args.network.batch as usize;
     let needs = Needs { groups: method.largest()?, ..Needs::new(image, classes, batch) };
     let layout = device.or_next(|device| device.plan_network(&model, &needs, |rows| rows * (image.len() + 1)))?;
-    let workload = Workload::new(&layout, needs, method.groups(0, 1)?);
+    let workload = Workload::new(&layout, needs, &method.rule(&COUNTS, TAIL, 0, 1)?);
     let bench = Bench { layout: &layout, workload: &workload, steps: args.steps as usize, kernels: args.kernels };
     let timing = device.run(&layout, &[], &workload.bytes, bench)?;
     let report = Report::new(args, &device, &model, image, classes, timing);
@@ -73,6 +73,7 @@ pub(crate) fn method(name: MethodName, stage: u8) -> Method {
         MethodName::Sgd => Method::Sgd,
         MethodName::Sam => Method::Sam { rho },
         MethodName::Imbsam => Method::ImbSam { rho },
+        MethodName::FocalSam => Method::FocalSam { rho, lambda: 1.0, gamma: 1.0 },
         MethodName::SseSam => {
             Method::SseSam { head_rho: 0.05, tail_rho: 0.1, gamma: if stage == 1 { 1.0 } else { 0.0 } }
         }

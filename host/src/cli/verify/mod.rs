@@ -5,7 +5,7 @@ mod reference;
 use std::path::Path;
 
 use reference::{Case, Rule, Tensors};
-use sse_sam_core::{Backend, Economy, Loss, Method, Schedule, Sgd, Shape, Span};
+use sse_sam_core::{Backend, Economy, Loss, Method, Schedule, Sgd, Shape, Span, Tail, Tally};
 
 use crate::cli::args::{DeviceArgs, VerifyArgs};
 use crate::device::choose::{Device, Job, Machine};
@@ -13,7 +13,7 @@ use crate::device::layout::{Layout, Needs};
 use crate::error::Error;
 use crate::opencl::{Convolution, Precision};
 use crate::report::progress::say;
-use crate::train::start::{Weighing, write_terms};
+use crate::train::start::{class_weights, write_terms};
 use crate::weights;
 use crate::weights::torch::{self, Kind};
 
@@ -151,9 +151,13 @@ impl Replay<'_> {
     {
         let (case, layout) = (self.case, self.layout);
         let epoch = case.epoch(number);
-        let groups = self.method.groups(epoch, case.epochs)?;
         let labels = self.tensors.labels(number, case.class_counts.len())?;
-        let weighing = Weighing::new(&case.class_counts, case.eta, case.tail_weight, self.class_weights, groups)?;
+        let (counts, tail) = (&case.class_counts, Tail { eta: case.eta, weight: case.tail_weight });
+        let rule = self.method.rule(counts, tail, epoch, case.epochs)?;
+        let class_weights = class_weights(counts, self.class_weights)?;
+        let factors = |&label: &u8| rule.factors(label.into(), class_weights[usize::from(label)], labels.len());
+        let mut tally = Tally::default();
+        labels.iter().for_each(|label| tally.add(factors(label)));
         let mut network = layout.network(self.loss.focal())?;
         network.set_batch(labels.len(), layout.session.losses(0)?)?;
         let batch = network.batch()?;
@@ -162,7 +166,7 @@ impl Replay<'_> {
         backend.write(batch.images, &weights::nchw_to_nhwc(images, [labels.len(), channels, height, width]))?;
         write_column(backend, batch.labels, labels.iter().map(|&label| f32::from(label)))?;
         for (column, &span) in batch.weights.iter().enumerate() {
-            write_column(backend, span, labels.iter().map(|&label| weighing.weights(label, labels.len())[column]))?;
+            write_column(backend, span, labels.iter().map(|label| factors(label)[column]))?;
         }
         let sgd = Sgd {
             learning_rate: self.schedule.learning_rate(case.lr, epoch, case.epochs, 0)? as f32,
@@ -170,7 +174,7 @@ impl Replay<'_> {
             weight_decay: case.weight_decay as f32,
             nesterov: case.nesterov,
         };
-        let present = groups.present(weighing.columns(&labels));
+        let present = rule.groups.present(tally.present());
         Ok(layout.session.step(backend, &mut network, &present, &sgd, 0)?)
     }
 }
