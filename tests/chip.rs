@@ -8,8 +8,8 @@ use std::process::Command;
 use serde_json::Value;
 use sse_sam::cli::firmware::numbers::Numbers;
 use sse_sam::device::layout::{Layout, Needs, WINDOW};
-use sse_sam::weights::torch::Weights;
-use sse_sam::weights::{self, Data, Tensor};
+use sse_sam::report::Silent;
+use sse_sam::weights::{self, Data, Tensor, Weights};
 use sse_sam_capi::{
     Image, Network, Options, SSE_SAM_HANDLE_WORDS, SSE_SAM_MEMORY_FULL, SSE_SAM_MEMORY_LEAN, SSE_SAM_MEMORY_RECOMPUTE,
     Sizes, Status, Update, sse_sam_initialize, sse_sam_lend, sse_sam_mlp, sse_sam_plan, sse_sam_resnet, sse_sam_save,
@@ -228,7 +228,8 @@ fn imports_find_their_lines_behind_what_a_console_adds() {
 
 /// Writes the numbers of a run's best weights, eight a line, each line in a console's form.
 fn put_numbers(folder: &Path, name: &str, form: impl Fn(&str) -> String) {
-    let values = Numbers::new(&Weights::read(&folder.join("run/best.safetensors")).unwrap()).unwrap().values().unwrap();
+    let values =
+        Numbers::new(&Weights::read(&folder.join("run/best.safetensors"), &Silent).unwrap()).unwrap().values().unwrap();
     let line = |row: &[f32]| row.iter().map(|value| format!(" {:08x}", value.to_bits())).collect::<String>();
     let text: String = values.chunks(8).map(|row| form(&format!("weights{}", line(row)))).collect();
     fs::write(folder.join(name), text).unwrap();
@@ -294,7 +295,7 @@ fn a_seed_starts_a_chip_as_it_starts_the_desk() {
     let folder = tempdir().unwrap();
     let options = ["--epochs", "1", "--lr", "0", "--seed", "81985529216486895", "--quiet", "--device", "cpu"];
     program(folder.path(), &[&["train", "--model", "resnet8:4", "--out", "run"][..], &options].concat());
-    let weights = Weights::read(&folder.path().join("run/last.safetensors")).unwrap();
+    let weights = Weights::read(&folder.path().join("run/last.safetensors"), &Silent).unwrap();
     let numbers = Numbers::new(&weights).unwrap();
     let (parameters, values) = (numbers.parameters(), numbers.values().unwrap());
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();

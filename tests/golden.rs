@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sse_sam::cli::verify::{Report, replay, within_bounds};
 use sse_sam::device::choose::Device;
+use sse_sam::report::Silent;
 use sse_sam_core::Economy;
 
 fn folder() -> PathBuf {
@@ -25,7 +26,7 @@ fn run(case: &Path) -> Vec<Report> {
 }
 
 fn run_in(case: &Path, memory: Economy) -> Vec<Report> {
-    replay(case, &Device::Cpu, memory).unwrap_or_else(|error| panic!("{}: {error}", case.display()))
+    replay(case, &Device::Cpu, memory, &Silent).unwrap_or_else(|error| panic!("{}: {error}", case.display()))
 }
 
 #[test]
@@ -47,7 +48,7 @@ fn every_reference_trajectory_is_met_in_lean_memory() {
     let mut nesterov = 0;
     for case in cases() {
         for memory in [Economy::Lean, Economy::Recompute] {
-            match replay(&case, &Device::Cpu, memory) {
+            match replay(&case, &Device::Cpu, memory, &Silent) {
                 Ok(reports) => assert!(within_bounds(&reports), "{} {memory:?}: {reports:?}", case.display()),
                 Err(error) => {
                     nesterov += 1;

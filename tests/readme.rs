@@ -1,5 +1,6 @@
-//! README's tables, as far as a command or a constant makes them without training for long: each cell is compared with
-//! what the program gives now. `tests/tables.sh` does the same for the results.
+//! What README.md and the pages it points to say, as far as it can be compared without training for long: each cell of a
+//! table with what the program gives now, each command, path and link with what there is. `tests/tables.sh` does the same
+//! for the results.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use serde_json::Value;
-use sse_sam::cli::args::{self, Cli};
+use sse_sam::cli::args::Cli;
 use sse_sam::data::{self, Dataset, Format, Split};
-use sse_sam::recipe::resolved::Config;
+use sse_sam::recipe::words::MethodName;
+use sse_sam::recipe::{Options, Recipe};
 use sse_sam_core::training::method::Groups;
 use sse_sam_core::{Demand, Economy, Method, Shape};
 use tempfile::tempdir;
@@ -23,8 +25,15 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn readme() -> String {
-    fs::read_to_string(root().join("README.md")).unwrap()
+const PAGES: [&str; 5] = ["README.md", "core/README.md", "host/README.md", "kernels/README.md", "tests/README.md"];
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// All pages.
+fn pages() -> String {
+    PAGES.map(page).join("\n")
 }
 
 fn cells(line: &str) -> Vec<String> {
@@ -33,9 +42,9 @@ fn cells(line: &str) -> Vec<String> {
 
 /// The rows of the table whose first heading is this.
 fn table(heading: &str) -> Vec<Vec<String>> {
-    let text = readme();
+    let text = pages();
     let mut lines = text.lines().skip_while(|line| !line.starts_with('|') || cells(line)[0] != heading);
-    let columns = cells(lines.next().unwrap_or_else(|| panic!("README has no table of {heading}"))).len();
+    let columns = cells(lines.next().unwrap_or_else(|| panic!("no page has a table of {heading}"))).len();
     let rows: Vec<Vec<String>> = lines.skip(1).take_while(|line| line.starts_with('|')).map(cells).collect();
     assert!(!rows.is_empty() && rows.iter().all(|row| row.len() == columns), "{heading}: {rows:?}");
     rows
@@ -70,7 +79,7 @@ fn form<'v>(footprint: &'v Value, method: &str, memory: &str) -> &'v Value {
 fn a_perceptrons_footprint_is_that_of_the_table() {
     let model = ["--model", "mlp:64-32-10", "--batch", "16"];
     let (whole, pieces) = (footprint(&model), footprint(&[&model[..], &["--micro-batch", "1"]].concat()));
-    let text = readme();
+    let text = pages();
     let rows: Vec<Vec<String>> = text
         .lines()
         .skip_while(|line| !line.contains("recompute, `--micro-batch 1`"))
@@ -108,7 +117,7 @@ fn vectors_and_passes_are_those_of_the_table_of_memory() {
 #[test]
 fn an_evaluation_needs_the_memory_that_is_said() {
     let residual = footprint(&["--model", "resnet8:4", "--image", "8x8x1", "--classes", "10", "--batch", "8"]);
-    let text = readme().replace('\n', " ");
+    let text = pages().replace('\n', " ");
     let sentence = text.split_once("`resnet8:4` on 8 x 8 images at batch 8 needs ").unwrap().1;
     let said = numbers(sentence.split_once('.').unwrap().0);
     let found = [&residual["inference"]["total_f32"], &residual["arena_f32"]].map(|number| number.as_u64().unwrap());
@@ -129,13 +138,12 @@ fn dataset(format: Format) -> Dataset {
         classes: usize::from(classes),
         train: Split { images: labels.clone(), labels },
         test: Split::default(),
+        notice: None,
     }
 }
 
-fn config(format: Format) -> Config {
-    let parsed = Cli::try_parse_from(["sse-sam", "train"]).unwrap();
-    let args::Command::Train(args) = parsed.command else { unreachable!("train was asked for") };
-    Config::new(&args, &dataset(format)).unwrap()
+fn config(format: Format) -> Recipe {
+    Recipe::resolve(&Options::default(), &dataset(format)).unwrap()
 }
 
 #[test]
@@ -164,15 +172,16 @@ fn defaults_are_those_of_the_table() {
 fn defaults_of_all_data_sets_are_those_of_the_sentence() {
     let config = config(Format::Digits);
     let Method::SseSam { head_rho, tail_rho, gamma } = config.method else { panic!("{:?}", config.method) };
-    let parsed = Cli::try_parse_from(["sse-sam", "train", "--method", "sam"]).unwrap();
-    let args::Command::Train(args) = parsed.command else { unreachable!("train was asked for") };
-    let Method::Sam { rho } = Config::new(&args, &dataset(Format::Digits)).unwrap().method else { panic!("no radius") };
+    let sam = Options { method: Some(MethodName::Sam), ..Options::default() };
+    let Method::Sam { rho } = Recipe::resolve(&sam, &dataset(Format::Digits)).unwrap().method else {
+        panic!("no radius")
+    };
     let schedule = clap::ValueEnum::to_possible_value(&config.rates.name).unwrap().get_name().to_owned();
     let sentence = format!(
         "momentum {}, {schedule} schedule, `rho` {rho}, `head-rho` {head_rho}, `tail-rho` {tail_rho}, `gamma` {gamma}",
         config.momentum
     );
-    assert!(readme().replace('\n', " ").contains(&sentence), "README does not say: {sentence}");
+    assert!(pages().replace('\n', " ").contains(&sentence), "no page says: {sentence}");
 }
 
 #[test]
@@ -200,7 +209,7 @@ fn the_digits_have_the_counts_that_are_said() {
         digits.test.len() / 1000,
         digits.test.len() % 1000
     );
-    assert!(readme().replace('\n', " ").contains(&said), "README does not say: {said}");
+    assert!(pages().replace('\n', " ").contains(&said), "no page says: {said}");
 }
 
 #[test]
@@ -231,7 +240,7 @@ fn the_c_interface_has_as_many_functions_as_is_said() {
     let functions = header.lines().filter(|line| line.contains(" sse_sam_") || line.contains("*sse_sam_"));
     let functions = functions.filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()));
     let count = functions.filter(|line| line.contains('(') && !line.starts_with("typedef")).count();
-    assert!(readme().contains(&format!("`core/capi/include/sse_sam.h`: {count} functions")), "{count} functions");
+    assert!(pages().contains(&format!("`core/capi/include/sse_sam.h`: {count} functions")), "{count} functions");
 }
 
 /// The exit codes of the table.
@@ -275,4 +284,90 @@ fn stopped(folder: &Path, signal: i32) -> Option<i32> {
         child.kill().unwrap();
     }
     child.wait().unwrap().code()
+}
+
+/// The lines of a page that are typed, indented or between fences of text, without what follows them as a comment.
+fn code(page: &str) -> Vec<String> {
+    let fenced = page.split("```text\n").skip(1).filter_map(|rest| rest.split("```").next()).flat_map(str::lines);
+    let indented = page.lines().filter_map(|line| line.strip_prefix("    "));
+    indented.chain(fenced).map(|line| line.split("  #").next().unwrap_or(line).trim().to_owned()).collect()
+}
+
+#[test]
+fn every_command_of_a_page_is_understood() {
+    let mut understood = 0;
+    for name in PAGES {
+        for line in code(&page(name)) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if words[..].first() != Some(&"sse-sam") {
+                continue;
+            }
+            let parsed = Cli::try_parse_from(&words);
+            assert!(parsed.is_ok(), "{name}: {line}: {}", parsed.unwrap_err());
+            understood += 1;
+        }
+    }
+    assert!(understood > 20, "{understood} commands were found");
+}
+
+/// Whether a word of a page names a file or folder of this repository: it says so by where it begins.
+fn is_path(word: &str) -> bool {
+    ["core/", "host/", "kernels/", "tests/", ".ci/"].iter().any(|folder| word.starts_with(folder))
+        && !word.contains('*')
+}
+
+#[test]
+fn every_path_and_link_of_a_page_exists() {
+    let mut found = 0;
+    for name in PAGES {
+        let (text, folder) = (page(name), root().join(Path::new(name).parent().unwrap()));
+        let quoted = text.split('`').skip(1).step_by(2).flat_map(str::split_whitespace).map(str::to_owned);
+        let typed =
+            code(&text).into_iter().flat_map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        for word in quoted.chain(typed).filter(|word| is_path(word)) {
+            assert!(root().join(&word).exists(), "{name} names {word}");
+            found += 1;
+        }
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')').map(|(link, _)| link));
+        for link in links.filter(|link| !link.starts_with("http")) {
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { root().join(name) } else { folder.join(path) };
+            assert!(target.exists(), "{name} points to {link}");
+            let headings = fs::read_to_string(&target).unwrap_or_default();
+            let anchors = headings.lines().filter(|line| line.starts_with('#')).map(anchor);
+            assert!(heading.is_empty() || anchors.into_iter().any(|known| known == heading), "{name} points to {link}");
+            found += 1;
+        }
+    }
+    assert!(found > 50, "{found} paths were found");
+}
+
+/// What a link to a heading is called.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    text.chars()
+        .filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter))
+        .collect::<String>()
+        .replace(' ', "-")
+}
+
+#[test]
+fn the_map_has_every_room_of_core_and_host() {
+    let map: Vec<String> = code(&page("README.md"))
+        .iter()
+        .flat_map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    for source in ["core/src", "host/src"] {
+        for entry in fs::read_dir(root().join(source)).unwrap().map(Result::unwrap) {
+            let name = entry.file_name().into_string().unwrap();
+            let word = if entry.path().is_dir() { format!("{name}/") } else { name.trim_end_matches(".rs").to_owned() };
+            assert!(["lib", "main"].contains(&&*word) || map.contains(&word), "README's map has no {source}/{word}");
+        }
+    }
+}
+
+#[test]
+fn the_first_page_is_short() {
+    let lines = page("README.md").lines().count();
+    assert!(lines < 200, "README.md has {lines} lines");
 }

@@ -6,14 +6,17 @@ use std::process::{Command, Output};
 
 use clap::Parser;
 use serde_json::Value;
-use sse_sam::cli::args::{Cli, Command as Subcommand, DeviceArgs};
-use sse_sam::cli::{tune, verify};
-use sse_sam::device::choose::{Device, Job, Machine};
+use sse_sam::cli::args::{Cli, Command as Subcommand};
+use sse_sam::cli::{train, tune, verify};
+use sse_sam::device::choose::Device;
 use sse_sam::device::layout::{Layout, Needs};
+use sse_sam::device::machine::{Job, Machine};
 use sse_sam::device::measured::Cache;
 use sse_sam::opencl::tuning::trial::{Form, Forms, Operation};
 use sse_sam::opencl::{self, Block, Class, DeviceInfo, Error, Fault, OpenCl, devices};
-use sse_sam::train::start;
+use sse_sam::recipe::DeviceOptions;
+use sse_sam::report::Silent;
+use sse_sam::report::console::{Console, LogFormat};
 use sse_sam_core::training::method::Groups;
 use sse_sam_core::{Conv2d, Economy, Shape};
 use tempfile::{TempDir, tempdir};
@@ -257,7 +260,7 @@ fn auto_goes_on_to_the_next_device_where_one_is_too_small() {
     let choose = |name: &str| {
         let cli = Cli::try_parse_from(["sse-sam", "bench", "--model", "resnet8:4", "--device", name]).unwrap();
         let Subcommand::Bench(args) = cli.command else { unreachable!() };
-        let mut device = Device::choose(&args.device).unwrap();
+        let mut device = Device::choose(&args.device, &Silent).unwrap();
         let Device::OpenCl { info, memory, instead, .. } = &mut device else { unreachable!() };
         let next = instead.as_deref().cloned();
         // So small by itself, and not by an option.
@@ -269,10 +272,10 @@ fn auto_goes_on_to_the_next_device_where_one_is_too_small() {
     let needs = Needs { groups, ..Needs::new(image, 5, 6) };
     let plan = |device: &Device| device.plan_network(&"resnet8:16".parse().unwrap(), &needs, |rows| rows * image.len());
     let (mut device, next) = choose("auto");
-    device.or_next(plan).unwrap();
+    device.or_next(plan, &Silent).unwrap();
     assert_eq!(device.name(), next.unwrap().name());
     let (mut named, next) = choose("opencl");
-    let error = named.or_next(plan).unwrap_err();
+    let error = named.or_next(plan, &Silent).unwrap_err();
     assert!(next.is_none() && error.to_string().contains("MiB are needed at batch 6, 1 MiB are there"), "{error}");
     assert!(error.hint().unwrap().contains("--device cpu"), "{error}");
 }
@@ -280,8 +283,7 @@ fn auto_goes_on_to_the_next_device_where_one_is_too_small() {
 /// The preferred OpenCL device with the tiles of a GPU.
 fn gpu() -> Device {
     let (device, tiles) = ("opencl".into(), Some(Class::Gpu));
-    Device::choose(&DeviceArgs { device, device_memory: None, conv: None, tiles, precision: None, recorded: false })
-        .unwrap()
+    Device::choose(&DeviceOptions { device: Some(device), tiles, ..DeviceOptions::default() }, &Silent).unwrap()
 }
 
 fn info(device: &Device) -> DeviceInfo {
@@ -307,7 +309,7 @@ fn blocks_that_local_memory_is_too_small_for_are_skipped_with_a_line_each() {
     let mut limit = |bytes: u64| {
         let Device::OpenCl { info, .. } = &mut device else { unreachable!() };
         info.local_memory = bytes;
-        tune::tune(&device, &layout, "resnet8:4", &Cache::at(folder.path())).unwrap()
+        tune::tune(&device, &layout, "resnet8:4", &Cache::at(folder.path()), &Silent).unwrap()
     };
     let least = Block::ALL.iter().map(|block| block.local_bytes(&there)).min().unwrap();
     let large = || Block::ALL.into_iter().filter(|block| block.local_bytes(&there) > least);
@@ -391,7 +393,7 @@ impl Job for Look<'_> {
 /// Replays a residual network's trajectory on a device.
 fn assert_verified(device: &Device) {
     let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/resnet8-ssesam-ce.json");
-    for report in verify::replay(&case, device, Economy::Full).unwrap() {
+    for report in verify::replay(&case, device, Economy::Full, &Silent).unwrap() {
         assert!(report.error <= report.bound, "{}: {:e}", report.what, report.error);
     }
 }
@@ -404,7 +406,7 @@ fn child_trains_without_any_block() {
     all_blocks().into_iter().for_each(|(operation, block)| opencl::falsify(operation, block, 1e3));
     let device = gpu();
     let layout = small(&device);
-    let forms = device.run(&layout, &[], &[], Look(&layout)).unwrap();
+    let forms = device.run(&layout, &[], &[], Look(&layout), &Silent).unwrap();
     // The gradient with respect to the images is wanted by nobody, and its block is not looked at.
     assert_eq!(forms[0][0], Form::Direct);
     assert!(forms[1..].iter().all(|forms| *forms == [Form::Direct; 3]), "{forms:?}");
@@ -414,7 +416,7 @@ fn child_trains_without_any_block() {
     let words = ["sse-sam", "train", "--model", "resnet8:4", "--epochs", "1", "--device", "opencl", "--tiles", "gpu"];
     let cli = Cli::parse_from(words.into_iter().chain(["--quiet", "--out", out.to_str().unwrap()]));
     let Subcommand::Train(args) = cli.command else { unreachable!() };
-    start::run(&args).unwrap();
+    train::run(&args, &Console::new(LogFormat::Text, true)).unwrap();
     assert!(out.join("last.safetensors").exists());
 }
 
@@ -459,7 +461,7 @@ fn child_has_another_block_take_over() {
     assert_eq!(block(&machine, 64), whole);
     assert_ne!(block(&machine, 1), last);
     // The network's own.
-    let look = || device.run(&layout, &[], &[], Look(&layout)).unwrap();
+    let look = || device.run(&layout, &[], &[], Look(&layout), &Silent).unwrap();
     let before = look()[1];
     opencl::forget_checks(&info(&device)).unwrap();
     opencl::falsify(Operation::BackwardWeight, before[2].block().unwrap(), 1e3);
@@ -468,7 +470,7 @@ fn child_has_another_block_take_over() {
     assert!(after[2] != before[2] && after[2].block().is_some(), "{after:?}");
     assert_verified(&device);
     // Nothing that is wrong is timed, and tune says so.
-    let report = tune::tune(&device, &layout, "resnet8:4", &Cache::of_user()).unwrap();
+    let report = tune::tune(&device, &layout, "resnet8:4", &Cache::of_user(), &Silent).unwrap();
     let wrong = format!("{} is skipped for the weight gradient: its result differs", before[2].name());
     assert_eq!(report.skipped.iter().filter(|sentence| sentence.starts_with(&wrong)).count(), 1, "{report:?}");
     assert!(report.convolutions.iter().all(|line| line.backward_weight.form != before[2]));
@@ -535,7 +537,7 @@ fn child_tunes_on_a_device_that_fails_now_and_then() {
     }
     let device = gpu();
     let (layout, cache) = (small(&device), Cache::of_user());
-    let tune = || tune::tune(&device, &layout, "resnet8:4", &cache);
+    let tune = || tune::tune(&device, &layout, "resnet8:4", &cache, &Silent);
     tune().unwrap();
     let before = opencl::calls();
     assert!(tune().unwrap().skipped.is_empty(), "nothing fails yet");

@@ -5,43 +5,54 @@
 
 use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{fs, thread};
+use std::thread;
 
 use clap::Parser;
-use serde_json::Value;
-use sse_sam::cli::args::{Cli, Command};
+use sse_sam::data;
+use sse_sam::device::choose::Device;
+use sse_sam::recipe::words::{MethodName, word};
+use sse_sam::recipe::{Options, Recipe};
+use sse_sam::report::Silent;
+use sse_sam::train::{place, prepare};
 
-const METHODS: [&str; 4] = ["sgd", "sam", "imbsam", "sse-sam"];
+const METHODS: [MethodName; 4] = [MethodName::Sgd, MethodName::Sam, MethodName::Imbsam, MethodName::SseSam];
 const COLUMNS: [&str; 5] = ["overall", "balanced", "many", "medium", "few"];
 const BALANCED: usize = 1;
 
 /// Accuracies of one run, by column.
 type Run = [f64; COLUMNS.len()];
 
+/// What is compared.
+#[derive(Parser)]
+struct Arguments {
+    /// Seeds of each method
+    #[arg(default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    seeds: u16,
+    /// Options of every training.
+    #[command(flatten)]
+    options: Options,
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut options = std::env::args().skip(1).peekable();
-    let seeds: usize = options.next_if(|option| !option.starts_with('-')).map_or(Ok(5), |seeds| seeds.parse())?;
-    if seeds == 0 {
-        return Err("a comparison needs a seed".into());
-    }
-    let runs = train_all(seeds, &options.collect::<Vec<_>>())?;
+    let Arguments { seeds, options } = Arguments::parse();
+    let runs = train_all(seeds.into(), &options)?;
     println!("| method  | {} |", COLUMNS.map(|column| format!("{column:<12}")).join(" | "));
     println!("|---------|{}", format!("{}|", "-".repeat(14)).repeat(COLUMNS.len()));
     for (method, runs) in METHODS.iter().zip(&runs) {
         let cells: Vec<String> = (0..COLUMNS.len()).map(|column| cell(runs, column)).collect();
-        println!("| {method:<7} | {} |", cells.join(" | "));
+        println!("| {:<7} | {} |", word(method), cells.join(" | "));
     }
     println!();
     let [others @ .., ours] = &runs[..] else { return Ok(()) };
     for (method, runs) in METHODS.iter().zip(others) {
         let (difference, error) = above(ours, runs);
-        println!("balanced accuracy of sse-sam above {method}: {difference:.2}, standard error {error:.2}");
+        println!("balanced accuracy of sse-sam above {}: {difference:.2}, standard error {error:.2}", word(method));
     }
     Ok(())
 }
 
 /// Every method with every seed.
-fn train_all(seeds: usize, options: &[String]) -> Result<Vec<Vec<Run>>, Box<dyn Error>> {
+fn train_all(seeds: usize, options: &Options) -> Result<Vec<Vec<Run>>, Box<dyn Error>> {
     let (next, count) = (AtomicUsize::new(0), METHODS.len() * seeds);
     let work = || {
         let mut done = Vec::new();
@@ -51,7 +62,8 @@ fn train_all(seeds: usize, options: &[String]) -> Result<Vec<Vec<Run>>, Box<dyn 
                 return Ok(done);
             }
             let (method, seed) = (METHODS[job / seeds], job % seeds);
-            let run = train(method, seed, options).map_err(|error| format!("{method}, seed {seed}: {error}"))?;
+            let run = train(method, seed, options);
+            let run = run.map_err(|error| format!("{}, seed {seed}: {error}", word(&method)))?;
             done.push((job, run));
         }
     };
@@ -67,16 +79,16 @@ fn train_all(seeds: usize, options: &[String]) -> Result<Vec<Vec<Run>>, Box<dyn 
     Ok(runs.chunks(seeds).map(<[Run]>::to_vec).collect())
 }
 
-fn train(method: &str, seed: usize, options: &[String]) -> Result<Run, Box<dyn Error>> {
-    let out = std::env::temp_dir().join(format!("sse-sam-compare-{}-{method}-{seed}", std::process::id()));
-    let fixed = ["sse-sam", "train", "--quiet", "--method", method, "--seed", &seed.to_string(), "--out"];
-    let arguments = fixed.map(String::from).into_iter().chain([out.display().to_string()]).chain(options.to_vec());
-    let Command::Train(args) = Cli::try_parse_from(arguments)?.command else { unreachable!("train was asked for") };
-    sse_sam::train::start::run(&args)?;
-    let metrics = fs::read_to_string(out.join("metrics.jsonl"))?;
-    fs::remove_dir_all(&out)?;
-    let last: Value = serde_json::from_str(metrics.lines().last().ok_or("no epoch was trained")?)?;
-    Ok(COLUMNS.map(|column| last["accuracy"][column].as_f64().unwrap_or(f64::NAN)))
+/// The accuracies after the last epoch.
+fn train(method: MethodName, seed: usize, options: &Options) -> Result<Run, sse_sam::Error> {
+    let options = Options { method: Some(method), seed: Some(seed as u64), ..options.clone() };
+    let dataset = data::load(options.data.as_deref().unwrap_or("digits"), options.dataset)?;
+    let recipe = Recipe::resolve(&options, &dataset)?;
+    let prepared = prepare(recipe, dataset, &Silent)?;
+    let placed = place(Device::choose(&options.device, &Silent)?, &prepared, &Silent)?;
+    let accuracy = placed.train(&Silent)?.last.accuracy;
+    let [many, medium, few] = [accuracy.many, accuracy.medium, accuracy.few].map(|share| share.unwrap_or(f64::NAN));
+    Ok([accuracy.overall, accuracy.balanced, many, medium, few])
 }
 
 /// Mean and variance (over the sample, divisor n - 1) of a column.

@@ -4,35 +4,30 @@ use std::process::ExitCode;
 
 use sse_sam::cli::args::{Cli, Command};
 use sse_sam::cli::firmware::{export, import};
-use sse_sam::cli::{bench, devices, footprint, runs, tune, verify};
-use sse_sam::recipe::settings;
-use sse_sam::report::progress;
+use sse_sam::cli::{bench, devices, eval, footprint, resume, runs, train, tune, verify};
+use sse_sam::report::console;
 use sse_sam::run::signals;
-use sse_sam::train::{evaluate, resume, start};
 
 fn main() -> ExitCode {
     signals::outlive_limits_of_files();
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(error) => return progress::told_by_clap(&error),
+        Err(error) => return console::told_by_clap(&error),
     };
-    progress::tell_as(cli.command.log_format());
+    let console = cli.command.console();
     let result = match &cli.command {
-        Command::Train(args) => match &args.config {
-            None => start::run(args),
-            Some(file) => settings::join(args, file, std::env::args_os()).and_then(|args| start::run(&args)),
-        },
-        Command::Resume(args) => resume::run(args),
+        Command::Train(args) => train::run(args, &console),
+        Command::Resume(args) => resume::run(args, &console),
         Command::Runs(args) => runs::run(args),
-        Command::Eval(args) => evaluate::run(args),
-        Command::Devices(args) => devices::run(args),
-        Command::Verify(args) => verify::run(args),
-        Command::Bench(args) => bench::run(args),
-        Command::Tune(args) => tune::run(args),
-        Command::Export(args) => export::run(args),
-        Command::Import(args) => import::run(args),
+        Command::Eval(args) => eval::run(args, &console),
+        Command::Devices(args) => devices::run(args, &console),
+        Command::Verify(args) => verify::run(args, &console),
+        Command::Bench(args) => bench::run(args, &console),
+        Command::Tune(args) => tune::run(args, &console),
+        Command::Export(args) => export::run(args, &console),
+        Command::Import(args) => import::run(args, &console),
         Command::Footprint(args) => footprint::run(args),
     };
-    progress::end(result.as_ref().err(), cli.command.name());
+    console.end(result.as_ref().err(), cli.command.name());
     ExitCode::from(result.map_or_else(|error| error.exit_code(), |()| 0))
 }

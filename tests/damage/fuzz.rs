@@ -12,10 +12,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config as Rounds, RngSeed, TestCaseError, TestError, TestRunner};
 use safetensors::SafeTensors;
-use sse_sam::cli::args::TrainArgs;
-use sse_sam::recipe::resolved::Config;
-use sse_sam::recipe::settings;
+use sse_sam::recipe::{Options, Recipe, file};
 use sse_sam::run::checkpoint::Checkpoint;
+use sse_sam::run::origin::Origin;
 use sse_sam::weights::{self, Data};
 use sse_sam::{Error, data};
 use tempfile::tempdir;
@@ -229,13 +228,13 @@ fn configurations() {
     let (path, digits) = (folder.path().join("config.toml"), data::load("digits", None).unwrap());
     let read = |bytes: &[u8]| {
         put(&path, bytes)?;
-        let chosen = |args: &TrainArgs| {
-            let config = Config::new(args, &digits)?;
+        let chosen = |options: &Options| {
+            let config = Recipe::resolve(options, &digits)?;
             config.method.largest()?;
             let imbalance = config.imbalance.unwrap_or(1.0);
             data::subset(&digits, imbalance, config.profile, config.rule, config.seed)
         };
-        match settings::load(&path).and_then(|args| chosen(&args).map(drop)) {
+        match file::read::<Origin>(&path).and_then(|(options, _)| chosen(&options).map(drop)) {
             // A word that an option does not take, text that is none, a setting that data or core refuse.
             Ok(()) | Err(Error::Usage(_) | Error::File { .. } | Error::Io { .. } | Error::Core(_)) => Ok(()),
             Err(error) => Err(TestCaseError::fail(format!("{error:?}"))),

@@ -4,14 +4,14 @@ use sse_sam_core::machine::watched::{Call, Extent, Watch, Watched};
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::training::problem::Target;
 use sse_sam_core::{
-    Arena, Backend, Cpu, Demand, Economy, Error, Method, Network, Pieces, Problem, Sgd, Span, Statistics, Tally,
+    Arena, Backend, Cpu, Demand, Economy, Error, Method, Network, Pieces, Problem, Span, Statistics, Tally,
 };
 use sse_sam_tests::random::Numbers;
-use sse_sam_tests::reference::{cross_entropy, layout, linear, pointwise, relative_error, vectors, wide};
+use sse_sam_tests::reference::{relative_error, step, wide};
 
 use crate::rig::{
-    BATCH, CLASSES, COUNTS, LARGEST, METHODS, PERCEPTRON, RESNETS, Rig, SGD, SSE_SAM, TAIL, TAILS, assert_same_bits,
-    at, demand,
+    BATCH, CLASSES, COUNTS, LARGEST, METHODS, PERCEPTRON, RESNETS, Rig, SGD, SSE_SAM, TAILS, assert_same_bits, at,
+    demand,
 };
 
 /// Inputs and outputs of the perceptron's layers.
@@ -19,90 +19,6 @@ const LAYERS: [(usize, usize); 3] = [(6, 9), (9, 7), (7, 5)];
 /// The batch with its head first, and how many that are.
 const SORTED: ([usize; BATCH], usize) = ([0, 1, 2, 5, 6, 3, 4], 5);
 const MEMORIES: [Economy; 3] = [Economy::Full, Economy::Lean, Economy::Recompute];
-
-/// A batch in f64.
-struct Reference {
-    images: Vec<f64>,
-    labels: Vec<usize>,
-}
-
-impl Reference {
-    /// Weights, as `[out][in]`, and biases of each layer.
-    fn cut(params: &[f64]) -> Vec<(Vec<f64>, Vec<f64>)> {
-        let mut rest = params;
-        let mut layers = Vec::new();
-        for (inputs, outputs) in LAYERS {
-            let (weight, after) = rest.split_at(inputs * outputs);
-            let (bias, after) = after.split_at(outputs);
-            layers.push((layout::transpose(weight, inputs, outputs), bias.to_vec()));
-            rest = after;
-        }
-        layers
-    }
-
-    /// The gradient at `params` of losses that a class weighs so much, over the whole batch's size.
-    fn gradient(&self, params: &[f64], weight: impl Fn(usize) -> f64) -> Vec<f64> {
-        let layers = Self::cut(params);
-        let mut inputs = vec![self.images.clone()];
-        for (number, (weight, bias)) in layers.iter().enumerate() {
-            let y = linear::forward(&inputs[number], weight, bias);
-            inputs.push(if number + 1 < layers.len() { pointwise::relu_forward(&y) } else { y });
-        }
-        let (plain, none) = (vec![1.0; CLASSES], vec![0.0; CLASSES]);
-        let terms = cross_entropy::Terms { scale: plain, shift: none.clone(), margin: none, focal: 0.0 };
-        let rows = inputs[layers.len()].chunks_exact(CLASSES).zip(&self.labels);
-        let mut dy: Vec<f64> = rows
-            .flat_map(|(logits, &label)| {
-                cross_entropy::backward(logits, label, weight(label) / self.labels.len() as f64, &terms)
-            })
-            .collect();
-        let mut gradient = Vec::new();
-        for (number, (weight, bias)) in layers.iter().enumerate().rev() {
-            let (dweight, dbias) = linear::backward_weight(&inputs[number], &dy, bias.len());
-            let dweight = layout::transpose(&dweight, bias.len(), weight.len() / bias.len());
-            gradient = [dweight, dbias, gradient].concat();
-            let dx = linear::backward_input(&dy, weight, bias.len());
-            dy = if number > 0 { pointwise::relu_backward(&dx, &inputs[number]) } else { dx };
-        }
-        gradient
-    }
-
-    /// Parameters and velocity after one step.
-    fn step(&self, w: &[f64], v: &[f64], (method, epoch): (Method, u32), sgd: &Sgd) -> (Vec<f64>, Vec<f64>) {
-        let mut sum = vec![0.0; w.len()];
-        for (radius, weight) in formula(method, epoch) {
-            let slope = self.gradient(w, &weight);
-            let point = vectors::ascend(&slope, w, radius);
-            sum = vectors::axpy(&sum, 1.0, &self.gradient(&point, &weight));
-        }
-        vectors::sgd(w, v, &sum, sgd)
-    }
-}
-
-/// Radii of a method's groups and what a class counts in each, as the papers' formulas say.
-fn formula(method: Method, epoch: u32) -> Vec<(f64, Box<dyn Fn(usize) -> f64>)> {
-    let single = |radius: f64| (f64::from(radius as f32), Box::new(|_| 1.0) as Box<dyn Fn(usize) -> f64>);
-    let part = |radius: f64, weight: fn(usize) -> bool| {
-        let weight = move |label| if weight(label) { 1.0 } else { 0.0 };
-        (f64::from(radius as f32), Box::new(weight) as Box<dyn Fn(usize) -> f64>)
-    };
-    let (head, tail): (fn(usize) -> bool, fn(usize) -> bool) = (|label| label < TAIL, |label| label >= TAIL);
-    match method {
-        Method::Sgd => vec![single(0.0)],
-        Method::Sam { rho } => vec![single(rho)],
-        Method::ImbSam { rho } => vec![part(0.0, head), part(rho, tail)],
-        Method::SseSam { head_rho, tail_rho, gamma } => {
-            let head_rho = if f64::from(epoch) < gamma * 2.0 { head_rho } else { 0.0 };
-            vec![part(head_rho, head), part(tail_rho, tail)]
-        }
-        Method::FocalSam { rho, lambda, gamma } => {
-            let all: u32 = COUNTS.iter().sum();
-            let share = move |label: usize| lambda * (1.0 - f64::from(COUNTS[label]) / f64::from(all)).powf(gamma);
-            let rest = move |label| 1.0 - share(label);
-            vec![(0.0, Box::new(rest)), (f64::from(rho as f32), Box::new(share))]
-        }
-    }
-}
 
 /// A rig whose activations are planned for `rows`.
 fn rig(economy: Economy, rows: usize, pieces: bool) -> Rig {
@@ -147,7 +63,7 @@ fn stepped(memory: Economy, rows: Option<usize>, method: Method, epoch: u32) -> 
 }
 
 /// The batch and the start in f64.
-fn reference() -> (Reference, Vec<f64>, Vec<f64>) {
+fn reference() -> (step::Batch, Vec<f64>, Vec<f64>) {
     let rig = rig(Economy::Full, LARGEST, false);
     let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
     let mut backend = Cpu::new(&mut work, &[], &bytes);
@@ -156,14 +72,18 @@ fn reference() -> (Reference, Vec<f64>, Vec<f64>) {
     network.gather(&mut backend, table, &rig.samples(), rig.losses).unwrap();
     let images = wide(at(&work, network.batch().unwrap().images));
     let labels = SORTED.0.iter().map(|index| index % CLASSES).collect();
-    (Reference { images, labels }, wide(at(&work, rig.vectors.params)), wide(at(&work, rig.vectors.velocity)))
+    (
+        step::Batch { layers: LAYERS.into(), images, labels },
+        wide(at(&work, rig.vectors.params)),
+        wide(at(&work, rig.vectors.velocity)),
+    )
 }
 
 #[test]
 fn every_form_of_a_step_is_the_formula_in_f64() {
     let (reference, w, v) = reference();
     for (method, epoch, _) in METHODS {
-        let (expected_w, expected_v) = reference.step(&w, &v, (method, epoch), &SGD);
+        let (expected_w, expected_v) = reference.step(&w, &v, &step::groups(method, &COUNTS, TAILS, epoch, 2), &SGD);
         let expected: Vec<f64> = expected_w.iter().zip(&w).map(|(after, before)| after - before).collect();
         for memory in MEMORIES {
             for rows in [None, Some(1), Some(2), Some(3), Some(5), Some(LARGEST)] {

@@ -39,17 +39,6 @@ pub enum Method {
 }
 
 impl Method {
-    /// Its name, as it is written on a command line.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Sgd => "sgd",
-            Self::Sam { .. } => "sam",
-            Self::ImbSam { .. } => "imbsam",
-            Self::SseSam { .. } => "sse-sam",
-            Self::FocalSam { .. } => "focal-sam",
-        }
-    }
-
     /// The stage `epoch` (from 0) of `epochs` belongs to: 1 or 2 for SSE-SAM, always 1 for the others.
     pub fn stage(&self, epoch: u32, epochs: u32) -> u32 {
         match *self {

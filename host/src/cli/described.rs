@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::cli::args::{EvalArgs, LongTail};
+use crate::cli::args::EvalArgs;
 use crate::data::{self, Dataset, Format, Rule};
 use crate::error::Error;
-use crate::recipe::resolved::{self, Defaults, by_option};
-use crate::train::start;
-use crate::weights::torch::Description;
+use crate::recipe::defaults::Defaults;
+use crate::recipe::ranges::by_option;
+use crate::recipe::resolved;
+use crate::report::Observer;
+use crate::weights::Description;
 
 type Metadata = BTreeMap<String, String>;
 
@@ -17,7 +19,12 @@ type Metadata = BTreeMap<String, String>;
 /// # Errors
 /// [`Error::Weights`] when nothing says what the weights are, [`Error::Usage`] when an option contradicts them, else
 /// whatever is wrong with the data.
-pub fn describe(args: &EvalArgs, path: &Path, metadata: Metadata) -> Result<(Dataset, Metadata), Error> {
+pub fn describe(
+    args: &EvalArgs,
+    path: &Path,
+    metadata: Metadata,
+    observer: &dyn Observer,
+) -> Result<(Dataset, Metadata), Error> {
     let lacks = |key: &str, hint: &str| {
         Error::weights(path, format!("its metadata has no {key}"))
             .with_hint(format!("{hint}; sse-sam eval --help says what else"))
@@ -43,6 +50,9 @@ pub fn describe(args: &EvalArgs, path: &Path, metadata: Metadata) -> Result<(Dat
         }
         _ => error,
     })?;
+    if let Some(notice) = &dataset.notice {
+        observer.warn(&format!("warning: {notice}"));
+    }
     let options = options(args);
     let is_whole = KEYS.iter().all(|key| metadata.contains_key(*key));
     if is_whole && options.is_empty() {
@@ -84,14 +94,14 @@ fn options(args: &EvalArgs) -> Vec<(&'static str, &'static str)> {
 /// What training on these data with these options would have written.
 fn from_data(args: &EvalArgs, source: &str, model: &str, dataset: &Dataset) -> Result<Description, Error> {
     let defaults = Defaults::of(dataset.format);
-    let profile = resolved::profile(args.long_tail.unwrap_or(LongTail::Exp));
+    let profile = args.long_tail.unwrap_or_default().profile();
     let imbalance = args.imbalance.or(defaults.imbalance);
     if args.long_tail.is_some() && imbalance.is_none() {
         return Err(Error::Usage("--long-tail does nothing here: it needs --imbalance".into()));
     }
     let counts = data::counts_after(dataset, imbalance, profile).map_err(by_option)?;
     let defaults = defaults.divided(dataset.format, &counts);
-    let choice = resolved::normalize(args.normalize.as_deref().unwrap_or("data"), dataset.image.channels)?;
+    let choice = resolved::normalize(args.normalize.as_deref(), dataset)?;
     let chosen = match imbalance {
         Some(imbalance) => data::subset(dataset, imbalance, profile, Rule::First, 0).map_err(by_option)?,
         None => (0..dataset.train.len() as u32).collect(),
@@ -104,6 +114,6 @@ fn from_data(args: &EvalArgs, source: &str, model: &str, dataset: &Dataset) -> R
         counts,
         eta: args.eta.unwrap_or(defaults.eta),
         shots: resolved::shots((args.many, args.few), defaults)?,
-        normalization: start::normalization(&choice, dataset, &chosen),
+        normalization: choice.numbers(dataset, &chosen),
     })
 }

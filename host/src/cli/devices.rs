@@ -1,26 +1,27 @@
 //! The `devices` command: what there is, and what its compiler makes of the kernels.
 
-use crate::cli::args::{DeviceArgs, DevicesArgs};
+use crate::cli::args::DevicesArgs;
 use crate::device::choose::Device;
 use crate::error::Error;
 use crate::opencl::{self, DeviceInfo, KernelUsage, Matrix, Survey};
-use crate::report::progress::say;
+use crate::recipe::{DeviceOptions, defaults};
+use crate::report::console::{Console, say};
 
 /// The `devices` command.
 ///
 /// # Errors
 /// [`Error::Device`] when a kernel does not build; [`Error::Usage`] for kernels of the CPU core.
-pub fn run(args: &DevicesArgs) -> Result<(), Error> {
-    let DeviceArgs { device, device_memory, conv, tiles, precision, .. } = &args.device;
+pub fn run(args: &DevicesArgs, console: &Console) -> Result<(), Error> {
+    let DeviceOptions { device, device_memory, conv, tiles, precision, .. } = &args.device;
     if args.kernels {
         let unused = [("--device-memory", device_memory.is_some()), ("--conv", conv.is_some())];
         return match unused.into_iter().find(|(_, is_given)| *is_given) {
             Some((option, _)) => Err(Error::Usage(format!("{option} does nothing here: all kernels are listed"))),
-            None => kernels(&Device::choose(&args.device)?),
+            None => kernels(&Device::choose(&args.device, console)?),
         };
     }
     let unused = [
-        ("--device", device != "auto"),
+        ("--device", device.as_deref().is_some_and(|device| device != defaults::DEVICE)),
         ("--device-memory", device_memory.is_some()),
         ("--conv", conv.is_some()),
         ("--tiles", tiles.is_some()),

@@ -7,12 +7,13 @@ use serde::Serialize;
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::{Arena, Economy, Error as CoreError, Graph, Method, Model, Plan, Row, Shape};
 
-use crate::cli::args::{FootprintArgs, MemoryName, MethodName};
+use crate::cli::args::FootprintArgs;
 use crate::cli::bench;
 use crate::device::layout::{Layout, Needs, first_trained};
 use crate::error::Error;
 use crate::recipe::resolved;
-use crate::report::progress::say;
+use crate::recipe::words::{MemoryName, MethodName, word};
+use crate::report::console::say;
 
 /// Memory of one form of one method, in `f32` of work memory.
 #[derive(Clone, Debug, Serialize)]
@@ -93,7 +94,7 @@ impl Chip {
     }
 
     fn form(&self, name: MethodName, memory: MemoryName) -> Result<Form, Error> {
-        let (method, economy) = (bench::method(name, 1), resolved::memory(memory));
+        let (method, economy) = (bench::method(name, 1), memory.economy());
         let groups = method.largest()?;
         let needs = Needs { groups, economy, ..self.needs };
         let layout = self.layout(&needs)?;
@@ -143,7 +144,7 @@ fn passes(needs: &Needs, method: Method) -> [usize; 2] {
     let (groups, points) = (needs.groups.count(), needs.groups.points());
     let again = usize::from(needs.economy == Economy::Recompute && points == 2);
     match needs.piece {
-        // A sample that counts in one group alone passes for that one.
+        // A sample of the head or of the tail passes for its own group alone.
         Some(_) if method.has_tail() => [1 + points.min(1); 2],
         Some(_) => [groups + points; 2],
         None => [1 + points + again, groups + points],
@@ -248,11 +249,6 @@ fn line(text: &mut String, words: [String; 9], total: &str, bytes: &str) {
         "{method:<9}  {memory:<9}  {passes:<6}  {vectors:>7} {numbers:>9}  {activations:>11}  {gradients:>9}  \
          {statistics:>10}  {tables:>7}  {total:>9}  {bytes:>10}"
     );
-}
-
-/// A name as it is written on the command line.
-fn word(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use toml::Table;
 
 use crate::cli::args::RunsArgs;
 use crate::error::Error;
-use crate::report::progress::say;
+use crate::report::console::say;
 use crate::run::folder;
 use crate::shown::{self, shown};
 

@@ -15,7 +15,8 @@ use crate::error::Error;
 use crate::opencl::tuning::trial::{self, Case, Form, Found, Measured, Table};
 use crate::opencl::{self, Block, Class, Convolution, DeviceInfo};
 use crate::recipe::resolved;
-use crate::report::progress::{self, say};
+use crate::report::Observer;
+use crate::report::console::{Console, say};
 
 /// What was found for an operation.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -88,16 +89,16 @@ pub struct Report {
 ///
 /// # Errors
 /// [`Error::Usage`] where there is nothing to choose from, else whatever is wrong with the arguments or the device.
-pub fn run(args: &TuneArgs) -> Result<(), Error> {
+pub fn run(args: &TuneArgs, console: &Console) -> Result<(), Error> {
     let model = resolved::model(&args.network.model)?;
     let (image, classes) = bench::data(args.network.image, args.network.classes, &model);
     if args.device.conv.is_some_and(|conv| conv != Convolution::Auto) {
         return Err(Error::Usage("tune times every form of convolutions: --conv has no place here".into()));
     }
-    let device = Device::choose(&args.device)?;
+    let device = Device::choose(&args.device, console)?;
     let needs = Needs::new(image, classes, args.network.batch as usize);
     let layout = device.plan_network(&model, &needs, |rows| rows * (image.len() + 1))?;
-    let report = tune(&device, &layout, &model.to_string(), &Cache::of_user())?;
+    let report = tune(&device, &layout, &model.to_string(), &Cache::of_user(), console)?;
     if args.json { say(&report.json()?) } else { Ok(()) }
 }
 
@@ -105,7 +106,13 @@ pub fn run(args: &TuneArgs) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Usage`] for a device that has one form of each only, else what the device reports.
-pub fn tune(device: &Device, layout: &Layout, model: &str, cache: &Cache) -> Result<Report, Error> {
+pub fn tune(
+    device: &Device,
+    layout: &Layout,
+    model: &str,
+    cache: &Cache,
+    observer: &dyn Observer,
+) -> Result<Report, Error> {
     let Device::OpenCl { info, .. } = device else {
         return Err(Error::Usage(format!(
             "{} has one form of each convolution: there is nothing to tune{}",
@@ -132,8 +139,8 @@ pub fn tune(device: &Device, layout: &Layout, model: &str, cache: &Cache) -> Res
         "fastest forms of forward pass, input gradient and weight gradient, and how many times as fast as the shipped ones",
     )?;
     report.skip(too_large(info))?;
-    let table = report.measure(info, layout)?;
-    report.keep(cache, info, &table)?;
+    let table = report.measure(info, layout, observer)?;
+    report.keep(cache, info, &table, observer)?;
     Ok(report)
 }
 
@@ -146,7 +153,7 @@ impl Report {
         Ok(())
     }
 
-    fn measure(&mut self, info: &DeviceInfo, layout: &Layout) -> Result<Table, Error> {
+    fn measure(&mut self, info: &DeviceInfo, layout: &Layout, observer: &dyn Observer) -> Result<Table, Error> {
         let (batch, kinds) = (layout.plan.max_batch(), layout.kinds());
         let several = trial::cases(info, batch, layout.convolutions());
         let (mut table, mut said) = (Table::new(), BTreeSet::new());
@@ -156,7 +163,7 @@ impl Report {
                 say(&format!("  {:<32} has one form only", format!("{shape} ({layers})")))?;
                 continue;
             }
-            progress::warn(&format!("timing {shape}, {} of {}", number + 1, kinds.len()));
+            observer.warn(&format!("timing {shape}, {} of {}", number + 1, kinds.len()));
             let measured @ Measured { found, .. } = &trial::measure(info, conv, batch)?;
             let skipped = measured.skipped.iter().map(ToString::to_string);
             self.skip(skipped.filter(|sentence| said.insert(sentence.clone())))?;
@@ -168,7 +175,7 @@ impl Report {
         Ok(table)
     }
 
-    fn keep(&mut self, cache: &Cache, info: &DeviceInfo, table: &Table) -> Result<(), Error> {
+    fn keep(&mut self, cache: &Cache, info: &DeviceInfo, table: &Table, observer: &dyn Observer) -> Result<(), Error> {
         if table.is_empty() {
             return say("nothing is to be chosen here, and nothing is kept");
         }
@@ -178,7 +185,7 @@ impl Report {
                 say(&format!("kept in {}", cache.place()))
             }
             Err(reason) => {
-                progress::warn(&format!("warning: what was measured is not kept: {reason}"));
+                observer.warn(&format!("warning: what was measured is not kept: {reason}"));
                 Ok(())
             }
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::data::formats::idx::is_named;
+use crate::data::formats::idx::names::is_named;
 use crate::data::found::Found;
 use crate::data::input::Input;
 use crate::data::{Entry, SOURCES, detect_in, length_of, listing};

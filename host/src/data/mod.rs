@@ -11,15 +11,13 @@ mod subset;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::{fmt, fs, io};
 
+use formats::{cifar, digits, idx};
 use sse_sam_core::Shape;
 
 use crate::Error;
-use formats::{cifar, digits, idx};
 
 pub use normalization::normalization;
 pub use subset::{Rule, counts_after, subset};
@@ -65,6 +63,8 @@ pub struct Dataset {
     pub train: Split,
     /// What accuracy is measured on.
     pub test: Split,
+    /// What people should know of how it was read.
+    pub notice: Option<String>,
 }
 
 impl Dataset {
@@ -116,7 +116,8 @@ fn count(labels: impl Iterator<Item = u8>, classes: usize) -> Vec<u32> {
 }
 
 /// How a data set is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// The optical digits that come with the program.
     Digits,

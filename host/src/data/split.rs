@@ -4,8 +4,6 @@ use sse_sam_core::Method;
 use sse_sam_core::longtail::classes::{Shots, is_tail};
 
 use crate::data::Dataset;
-use crate::recipe::resolved::{Config, Defaults};
-use crate::report::progress;
 
 /// The smallest and the largest number of training samples of a class that has any.
 fn range(counts: &[u32]) -> Option<(u32, u32)> {
@@ -53,20 +51,17 @@ pub fn shots(counts: &[u32], usual: Shots) -> Shots {
     Shots { many: root_up(3, a * b * b + 1).saturating_sub(1), few: root_up(3, a * a * b) }
 }
 
-/// Says what is odd about a run's classes and sizes before anything is computed.
-///
-/// `before` are the counts of the training set before it was cut.
-pub fn warn(config: &Config, dataset: &Dataset, before: &[u32]) {
+/// What is odd about the classes of a training set; `cut` has the imbalance it was cut to, and its counts before.
+pub fn warnings(dataset: &Dataset, cut: Option<(f64, &[u32])>, method: &Method, eta: u32) -> Vec<String> {
     let counts = dataset.counts();
     let warnings = [
         empty_classes("training", &counts, "what is never seen is never predicted"),
         empty_classes("test", &dataset.test.counts(dataset.classes), "balanced accuracy is that of the others"),
-        config.imbalance.and_then(inverse),
-        config.imbalance.and_then(|_| cut(before, &counts)),
-        groups(&config.method, config.eta, &counts),
-        batch(config, dataset.train.len()),
+        cut.and_then(|(imbalance, _)| inverse(imbalance)),
+        cut.and_then(|(_, before)| smaller(before, &counts)),
+        groups(method, eta, &counts),
     ];
-    warnings.into_iter().flatten().for_each(|warning| progress::warn(&format!("warning: {warning}")));
+    warnings.into_iter().flatten().collect()
 }
 
 /// The classes without a sample.
@@ -91,7 +86,7 @@ fn inverse(imbalance: f64) -> Option<String> {
 }
 
 /// A cut of data that have a long tail of their own.
-fn cut(before: &[u32], after: &[u32]) -> Option<String> {
+fn smaller(before: &[u32], after: &[u32]) -> Option<String> {
     let (least, most) = range(before)?;
     let (cut_least, cut_most) = range(after)?;
     // Balanced sets are cut too whose classes differ a little, as the digits' do.
@@ -139,13 +134,6 @@ fn becomes(method: &Method, all_head: bool) -> &'static str {
         (Method::ImbSam { .. }, false) => "imbsam is sam",
         (Method::Sgd | Method::Sam { .. } | Method::FocalSam { .. }, _) => "",
     }
-}
-
-/// A batch that there are too few images for; the usual one of a data set is nobody's mistake.
-fn batch(config: &Config, samples: usize) -> Option<String> {
-    let batch = config.batch;
-    (batch > samples && batch != Defaults::of(config.format).batch)
-        .then(|| format!("--batch {batch} is more than the {samples} training images: every step takes all of them"))
 }
 
 #[cfg(test)]

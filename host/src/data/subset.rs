@@ -8,9 +8,11 @@ use crate::data::Dataset;
 use crate::data::random::{Purpose, ranking};
 
 /// Which samples of a class a subset takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Rule {
     /// The first ones in file order.
+    #[default]
     First,
     /// Ones drawn by the seed.
     Shuffled,
@@ -89,6 +91,7 @@ mod tests {
             classes: usize::from(classes),
             train: Split { images, labels },
             test: Split::default(),
+            notice: None,
         }
     }
 

@@ -1,183 +1,16 @@
 //! The machines a run can use, and the memory they lend.
 
-use sse_sam_core::{Arena, Backend, Conv2d, Cpu, Error as CoreError, Model, Space};
+use sse_sam_core::{Arena, Cpu, Error as CoreError, Model};
 
-use crate::cli::args::DeviceArgs;
-use crate::data::Dataset;
-use crate::device::cpu;
 use crate::device::layout::{Layout, Needs};
+use crate::device::machine::{Identity, Job};
 use crate::device::open::{choices, open};
 use crate::device::room::{Host, Room, largest, lends, mebibytes, refused};
 use crate::error::Error;
-use crate::opencl::tuning::trial::{Choices, Form, Forms, Table};
+use crate::opencl::tuning::trial::{Choices, Table};
 use crate::opencl::{self, Broken, Class, Convolution, DeviceInfo, OpenCl, Precision};
-use crate::report::progress;
-use crate::train::feed::Feeds;
-
-/// A backend with what only the host asks for.
-pub trait Machine: Backend {
-    /// Puts bytes into the samples from `offset` on, after all that was asked for before, without waiting.
-    ///
-    /// # Errors
-    /// When they reach past the samples, or when the samples cannot be written.
-    fn write_samples(&mut self, offset: usize, bytes: Vec<u8>) -> Result<(), Self::Error>;
-
-    /// Kernels launched so far; 0 where there are none.
-    fn launches(&self) -> u64;
-
-    /// Bytes of memory that it holds.
-    fn bytes(&self) -> u64;
-
-    /// Floating-point operations a second in multiply-adds from registers to registers, measured now.
-    ///
-    /// # Errors
-    /// When the device fails.
-    fn fma_rate(&mut self) -> Result<f64, Self::Error>;
-
-    /// Has every launch timed from now on, where the machine can.
-    ///
-    /// # Errors
-    /// When the device fails.
-    fn time_launches(&mut self) -> Result<Clock, Self::Error>;
-
-    /// Nanoseconds of each launch since the last call of this or of [`Machine::time_launches`], in order.
-    ///
-    /// # Errors
-    /// When the device fails.
-    fn take_times(&mut self) -> Result<Vec<u64>, Self::Error>;
-
-    /// The forms in which a convolution and its gradients with so many images are computed.
-    fn forms(&self, conv: &Conv2d, images: usize) -> Forms;
-
-    /// What decides the bits of its results.
-    fn identity(&self) -> Identity;
-}
-
-/// What times a machine's operations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clock {
-    /// The host's clock: operations are done when they return.
-    Host,
-    /// The device, each launch by itself.
-    Device,
-    /// Nothing: the device cannot, and operations return before they are done.
-    Absent,
-}
-
-/// Which device, driver and kernels: results of equal ones are equal bit for bit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// What `--device` calls it.
-    pub selector: String,
-    /// What it calls itself.
-    pub name: String,
-    /// Its driver.
-    pub driver: String,
-    /// How its kernels were built, and from which sources.
-    pub kernels: String,
-    /// The forms of convolutions, where it had a choice.
-    pub convolutions: Table,
-}
-
-impl Identity {
-    /// That of the CPU core.
-    fn of_cpu() -> Self {
-        let driver = concat!("sse-sam ", env!("CARGO_PKG_VERSION")).into();
-        let (name, kernels) = ("CPU core".into(), "none".into());
-        Self { selector: "cpu".into(), name, driver, kernels, convolutions: Table::new() }
-    }
-
-    /// That of an OpenCL device with these choices.
-    pub(crate) fn new(info: &DeviceInfo, convolution: Convolution, choices: &Choices) -> Self {
-        Self {
-            selector: info.selector(),
-            name: format!("{} ({})", info.name, info.platform_name),
-            driver: info.driver.clone(),
-            kernels: opencl::kernel_table(info, convolution),
-            convolutions: if convolution == Convolution::Auto { choices.table().clone() } else { Table::new() },
-        }
-    }
-}
-
-impl Machine for Cpu<'_> {
-    /// The CPU core reads samples where they are: nothing is ever staged for it.
-    fn write_samples(&mut self, _: usize, _: Vec<u8>) -> Result<(), CoreError> {
-        Err(CoreError::Space { found: Space::Samples })
-    }
-
-    fn launches(&self) -> u64 {
-        0
-    }
-
-    fn bytes(&self) -> u64 {
-        Self::bytes(self) as u64
-    }
-
-    fn fma_rate(&mut self) -> Result<f64, CoreError> {
-        Ok(cpu::multiply_adds())
-    }
-
-    fn time_launches(&mut self) -> Result<Clock, CoreError> {
-        Ok(Clock::Host)
-    }
-
-    fn take_times(&mut self) -> Result<Vec<u64>, CoreError> {
-        Ok(Vec::new())
-    }
-
-    fn forms(&self, _: &Conv2d, _: usize) -> Forms {
-        [Form::Direct; 3]
-    }
-
-    fn identity(&self) -> Identity {
-        Identity::of_cpu()
-    }
-}
-
-impl Machine for OpenCl {
-    fn write_samples(&mut self, offset: usize, bytes: Vec<u8>) -> Result<(), opencl::Error> {
-        self.stage(offset, bytes)
-    }
-
-    fn launches(&self) -> u64 {
-        Self::launches(self)
-    }
-
-    fn bytes(&self) -> u64 {
-        Self::bytes(self)
-    }
-
-    fn fma_rate(&mut self) -> Result<f64, opencl::Error> {
-        Self::fma_rate(self)
-    }
-
-    fn time_launches(&mut self) -> Result<Clock, opencl::Error> {
-        Ok(if Self::time_launches(self)? { Clock::Device } else { Clock::Absent })
-    }
-
-    fn take_times(&mut self) -> Result<Vec<u64>, opencl::Error> {
-        Self::take_times(self)
-    }
-
-    fn forms(&self, conv: &Conv2d, images: usize) -> Forms {
-        Self::forms(self, conv, images)
-    }
-
-    fn identity(&self) -> Identity {
-        Identity::new(self.device(), self.convolution(), self.choices())
-    }
-}
-
-/// Work that runs on whichever backend a device has.
-pub trait Job {
-    /// What it returns.
-    type Output;
-
-    /// Runs on `backend`, whose work memory is all zeros.
-    fn run<B: Machine>(self, backend: &mut B) -> Result<Self::Output, Error>
-    where
-        Error: From<B::Error>;
-}
+use crate::recipe::{DeviceOptions, defaults};
+use crate::report::Observer;
 
 /// A machine that was chosen but lends no memory yet.
 #[derive(Clone, Debug)]
@@ -197,8 +30,6 @@ pub enum Device {
         convolution: Convolution,
         /// Choices among forms of convolutions that were made for this run already.
         recorded: Table,
-        /// Whether to say nothing of choices that are made.
-        quiet: bool,
     },
 }
 
@@ -209,7 +40,7 @@ impl Device {
     /// # Errors
     /// [`Error::Usage`] for options that mean nothing or that no device answers to, [`Error::Device`] when the OpenCL
     /// library fails and was asked for.
-    pub fn choose(args: &DeviceArgs) -> Result<Self, Error> {
+    pub fn choose(args: &DeviceOptions, observer: &dyn Observer) -> Result<Self, Error> {
         let limit = limit(args.device_memory)?;
         let use_opencl = |info: &DeviceInfo, instead: Option<Self>| {
             let memory = info.global_memory.min(limit);
@@ -222,28 +53,27 @@ impl Device {
                 memory,
                 convolution: args.conv.unwrap_or_default(),
                 recorded: Table::new(),
-                quiet: false,
             }
         };
-        let wanted = args.device.trim().to_lowercase();
+        let wanted = args.device.as_deref().unwrap_or(defaults::DEVICE).trim().to_lowercase();
         let device = match wanted.as_str() {
             "" => return Err(Error::Usage(format!("--device names no device: it takes {NAMES}"))),
             "cpu" => Self::Cpu,
             "auto" => match opencl::survey() {
                 Ok(survey) => {
-                    warn_of(&survey.broken);
+                    warn_of(&survey.broken, observer);
                     let refused = survey.devices.iter().filter_map(|info| Some((info, info.unusable?)));
                     refused
-                        .for_each(|(info, reason)| progress::warn(&format!("{} cannot be used: {reason}", info.name)));
+                        .for_each(|(info, reason)| observer.warn(&format!("{} cannot be used: {reason}", info.name)));
                     let usable = opencl::usable(&survey.devices);
                     usable.into_iter().rev().fold(Self::Cpu, |instead, info| use_opencl(info, Some(instead)))
                 }
                 Err(error) => {
-                    progress::warn(&format!("OpenCL cannot be used ({error}); using the CPU core"));
+                    observer.warn(&format!("OpenCL cannot be used ({error}); using the CPU core"));
                     Self::Cpu
                 }
             },
-            name => use_opencl(&named(name)?, None),
+            name => use_opencl(&named(name, observer)?, None),
         };
         if args.recorded {
             return Ok(device.without_what_it_cannot_do());
@@ -277,7 +107,7 @@ impl Device {
 
     /// Of what was recorded with another device, what this one can do; the rest is left out with a warning.
     #[must_use]
-    pub fn applicable(&self, args: &DeviceArgs) -> DeviceArgs {
+    pub fn applicable(&self, args: &DeviceOptions, observer: &dyn Observer) -> DeviceOptions {
         let mut now = args.clone();
         if !args.recorded {
             return now;
@@ -290,7 +120,7 @@ impl Device {
         let left_out = [("tiles", now.tiles != args.tiles), ("precision", now.precision != args.precision)];
         for (option, _) in left_out.into_iter().chain([("conv", now.conv != args.conv)]).filter(|(_, out)| *out) {
             let name = self.name();
-            progress::warn(&format!("warning: the configuration's {option} is left out: {name} has no such thing"));
+            observer.warn(&format!("warning: the configuration's {option} is left out: {name} has no such thing"));
         }
         now
     }
@@ -304,16 +134,9 @@ impl Device {
     }
 
     /// Has runs follow the choices that a run made `before`, where that was on this very device, driver and kernels.
-    pub fn follow(&mut self, before: impl FnOnce(&Identity) -> Table) {
+    pub fn follow(&mut self, before: impl FnOnce(&Identity) -> Option<Table>) {
         if let Self::OpenCl { info, convolution, recorded, .. } = self {
-            *recorded = before(&Identity::new(info, *convolution, &Choices::default()));
-        }
-    }
-
-    /// Has runs say nothing but warnings.
-    pub fn silence(&mut self) {
-        if let Self::OpenCl { quiet, .. } = self {
-            *quiet = true;
+            *recorded = before(&Identity::new(info, *convolution, &Choices::default())).unwrap_or_default();
         }
     }
 
@@ -386,30 +209,39 @@ impl Device {
         }
     }
 
-    /// Plans a run of `model` on `dataset`. The second value is given when the data set does not fit beside the
-    /// network: rows of a batch that is staged.
+    /// Plans a run of `model` on samples of so many bytes; staged batch by batch they take `staged(rows)`. The second value
+    /// is given when they do not fit beside the network as a whole: rows of a batch that is staged.
     ///
     /// # Errors
     /// [`Error::Device`] when the device has not enough memory, with the largest batch that fits, or when the system does
     /// not lend what the run takes beside it. Otherwise as [`Layout::new`].
-    pub fn plan(&self, model: &Model, needs: &Needs, dataset: &Dataset) -> Result<(Layout, Option<usize>), Error> {
+    pub fn plan(
+        &self,
+        model: &Model,
+        needs: &Needs,
+        resident: usize,
+        staged: &impl Fn(usize) -> usize,
+    ) -> Result<(Layout, Option<usize>), Error> {
         let host = if needs.first == Needs::INFERENCE { Host::DATA } else { Host::CHECKPOINTS };
-        let staged = |batch| Feeds::staged_bytes(dataset, batch);
-        let layout = self.layout(model, needs, host, &staged)?;
-        if self.fits(&layout, Feeds::resident_bytes(dataset), host) {
+        let layout = self.layout(model, needs, host, staged)?;
+        if self.fits(&layout, resident, host) {
             return Ok((layout, None));
         }
         if matches!(self, Self::OpenCl { .. }) && self.fits(&layout, staged(needs.batch), host) {
             return Ok((layout, Some(needs.batch)));
         }
-        Err(self.too_small(model, needs, Ok(&layout), host, &staged))
+        Err(self.too_small(model, needs, Ok(&layout), host, staged))
     }
 
     /// What `plan` makes of it; a device that nobody asked for and that is too small is replaced by the next one.
     ///
     /// # Errors
     /// What `plan` reports of the last one.
-    pub fn or_next<T>(&mut self, plan: impl Fn(&Self) -> Result<T, Error>) -> Result<T, Error> {
+    pub fn or_next<T>(
+        &mut self,
+        plan: impl Fn(&Self) -> Result<T, Error>,
+        observer: &dyn Observer,
+    ) -> Result<T, Error> {
         loop {
             let result = plan(self);
             let (error, next) = match (result, &*self) {
@@ -419,7 +251,7 @@ impl Device {
                 (result, _) => return result,
             };
             *self = *next;
-            progress::warn(&format!("{error}; using {}", self.name()));
+            observer.warn(&format!("{error}; using {}", self.name()));
         }
     }
 
@@ -492,15 +324,22 @@ impl Device {
     ///
     /// # Errors
     /// Whatever the job or the device reports.
-    pub fn run<J: Job>(&self, layout: &Layout, frozen: &[f32], samples: &[u8], job: J) -> Result<J::Output, Error> {
-        if let Self::OpenCl { info, instead, convolution, recorded, quiet, .. } = self {
+    pub fn run<J: Job>(
+        &self,
+        layout: &Layout,
+        frozen: &[f32],
+        samples: &[u8],
+        job: J,
+        observer: &dyn Observer,
+    ) -> Result<J::Output, Error> {
+        if let Self::OpenCl { info, instead, convolution, recorded, .. } = self {
             let chosen = || match convolution {
-                Convolution::Auto => choices(info, layout, recorded, *quiet),
+                Convolution::Auto => choices(info, layout, recorded, observer),
                 Convolution::Direct | Convolution::Winograd => Ok(Choices::default()),
             };
-            match chosen().and_then(|choices| open(info, layout, (frozen, samples), *convolution, choices)) {
+            match chosen().and_then(|choices| open(info, layout, (frozen, samples), *convolution, choices, observer)) {
                 Ok(mut backend) => return job.run(&mut backend),
-                Err(error) if instead.is_some() => progress::warn(&format!("{error}; using the CPU core")),
+                Err(error) if instead.is_some() => observer.warn(&format!("{error}; using the CPU core")),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -519,7 +358,7 @@ impl Device {
 const NAMES: &str = "auto, cpu, opencl, opencl:P.D, or a part of a device's name; sse-sam devices lists what there is";
 
 /// The OpenCL device with this name.
-fn named(name: &str) -> Result<DeviceInfo, Error> {
+fn named(name: &str, observer: &dyn Observer) -> Result<DeviceInfo, Error> {
     let survey = opencl::survey()?;
     if let Some(broken) = survey.broken.iter().find(|broken| broken.is_device(name)) {
         return Err(broken.error.clone().into());
@@ -527,7 +366,7 @@ fn named(name: &str) -> Result<DeviceInfo, Error> {
     let found = opencl::select(&survey.devices, name);
     // Who names a number means that device and no other.
     if !found.as_ref().is_ok_and(|info| info.selector() == name) {
-        warn_of(&survey.broken);
+        warn_of(&survey.broken, observer);
     }
     match found {
         Ok(info) => Ok(info.clone()),
@@ -540,8 +379,8 @@ fn named(name: &str) -> Result<DeviceInfo, Error> {
 }
 
 /// Says what is broken beside the devices that there are.
-fn warn_of(broken: &[Broken]) {
-    broken.iter().for_each(|broken| progress::warn(&format!("warning: {broken}")));
+fn warn_of(broken: &[Broken], observer: &dyn Observer) {
+    broken.iter().for_each(|broken| observer.warn(&format!("warning: {broken}")));
 }
 
 /// Bytes of `--device-memory`.

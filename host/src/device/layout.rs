@@ -3,7 +3,9 @@
 use sse_sam_core::network::layer::Op;
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::training::method::Groups;
-use sse_sam_core::{Arena, Conv2d, Demand, Economy, Graph, Model, Network, Pieces, Plan, Samples, Session, Shape};
+use sse_sam_core::{
+    Arena, Conv2d, Demand, Economy, Graph, Model, Network, Pieces, Plan, Samples, Session, Shape, Space, Span,
+};
 
 use crate::error::Error;
 
@@ -124,6 +126,18 @@ impl Layout {
     pub fn pieces(&self, focal: f32, samples: Samples) -> Result<Option<Pieces<'_, MAX_LAYERS>>, Error> {
         let pieces = |scratch| Ok(Pieces::new(self.network(focal)?, samples, scratch)?);
         self.session.piece.map(pieces).transpose()
+    }
+
+    /// The running statistics that a step moves.
+    pub fn moving(&self) -> impl Iterator<Item = Span> {
+        self.plan.slots().iter().filter_map(|slot| slot.running).filter(|span| span.space == Space::Work)
+    }
+
+    /// Numbers of all that a step changes, and of frozen layers.
+    pub fn state_words(&self) -> usize {
+        let running: usize = self.moving().map(|span| span.length).sum();
+        let vectors = &self.session.vectors;
+        vectors.params.length + vectors.velocity.length + running + self.plan.frozen().length
     }
 
     /// The convolutions of the network, layer by layer.

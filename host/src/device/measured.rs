@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use fs4::FileExt;
 use serde::{Deserialize, Serialize};
 
-use crate::device::choose::Identity;
+use crate::device::machine::Identity;
+use crate::files::write_whole;
 use crate::opencl::tuning::trial::Table;
-use crate::report::progress;
-use crate::weights::write_whole;
+use crate::report::Observer;
 
 const FILE: &str = "devices.toml";
 /// Locked by who changes the file, where the folder itself cannot be.
@@ -152,14 +152,14 @@ impl Cache {
     }
 
     /// What was measured on a device so far.
-    pub fn known(&self, owner: &Owner) -> Table {
+    pub fn known(&self, owner: &Owner, observer: &dyn Observer) -> Table {
         let Some(file) = self.file() else { return Table::new() };
         match Content::read(&file) {
             Ok(content) => content.known(owner).cloned().unwrap_or_default(),
             Err(error) => {
                 if ![ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) {
                     let file = file.display();
-                    progress::warn(&format!("warning: {file} is ignored, as if nothing had been measured: {error}"));
+                    observer.warn(&format!("warning: {file} is ignored, as if nothing had been measured: {error}"));
                 }
                 Table::new()
             }
@@ -167,11 +167,11 @@ impl Cache {
     }
 
     /// Keeps what was measured, and returns what is in force: where another process was earlier, what that one kept.
-    pub fn remember(&self, owner: &Owner, measured: Table) -> Table {
+    pub fn remember(&self, owner: &Owner, measured: Table, observer: &dyn Observer) -> Table {
         let Some(folder) = &self.folder else { return measured };
         let (content, written) = keep(folder, owner, &measured, Known::Stays);
         if let Err(reason) = written {
-            progress::warn(&format!("warning: what was measured is kept for this run only: {reason}"));
+            observer.warn(&format!("warning: what was measured is kept for this run only: {reason}"));
         }
         let kept = content.known(owner).cloned().unwrap_or_default();
         measured.into_iter().map(|(case, forms)| (case, kept.get(&case).copied().unwrap_or(forms))).collect()
@@ -237,6 +237,7 @@ mod tests {
 
     use super::*;
     use crate::opencl::tuning::trial::{Case, Form};
+    use crate::report::Silent;
 
     fn owner(driver: &str, kernels: &str) -> Owner {
         Owner { name: "device".into(), driver: driver.into(), compute_units: 2, kernels: kernels.into() }
@@ -270,15 +271,15 @@ mod tests {
     fn what_is_remembered_is_known_to_the_same_device_driver_and_kernels_only() {
         let (_folder, cache) = cache();
         let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
-        assert_eq!(cache.known(&here), Table::new());
-        assert_eq!(cache.remember(&here, measured.clone()), measured);
-        assert_eq!(cache.known(&here), measured);
+        assert_eq!(cache.known(&here, &Silent), Table::new());
+        assert_eq!(cache.remember(&here, measured.clone(), &Silent), measured);
+        assert_eq!(cache.known(&here, &Silent), measured);
         let units = Owner { compute_units: 3, ..here.clone() };
         for other in [owner("2", "a"), owner("1", "b"), units] {
-            assert_eq!(cache.known(&other), Table::new(), "{other:?}");
-            cache.remember(&other, table(1..2, Form::Direct));
+            assert_eq!(cache.known(&other, &Silent), Table::new(), "{other:?}");
+            cache.remember(&other, table(1..2, Form::Direct), &Silent);
         }
-        assert_eq!(cache.known(&here), measured, "others do not disturb it");
+        assert_eq!(cache.known(&here, &Silent), measured, "others do not disturb it");
         let text = fs::read_to_string(cache.place()).unwrap();
         assert!(text.contains("128x8x8x3x16 = [\"direct\", \"winograd\", \"winograd\"]"), "{text}");
     }
@@ -287,30 +288,30 @@ mod tests {
     fn the_process_that_was_earlier_is_followed() {
         let (_folder, cache) = cache();
         let here = owner("1", "a");
-        cache.remember(&here, table(1..3, Form::Winograd));
-        let found = cache.remember(&here, table(2..4, Form::Direct));
+        cache.remember(&here, table(1..3, Form::Winograd), &Silent);
+        let found = cache.remember(&here, table(2..4, Form::Direct), &Silent);
         let expected = [table(2..3, Form::Winograd), table(3..4, Form::Direct)].into_iter().flatten().collect();
         assert_eq!(found, expected);
-        assert_eq!(cache.known(&here).len(), 3);
+        assert_eq!(cache.known(&here, &Silent).len(), 3);
     }
 
     #[test]
     fn what_is_measured_on_purpose_replaces_what_was_known_of_the_same_cases_alone() {
         let (_folder, cache) = cache();
         let [here, other] = [owner("1", "a"), owner("2", "a")];
-        cache.remember(&here, table(1..3, Form::Winograd));
-        cache.remember(&other, table(1..3, Form::Winograd));
+        cache.remember(&here, table(1..3, Form::Winograd), &Silent);
+        cache.remember(&other, table(1..3, Form::Winograd), &Silent);
         cache.replace(&here, &table(2..4, Form::Direct)).unwrap();
         let expected = [table(1..2, Form::Winograd), table(2..4, Form::Direct)].into_iter().flatten().collect();
-        assert_eq!(cache.known(&here), expected);
-        assert_eq!(cache.known(&other), table(1..3, Form::Winograd));
+        assert_eq!(cache.known(&here, &Silent), expected);
+        assert_eq!(cache.known(&other, &Silent), table(1..3, Form::Winograd));
     }
 
     #[test]
     fn whatever_the_file_holds_it_is_replaced() {
         let (_folder, cache) = cache();
         let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
-        cache.remember(&here, measured.clone());
+        cache.remember(&here, measured.clone(), &Silent);
         let file = PathBuf::from(cache.place());
         let whole = fs::read(&file).unwrap();
         let text = String::from_utf8(whole.clone()).unwrap();
@@ -326,10 +327,10 @@ mod tests {
         ];
         for (number, bytes) in cases.into_iter().enumerate() {
             fs::write(&file, bytes).unwrap();
-            let found = cache.known(&here);
+            let found = cache.known(&here, &Silent);
             // Only the last one is whole as far as it is read.
             assert_eq!(found, if number == 7 { measured.clone() } else { Table::new() }, "case {number}");
-            assert_eq!(cache.remember(&here, measured.clone()), measured, "case {number}");
+            assert_eq!(cache.remember(&here, measured.clone(), &Silent), measured, "case {number}");
             assert_eq!(fs::read(&file).unwrap(), whole, "case {number}");
         }
     }
@@ -344,13 +345,13 @@ mod tests {
                 let cache = cache.clone();
                 scope.spawn(move || {
                     for number in (thread * 6)..(thread * 6 + 6) {
-                        cache.remember(&owner(number), alone(number));
+                        cache.remember(&owner(number), alone(number), &Silent);
                     }
                 });
             }
         });
         for number in 0..48 {
-            let known = cache.known(&owner(number));
+            let known = cache.known(&owner(number), &Silent);
             assert!(alone(number).keys().all(|case| known.contains_key(case)), "{number} is lost: {known:?}");
         }
     }
@@ -362,7 +363,7 @@ mod tests {
         let held = lock(cache.folder.as_ref().unwrap()).unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
-            scope.spawn(|| sender.send(cache.remember(&here, measured.clone())).unwrap());
+            scope.spawn(|| sender.send(cache.remember(&here, measured.clone(), &Silent)).unwrap());
             assert!(receiver.recv_timeout(std::time::Duration::from_millis(200)).is_err());
             drop(held);
             assert_eq!(receiver.recv(), Ok(measured.clone()));
@@ -375,26 +376,26 @@ mod tests {
     fn entries_of_a_later_program_are_no_damage() {
         let (_folder, cache) = cache();
         let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
-        cache.remember(&here, measured.clone());
+        cache.remember(&here, measured.clone(), &Silent);
         let text = fs::read_to_string(cache.place()).unwrap();
         let more = text.replace("compute_units", "tiles = \"64x64\"\ncompute_units");
         assert_ne!(text, more);
         fs::write(cache.place(), more).unwrap();
-        assert_eq!(cache.known(&here), measured);
+        assert_eq!(cache.known(&here, &Silent), measured);
     }
 
     #[test]
     fn it_does_not_grow_without_end() {
         let (_folder, cache) = cache();
         for number in 0..2 * DEVICES {
-            cache.remember(&owner(&number.to_string(), "a"), table(1..2, Form::Direct));
+            cache.remember(&owner(&number.to_string(), "a"), table(1..2, Form::Direct), &Silent);
         }
-        assert_eq!(cache.known(&owner("0", "a")).len(), 0, "the oldest is gone");
+        assert_eq!(cache.known(&owner("0", "a"), &Silent).len(), 0, "the oldest is gone");
         let here = owner(&DEVICES.to_string(), "a");
         for first in (0..4 * CONVOLUTIONS).step_by(CONVOLUTIONS / 4) {
             let new = table((1 + first)..(1 + first + CONVOLUTIONS / 4), Form::Winograd);
-            cache.remember(&here, new.clone());
-            let known = cache.known(&here);
+            cache.remember(&here, new.clone(), &Silent);
+            let known = cache.known(&here, &Silent);
             assert!(known.len() <= CONVOLUTIONS && new.keys().all(|case| known.contains_key(case)));
         }
         assert_eq!(Content::read(Path::new(&cache.place())).unwrap().device.len(), DEVICES);
@@ -406,9 +407,9 @@ mod tests {
         for folder in [Some(file.path().join("below/a/file")), None] {
             let cache = Cache { folder };
             let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
-            assert_eq!(cache.remember(&here, measured.clone()), measured);
+            assert_eq!(cache.remember(&here, measured.clone(), &Silent), measured);
             assert!(cache.replace(&here, &measured).is_err());
-            assert_eq!(cache.known(&here), Table::new());
+            assert_eq!(cache.known(&here, &Silent), Table::new());
         }
     }
 }

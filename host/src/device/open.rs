@@ -4,32 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use sse_sam_core::network::layer::Op;
-use sse_sam_core::{Backend, Conv2d, Model, Span};
+use sse_sam_core::{Backend, Conv2d, Span};
 
-use crate::cli::args::DeviceArgs;
-use crate::device::choose::Identity;
 use crate::device::layout::Layout;
+use crate::device::machine::Identity;
 use crate::device::measured::{Cache, Owner};
-use crate::error::Error;
 use crate::opencl::tuning::trial::{self, Case, Choices, Forms, Operation, Table};
 use crate::opencl::{self, Block, Class, Convolution, DeviceInfo, Fault, OpenCl};
-use crate::report::progress;
-
-/// Whether `--conv` asks for a form of convolutions that the model has none of.
-pub fn is_pointless(args: &DeviceArgs, model: &Model) -> bool {
-    args.conv == Some(Convolution::Winograd) && matches!(model, Model::Mlp(_))
-}
-
-/// Refuses a form of convolutions for a model without any.
-///
-/// # Errors
-/// [`Error::Usage`] with what the option needs.
-pub fn check(args: &DeviceArgs, model: &Model) -> Result<(), Error> {
-    if is_pointless(args, model) {
-        return Err(Error::Usage("--conv does nothing here: it needs a model with convolutions".into()));
-    }
-    Ok(())
-}
+use crate::report::{Event, Observer};
 
 /// The device as far as what is measured on it is remembered.
 pub(crate) fn owner(info: &DeviceInfo) -> Owner {
@@ -42,7 +24,7 @@ pub(crate) fn choices(
     info: &DeviceInfo,
     layout: &Layout,
     recorded: &Table,
-    quiet: bool,
+    observer: &dyn Observer,
 ) -> Result<Choices, opencl::Error> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let images = layout.plan.max_batch();
@@ -55,19 +37,18 @@ pub(crate) fn choices(
     // Who waited for another's timing finds it remembered.
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (cache, owner) = (Cache::of_user(), owner(info));
-    let known = cache.known(&owner);
+    let known = cache.known(&owner, observer);
     take(&mut open, &mut table, |case, _| known.get(case).copied());
     let timed = |conv: &Conv2d| info.tiles == Class::Cpu && !trial::is_small(conv, images);
     take(&mut open, &mut table, |_, conv| (!timed(conv)).then(|| trial::shipped(info, conv)));
     if open.is_empty() {
         return Ok(Choices::new(images, table));
     }
-    if !quiet {
-        let (shapes, device, place) = (open.len(), &info.name, cache.place());
-        progress::warn(&format!("timing convolutions of {shapes} shapes on {device}; kept in {place}"));
-    }
+    let (shapes, device, place) = (open.len(), &info.name, cache.place());
+    let message = &format!("timing convolutions of {shapes} shapes on {device}; kept in {place}");
+    observer.observe(&Event::Notice { message });
     let measured = open.iter().map(|(case, conv)| Ok((*case, time(info, conv, images)?)));
-    table.extend(cache.remember(&owner, measured.collect::<Result<_, opencl::Error>>()?));
+    table.extend(cache.remember(&owner, measured.collect::<Result<_, opencl::Error>>()?, observer));
     Ok(Choices::new(images, table))
 }
 
@@ -101,6 +82,7 @@ pub(crate) fn open(
     (frozen, samples): (&[f32], &[u8]),
     convolution: Convolution,
     choices: Choices,
+    observer: &dyn Observer,
 ) -> Result<OpenCl, opencl::Error> {
     let mut backend = OpenCl::new(info, layout.words, frozen, samples)?;
     backend.set_convolution(convolution);
@@ -111,10 +93,10 @@ pub(crate) fn open(
     backend.fill(Span::work(0, layout.words.min(1)), 0.0)?;
     backend.finish()?;
     if let Some(sentence) = without_blocks(info).filter(|_| layout.convolutions().next().is_some()) {
-        progress::warn(&format!("warning: {sentence}"));
+        observer.warn(&format!("warning: {sentence}"));
     }
     for refusal in backend.check_operations(&operations(layout), rows)?.iter().filter(|refusal| refusal.first) {
-        progress::warn(&format!("warning: {}: {refusal}", info.name));
+        observer.warn(&format!("warning: {}: {refusal}", info.name));
     }
     Ok(backend)
 }

@@ -3,7 +3,6 @@
 use crate::device::layout::Layout;
 use crate::device::open::scratch;
 use crate::opencl::DeviceInfo;
-use crate::run::snapshot::Snapshot;
 
 /// Bytes that a plan, what its operations need beside it, and the samples take on a device.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +71,7 @@ impl Host {
         let mut pieces = vec![self.small.min(4 * layout.words), samples.div_ceil(4)];
         if self.keeps {
             // The present state, the best one, the one to go back to, the one that is written; its file's tensors.
-            pieces.extend([Snapshot::words(layout); 4]);
+            pieces.extend([layout.state_words(); 4]);
             pieces.extend([layout.session.vectors.params.length; 3]);
         }
         pieces

@@ -1,4 +1,15 @@
-//! What a run is told to do: options, their defaults, and `config.toml`.
+//! What a training is told to do: options, their defaults, and `config.toml`.
 
+pub mod defaults;
+pub mod file;
+pub mod normalize;
+pub mod options;
+pub mod paths;
+pub mod ranges;
+pub mod rates;
 pub mod resolved;
-pub mod settings;
+pub mod unused;
+pub mod words;
+
+pub use options::{DeviceOptions, Options};
+pub use resolved::Recipe;

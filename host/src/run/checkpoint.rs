@@ -4,109 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use crate::device::choose::Identity;
 use crate::device::layout::Layout;
 use crate::error::Error;
-use crate::opencl::tuning::trial::Table;
-use crate::report::metrics::Accuracy;
 use crate::run::folder::Saved;
+use crate::run::origin::{Origin, PROGRAM};
+use crate::run::position::Position;
 use crate::run::snapshot::Snapshot;
 use crate::weights::{self, Data, Tensor};
 
 /// Prefix of the best weights' tensors.
 const BEST: &str = "best/";
-
-/// The version that reads the checkpoints it wrote, and no other.
-const PROGRAM: &str = concat!("sse-sam ", env!("CARGO_PKG_VERSION"));
-
-/// Sums over the steps of an epoch, in the order of the steps.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Totals {
-    /// Samples.
-    pub rows: f64,
-    /// Losses at the parameters times samples, by group.
-    pub losses: [f64; 2],
-    /// Losses at the perturbed points times samples, by group.
-    pub perturbed: [f64; 2],
-    /// Norms of the gradients at the parameters, by group.
-    pub group_norms: [f64; 2],
-    /// Norms of the update's gradient.
-    pub norm: f64,
-    /// Steps.
-    pub steps: f64,
-}
-
-/// The best epoch so far.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Best {
-    /// The epoch, from 0.
-    pub epoch: u32,
-    /// Updates up to its end.
-    pub updates: u64,
-    /// What was measured at its end.
-    pub accuracy: Accuracy,
-}
-
-/// Where in a run one is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Position {
-    /// The epoch, from 0.
-    pub epoch: u32,
-    /// Steps of the epoch that are done.
-    pub step: u32,
-    /// Epochs of the whole run, as they were meant when the epoch began: its rate, stage and weights follow these.
-    pub epochs: u32,
-    /// Updates since the run began.
-    pub updates: u64,
-    /// The epoch's sums so far.
-    pub totals: Totals,
-    /// The best epoch so far.
-    pub best: Option<Best>,
-    /// Bytes of `metrics.jsonl`.
-    pub metrics: u64,
-    /// How often the run went back; each time halves the learning rate.
-    pub rollbacks: u32,
-    /// The epoch at whose beginning the checkpoint lies that a rollback goes back to.
-    pub target: u32,
-}
-
-/// What a run's numbers are a function of, beside the position.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Origin {
-    /// Program and version.
-    pub program: String,
-    /// The device.
-    pub device: String,
-    /// Its driver.
-    pub driver: String,
-    /// How its kernels were built, and from which sources.
-    pub kernels: String,
-    /// The data's fingerprint.
-    pub fingerprint: String,
-    /// The forms of convolutions, where the device had a choice.
-    #[serde(default, skip_serializing_if = "Table::is_empty")]
-    pub convolutions: Table,
-}
-
-impl Origin {
-    /// Whether this device, driver and kernels made it, whichever forms of convolutions were chosen.
-    pub fn is_of(&self, identity: &Identity) -> bool {
-        let Identity { name, driver, kernels, .. } = identity;
-        (&self.device, &self.driver, &self.kernels) == (name, driver, kernels)
-    }
-
-    /// What this program makes of these data on this device.
-    pub fn new(identity: Identity, fingerprint: &str) -> Self {
-        let Identity { name: device, driver, kernels, convolutions, .. } = identity;
-        Self { program: PROGRAM.into(), device, driver, kernels, fingerprint: fingerprint.into(), convolutions }
-    }
-}
 
 /// A run at one instant.
 #[derive(Clone, Debug)]

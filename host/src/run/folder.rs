@@ -11,10 +11,10 @@ use fs4::{FileExt, TryLockError};
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::run::checkpoint::Position;
+use crate::files::write_whole;
 use crate::run::events;
+use crate::run::position::Position;
 use crate::shown;
-use crate::weights::write_whole;
 
 /// TensorBoard finds its files by a part of their names.
 const EVENTS: &str = "events.out.tfevents.sse-sam";
@@ -329,6 +329,13 @@ pub fn folder_of(path: &Path) -> PathBuf {
     }
     let mut above = whole.ancestors().skip(1).take(2);
     above.find(|folder| is_run(folder)).unwrap_or(path).to_owned()
+}
+
+/// The configuration that a path stands for: a run, or a file of one, stands for its own.
+pub fn configuration(path: &Path) -> PathBuf {
+    let is_other = path.extension().is_none_or(|extension| extension != "toml");
+    let path = if is_other { folder_of(path) } else { path.to_owned() };
+    if path.is_dir() { path.join("config.toml") } else { path }
 }
 
 /// Whether this folder holds a run: its configuration says where numbers come from.

@@ -3,6 +3,9 @@
 pub mod checkpoint;
 pub mod events;
 pub mod folder;
+pub mod journal;
+pub mod origin;
+pub mod position;
 pub mod signals;
 pub mod snapshot;
 pub mod writer;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sse_sam_core::{Backend, Space, Span};
+use sse_sam_core::Backend;
 
 use crate::device::layout::Layout;
 use crate::error::Error;
@@ -23,21 +23,7 @@ pub struct Snapshot {
     tracked: Vec<i64>,
 }
 
-/// The running statistics that a step moves.
-fn moving(layout: &Layout) -> impl Iterator<Item = Span> {
-    layout.plan.slots().iter().filter_map(|slot| slot.running).filter(|span| span.space == Space::Work)
-}
-
 impl Snapshot {
-    /// Numbers of a snapshot of this layout.
-    pub fn words(layout: &Layout) -> usize {
-        let running: usize = moving(layout).map(|span| span.length).sum();
-        layout.session.vectors.params.length
-            + layout.session.vectors.velocity.length
-            + running
-            + layout.plan.frozen().length
-    }
-
     /// Copies the state after so many updates; `tracked` has those that frozen batch norms have seen, which no device knows.
     ///
     /// # Errors
@@ -51,7 +37,7 @@ impl Snapshot {
         let mut velocity = vec![0.0; layout.session.vectors.velocity.length];
         backend.read(&mut velocity, layout.session.vectors.velocity)?;
         let mut running = Vec::new();
-        for span in moving(layout) {
+        for span in layout.moving() {
             let first = running.len();
             running.resize(first + span.length, 0.0);
             backend.read(&mut running[first..], span)?;
@@ -82,7 +68,7 @@ impl Snapshot {
         backend.write(layout.session.vectors.params, &self.params)?;
         backend.write(layout.session.vectors.velocity, &self.velocity)?;
         let mut rest = self.running.as_slice();
-        for span in moving(layout) {
+        for span in layout.moving() {
             let (values, after) = rest.split_at(span.length.min(rest.len()));
             backend.write(span, values)?;
             rest = after;

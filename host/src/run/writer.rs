@@ -156,7 +156,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::run::checkpoint::Position;
+    use crate::run::position::Position;
 
     #[test]
     fn a_panic_of_the_writing_thread_is_an_error_and_nobody_waits_for_ever() {

@@ -6,7 +6,7 @@ use std::thread;
 use sse_sam_core::{Samples, Span};
 
 use crate::data::{Dataset, Split};
-use crate::device::choose::Machine;
+use crate::device::machine::Machine;
 use crate::error::Error;
 
 /// Batches of a staged data set that lie on the device at once.

@@ -1,7 +1,16 @@
 //! Training and evaluation.
 
+pub mod epoch;
 pub mod evaluate;
 pub mod feed;
+pub mod outcome;
+pub mod place;
+pub mod prepare;
 pub mod resume;
 pub mod start;
+pub mod told;
 pub mod trainer;
+pub mod window;
+
+pub use place::{Placed, place};
+pub use prepare::{Prepared, prepare};

@@ -1,15 +1,14 @@
-//! The `resume` command: which checkpoint a run goes on from, and whether it may.
+//! Which checkpoint a run goes on from, and whether it may.
 
-use crate::cli::args::{ResumeArgs, TrainArgs};
 use crate::device::layout::Layout;
 use crate::error::Error;
-use crate::recipe::resolved::Config;
-use crate::recipe::settings;
-use crate::report::progress;
-use crate::run::checkpoint::{Checkpoint, Label, Origin, Stored};
+use crate::recipe::{Options, Recipe, file};
+use crate::report::Observer;
+use crate::run::checkpoint::{Checkpoint, Label, Stored};
 use crate::run::folder::{RunFolder, Saved};
-use crate::run::signals::Signals;
-use crate::train::start;
+use crate::run::origin::Origin;
+use crate::train::place::Placed;
+use crate::train::prepare::Prepared;
 
 /// Where a run goes on.
 #[derive(Debug)]
@@ -24,30 +23,44 @@ pub struct Resumed {
     pub epochs: Option<u32>,
 }
 
-/// The `resume` command.
-///
-/// # Errors
-/// Whatever is wrong with the run's folder, and as the `train` command.
-pub fn run(args: &ResumeArgs) -> Result<(), Error> {
-    Signals::listen()?;
-    let folder = RunFolder::open(&args.run)?;
-    let mut options = settings::load(&folder.config())?;
-    if let Some(more) = args.epochs {
-        if let Some(epochs) = options.epochs.filter(|&epochs| more < epochs) {
-            return Err(Error::Usage(format!("--epochs {more} is less than the {epochs} epochs of the run")));
+impl Resumed {
+    /// What may change bits from here on: another device, driver or kernels than the run had before.
+    pub fn what_device_changes(&self, now: &Origin) -> Option<String> {
+        let before = &self.before;
+        if before.is_like(now) {
+            return None;
         }
-        options.epochs = Some(more);
+        let change = if before.device == now.device {
+            format!("driver or kernels of {} are not those that this run began with", now.device)
+        } else {
+            format!("this run was on {} and goes on on {}", before.device, now.device)
+        };
+        Some(format!("warning: {change}; bits may differ from here"))
     }
-    options.quiet = args.quiet;
-    options.log_format = args.log_format;
-    if let Some(data) = &args.data {
-        options.data.clone_from(data);
+
+    /// Schedule and stages follow the number of epochs: where that has grown, the next epoch is another one than was meant.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when the schedule does not take its numbers.
+    pub fn what_more_epochs_change(&self, recipe: &Recipe) -> Result<Option<String>, Error> {
+        let position = &self.checkpoint.position;
+        let Some(before) = self.epochs.filter(|&before| before != recipe.epochs) else { return Ok(None) };
+        // An epoch that has begun is finished as it was meant.
+        let next = position.epoch + u32::from(position.step > 0);
+        let Some(last) = next.checked_sub(1) else { return Ok(None) };
+        let halved = 0.5_f64.powi(position.rollbacks as i32);
+        let rate = |epoch, epochs| Ok::<_, Error>(recipe.rates.over(epochs).at(epoch)? * halved);
+        let (then, now) = (rate(last, before)?, rate(next, recipe.epochs)?);
+        let mut text = format!(
+            "with {} epochs instead of {before} the learning rate is {now:.6} in epoch {next}, after {then:.6} in epoch {last}",
+            recipe.epochs
+        );
+        let (was, is) = (recipe.method.stage(last, before), recipe.method.stage(next, recipe.epochs));
+        if was != is {
+            text += &format!(", and stage {is} follows stage {was}");
+        }
+        Ok(Some(text))
     }
-    if let Some(device) = &args.device {
-        options.device.device.clone_from(device);
-        options.device.recorded = true;
-    }
-    start::start(&options, Some(folder))
 }
 
 /// The newest whole checkpoint of the run, when there is any; damaged ones are reported and set aside.
@@ -57,39 +70,40 @@ pub fn run(args: &ResumeArgs) -> Result<(), Error> {
 /// its checkpoints are lost.
 pub fn find(
     folder: &RunFolder,
-    layout: &Layout,
-    args: &TrainArgs,
-    config: &Config,
-    fingerprint: &str,
+    placed: &Placed<'_>,
+    expected: Option<&str>,
+    observer: &dyn Observer,
 ) -> Result<Option<Resumed>, Error> {
-    if args.fingerprint.as_ref().is_some_and(|before| before != fingerprint) {
-        return Err(other_data(folder, args));
+    let (prepared, layout) = (placed.prepared, &placed.layout);
+    if expected.is_some_and(|before| before != prepared.fingerprint) {
+        return Err(other_data(folder, &prepared.recipe));
     }
     let found = folder.checkpoints()?;
-    let Some((stored, place)) = newest(folder, &found)? else {
+    let Some((stored, place)) = newest(folder, &found, observer)? else {
         return nothing_to_go_on_from(folder, &found).map(|()| None);
     };
     // Who wrote it, of what and with which settings, before what it holds: only then does it have to fit.
     let label = stored.label().map_err(|error| of_run(folder, error))?;
-    admit(folder, &label, args, config, fingerprint)?;
+    admit(folder, &label, prepared)?;
     let checkpoint = stored.checkpoint(layout).map_err(|error| of_run(folder, error))?;
-    if checkpoint.position.epoch >= config.epochs {
-        let error = Error::run(folder.path(), format!("this run is finished after {} epochs", config.epochs));
+    let all = prepared.recipe.epochs;
+    if checkpoint.position.epoch >= all {
+        let error = Error::run(folder.path(), format!("this run is finished after {all} epochs"));
         return Err(error.with_hint("--epochs with a larger number trains on"));
     }
-    let target = target(&found[place..], &checkpoint, layout);
+    let target = target(&found[place..], &checkpoint, layout, observer);
     let epochs = label.settings.get("epochs").and_then(toml::Value::as_integer);
     let epochs = epochs.and_then(|epochs| u32::try_from(epochs).ok());
     Ok(Some(Resumed { checkpoint, target, before: label.origin, epochs }))
 }
 
 /// The first of the files that is whole, with its number.
-fn newest(folder: &RunFolder, found: &[Saved]) -> Result<Option<(Stored, usize)>, Error> {
+fn newest(folder: &RunFolder, found: &[Saved], observer: &dyn Observer) -> Result<Option<(Stored, usize)>, Error> {
     for (number, saved) in found.iter().enumerate() {
         match Stored::read(&saved.path) {
             Ok(stored) => return Ok(Some((stored, number))),
             Err(error @ Error::Weights { .. }) => {
-                progress::warn(&format!("warning: {error}; taking the checkpoint before it"));
+                observer.warn(&format!("warning: {error}; taking the checkpoint before it"));
                 folder.set_aside(&saved.path)?;
             }
             Err(error) => return Err(error),
@@ -109,7 +123,7 @@ fn nothing_to_go_on_from(folder: &RunFolder, found: &[Saved]) -> Result<(), Erro
 }
 
 /// The checkpoint that the run goes back to when numbers are no longer finite, as it is written down in the newest one.
-fn target(found: &[Saved], newest: &Checkpoint, layout: &Layout) -> Checkpoint {
+fn target(found: &[Saved], newest: &Checkpoint, layout: &Layout, observer: &dyn Observer) -> Checkpoint {
     let epoch = newest.position.target;
     if newest.position.step == 0 && newest.position.epoch == epoch {
         return newest.clone();
@@ -120,7 +134,7 @@ fn target(found: &[Saved], newest: &Checkpoint, layout: &Layout) -> Checkpoint {
         other => {
             let reason = other.and_then(Result::err).map_or_else(|| "is gone".into(), |error| error.to_string());
             let name = Saved::name(epoch, 0);
-            progress::warn(&format!(
+            observer.warn(&format!(
                 "warning: the checkpoint to go back to, should numbers not stay finite, cannot be read ({name}: {reason}); \
                  it is now the one that the run goes on from"
             ));
@@ -129,8 +143,8 @@ fn target(found: &[Saved], newest: &Checkpoint, layout: &Layout) -> Checkpoint {
     }
 }
 
-fn other_data(folder: &RunFolder, args: &TrainArgs) -> Error {
-    Error::run(folder.path(), format!("the data at {} are not those of this run", args.data))
+fn other_data(folder: &RunFolder, recipe: &Recipe) -> Error {
+    Error::run(folder.path(), format!("the data at {} are not those of this run", recipe.data))
         .with_hint("--data names another place; a run goes on with the data it began with only")
 }
 
@@ -147,11 +161,11 @@ fn of_run(folder: &RunFolder, error: Error) -> Error {
 }
 
 /// Whether a checkpoint is one of this very run.
-fn admit(folder: &RunFolder, label: &Label, args: &TrainArgs, config: &Config, fingerprint: &str) -> Result<(), Error> {
-    if label.origin.fingerprint != fingerprint {
-        return Err(other_data(folder, args));
+fn admit(folder: &RunFolder, label: &Label, prepared: &Prepared) -> Result<(), Error> {
+    if label.origin.fingerprint != prepared.fingerprint {
+        return Err(other_data(folder, &prepared.recipe));
     }
-    let changed = settings::differences(&label.settings, &settings::table(args, config, ""));
+    let changed = file::differences(&label.settings, &Options::from(&prepared.recipe).table()?);
     if !changed.is_empty() {
         let message = format!("config.toml has changed since the last checkpoint: {}", changed.join("; "));
         let error = Error::run(folder.path(), message);

@@ -3,13 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use sse_sam_core::{Cpu, Model, Shape};
-
 use crate::device::layout::Layout;
 use crate::error::Error;
-use crate::report::progress;
-use crate::run::snapshot::Snapshot;
-use crate::train::start;
+use crate::report::Observer;
 use crate::weights::Tensor;
 use crate::weights::torch::{Entry, entries};
 
@@ -94,17 +90,17 @@ fn unwrapped<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
     name.strip_prefix(prefix).or_else(beside)
 }
 
-/// The tensors to start training from: adapted, and with a last layer drawn by the seed where theirs is for other classes or is
-/// not there, which is said. It is drawn as a run with this seed draws it that starts from nothing.
+/// The tensors to start training from: adapted, and with a last layer out of `drawn`, the state of a run that starts from
+/// nothing, where theirs is for other classes or is not there, which is said.
 ///
 /// # Errors
-/// As [`entries`].
+/// As [`entries`] and `drawn`.
 pub fn initial(
     layout: &Layout,
-    model: &Model,
-    seed: u64,
     path: &Path,
     tensors: Vec<Tensor>,
+    drawn: impl FnOnce() -> Result<Vec<Tensor>, Error>,
+    observer: &dyn Observer,
 ) -> Result<Vec<Tensor>, Error> {
     let mut tensors = adapt(layout, tensors)?;
     let entries = entries(layout)?;
@@ -118,10 +114,9 @@ pub fn initial(
     let found = other_head(&tensors, head).filter(|_| is_whole);
     let Some(found) = found else { return Ok(tensors) };
     tensors.retain(|tensor| head.iter().all(|entry| entry.name != tensor.name));
-    let drawn = drawn(layout, model, seed)?;
-    tensors.extend(drawn.into_iter().filter(|tensor| head.iter().any(|entry| entry.name == tensor.name)));
+    tensors.extend(drawn()?.into_iter().filter(|tensor| head.iter().any(|entry| entry.name == tensor.name)));
     let (name, classes) = (&head[0].name, head[0].shape.first().unwrap_or(&0));
-    progress::warn(&format!("{}: {found}: {name} and its bias are drawn anew for {classes} classes", path.display()));
+    observer.warn(&format!("{}: {found}: {name} and its bias are drawn anew for {classes} classes", path.display()));
     Ok(tensors)
 }
 
@@ -143,15 +138,4 @@ fn other_head(tensors: &[Tensor], [weight, bias]: [&Entry; 2]) -> Option<String>
         }
         _ => None,
     }
-}
-
-/// The state before the first step of a run with this seed.
-fn drawn(layout: &Layout, model: &Model, seed: u64) -> Result<Vec<Tensor>, Error> {
-    let image = layout.graph.layers().first().map_or(Shape::new(0, 0, 0), |layer| layer.output);
-    let classes = layout.graph.layers().last().map_or(0, |layer| layer.output.len());
-    let small = Layout::smallest(model, image, classes)?;
-    let mut memory = vec![0.0; small.words];
-    let mut cpu = Cpu::new(&mut memory, &[], &[]);
-    start::initialize(&mut cpu, &small, seed)?;
-    Snapshot::read(&mut cpu, &small, 0, &[])?.tensors(&small)
 }

@@ -1,14 +1,15 @@
 //! Files of named tensors: safetensors, read and written.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use super::header::{self, Entry, Header, Kind};
 use crate::Error;
+use crate::files::write_whole;
 
 /// The numbers of a tensor, in row-major order.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,39 +153,6 @@ fn write_values(file: &mut dyn Write, data: &Data) -> io::Result<()> {
     }
 }
 
-/// Puts a file in place whole or not at all: written under another name in the same folder, synchronised, renamed.
-///
-/// # Errors
-/// [`Error::Io`] when the file system refuses; what lay at `path` before is still there then.
-pub fn write_whole(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(name);
-    let result = write_synchronised(&partial, content)
-        .and_then(|()| fs::rename(&partial, path))
-        .and_then(|()| synchronise_folder(path.parent()));
-    result.map_err(|source| {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&partial);
-        Error::io(path, source)
-    })
-}
-
-fn write_synchronised(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
-    content(&mut file)?;
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
-}
-
-/// Makes a new name in a folder last through a loss of power, where the system can.
-fn synchronise_folder(folder: Option<&Path>) -> io::Result<()> {
-    let folder = folder.filter(|folder| cfg!(unix) && !folder.as_os_str().is_empty());
-    match folder.map_or(Ok(()), |folder| File::open(folder)?.sync_all()) {
-        Err(error) if [io::ErrorKind::InvalidInput, io::ErrorKind::Unsupported].contains(&error.kind()) => Ok(()),
-        other => other,
-    }
-}
-
 /// Reads every tensor, in the order of the file's data, and the metadata. `F64` is rounded to `f32`, `F16` and
 /// `BF16` widened, integers to `i64`. Takes as much memory as the tensors and the header, whatever the header says.
 ///
@@ -259,6 +227,8 @@ fn values<const N: usize, T>(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn example() -> (Vec<Tensor>, BTreeMap<String, String>) {

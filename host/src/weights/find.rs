@@ -4,15 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::report::progress;
+use crate::report::Observer;
 
 /// The weights that a path means: the file itself, or the best ones of a run's folder, which is said.
 ///
 /// # Errors
 /// [`Error::Weights`] when a folder holds none, or a file of a run is none: with the path that is right.
-pub fn find(path: &Path) -> Result<PathBuf, Error> {
+pub fn find(path: &Path, observer: &dyn Observer) -> Result<PathBuf, Error> {
     if path.is_dir() {
-        return within(path);
+        return within(path, observer);
     }
     let Some(home) = path.parent().filter(|_| !is_weights(path)) else { return named(path) };
     let best = home.join("best.safetensors");
@@ -33,11 +33,11 @@ fn named(path: &Path) -> Result<PathBuf, Error> {
     Ok(path.to_owned())
 }
 
-fn within(folder: &Path) -> Result<PathBuf, Error> {
+fn within(folder: &Path, observer: &dyn Observer) -> Result<PathBuf, Error> {
     for name in ["best.safetensors", "last.safetensors"] {
         let file = folder.join(name);
         if file.is_file() {
-            progress::warn(&format!("taking {}", file.display()));
+            observer.warn(&format!("taking {}", file.display()));
             return Ok(file);
         }
     }

@@ -2,13 +2,17 @@
 
 pub mod adapt;
 mod axes;
+mod description;
 mod file;
 mod find;
 mod header;
 mod out;
 pub mod torch;
+mod trained;
 
 pub use axes::{hwio_to_oihw, linear_from_chw, linear_to_chw, nchw_to_nhwc, oihw_to_hwio, transpose};
+pub use description::Description;
 pub use file::*;
 pub use find::find;
 pub use out::Out;
+pub use trained::Weights;

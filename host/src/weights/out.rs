@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Table;
 
 use crate::error::Error;
-use crate::weights::write_whole;
+use crate::files::write_whole;
 
 /// Symbolic links that are followed, one after the other: as many as Linux does.
 const MOST_LINKS: usize = 40;

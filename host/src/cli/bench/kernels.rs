@@ -7,7 +7,7 @@ use serde::Serialize;
 use sse_sam_core::machine::watched::{Call, Extent, Watch};
 use sse_sam_core::{Conv2d, Shape, Space, Span};
 
-use crate::device::choose::{Clock, Machine};
+use crate::device::machine::{Clock, Machine};
 
 /// Calls of one operation with the same sizes.
 #[derive(Clone, Debug, Serialize)]

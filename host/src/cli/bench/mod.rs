@@ -15,12 +15,14 @@ use sse_sam_core::training::method::Present;
 use sse_sam_core::{Backend, Method, Model, Sgd, Shape, Span};
 use workload::{COUNTS, TAIL, Workload};
 
-use crate::cli::args::{BenchArgs, MethodName};
-use crate::device::choose::{Device, Job, Machine};
+use crate::cli::args::BenchArgs;
+use crate::device::choose::Device;
 use crate::device::layout::{Layout, Needs};
+use crate::device::machine::{Job, Machine};
 use crate::error::Error;
-use crate::recipe::resolved;
-use crate::report::progress::say;
+use crate::recipe::words::MethodName;
+use crate::recipe::{Options, resolved};
+use crate::report::console::{Console, say};
 
 /// Steps before the first one that is timed.
 const WARM_UP: usize = 2;
@@ -37,18 +39,19 @@ const HYPER: Sgd = Sgd { learning_rate: 0.01, momentum: 0.9, weight_decay: 2e-4,
 ///
 /// # Errors
 /// Whatever is wrong with the arguments or the device.
-pub fn run(args: &BenchArgs) -> Result<(), Error> {
+pub fn run(args: &BenchArgs, console: &Console) -> Result<(), Error> {
     let model = resolved::model(&args.network.model)?;
-    crate::device::open::check(&args.device, &model)?;
+    args.device.check(&model)?;
     let (image, classes) = data(args.network.image, args.network.classes, &model);
     let method = method(args.method, args.stage);
-    let mut device = Device::choose(&args.device)?;
+    let mut device = Device::choose(&args.device, console)?;
     let batch = args.network.batch as usize;
     let needs = Needs { groups: method.largest()?, ..Needs::new(image, classes, batch) };
-    let layout = device.or_next(|device| device.plan_network(&model, &needs, |rows| rows * (image.len() + 1)))?;
+    let layout =
+        device.or_next(|device| device.plan_network(&model, &needs, |rows| rows * (image.len() + 1)), console)?;
     let workload = Workload::new(&layout, needs, &method.rule(&COUNTS, TAIL, 0, 1)?);
     let bench = Bench { layout: &layout, workload: &workload, steps: args.steps as usize, kernels: args.kernels };
-    let timing = device.run(&layout, &[], &workload.bytes, bench)?;
+    let timing = device.run(&layout, &[], &workload.bytes, bench, console)?;
     let report = Report::new(args, &device, &model, image, classes, timing);
     say(&report.table())?;
     if args.json { say(&report.json()?) } else { Ok(()) }
@@ -68,16 +71,8 @@ pub(crate) fn data(image: Option<Shape>, classes: Option<u16>, model: &Model) ->
 
 /// A method whose only epoch is in the stage asked for.
 pub(crate) fn method(name: MethodName, stage: u8) -> Method {
-    let rho = 0.05;
-    match name {
-        MethodName::Sgd => Method::Sgd,
-        MethodName::Sam => Method::Sam { rho },
-        MethodName::Imbsam => Method::ImbSam { rho },
-        MethodName::FocalSam => Method::FocalSam { rho, lambda: 1.0, gamma: 1.0 },
-        MethodName::SseSam => {
-            Method::SseSam { head_rho: 0.05, tail_rho: 0.1, gamma: if stage == 1 { 1.0 } else { 0.0 } }
-        }
-    }
+    let gamma = Some(if stage == 1 { 1.0 } else { 0.0 });
+    resolved::method(&Options { method: Some(name), gamma, ..Options::default() })
 }
 
 struct Bench<'a> {

@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use clap::ValueEnum;
 use serde::Serialize;
 use sse_sam_core::{Model, Shape};
 
@@ -12,6 +11,7 @@ use crate::device::choose::Device;
 use crate::error::Error;
 use crate::opencl::Precision;
 use crate::opencl::tuning::trial::Form;
+use crate::recipe::words::word;
 
 /// What was measured.
 pub struct Timing {
@@ -110,11 +110,11 @@ impl Report {
             batch: args.network.batch,
             image: format!("{}x{}x{}", image.height, image.width, image.channels),
             classes,
-            method: option(&args.method),
+            method: word(&args.method),
             stage: args.stage,
-            conv: option(&args.device.conv.unwrap_or_default()),
-            tiles: device.tiles().as_ref().map(option),
-            precision: option(&device.precision()),
+            conv: word(&args.device.conv.unwrap_or_default()),
+            tiles: device.tiles().as_ref().map(word),
+            precision: word(&device.precision()),
             steps: timing.step_ms.len(),
             step_ms,
             step_ms_min: timing.step_ms.iter().copied().fold(f64::INFINITY, f64::min),
@@ -158,7 +158,7 @@ impl Report {
         if let Some(tiles) = &self.tiles {
             text.push_str(&format!(", tiles: {tiles}"));
         }
-        if self.precision != option(&Precision::default()) {
+        if self.precision != word(&Precision::default()) {
             text.push_str(&format!(", precision: {}", self.precision));
         }
         text.push('\n');
@@ -180,11 +180,6 @@ impl Report {
     pub fn json(&self) -> Result<String, Error> {
         serde_json::to_string(self).map_err(|error| Error::io("standard output", error.into()))
     }
-}
-
-/// An option's value as it is written on the command line.
-fn option(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 fn median(times: &[f64]) -> f64 {

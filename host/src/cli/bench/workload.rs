@@ -4,8 +4,8 @@ use sse_sam_core::training::method::Present;
 use sse_sam_core::{Loss, Row, Rule, Samples, Span, Tail, Tally};
 
 use crate::data::random::{self, Purpose};
-use crate::device::choose::Machine;
 use crate::device::layout::{Layout, Needs};
+use crate::device::machine::Machine;
 use crate::error::Error;
 use crate::train::start::{initialize, write_terms};
 

@@ -7,9 +7,8 @@ use sse_sam_core::{Model, Shape};
 use crate::cli::args::{ExportArgs, Language};
 use crate::cli::firmware::numbers::Numbers;
 use crate::error::Error;
-use crate::report::progress::say;
-use crate::weights::Out;
-use crate::weights::torch::{Description, Weights};
+use crate::report::console::{Console, say};
+use crate::weights::{Description, Out, Weights};
 
 /// Columns of a line of numbers.
 const COLUMNS: usize = 110;
@@ -18,12 +17,12 @@ const COLUMNS: usize = 110;
 ///
 /// # Errors
 /// Whatever is wrong with the weights, or with the file to write: as [`Out::new`].
-pub fn run(args: &ExportArgs) -> Result<(), Error> {
+pub fn run(args: &ExportArgs, console: &Console) -> Result<(), Error> {
     if args.name.is_some() && args.format != Language::C {
         return Err(Error::Usage("--name does nothing here: it needs --format c".into()));
     }
     let out = args.out.as_ref().map(|path| Out::new(path, &[&args.weights])).transpose()?;
-    let weights = Weights::read(&args.weights)?;
+    let weights = Weights::read(&args.weights, console)?;
     let numbers = Numbers::new(&weights)?;
     let constants =
         Constants { description: &weights.description, parameters: numbers.parameters(), values: numbers.values()? };

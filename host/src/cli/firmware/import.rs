@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::cli::args::ImportArgs;
 use crate::cli::firmware::numbers::Numbers;
 use crate::error::Error;
-use crate::report::progress::{say, warn};
+use crate::report::Observer;
+use crate::report::console::{Console, say};
 use crate::shown;
-use crate::weights::torch::Weights;
-use crate::weights::{Encoded, Out};
+use crate::weights::{Encoded, Out, Weights};
 
 /// What a line of numbers begins with.
 const WORD: &str = "weights";
@@ -19,16 +19,16 @@ const WORD: &str = "weights";
 /// # Errors
 /// [`Error::File`] when the dump is damaged or has another number of numbers than the network, [`Error::Weights`] when
 /// `--like` is no weights file of this program.
-pub fn run(args: &ImportArgs) -> Result<(), Error> {
+pub fn run(args: &ImportArgs, console: &Console) -> Result<(), Error> {
     let out = Out::new(&args.out, &[&args.dump, &args.like])?;
-    let like = Weights::read(&args.like)?;
+    let like = Weights::read(&args.like, console)?;
     let mut numbers = Numbers::new(&like)?;
     let bytes = fs::read(&args.dump).map_err(|source| Error::io(&args.dump, source))?;
     let mut values = parse(&args.dump, &text(&bytes))?;
     let (model, expected) = (&like.description.model, numbers.values()?.len());
     let dumps = values.len().checked_div(expected).filter(|dumps| dumps * expected == values.len());
     if let Some(dumps) = dumps.filter(|&dumps| dumps > 1) {
-        warn(&format!("{}: holds {dumps} dumps: the last one is taken", args.dump.display()));
+        console.warn(&format!("{}: holds {dumps} dumps: the last one is taken", args.dump.display()));
         values.drain(..(dumps - 1) * expected);
     }
     if values.len() != expected {

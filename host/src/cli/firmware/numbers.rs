@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::device::layout::Layout;
 use crate::error::Error;
-use crate::weights::torch::{self, Entry, Kind, Weights};
-use crate::weights::{Data, Tensor};
+use crate::weights::torch::{self, Entry, Kind};
+use crate::weights::{Data, Tensor, Weights};
 
 /// A network's numbers, with what says how a chip orders them. They take as much memory as the file that they came from.
 #[derive(Debug)]

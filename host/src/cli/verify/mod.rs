@@ -7,12 +7,15 @@ use std::path::Path;
 use reference::{Case, Rule, Tensors};
 use sse_sam_core::{Backend, Economy, Loss, Method, Schedule, Sgd, Shape, Span, Tail, Tally};
 
-use crate::cli::args::{DeviceArgs, VerifyArgs};
-use crate::device::choose::{Device, Job, Machine};
+use crate::cli::args::VerifyArgs;
+use crate::device::choose::Device;
 use crate::device::layout::{Layout, Needs};
+use crate::device::machine::{Job, Machine};
 use crate::error::Error;
 use crate::opencl::{Convolution, Precision};
-use crate::report::progress::say;
+use crate::recipe::DeviceOptions;
+use crate::report::Observer;
+use crate::report::console::{Console, say};
 use crate::train::start::{class_weights, write_terms};
 use crate::weights;
 use crate::weights::torch::{self, Kind};
@@ -21,7 +24,7 @@ use crate::weights::torch::{self, Kind};
 ///
 /// # Errors
 /// [`Error::Verify`] when a case is outside its bound, else whatever is wrong with the files or the device.
-pub fn run(args: &VerifyArgs) -> Result<(), Error> {
+pub fn run(args: &VerifyArgs, console: &Console) -> Result<(), Error> {
     if args.device.precision == Some(Precision::Tf32) {
         let message =
             "verify computes in full precision, as the bounds of the cases want it: leave out --precision tf32";
@@ -31,11 +34,11 @@ pub fn run(args: &VerifyArgs) -> Result<(), Error> {
         return Err(Error::Usage("verify needs a case to compare with".into()));
     }
     let conv = args.device.conv.or(Some(Convolution::Direct));
-    let device = Device::choose(&DeviceArgs { conv, ..args.device.clone() })?;
+    let device = Device::choose(&DeviceOptions { conv, ..args.device.clone() }, console)?;
     say(&format!("device: {}", device.name()))?;
     let mut outside = 0;
     for path in &args.cases {
-        let reports = replay(path, &device, Economy::Full)?;
+        let reports = replay(path, &device, Economy::Full, console)?;
         say(&path.display().to_string())?;
         for report in &reports {
             let verdict = if report.passes() { "ok" } else { "OUTSIDE" };
@@ -75,7 +78,7 @@ pub fn within_bounds(reports: &[Report]) -> bool {
 ///
 /// # Errors
 /// Whatever is wrong with the files or the device.
-pub fn replay(path: &Path, device: &Device, economy: Economy) -> Result<Vec<Report>, Error> {
+pub fn replay(path: &Path, device: &Device, economy: Economy, observer: &dyn Observer) -> Result<Vec<Report>, Error> {
     let case = Case::read(path)?;
     let tensors = Tensors::read(&path.with_extension("safetensors"))?;
     let Rule { model, method, loss, class_weights, schedule } = case.rule().map_err(|text| Error::file(path, text))?;
@@ -92,7 +95,7 @@ pub fn replay(path: &Path, device: &Device, economy: Economy) -> Result<Vec<Repo
     let layout = device.plan_network(&model, &needs, |_| 0).map_err(of_case)?;
     let replay =
         Replay { case: &case, tensors: &tensors, layout: &layout, method, loss, class_weights, schedule, image };
-    device.run(&layout, &[], &[], replay)
+    device.run(&layout, &[], &[], replay, observer)
 }
 
 struct Replay<'a> {

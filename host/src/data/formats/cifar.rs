@@ -262,7 +262,7 @@ impl Parts {
         }
         let test = self.take(place, naming.test_name())?;
         let format = kind.format();
-        Ok(Dataset { name: name_of(source), format, image: IMAGE, classes: kind.classes(), train, test })
+        Ok(Dataset { name: name_of(source), format, image: IMAGE, classes: kind.classes(), train, test, notice: None })
     }
 }
 

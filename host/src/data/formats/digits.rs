@@ -32,5 +32,5 @@ pub(crate) fn load() -> Result<Dataset, Error> {
     let (train_labels, test_labels) = (take(TRAIN)?, take(TEST)?);
     let train = Split { images: take(TRAIN * IMAGE.len())?, labels: train_labels };
     let test = Split { images: take(TEST * IMAGE.len())?, labels: test_labels };
-    Ok(Dataset { name: name.to_owned(), format: Format::Digits, image: IMAGE, classes: 10, train, test })
+    Ok(Dataset { name: name.to_owned(), format: Format::Digits, image: IMAGE, classes: 10, train, test, notice: None })
 }

@@ -3,7 +3,7 @@
 //! A file is `00 00 type dimensions`, each dimension as a big-endian `u32`, and the values. Images are unsigned bytes (type
 //! 8); labels may be 16- or 32-bit integers too.
 
-mod names;
+pub(crate) mod names;
 
 use std::path::Path;
 
@@ -12,9 +12,8 @@ use sse_sam_core::Shape;
 use crate::Error;
 use crate::data::input::Input;
 use crate::data::{Dataset, Format, Split, foreign, name_of};
-use crate::report::progress;
 
-pub(crate) use names::{Files, Role, is_named, split_prefix};
+pub(crate) use names::{Files, Role, split_prefix};
 
 const UNSIGNED_BYTES: u8 = 8;
 
@@ -32,14 +31,12 @@ pub(crate) fn load(path: &Path) -> Result<Dataset, Error> {
     let files = Files::find(path)?;
     let train_path = files.open(Role::TRAIN_IMAGES)?;
     let (image, images, notice) = read_images(&train_path)?;
-    if let Some(notice) = notice {
-        progress::warn(&format!("warning: {}: {notice}", train_path.display()));
-    }
+    let notice = notice.map(|notice| format!("{}: {notice}", train_path.display()));
     let labels = read_labels(&files.open(Role::TRAIN_LABELS)?, &train_path, images.len() / image.len())?.values;
     let classes = labels.iter().max().map_or(0, |&label| usize::from(label) + 1);
     let train = Split { images, labels };
     let test = load_test(&files, (image, &train_path), classes)?;
-    Ok(Dataset { name: name_of(path), format: Format::Idx, image, classes, train, test })
+    Ok(Dataset { name: name_of(path), format: Format::Idx, image, classes, train, test, notice })
 }
 
 fn load_test(files: &Files, (image, train): (Shape, &Path), classes: usize) -> Result<Split, Error> {

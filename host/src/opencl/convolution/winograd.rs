@@ -10,7 +10,8 @@ use crate::opencl::runtime::program::Name;
 use crate::opencl::runtime::tiles::Tiles;
 
 /// How convolutions are computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Convolution {
     /// What was found fastest for each shape and operation on a device
     #[default]

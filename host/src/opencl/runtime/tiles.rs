@@ -5,7 +5,8 @@ use sse_sam_core::{Row, Span};
 use crate::opencl::{DeviceInfo, DeviceType};
 
 /// What kind of device kernels are made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// A work-item has a tile in vector registers, and a core to itself
     Cpu,
@@ -14,7 +15,8 @@ pub enum Class {
 }
 
 /// How the factors of large products are rounded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// Not at all, 24 bits of fraction
     #[default]

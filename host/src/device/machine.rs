@@ -1,0 +1,173 @@
+//! Backends as the host sees them.
+
+use sse_sam_core::{Backend, Conv2d, Cpu, Error as CoreError, Space};
+
+use crate::device::cpu;
+use crate::error::Error;
+use crate::opencl::tuning::trial::{Choices, Form, Forms, Table};
+use crate::opencl::{self, Convolution, DeviceInfo, OpenCl};
+
+/// A backend with what only the host asks for.
+pub trait Machine: Backend {
+    /// Puts bytes into the samples from `offset` on, after all that was asked for before, without waiting.
+    ///
+    /// # Errors
+    /// When they reach past the samples, or when the samples cannot be written.
+    fn write_samples(&mut self, offset: usize, bytes: Vec<u8>) -> Result<(), Self::Error>;
+
+    /// Kernels launched so far; 0 where there are none.
+    fn launches(&self) -> u64;
+
+    /// Bytes of memory that it holds.
+    fn bytes(&self) -> u64;
+
+    /// Floating-point operations a second in multiply-adds from registers to registers, measured now.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn fma_rate(&mut self) -> Result<f64, Self::Error>;
+
+    /// Has every launch timed from now on, where the machine can.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn time_launches(&mut self) -> Result<Clock, Self::Error>;
+
+    /// Nanoseconds of each launch since the last call of this or of [`Machine::time_launches`], in order.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn take_times(&mut self) -> Result<Vec<u64>, Self::Error>;
+
+    /// The forms in which a convolution and its gradients with so many images are computed.
+    fn forms(&self, conv: &Conv2d, images: usize) -> Forms;
+
+    /// What decides the bits of its results.
+    fn identity(&self) -> Identity;
+}
+
+/// What times a machine's operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The host's clock: operations are done when they return.
+    Host,
+    /// The device, each launch by itself.
+    Device,
+    /// Nothing: the device cannot, and operations return before they are done.
+    Absent,
+}
+
+/// Which device, driver and kernels: results of equal ones are equal bit for bit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// What `--device` calls it.
+    pub selector: String,
+    /// What it calls itself.
+    pub name: String,
+    /// Its driver.
+    pub driver: String,
+    /// How its kernels were built, and from which sources.
+    pub kernels: String,
+    /// The forms of convolutions, where it had a choice.
+    pub convolutions: Table,
+}
+
+impl Identity {
+    /// That of the CPU core.
+    pub(crate) fn of_cpu() -> Self {
+        let driver = concat!("sse-sam ", env!("CARGO_PKG_VERSION")).into();
+        let (name, kernels) = ("CPU core".into(), "none".into());
+        Self { selector: "cpu".into(), name, driver, kernels, convolutions: Table::new() }
+    }
+
+    /// That of an OpenCL device with these choices.
+    pub(crate) fn new(info: &DeviceInfo, convolution: Convolution, choices: &Choices) -> Self {
+        Self {
+            selector: info.selector(),
+            name: format!("{} ({})", info.name, info.platform_name),
+            driver: info.driver.clone(),
+            kernels: opencl::kernel_table(info, convolution),
+            convolutions: if convolution == Convolution::Auto { choices.table().clone() } else { Table::new() },
+        }
+    }
+}
+
+impl Machine for Cpu<'_> {
+    /// The CPU core reads samples where they are: nothing is ever staged for it.
+    fn write_samples(&mut self, _: usize, _: Vec<u8>) -> Result<(), CoreError> {
+        Err(CoreError::Space { found: Space::Samples })
+    }
+
+    fn launches(&self) -> u64 {
+        0
+    }
+
+    fn bytes(&self) -> u64 {
+        Self::bytes(self) as u64
+    }
+
+    fn fma_rate(&mut self) -> Result<f64, CoreError> {
+        Ok(cpu::multiply_adds())
+    }
+
+    fn time_launches(&mut self) -> Result<Clock, CoreError> {
+        Ok(Clock::Host)
+    }
+
+    fn take_times(&mut self) -> Result<Vec<u64>, CoreError> {
+        Ok(Vec::new())
+    }
+
+    fn forms(&self, _: &Conv2d, _: usize) -> Forms {
+        [Form::Direct; 3]
+    }
+
+    fn identity(&self) -> Identity {
+        Identity::of_cpu()
+    }
+}
+
+impl Machine for OpenCl {
+    fn write_samples(&mut self, offset: usize, bytes: Vec<u8>) -> Result<(), opencl::Error> {
+        self.stage(offset, bytes)
+    }
+
+    fn launches(&self) -> u64 {
+        Self::launches(self)
+    }
+
+    fn bytes(&self) -> u64 {
+        Self::bytes(self)
+    }
+
+    fn fma_rate(&mut self) -> Result<f64, opencl::Error> {
+        Self::fma_rate(self)
+    }
+
+    fn time_launches(&mut self) -> Result<Clock, opencl::Error> {
+        Ok(if Self::time_launches(self)? { Clock::Device } else { Clock::Absent })
+    }
+
+    fn take_times(&mut self) -> Result<Vec<u64>, opencl::Error> {
+        Self::take_times(self)
+    }
+
+    fn forms(&self, conv: &Conv2d, images: usize) -> Forms {
+        Self::forms(self, conv, images)
+    }
+
+    fn identity(&self) -> Identity {
+        Identity::new(self.device(), self.convolution(), self.choices())
+    }
+}
+
+/// Work that runs on whichever backend a device has.
+pub trait Job {
+    /// What it returns.
+    type Output;
+
+    /// Runs on `backend`, whose work memory is all zeros.
+    fn run<B: Machine>(self, backend: &mut B) -> Result<Self::Output, Error>
+    where
+        Error: From<B::Error>;
+}

@@ -1,0 +1,61 @@
+//! Options of `train` that were typed and would do nothing. What comes from a file is left out without a word.
+
+use sse_sam_core::{Loss, Method};
+
+use crate::error::Error;
+use crate::recipe::options::Options;
+use crate::recipe::resolved::Recipe;
+use crate::recipe::words::{OnNan, ScheduleName};
+
+/// Refuses options that were typed and that this run does not use.
+///
+/// # Errors
+/// [`Error::Usage`] with the option, and what it needs.
+pub fn check(typed: &Options, recipe: &Recipe) -> Result<(), Error> {
+    let Recipe { method, loss, epochs, batch, .. } = recipe;
+    let is_sse_sam = matches!(method, Method::SseSam { .. });
+    let is_focal_sam = matches!(method, Method::FocalSam { .. });
+    let has_rho = is_focal_sam || matches!(method, Method::Sam { .. } | Method::ImbSam { .. });
+    let is_staged = matches!(method, Method::SseSam { gamma, .. } if *gamma != 0.0);
+    let (is_cut, is_ldam) = (recipe.imbalance.is_some(), matches!(loss, Loss::Ldam { .. }));
+    let has_tau = matches!(loss, Loss::LogitAdjustment { .. } | Loss::VectorScaling { .. });
+    let in_steps = recipe.rates.name == ScheduleName::MultiStep;
+    // An option, whether it is used where it was typed, and what it needs.
+    let rules = [
+        ("rho", has_rho, "needs --method sam, imbsam or focal-sam".into()),
+        ("head-rho", is_staged, "needs --method sse-sam with a --gamma above 0".into()),
+        ("tail-rho", is_sse_sam, "needs --method sse-sam".into()),
+        ("gamma", is_sse_sam, "needs --method sse-sam".into()),
+        ("focal-sam-lambda", is_focal_sam, "needs --method focal-sam".into()),
+        ("focal-sam-gamma", is_focal_sam, "needs --method focal-sam".into()),
+        ("tail-weight", method.has_tail(), "needs --method imbsam or sse-sam".into()),
+        ("ldam-margin", is_ldam, "needs --loss ldam".into()),
+        ("ldam-scale", is_ldam, "needs --loss ldam".into()),
+        ("tau", has_tau, "needs --loss la or vs".into()),
+        ("vs-gamma", matches!(loss, Loss::VectorScaling { .. }), "needs --loss vs".into()),
+        ("focal-gamma", matches!(loss, Loss::Focal { .. }), "needs --loss focal".into()),
+        ("milestones", in_steps, "needs --schedule multi-step".into()),
+        ("nesterov", recipe.momentum > 0.0 || !recipe.nesterov, "needs a --momentum above 0".into()),
+        ("conv", !recipe.device.is_pointless(&recipe.model), "needs a model with convolutions".into()),
+        ("rollbacks", recipe.on_nan == OnNan::Rollback, "needs --on-nan rollback".into()),
+        ("long-tail", is_cut, "needs --imbalance".into()),
+        ("subset", is_cut, "needs --imbalance".into()),
+        ("warmup", typed.warmup <= Some(*epochs), format!("must be at most the number of epochs, {epochs}")),
+        (
+            "drw-epoch",
+            typed.drw_epoch < Some(*epochs),
+            format!("must be below the number of epochs, {epochs}: they count from 0"),
+        ),
+        (
+            "milestones",
+            typed.milestones.iter().flatten().all(|epoch| epoch < epochs),
+            format!("must be below the number of epochs, {epochs}: they count from 0"),
+        ),
+        ("micro-batch", typed.micro_batch <= Some(*batch), format!("must be at most the batch, {batch}")),
+    ];
+    let typed = typed.table()?;
+    match rules.into_iter().find(|(option, is_used, _)| typed.contains_key(*option) && !is_used) {
+        Some((option, _, needs)) => Err(Error::Usage(format!("--{option} does nothing in this run: it {needs}"))),
+        None => Ok(()),
+    }
+}

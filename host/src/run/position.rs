@@ -1,0 +1,59 @@
+//! Where in a run one is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::metrics::Accuracy;
+
+/// Sums over the steps of an epoch, in the order of the steps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Totals {
+    /// Samples.
+    pub rows: f64,
+    /// Losses at the parameters times samples, by group.
+    pub losses: [f64; 2],
+    /// Losses at the perturbed points times samples, by group.
+    pub perturbed: [f64; 2],
+    /// Norms of the gradients at the parameters, by group.
+    pub group_norms: [f64; 2],
+    /// Norms of the update's gradient.
+    pub norm: f64,
+    /// Steps.
+    pub steps: f64,
+}
+
+/// An epoch that was evaluated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluated {
+    /// The epoch, from 0.
+    pub epoch: u32,
+    /// Updates up to its end.
+    pub updates: u64,
+    /// What was measured at its end.
+    pub accuracy: Accuracy,
+}
+
+/// Where in a run one is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// The epoch, from 0.
+    pub epoch: u32,
+    /// Steps of the epoch that are done.
+    pub step: u32,
+    /// Epochs of the whole run, as they were meant when the epoch began: its rate, stage and weights follow these.
+    pub epochs: u32,
+    /// Updates since the run began.
+    pub updates: u64,
+    /// The epoch's sums so far.
+    pub totals: Totals,
+    /// The best epoch so far.
+    pub best: Option<Evaluated>,
+    /// Bytes of `metrics.jsonl`.
+    pub metrics: u64,
+    /// How often the run went back; each time halves the learning rate.
+    pub rollbacks: u32,
+    /// The epoch at whose beginning the checkpoint lies that a rollback goes back to.
+    pub target: u32,
+}

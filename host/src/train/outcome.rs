@@ -1,0 +1,21 @@
+//! What a training comes to.
+
+use std::sync::Arc;
+
+use crate::run::position::Evaluated;
+use crate::run::snapshot::Snapshot;
+
+/// What became of a training that reached its last epoch.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The last epoch.
+    pub last: Evaluated,
+    /// The one with the best balanced accuracy.
+    pub best: Evaluated,
+    /// How often it went back because numbers were no longer finite.
+    pub rollbacks: u32,
+    /// The weights at its end: [`Placed::save`](crate::train::place::Placed::save) writes them.
+    pub weights: Arc<Snapshot>,
+    /// The weights at the end of the best epoch.
+    pub best_weights: Arc<Snapshot>,
+}

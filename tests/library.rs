@@ -1,0 +1,127 @@
+//! Training from a program, without the command line.
+
+use std::fs;
+use std::process::Command;
+use std::sync::Mutex;
+
+use sse_sam::device::choose::Device;
+use sse_sam::recipe::words::{MethodName, OnNan};
+use sse_sam::recipe::{Options, Recipe};
+use sse_sam::report::{Event, Observer, Silent};
+use sse_sam::train::outcome::Outcome;
+use sse_sam::train::{place, prepare};
+use sse_sam::{Error, data};
+use tempfile::tempdir;
+
+/// A cache folder of the tests' own: none may write to the user's.
+const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
+
+fn options(method: MethodName) -> Options {
+    Options {
+        model: Some("mlp:64-16-10".into()),
+        epochs: Some(4),
+        batch: Some(32),
+        lr: Some(0.05),
+        method: Some(method),
+        ..Options::default()
+    }
+}
+
+/// Trains on the digits on the CPU core.
+fn train(options: &Options, observer: &dyn Observer) -> Result<Outcome, Error> {
+    let dataset = data::load("digits", None)?;
+    let recipe = Recipe::resolve(options, &dataset)?;
+    let prepared = prepare(recipe, dataset, observer)?;
+    place(Device::Cpu, &prepared, observer)?.train(observer)
+}
+
+#[test]
+fn a_program_trains_the_very_weights_that_the_command_does() {
+    let folder = tempdir().unwrap();
+    let words = ["--model", "mlp:64-16-10", "--epochs", "4", "--batch", "32", "--lr", "0.05", "--device", "cpu"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sse-sam"));
+    command.args(["train", "--quiet", "--out", "run"]).args(words).env("SSE_SAM_CACHE", CACHE);
+    assert!(command.current_dir(folder.path()).status().unwrap().success());
+    let dataset = data::load("digits", None).unwrap();
+    let recipe = Recipe::resolve(&options(MethodName::SseSam), &dataset).unwrap();
+    let prepared = prepare(recipe, dataset, &Silent).unwrap();
+    let placed = place(Device::Cpu, &prepared, &Silent).unwrap();
+    let outcome = placed.train(&Silent).unwrap();
+    for (name, weights) in [("last", &outcome.weights), ("best", &outcome.best_weights)] {
+        let (theirs, ours) = (folder.path().join("run").join(name), folder.path().join(name));
+        placed.save(&ours, weights).unwrap();
+        assert!(fs::read(theirs.with_extension("safetensors")).unwrap() == fs::read(ours).unwrap(), "{name}");
+    }
+    let metrics = fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+    assert_eq!(serde_json::to_value(&outcome.last.accuracy).unwrap(), line["accuracy"]);
+    assert_eq!((outcome.last.epoch, outcome.rollbacks), (3, 0));
+}
+
+#[test]
+fn trainings_at_once_tell_their_own_observers() {
+    let told = |method| {
+        let told = Mutex::new(Vec::new());
+        let observer = |event: &Event<'_>| {
+            told.lock().unwrap().extend(match event {
+                Event::Start { method, epochs, .. } => Some(format!("{method}, {epochs} epochs")),
+                Event::Stage { epoch, stage, .. } => Some(format!("stage {stage} from epoch {epoch}")),
+                Event::Evaluated { line, .. } => Some(format!("epoch {}", line.epoch)),
+                _ => None,
+            });
+        };
+        train(&options(method), &observer).unwrap();
+        told.into_inner().unwrap()
+    };
+    let [sgd, sse_sam] = std::thread::scope(|scope| {
+        [MethodName::Sgd, MethodName::SseSam]
+            .map(|method| scope.spawn(move || told(method)))
+            .map(|run| run.join().unwrap())
+    });
+    assert_eq!(sgd, ["sgd, 4 epochs", "epoch 0", "epoch 1", "epoch 2", "epoch 3"]);
+    let expected = ["sse-sam, 4 epochs", "epoch 0", "epoch 1", "stage 2 from epoch 2", "epoch 2", "epoch 3"];
+    assert_eq!(sse_sam, expected);
+}
+
+#[test]
+fn a_training_without_a_folder_goes_back_and_gives_up_without_one() {
+    // Weights grow threefold a step until the rate is halved.
+    let grows = Options {
+        model: Some("mlp:64-4-10".into()),
+        momentum: Some(0.0),
+        weight_decay: Some(1.0),
+        lr: Some(4.0),
+        on_nan: Some(OnNan::Rollback),
+        ..options(MethodName::Sgd)
+    };
+    let warnings = Mutex::new(Vec::new());
+    let observer = |event: &Event<'_>| {
+        if let Event::Warning { message } = event {
+            warnings.lock().unwrap().push((*message).to_owned());
+        }
+    };
+    let result = train(&grows, &observer);
+    let warnings = warnings.into_inner().unwrap();
+    assert_eq!(warnings.len() as u32, result.as_ref().map_or(3, |outcome| outcome.rollbacks), "{warnings:?}");
+    assert!(warnings.iter().all(|warning| warning.starts_with("no longer finite in epoch ")), "{warnings:?}");
+    let stops = Options { lr: Some(1e30), on_nan: None, ..grows };
+    let error = train(&stops, &Silent).unwrap_err();
+    assert!(matches!(error, Error::NotFinite { epoch: 0, saved: None, .. }), "{error:?}");
+}
+
+#[test]
+fn what_a_recipe_is_written_down_as_gives_the_same_recipe() {
+    let dataset = data::load("digits", None).unwrap();
+    for method in [MethodName::Sgd, MethodName::Sam, MethodName::Imbsam, MethodName::SseSam, MethodName::FocalSam] {
+        for more in [
+            Options::default(),
+            Options { normalize: Some("0.1/0.25".into()), seed: Some(u64::MAX), ..Options::default() },
+            Options { milestones: Some(vec![1, 3]), on_nan: Some(OnNan::Rollback), ..Options::default() },
+        ] {
+            let settings = |options: &Options| Options::from(&Recipe::resolve(options, &dataset).unwrap());
+            let once = settings(&more.or(&options(method)).unwrap());
+            assert_eq!(settings(&once), once);
+            assert_eq!(toml::from_str::<Options>(&once.table().unwrap().to_string()).unwrap(), once);
+        }
+    }
+}
