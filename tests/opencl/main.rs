@@ -6,6 +6,7 @@ mod blocks;
 mod faults;
 mod limits;
 mod platforms;
+mod step;
 
 use sse_sam::opencl::{Class, Convolution, DeviceInfo, Error, OpenCl, devices};
 use sse_sam_core::machine::backend::OPERATIONS;

@@ -360,7 +360,8 @@ fn the_last_layer_of_a_residual_network_is_tuned_in_pieces() {
     copy_start(&rig, &full, &memory, &mut backend);
     let rows = rig.write_rows(&mut backend, &[0, 1, 2, 5, 6, 3, 4]);
     let mut pieces = Pieces::new(rig.network(), rig.samples(), rig.outcome.squared_norm).unwrap();
-    pieces.set_batch(rows, 5, rig.losses).unwrap();
+    let width = sse_sam_core::Row::WORDS;
+    pieces.set_batch([rows.part(0, 5 * width).unwrap(), rows.part(5 * width, 2 * width).unwrap()], rig.losses);
     rig.step(&mut backend, &mut pieces, &SSE_SAM.groups(0, 2).unwrap().all()).unwrap();
     let error = relative_error(&wide(at(&work, rig.vectors.velocity)), &wide(&whole));
     assert!(error < 1e-5, "{error:e}");

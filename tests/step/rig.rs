@@ -8,7 +8,7 @@ use sse_sam_core::ops::Fill;
 use sse_sam_core::training::method::Present;
 use sse_sam_core::{
     Arena, Backend, Cpu, Demand, Economy, Error, Graph, Losses, Machine, Method, Model, Network, Outcome, Plan,
-    Problem, Row, Samples, Session, Sgd, Shape, Span, Vectors,
+    Problem, Row, Samples, Session, Sgd, Shape, Span, Tail, Vectors,
 };
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::recorder::{Call, List, Recorder};
@@ -17,12 +17,13 @@ pub const SGD: Sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 5e-4
 pub const SSE_SAM: Method = Method::SseSam { head_rho: 0.05, tail_rho: 0.1, gamma: 0.5 };
 
 /// Every method with an epoch of 2, and forward and backward passes of one of its steps.
-pub const METHODS: [(Method, u32, (usize, usize)); 5] = [
+pub const METHODS: [(Method, u32, (usize, usize)); 6] = [
     (Method::Sgd, 0, (1, 1)),
     (Method::Sam { rho: 0.05 }, 0, (2, 2)),
     (Method::ImbSam { rho: 0.05 }, 0, (2, 3)),
     (SSE_SAM, 0, (3, 4)),
     (SSE_SAM, 1, (2, 3)),
+    (Method::FocalSam { rho: 0.05, lambda: 0.9, gamma: 0.7 }, 0, (2, 3)),
 ];
 
 pub const PERCEPTRON: (&str, Shape) = ("mlp:6-9-7-5", Shape::new(1, 3, 2));
@@ -30,6 +31,10 @@ pub const RESNETS: [(&str, Shape); 2] = [("resnet8:4", Shape::new(7, 5, 3)), ("r
 pub const CLASSES: usize = 5;
 /// Classes from this one on are tail.
 pub const TAIL: usize = 3;
+/// Training samples of each class.
+pub const COUNTS: [u32; CLASSES] = [40, 30, 20, 7, 3];
+/// Which classes are tail.
+pub const TAILS: Tail = Tail { eta: 10, weight: 1.0 };
 /// Rows of a batch.
 pub const BATCH: usize = 7;
 /// Rows planned for.
@@ -259,16 +264,13 @@ pub fn overlap(a: Span, b: Span) -> bool {
 impl Rig {
     /// The state after `steps` steps on a batch whose samples count in the column the method gives them.
     pub fn train_by_columns(&self, method: Method, steps: usize) -> Vec<f32> {
-        let groups = method.groups(0, 2).unwrap();
+        let rule = method.rule(&COUNTS, TAILS, 0, 2).unwrap();
         let train = |backend: &mut Recorder<'_, Cpu<'_>>, network: &mut Network<'_, MAX_LAYERS>| {
-            let share = 1.0 / BATCH as f32;
-            let mut columns = [[0.0; BATCH]; 2];
-            for index in 0..BATCH {
-                columns[groups.column(index % CLASSES >= TAIL)][index] = share;
-            }
+            let factors: [_; BATCH] = std::array::from_fn(|index| rule.factors(index % CLASSES, 1.0, BATCH));
+            let columns = [0, 1].map(|column| factors.map(|factors| factors[column]));
             let spans = network.batch()?.weights;
             spans.into_iter().zip(columns).try_for_each(|(span, column)| backend.write(span, &column))?;
-            (0..steps).try_for_each(|_| self.step(backend, network, &groups.all()))
+            (0..steps).try_for_each(|_| self.step(backend, network, &rule.groups.all()))
         };
         self.run(train).0
     }

@@ -289,6 +289,26 @@ pub unsafe extern "C" fn sse_sam_set_tail(
     set().into()
 }
 
+/// Says what of a sample's loss Focal-SAM perturbs, by its class: `lambda * (1 - n_c / N)^gamma` of `n_c` training samples
+/// in `counts`, of `classes` classes, among `N`. `lambda` is in 0 to 1, `gamma` at least 0. Takes the place of
+/// `sse_sam_set_tail`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sse_sam_set_focal_sam(
+    network: *mut Network,
+    counts: *const u32,
+    classes: usize,
+    lambda: f64,
+    gamma: f64,
+) -> Status {
+    let set = || {
+        // SAFETY: the caller's promise.
+        let (training, taken) = unsafe { ready(network)? };
+        // SAFETY: the caller's promise.
+        training.set_focal_sam(unsafe { input(counts, classes, &taken.written())? }, lambda, gamma)
+    };
+    set().into()
+}
+
 /// Chooses the loss (`SSE_SAM_LOSS_...` with its numbers `a` and `b`) for `counts`, the training samples of each of
 /// `classes` classes. Plain cross-entropy needs no such call, and spares a program the others' logarithms and powers.
 #[unsafe(no_mangle)]

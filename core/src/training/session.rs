@@ -196,9 +196,10 @@ impl Session {
         }
     }
 
-    /// Where number `at` of a record lies.
-    fn slot(&self, number: usize, at: usize) -> Result<Span, Error> {
-        self.records.part(number.saturating_mul(Record::WORDS).saturating_add(at), 1)
+    /// Where each number of a record lies.
+    fn slots(&self, number: usize) -> Result<impl Fn(usize) -> Span, Error> {
+        let record = self.records.part(number.saturating_mul(Record::WORDS), Record::WORDS)?;
+        Ok(move |at| Span { offset: record.offset.saturating_add(at), length: 1, ..record })
     }
 
     /// Where step `number` of a window leaves its losses.
@@ -206,8 +207,8 @@ impl Session {
     /// # Errors
     /// [`Error::Bounds`] past the end of the window.
     pub fn losses(&self, number: usize) -> Result<Losses, Error> {
-        let slot = |at| self.slot(number, at);
-        Ok(Losses { plain: [slot(0)?, slot(1)?], perturbed: [slot(2)?, slot(3)?] })
+        let slot = self.slots(number)?;
+        Ok(Losses { plain: [slot(0), slot(1)], perturbed: [slot(2), slot(3)] })
     }
 
     /// Where step `number` of a window leaves what became of its update.
@@ -215,9 +216,9 @@ impl Session {
     /// # Errors
     /// [`Error::Bounds`] past the end of the window.
     pub fn outcome(&self, number: usize) -> Result<Outcome, Error> {
-        let slot = |at| self.slot(number, at);
-        let (group_squared_norms, squared_norm) = ([slot(4)?, slot(5)?], slot(6)?);
-        Ok(Outcome { squared_norm, group_squared_norms, failure: slot(7)?, number: 1.0 })
+        let slot = self.slots(number)?;
+        let group_squared_norms = [slot(4), slot(5)];
+        Ok(Outcome { squared_norm: slot(6), group_squared_norms, failure: slot(7), number: 1.0 })
     }
 
     /// Begins a window: a step leaves the numbers of groups without samples as they are.

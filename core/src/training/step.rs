@@ -1,4 +1,4 @@
-//! One training step: a single rule that is SGD, SAM, ImbSAM or SSE-SAM by its groups and radii.
+//! One training step: a single rule that is SGD, SAM, ImbSAM, SSE-SAM or Focal-SAM by its groups and radii.
 
 use crate::error::Error;
 use crate::machine::backend::Backend;

@@ -14,11 +14,13 @@ pub fn positive(option: &str, number: f64) -> Result<f64, Error> {
 }
 
 /// The options that set the numbers which the core checks.
-const OPTIONS: [(&str, &str); 11] = [
+const OPTIONS: [(&str, &str); 13] = [
     ("rho", "--rho"),
     ("head_rho", "--head-rho"),
     ("tail_rho", "--tail-rho"),
     ("gamma", "--gamma"),
+    ("lambda", "--focal-sam-lambda"),
+    ("Focal-SAM gamma", "--focal-sam-gamma"),
     ("LDAM margin", "--ldam-margin"),
     ("LDAM scale", "--ldam-scale"),
     ("tau", "--tau"),

@@ -175,7 +175,7 @@ impl From<&Recipe> for Options {
             model: Some(recipe.model.to_string()),
             init: recipe.init.clone(),
             trainable_layers: recipe.trainable_layers.clone(),
-            tail_weight: recipe.method.splits().then_some(recipe.tail_weight),
+            tail_weight: recipe.method.has_tail().then_some(recipe.tail_weight),
             eta: Some(recipe.eta),
             drw_epoch: recipe.drw_epoch,
             epochs: Some(recipe.epochs),
@@ -216,6 +216,11 @@ pub fn method(options: &Options) -> Method {
             tail_rho: options.tail_rho.unwrap_or(defaults::TAIL_RHO),
             gamma: options.gamma.unwrap_or(defaults::GAMMA),
         },
+        MethodName::FocalSam => Method::FocalSam {
+            rho,
+            lambda: options.focal_sam_lambda.unwrap_or(defaults::FOCAL_SAM_LAMBDA),
+            gamma: options.focal_sam_gamma.unwrap_or(defaults::FOCAL_SAM_GAMMA),
+        },
     }
 }
 
@@ -227,6 +232,10 @@ fn with_method(options: Options, method: &Method) -> Options {
         Method::Sam { rho } | Method::ImbSam { rho } => Options { rho: Some(rho), ..options },
         Method::SseSam { head_rho, tail_rho, gamma } => {
             Options { head_rho: Some(head_rho), tail_rho: Some(tail_rho), gamma: Some(gamma), ..options }
+        }
+        Method::FocalSam { rho, lambda, gamma } => {
+            let (focal_sam_lambda, focal_sam_gamma) = (Some(lambda), Some(gamma));
+            Options { rho: Some(rho), focal_sam_lambda, focal_sam_gamma, ..options }
         }
     }
 }
@@ -267,6 +276,7 @@ fn are_finite(options: &Options) -> Result<(), Error> {
         ("--rho", options.rho),
         ("--head-rho", options.head_rho),
         ("--tail-rho", options.tail_rho),
+        ("--focal-sam-gamma", options.focal_sam_gamma),
         ("--ldam-margin", options.ldam_margin),
         ("--ldam-scale", options.ldam_scale),
         ("--tau", options.tau),

@@ -368,7 +368,7 @@ impl Training<'_> {
             let table = layout.session.table.part(step.first_row * Row::WORDS, step.rows * Row::WORDS)?;
             let losses = layout.session.losses(slot)?;
             if let Some(pieces) = &mut pieces {
-                pieces.set_batch(table, step.heads, losses)?;
+                pieces.set_batch(step.tally.parts(table)?, losses);
                 layout.session.step(backend, pieces, &step.present, &sgd, slot)?;
             } else {
                 network.gather(backend, table, &self.train.samples, losses)?;

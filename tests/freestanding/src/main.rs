@@ -20,8 +20,8 @@ use sse_sam_core::ops::{
 use sse_sam_core::training::problem::Target;
 use sse_sam_core::{
     Arena, Batch, Conv2d, Cpu, Demand, Economy, Error, Graph, Loss, Losses, Machine, Method, Model, Network, Outcome,
-    Pieces, Plan, Problem, Record, Row, Run, Samples, Schedule, Session, Sgd, Shape, Space, Span, Statistics, Terms,
-    lean_step, step,
+    Pieces, Plan, Problem, Record, Row, Run, Samples, Schedule, Session, Sgd, Shape, Space, Span, Statistics, Tail,
+    Tally, Terms, lean_step, step,
 };
 
 unsafe extern "C" {
@@ -211,8 +211,11 @@ fn network(backend: &mut Cpu<'_>) -> Result<(), Error> {
     network.initialize(backend, vectors.params, |layer| black_box(layer as u32))?;
     let samples = Samples { images: span(), image: shape(), normalization: span() };
     network.gather(backend, span(), &samples, losses)?;
-    let groups = method.groups(any() as u32, any() as u32)?;
-    let groups = groups.present([flag(), groups.column(flag()) > 0]);
+    let (counts, tail) = (black_box([7, 3, 0]), Tail { eta: any() as u32, weight: f64::from(number()) });
+    let rule = method.rule(&counts, tail, any() as u32, any() as u32)?;
+    let mut tally = Tally::default();
+    tally.add(rule.factors(any(), f64::from(number()), any()));
+    let groups = rule.groups.present(tally.present());
     let sgd = Sgd { learning_rate: number(), momentum: number(), weight_decay: number(), nesterov: flag() };
     step(backend, &mut network, &vectors, &groups, &sgd, &outcome())?;
     lean_step(backend, &mut network, &vectors, &groups, &sgd, &outcome())?;
@@ -224,7 +227,7 @@ fn network(backend: &mut Cpu<'_>) -> Result<(), Error> {
     network.forward(backend, vectors.params, Statistics::Running)?;
     black_box(network.logits()?);
     let mut pieces = Pieces::new(network, samples, span())?;
-    pieces.set_batch(span(), any(), losses)?;
+    pieces.set_batch(tally.parts(span())?, losses);
     lean_step(backend, &mut pieces, &vectors, &groups, &sgd, &outcome())?;
     fine_tuning(backend, &graph)
 }
@@ -251,6 +254,7 @@ fn method() -> Method {
         0 => Method::Sgd,
         1 => Method::Sam { rho: real() },
         2 => Method::ImbSam { rho: real() },
+        3 => Method::FocalSam { rho: real(), lambda: real(), gamma: real() },
         _ => Method::SseSam { head_rho: real(), tail_rho: real(), gamma: real() },
     }
 }

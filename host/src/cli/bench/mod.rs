@@ -14,7 +14,7 @@ use sse_sam_core::network::plan::Slot;
 use sse_sam_core::ops::{Ascend, Copy, Fill, SgdUpdate};
 use sse_sam_core::training::method::Present;
 use sse_sam_core::{Backend, Method, Model, Sgd, Shape, Span};
-use workload::Workload;
+use workload::{COUNTS, TAIL, Workload};
 
 use crate::cli::args::BenchArgs;
 use crate::device::choose::Device;
@@ -50,7 +50,7 @@ pub fn run(args: &BenchArgs, console: &Console) -> Result<(), Error> {
     let needs = Needs { groups: method.largest()?, ..Needs::new(image, classes, batch) };
     let layout =
         device.or_next(|device| device.plan_network(&model, &needs, |rows| rows * (image.len() + 1)), console)?;
-    let workload = Workload::new(&layout, needs, method.groups(0, 1)?);
+    let workload = Workload::new(&layout, needs, &method.rule(&COUNTS, TAIL, 0, 1)?);
     let bench = Bench { layout: &layout, workload: &workload, steps: args.steps as usize, kernels: args.kernels };
     let timing = device.run(&layout, &[], &workload.bytes, bench, console)?;
     let report = Report::new(args, &device, &model, image, classes, timing);

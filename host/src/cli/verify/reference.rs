@@ -43,6 +43,10 @@ pub struct Case {
     #[serde(default = "one")]
     focal_gamma: f64,
     #[serde(default = "one")]
+    focal_sam_lambda: f64,
+    #[serde(default = "one")]
+    focal_sam_gamma: f64,
+    #[serde(default = "one")]
     pub tail_weight: f64,
     pub class_counts: Vec<u32>,
     pub eta: u32,
@@ -120,6 +124,9 @@ impl Case {
             "sam" => Method::Sam { rho: self.rho },
             "imbsam" => Method::ImbSam { rho: self.rho },
             "ssesam" => Method::SseSam { head_rho: self.head_rho, tail_rho: self.tail_rho, gamma: self.gamma },
+            "focalsam" => {
+                Method::FocalSam { rho: self.rho, lambda: self.focal_sam_lambda, gamma: self.focal_sam_gamma }
+            }
             other => return Err(format!("unknown method {other}")),
         };
         let (loss, class_weights) = match self.loss.as_str() {
