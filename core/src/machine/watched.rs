@@ -4,7 +4,7 @@ use crate::machine::backend::{Machine, Run};
 use crate::memory::Span;
 use crate::ops::operation::{Access, Operation};
 
-/// Somebody who looks on.
+/// Receives the calls.
 pub trait Watch<M: Machine> {
     /// Has the machine run an operation, and does what it likes before and after.
     ///
@@ -23,12 +23,12 @@ pub trait Watch<M: Machine> {
 pub struct Watched<'m, M, W> {
     /// The machine that does the work.
     pub inner: &'m mut M,
-    /// Who looks on.
+    /// What receives the calls.
     pub watch: W,
 }
 
 impl<'m, M: Machine, W: Watch<M>> Watched<'m, M, W> {
-    /// Lets `watch` see what `inner` is asked for.
+    /// Reports the calls of `inner` to `watch`.
     pub fn new(inner: &'m mut M, watch: W) -> Self {
         Self { inner, watch }
     }

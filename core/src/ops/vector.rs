@@ -44,7 +44,7 @@ impl Outcome {
     }
 }
 
-/// Sums that a norm adds up side by side; part of what fixes its bits.
+/// Lanes of a norm's sum: their number is part of its bits.
 const LANES: usize = 16;
 
 /// `to[i] = value`.
@@ -283,8 +283,8 @@ impl Operation for Decay<'_> {
     }
 }
 
-/// The velocity as an update begins with it where gradients are added to it: `velocity[i] = momentum * velocity[i] +
-/// weight_decay * params[i]`.
+/// The first part of an update in lean memory, where gradients are added to the velocity:
+/// `velocity[i] = momentum * velocity[i] + weight_decay * params[i]`.
 ///
 /// # Errors
 /// [`Error::Length`] when the slices differ in length.
@@ -330,7 +330,7 @@ impl Operation for Descend<'_> {
     }
 }
 
-/// The end of such an update: `params[i] -= learning_rate * velocity[i]`.
+/// The last part of an update in lean memory: `params[i] -= learning_rate * velocity[i]`.
 ///
 /// Returns the squared norm of `velocity`; when it is not finite, `params` have not changed and `velocity` is zero.
 ///

@@ -79,7 +79,7 @@ fn put(stream: impl Write, content: impl FnOnce(&mut dyn Write) -> io::Result<()
     stream.flush()
 }
 
-/// Standard output by its name: opened anew it would begin at the file's front.
+/// Standard output by its name: opened again, it would be written from the beginning.
 fn is_standard(path: &Path) -> bool {
     cfg!(unix) && path == Path::new("/dev/stdout")
 }
