@@ -6,7 +6,7 @@ use crate::ops::operation::{Access, Operation};
 
 /// Receives the calls.
 pub trait Watch<M: Machine> {
-    /// Has the machine run an operation, and does what it likes before and after.
+    /// Called in place of an operation: has the machine run it, and may do anything before and after.
     ///
     /// # Errors
     /// What the machine reports.
@@ -14,11 +14,11 @@ pub trait Watch<M: Machine> {
     where
         M: Run<O>;
 
-    /// Hears of numbers that the host reads or writes.
+    /// Is told of numbers that the host reads or writes.
     fn passed(&mut self, _access: Access, _span: Span) {}
 }
 
-/// Passes everything on to a machine while somebody looks on.
+/// Passes everything on to a machine and reports it.
 #[derive(Debug)]
 pub struct Watched<'m, M, W> {
     /// The machine that does the work.

@@ -258,7 +258,7 @@ pub fn sgd(params: &mut [f32], velocity: &mut [f32], gradient: &[f32], sgd: &Sgd
 
 /// `velocity[i] = momentum * velocity[i] + weight_decay * params[i]`: [`decay`] on a machine.
 ///
-/// What an update begins with where gradients are added to the velocity itself.
+/// The first part of an update in lean memory, where gradients are added to the velocity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decay<'a> {
     /// `[n]`, changed in place.
@@ -298,7 +298,7 @@ pub fn decay(velocity: &mut [f32], params: &[f32], sgd: &Sgd) -> Result<(), Erro
 
 /// `params[i] -= learning_rate * velocity[i]`, and its [`Outcome`]: [`descend`] on a machine.
 ///
-/// What such an update ends with. When the squared norm of `velocity` is not finite, `params` do not change and the
+/// The last part of that update. When the squared norm of `velocity` is not finite, `params` do not change and the
 /// velocity becomes zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Descend<'a> {

@@ -1,4 +1,4 @@
-//! A file that a command is told to write: what lies there already may be someone's work, or no file at all.
+//! A file that a command writes: never one that it reads or that a run wrote; it may be a pipe or a device.
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
