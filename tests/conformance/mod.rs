@@ -172,6 +172,8 @@ checks! {
         shortcut_backward => pointwise::shortcut_backward,
         global_average_pool_forward => pointwise::global_average_pool_forward,
         global_average_pool_backward => pointwise::global_average_pool_backward,
+        max_pool_forward => pointwise::max_pool_forward,
+        max_pool_backward => pointwise::max_pool_backward,
         cross_entropy => loss::cross_entropy,
     }
     claims {

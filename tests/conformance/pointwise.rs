@@ -1,7 +1,8 @@
 //! ReLU, the shortcut and global average pooling.
 
 use sse_sam_core::ops::{
-    GlobalAveragePoolBackward, GlobalAveragePoolForward, ReluBackward, ReluForward, ShortcutBackward, ShortcutForward,
+    GlobalAveragePoolBackward, GlobalAveragePoolForward, MaxPoolBackward, MaxPoolForward, Pool2d, ReluBackward,
+    ReluForward, ShortcutBackward, ShortcutForward,
 };
 use sse_sam_core::{Shape, Span};
 
@@ -9,7 +10,7 @@ use super::linear::sum;
 use super::memory::LENGTHS;
 use super::{Bench, Case, Machine};
 use crate::reference::layout::{nchw_to_nhwc, nhwc_to_nchw};
-use crate::reference::{pointwise as reference, pooling, wide};
+use crate::reference::{narrow, pointwise as reference, pooling, wide};
 
 const STREAMS: [(usize, bool); 4] = [(1, false), (1, true), (2, false), (2, true)];
 
@@ -154,5 +155,57 @@ pub fn global_average_pool_backward<M: Machine>(bench: &mut Bench<'_, M>) {
                 }
             });
         }
+    }
+}
+
+/// (batch, image, kernel, stride, padding).
+const WINDOWS: [(usize, Shape, usize, usize, usize); 8] = [
+    (1, Shape::new(1, 1, 1), 1, 1, 0),
+    (2, Shape::new(7, 5, 3), 3, 2, 1),
+    (3, Shape::new(8, 8, 64), 3, 2, 1),
+    (1, Shape::new(17, 13, 4), 2, 2, 0),
+    (2, Shape::new(4, 4, 15), 3, 1, 1),
+    (5, Shape::new(9, 4, 17), 2, 3, 1),
+    (1, Shape::new(3, 7, 33), 5, 2, 2),
+    (2, Shape::new(16, 15, 16), 3, 2, 1),
+];
+
+fn each_window<M: Machine>(
+    bench: &mut Bench<'_, M>,
+    what: &str,
+    check: impl Fn(&mut Case<'_, M>, usize, &Pool2d, &[f32]),
+) {
+    for (batch, input, kernel, stride, padding) in WINDOWS {
+        let pool = Pool2d::new(input, kernel, stride, padding).unwrap();
+        bench.case(&format!("batch {batch}, {pool:?}{what}"), |case| {
+            // Few values, so that windows have several that are the largest.
+            let x: Vec<f32> = case.numbers.list(batch * input.len()).iter().map(|x| (x * 2.0).round()).collect();
+            check(case, batch, &pool, &x);
+        });
+    }
+}
+
+pub fn max_pool_forward<M: Machine>(bench: &mut Bench<'_, M>) {
+    each_window(bench, "", |case, batch, pool, x| {
+        let expected =
+            narrow(&nchw_to_nhwc(&pooling::max_forward(&nhwc_to_nchw(&wide(x), pool.input), pool), pool.output));
+        let (y, x) = (case.output(batch * pool.output.len()), case.input(x));
+        case.run(|backend| backend.run(&MaxPoolForward { y, x, pool }));
+        case.same("y", y, &expected);
+    });
+}
+
+pub fn max_pool_backward<M: Machine>(bench: &mut Bench<'_, M>) {
+    for (streams, accumulate) in STREAMS {
+        each_window(bench, &format!(", {streams} streams, accumulate {accumulate}"), |case, batch, pool, x| {
+            let drawn = draw_streams(case, streams, accumulate, batch * pool.output.len(), batch * pool.input.len());
+            let (dx, dy, at) = (&drawn.dx_spans, &drawn.dy_spans, case.input(x));
+            case.run(|backend| backend.run(&MaxPoolBackward { dx, dy, x: at, pool, accumulate }));
+            let x = nhwc_to_nchw(&wide(x), pool.input);
+            for (dy, (span, start)) in drawn.dy.iter().zip(&drawn.dx) {
+                let dx = pooling::max_backward(&nhwc_to_nchw(&wide(dy), pool.output), &x, pool);
+                case.close("max_pool_backward", "dx", *span, &sum(start, &nchw_to_nhwc(&dx, pool.input)));
+            }
+        });
     }
 }

@@ -3,8 +3,8 @@
 use sse_sam_core::ops::{
     Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBackwardInput, Conv2dBackwardWeight,
     Conv2dBatchNormForward, Conv2dForward, Copy, CrossEntropy, Decay, Descend, Fill, Gather, GlobalAveragePoolBackward,
-    GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight, LinearForward, Operation, ReluBackward,
-    ReluForward, SgdUpdate, ShortcutBackward, ShortcutForward,
+    GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight, LinearForward, MaxPoolBackward,
+    MaxPoolForward, Operation, Pool2d, ReluBackward, ReluForward, SgdUpdate, ShortcutBackward, ShortcutForward,
 };
 use sse_sam_core::{Backend, Batch, Conv2d, Error, Outcome, Samples, Sgd, Shape, Space, Span, Terms};
 
@@ -51,6 +51,7 @@ fn cut(span: Span, length: usize) -> Span {
 const IMAGE: Shape = Shape::new(4, 4, 2);
 const HALF: Shape = Shape::new(2, 2, 4);
 const CONV: Conv2d = Conv2d { input: IMAGE, output: IMAGE, kernel: 3, stride: 1, padding: 1 };
+const POOL: Pool2d = Pool2d { input: IMAGE, output: Shape::new(2, 2, 2), kernel: 2, stride: 2, padding: 0 };
 const RULE: Sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0, nesterov: false };
 
 fn outcome(squared_norm: Span, failure: Span) -> Outcome {
@@ -150,6 +151,13 @@ fn calls<E: From<Error>>() -> Vec<Call<E>> {
         }),
         Call::of::<GlobalAveragePoolBackward<'_>>(&[64, 64], &[4, 4], |b, s, _| {
             b.run(&GlobalAveragePoolBackward { dx: &s[..2], dy: &s[2..], input: IMAGE, accumulate: false })
+        })
+        .after(&[0]),
+        Call::of::<MaxPoolForward<'_>>(&[16], &[64], |b, s, _| {
+            b.run(&MaxPoolForward { y: s[0], x: s[1], pool: &POOL })
+        }),
+        Call::of::<MaxPoolBackward<'_>>(&[64, 64], &[16, 16, 64], |b, s, _| {
+            b.run(&MaxPoolBackward { dx: &s[..2], dy: &s[2..4], x: s[4], pool: &POOL, accumulate: false })
         })
         .after(&[0]),
         Call::of::<CrossEntropy<'_>>(&[8, 8, 1, 1], &[8, 2, 2, 2, 4, 4, 4], |b, s, _| {

@@ -27,7 +27,7 @@ use core::ffi::{c_char, c_void};
 use handle::{Handle, make, open, ready};
 use layout::{Order, size};
 use memory::{addresses, apart, input, output, put};
-use sse_sam_core::network::models::{cifar_resnet, mlp, projected_resnet};
+use sse_sam_core::network::models::{Stem, cifar_resnet, mlp, projected_resnet};
 use sse_sam_core::{Graph, Loss, Row};
 use training::{Pixels, Training, finite, streams};
 
@@ -173,7 +173,7 @@ pub unsafe extern "C" fn sse_sam_resnet(
             _ => return Err(Status::Model),
         };
         let build = |graph: &mut Graph<LAYERS>| match blocks {
-            Some(blocks) => projected_resnet(graph, &blocks, width, image, classes),
+            Some(blocks) => projected_resnet(graph, &blocks, width, Stem::Small, image, classes),
             None => cifar_resnet(graph, repeats, width, image, classes),
         };
         // SAFETY: the caller's promise.

@@ -9,8 +9,8 @@ use crate::ops::operation::disjoint;
 use crate::ops::{
     Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBackwardInput, Conv2dBackwardWeight,
     Conv2dBatchNormForward, Conv2dForward, Copy, CrossEntropy, Decay, Descend, Fill, Gather, GlobalAveragePoolBackward,
-    GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight, LinearForward, Operation, ReluBackward,
-    ReluForward, SgdUpdate, ShortcutBackward, ShortcutForward,
+    GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight, LinearForward, MaxPoolBackward,
+    MaxPoolForward, Operation, ReluBackward, ReluForward, SgdUpdate, ShortcutBackward, ShortcutForward,
 };
 
 /// Something with memory, which the host writes and reads.
@@ -80,6 +80,8 @@ backend! {
     ShortcutBackward<'a>,
     GlobalAveragePoolForward,
     GlobalAveragePoolBackward<'a>,
+    MaxPoolForward<'a>,
+    MaxPoolBackward<'a>,
     CrossEntropy<'a>,
 }
 

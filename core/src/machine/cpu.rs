@@ -10,7 +10,8 @@ use crate::ops::{
     self, Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBackwardInput,
     Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward, Copy, CrossEntropy, Decay, Descend, Fill, Gather,
     GlobalAveragePoolBackward, GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight, LinearForward,
-    LossTables, Operation, ReluBackward, ReluForward, Row, SgdUpdate, ShortcutBackward, ShortcutForward,
+    LossTables, MaxPoolBackward, MaxPoolForward, Operation, ReluBackward, ReluForward, Row, SgdUpdate,
+    ShortcutBackward, ShortcutForward,
 };
 use crate::space::Space;
 
@@ -402,6 +403,27 @@ impl Run<GlobalAveragePoolBackward<'_>> for Cpu<'_> {
             let (dx, dy) = (memory.write_one(dx, stream), memory.read_one(dy, stream));
             memory.found?;
             ops::global_average_pool_backward(dx, dy, *input, *accumulate)
+        })
+    }
+}
+
+impl Run<MaxPoolForward<'_>> for Cpu<'_> {
+    fn run(&mut self, &MaxPoolForward { y, x, pool }: &MaxPoolForward<'_>) -> Result<(), Error> {
+        let mut memory = self.memory();
+        let (y, x) = (memory.write(y), memory.read(x));
+        memory.found?;
+        ops::max_pool_forward(y, x, pool)
+    }
+}
+
+impl Run<MaxPoolBackward<'_>> for Cpu<'_> {
+    fn run(&mut self, operation: &MaxPoolBackward<'_>) -> Result<(), Error> {
+        let MaxPoolBackward { dx, dy, x, pool, accumulate } = operation;
+        for_streams([dx, dy], |stream| {
+            let mut memory = self.memory();
+            let (dx, dy, x) = (memory.write_one(dx, stream), memory.read_one(dy, stream), memory.read(*x));
+            memory.found?;
+            ops::max_pool_backward(dx, dy, x, pool, *accumulate)
         })
     }
 }

@@ -6,14 +6,12 @@ use crate::error::Error;
 use crate::machine::backend::Backend;
 use crate::memory::{Place, Span};
 use crate::network::graph::Graph;
-use crate::network::layer::{Initializer, Layer, Op};
+use crate::network::layer::{Backward, Forward, Initializer, Layer, Op};
 use crate::network::plan::{Plan, Residual, Slot};
 use crate::ops::gather::{Batch, Row, Samples};
 use crate::ops::{
-    Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBackwardInput, Conv2dBackwardWeight,
-    Conv2dBatchNormForward, Conv2dForward, CrossEntropy, Gather, GlobalAveragePoolBackward, GlobalAveragePoolForward,
-    LinearBackwardInput, LinearBackwardWeight, LinearForward, ReluBackward, ReluForward, ShortcutBackward,
-    ShortcutForward,
+    Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBatchNormForward, Conv2dForward, CrossEntropy,
+    Gather,
 };
 use crate::training::problem::{Problem, Statistics, Target};
 use crate::training::session::Losses;
@@ -146,19 +144,13 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
         let input = self.graph.shape(layer.input)?;
         match layer.op {
-            Op::Input => Ok(()),
-            Op::Linear => backend.run(&LinearForward { y, x, weight, bias }),
-            Op::Relu => backend.run(&ReluForward { y, x }),
-            _ if PERCEPTRON => Err(Error::Model.into()),
-            Op::Conv2d(conv) => backend.run(&Conv2dForward { y, x, weight, conv: &conv }),
-            Op::BatchNorm { residual, relu } if statistics == Statistics::Running => {
+            Op::BatchNorm { residual, relu } if !PERCEPTRON && statistics == Statistics::Running => {
                 let running = slot.running.ok_or(Error::Model)?;
                 let residual = residual.map(|node| self.activation(node.index())).transpose()?;
                 backend.run(&BatchNormInference { y, x, weight, bias, running, residual, relu })
             }
-            Op::BatchNorm { .. } => backend.run(&self.norm((params, statistics), layer, slot, y)?),
-            Op::Shortcut => backend.run(&ShortcutForward { y, x, input, output: layer.output }),
-            Op::GlobalAveragePool => backend.run(&GlobalAveragePoolForward { y, x, input }),
+            Op::BatchNorm { .. } if !PERCEPTRON => backend.run(&self.norm((params, statistics), layer, slot, y)?),
+            _ => layer.forward::<B, PERCEPTRON>(backend, &Forward { y, x, weight, bias, input }),
         }
     }
 
@@ -248,60 +240,36 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         let accumulate = slot.backward_input.unwrap_or(false);
         let (dweight, dbias) = (places(slot.weight, targets)?, places(slot.bias, targets)?);
         let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
-        let input = self.graph.shape(layer.input)?;
-        let wanted = slot.backward_input.is_some();
-        match layer.op {
-            Op::Linear => {
-                backend.run(&LinearBackwardWeight { dweight: &dweight, dbias: &dbias, x, dy: &dy })?;
-                if wanted {
-                    backend.run(&LinearBackwardInput {
-                        dx: &dx,
-                        dy: &dy,
-                        weight,
-                        outputs: layer.output.channels,
-                        accumulate,
-                    })?;
-                }
+        let (dx, dweight, dbias, dy) = (&dx[..], &dweight[..], &dbias[..], &dy[..]);
+        let Op::BatchNorm { residual, relu } = layer.op else {
+            let forward = Forward { y, x, weight, bias, input: self.graph.shape(layer.input)? };
+            let backward = Backward { dx, accumulate, dweight, dbias, dy };
+            return layer.backward::<B, PERCEPTRON>(backend, &forward, &backward);
+        };
+        if PERCEPTRON {
+            return Err(Error::Model.into());
+        }
+        let saved = slot.saved.ok_or(Error::Model)?;
+        let keep = slot.residual != Residual::None;
+        backend.run(&BatchNormBackward {
+            dx,
+            dweight,
+            dbias,
+            dy,
+            y,
+            x,
+            weight,
+            bias,
+            saved,
+            relu,
+            residual: keep,
+            accumulate,
+        })?;
+        if let (Some(node), Residual::Adds) = (residual, slot.residual) {
+            let sum = self.gradient(node.index(), targets.len())?;
+            for (&sum, &masked) in sum.iter().zip(dy) {
+                backend.run(&Axpy { y: sum, alpha: 1.0, x: masked })?;
             }
-            Op::Relu if wanted => backend.run(&ReluBackward { dx: &dx, dy: &dy, y, accumulate })?,
-            _ if PERCEPTRON => {}
-            Op::Conv2d(conv) => {
-                backend.run(&Conv2dBackwardWeight { dweight: &dweight, x, dy: &dy, conv: &conv })?;
-                if wanted {
-                    backend.run(&Conv2dBackwardInput { dx: &dx, dy: &dy, weight, conv: &conv, accumulate })?;
-                }
-            }
-            Op::BatchNorm { residual, relu } => {
-                let saved = slot.saved.ok_or(Error::Model)?;
-                let keep = slot.residual != Residual::None;
-                backend.run(&BatchNormBackward {
-                    dx: &dx,
-                    dweight: &dweight,
-                    dbias: &dbias,
-                    dy: &dy,
-                    y,
-                    x,
-                    weight,
-                    bias,
-                    saved,
-                    relu,
-                    residual: keep,
-                    accumulate,
-                })?;
-                if let (Some(node), Residual::Adds) = (residual, slot.residual) {
-                    let sum = self.gradient(node.index(), targets.len())?;
-                    for (&sum, &masked) in sum.iter().zip(&dy) {
-                        backend.run(&Axpy { y: sum, alpha: 1.0, x: masked })?;
-                    }
-                }
-            }
-            Op::Shortcut if wanted => {
-                backend.run(&ShortcutBackward { dx: &dx, dy: &dy, input, output: layer.output, accumulate })?
-            }
-            Op::GlobalAveragePool if wanted => {
-                backend.run(&GlobalAveragePoolBackward { dx: &dx, dy: &dy, input, accumulate })?
-            }
-            Op::Input | Op::Relu | Op::Shortcut | Op::GlobalAveragePool => {}
         }
         Ok(())
     }

@@ -20,30 +20,17 @@ mod pooling;
 mod shortcut;
 pub(crate) mod vector;
 
-pub use activation::{ReluBackward, ReluForward, relu_backward, relu_forward};
-pub use batch_norm::{
-    BatchNormBackward, BatchNormForward, BatchNormInference, batch_norm_backward, batch_norm_forward,
-    batch_norm_inference,
-};
-pub use convolution::{
-    Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward, conv2d_backward_input, conv2d_backward_weight,
-    conv2d_forward,
-};
-pub use gather::{Batch, Gather, Row, Samples, gather};
-pub use linear::{
-    LinearBackwardInput, LinearBackwardWeight, LinearForward, linear_backward_input, linear_backward_weight,
-    linear_forward,
-};
-pub use loss::{CrossEntropy, LossTables, Terms, cross_entropy};
-pub use normalized::Conv2dBatchNormForward;
+pub use activation::*;
+pub use batch_norm::*;
+pub use convolution::*;
+pub use gather::*;
+pub use linear::*;
+pub use loss::*;
+pub use normalized::*;
 pub use operation::Operation;
-pub use pooling::{
-    GlobalAveragePoolBackward, GlobalAveragePoolForward, global_average_pool_backward, global_average_pool_forward,
-};
-pub use shortcut::{ShortcutBackward, ShortcutForward, shortcut_backward, shortcut_forward};
-pub use vector::{
-    Ascend, Axpy, Copy, Decay, Descend, Fill, Outcome, Sgd, SgdUpdate, ascend, axpy, decay, descend, sgd, squared_norm,
-};
+pub use pooling::*;
+pub use shortcut::*;
+pub use vector::*;
 
 #[cfg(test)]
 mod testing;

@@ -2,7 +2,8 @@
 
 use sse_sam_core::Run;
 use sse_sam_core::ops::{
-    GlobalAveragePoolBackward, GlobalAveragePoolForward, ReluBackward, ReluForward, ShortcutBackward, ShortcutForward,
+    GlobalAveragePoolBackward, GlobalAveragePoolForward, MaxPoolBackward, MaxPoolForward, Pool2d, ReluBackward,
+    ReluForward, ShortcutBackward, ShortcutForward,
 };
 
 use crate::opencl::Error;
@@ -105,6 +106,60 @@ impl Run<GlobalAveragePoolBackward<'_>> for OpenCl {
             let (pixels, dx, dy) = (input.height * input.width, memory.written(dx)?, memory.read(dy)?);
             let arguments = arguments![images, pixels, input.channels, accumulate, dx, dy];
             launch.groups(Name::GlobalAveragePoolBackward, groups, arguments)?;
+        }
+        Ok(())
+    }
+}
+
+impl Run<MaxPoolForward<'_>> for OpenCl {
+    fn run(&mut self, operation: &MaxPoolForward<'_>) -> Result<(), Error> {
+        self.admit(operation)?;
+        let MaxPoolForward { y, x, pool: Pool2d { input, output, kernel, stride, padding } } = *operation;
+        let images = x.length / input.len();
+        let (mut launch, memory) = self.split();
+        let arguments = arguments![
+            images,
+            input.height,
+            input.width,
+            input.channels,
+            output.height,
+            output.width,
+            *kernel,
+            *stride,
+            *padding,
+            memory.written(y)?,
+            memory.read(x)?,
+        ];
+        let items = images * output.height * output.width * launch.tiles.spread(output.channels);
+        launch.each(Name::MaxPoolForward, items, arguments)
+    }
+}
+
+impl Run<MaxPoolBackward<'_>> for OpenCl {
+    fn run(&mut self, operation: &MaxPoolBackward<'_>) -> Result<(), Error> {
+        self.admit(operation)?;
+        let MaxPoolBackward { dx, dy, x, pool: Pool2d { input, output, kernel, stride, padding }, accumulate } =
+            *operation;
+        let images = x.length / input.len();
+        let (mut launch, memory) = self.split();
+        for (&dx, &dy) in dx.iter().zip(dy) {
+            let arguments = arguments![
+                images,
+                input.height,
+                input.width,
+                input.channels,
+                output.height,
+                output.width,
+                *kernel,
+                *stride,
+                *padding,
+                accumulate,
+                memory.written(dx)?,
+                memory.read(dy)?,
+                memory.read(x)?,
+            ];
+            let items = images * input.height * input.width * launch.tiles.spread(input.channels);
+            launch.each(Name::MaxPoolBackward, items, arguments)?;
         }
         Ok(())
     }

@@ -82,6 +82,8 @@ kernels! {
     POOLING {
         GlobalAveragePoolForward = "global_average_pool_forward",
         GlobalAveragePoolBackward = "global_average_pool_backward",
+        MaxPoolForward = "max_pool_forward",
+        MaxPoolBackward = "max_pool_backward",
     }
     LOSS {
         CrossEntropy = "cross_entropy",
