@@ -1,4 +1,4 @@
-//! A machine that writes down what is asked of another one.
+//! Records what a machine is asked for.
 
 use sse_sam_core::machine::watched::{Watch, Watched};
 use sse_sam_core::ops::Operation;

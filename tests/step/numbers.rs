@@ -1,4 +1,4 @@
-//! What a step computes, and what is of no account to it.
+//! What a step computes, and which memory it must not depend on.
 
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::ops::Fill;
@@ -98,7 +98,7 @@ fn two_runs_give_the_same_bits() {
 
 #[test]
 fn stale_memory_changes_nothing() {
-    // What a step finds in activations, gradients and points is of no account.
+    // A step does not depend on what activations, gradients and points held before.
     let rig = Rig::new(RESNETS[1].0, RESNETS[1].1, Arena::new(1));
     let groups = SSE_SAM.groups(0, 2).unwrap().all();
     let one = |stale: f32| {

@@ -24,7 +24,7 @@ pub trait Machine {
     /// [`Error::Bounds`] and [`Error::Space`] when `to` is not there, [`Error::Length`] when it is of another length.
     fn write(&mut self, to: Span, values: &[f32]) -> Result<(), Self::Error>;
 
-    /// Gets numbers out of work memory, after all that was asked for before. Nothing else waits.
+    /// Reads work memory after all queued work is done. Nothing else waits.
     ///
     /// # Errors
     /// As [`Machine::write`].

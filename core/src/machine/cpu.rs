@@ -1,4 +1,4 @@
-//! The backend that every device has, and that the others are measured by: one core, lent memory.
+//! The reference backend: one CPU core, lent memory.
 
 use crate::error::Error;
 use crate::machine::backend::{Machine, Run, in_turn};
@@ -429,13 +429,13 @@ impl Run<MaxPoolBackward<'_>> for Cpu<'_> {
 }
 
 impl Run<CrossEntropy<'_>> for Cpu<'_> {
-    // In line, as what it calls: where the focal exponent is known to be 0, no power is linked.
+    // Inlined with what it calls: where the focal exponent is the constant 0, no power function is linked.
     #[inline(always)]
     fn run(&mut self, operation: &CrossEntropy<'_>) -> Result<(), Error> {
         operation.extent()?;
         let CrossEntropy { dlogits, losses, logits, labels, weights, terms } = *operation;
         let classes = terms.scale.length;
-        // Not by way of `for_streams`, whose closure would be a function of its own.
+        // Without `for_streams`: its closure would not be inlined.
         for ((dlogits, loss), weights) in dlogits.iter().zip(losses).zip(weights) {
             let mut memory = self.memory();
             let (scale, shift, margin) =

@@ -31,7 +31,7 @@ impl<'m> Memory<'m> {
     }
 
     /// An operand in work memory.
-    // A call, as the next one: what every operation begins with is there once.
+    // `inline(never)`, here and below: one copy in flash for all operations.
     #[inline(never)]
     pub(crate) fn write(&mut self, span: Span) -> &'m mut [f32] {
         match self.take(span) {
@@ -103,5 +103,5 @@ pub(crate) fn range(span: Span, available: usize) -> Result<Range<usize>, Error>
     }
 }
 
-/// Stands for an operand that is not there: it overlaps none.
+/// Stands for a missing operand: it overlaps nothing.
 pub(crate) const ABSENT: Span = Span::work(0, 0);

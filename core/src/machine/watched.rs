@@ -4,9 +4,9 @@ use crate::machine::backend::{Machine, Run};
 use crate::memory::Span;
 use crate::ops::operation::{Access, Operation};
 
-/// Somebody who looks on.
+/// Receives the calls.
 pub trait Watch<M: Machine> {
-    /// Has the machine run an operation, and does what it likes before and after.
+    /// Called in place of an operation: has the machine run it, and may do anything before and after.
     ///
     /// # Errors
     /// What the machine reports.
@@ -14,21 +14,21 @@ pub trait Watch<M: Machine> {
     where
         M: Run<O>;
 
-    /// Hears of numbers that the host reads or writes.
+    /// Is told of numbers that the host reads or writes.
     fn passed(&mut self, _access: Access, _span: Span) {}
 }
 
-/// Passes everything on to a machine while somebody looks on.
+/// Passes everything on to a machine and reports it.
 #[derive(Debug)]
 pub struct Watched<'m, M, W> {
     /// The machine that does the work.
     pub inner: &'m mut M,
-    /// Who looks on.
+    /// What receives the calls.
     pub watch: W,
 }
 
 impl<'m, M: Machine, W: Watch<M>> Watched<'m, M, W> {
-    /// Lets `watch` see what `inner` is asked for.
+    /// Reports the calls of `inner` to `watch`.
     pub fn new(inner: &'m mut M, watch: W) -> Self {
         Self { inner, watch }
     }

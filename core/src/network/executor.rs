@@ -201,7 +201,7 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
     }
 
     /// The losses of the batch and the gradients of its logits.
-    // A call, as the next one: what one takes of the stack is free again in the other.
+    // `inline(never)`, here and below: the two never need stack at the same time.
     #[inline(never)]
     fn backward_loss<B: Backend>(&self, backend: &mut B, targets: &[Target]) -> Result<(), B::Error> {
         let Batch { labels, weights, .. } = self.batch()?;
@@ -317,7 +317,7 @@ impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Network<
 }
 
 /// One place in the gradient of each target.
-// Calls, this and the next: in line they would take more room than the rest of a backward pass.
+// `inline(never)`, here and below: inlined, they would need more stack than the rest of a backward pass.
 #[inline(never)]
 fn places(place: Place, targets: &[Target]) -> Result<Streams, Error> {
     collect(targets.iter().map(|target| place.of(target.gradient)))

@@ -16,7 +16,7 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
     ///
     /// # Errors
     /// What the backend reports.
-    // A call: what it takes of the stack is free again in training.
+    // `inline(never)`: its stack is free again in training.
     #[inline(never)]
     pub fn initialize<B: Backend>(
         &self,

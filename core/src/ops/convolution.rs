@@ -215,7 +215,7 @@ pub fn conv2d_backward_input(
     if !accumulate {
         dx.fill(0.0);
     }
-    // Enough images at a time for a transposed block of weights to be worth its making.
+    // Several images at a time, so that transposing a block of weights pays.
     let images = (256 / conv.output.height.saturating_mul(conv.output.width).max(1)).max(1);
     let (inputs, outputs) = (images.saturating_mul(conv.input.len()), images.saturating_mul(conv.output.len()));
     let groups = pieces_mut(dx, inputs).zip(pieces(dy, outputs));

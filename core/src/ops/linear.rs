@@ -189,7 +189,7 @@ fn backward_columns<const C: usize>(
 
 /// `y[n][at + c] += sum_t x[n][terms.start + t] * weight[t][column + c]` for up to `C` columns.
 ///
-/// Rows are as long as the second number of each pair says; those of `weight` as the first of the last.
+/// The second number of `(y, y_pitch)` and `(x, x_pitch)` is the length of a row, `pitch` that of a row of `weight`.
 #[inline(never)]
 fn add_product<const C: usize>(
     (y, y_pitch): (&mut [f32], usize),
@@ -206,7 +206,7 @@ fn add_product<const C: usize>(
         let sample = |p: usize| x.get(p * x_pitch..p * x_pitch + terms.len());
         let first = sample(0).unwrap_or_default();
         if x.len() > x_pitch {
-            // Where samples are missing, copies of the first; what becomes of them is thrown away.
+            // Missing samples are replaced by copies of the first, whose results are discarded.
             let sample = |p| sample(p).unwrap_or(first);
             multiply_all(&mut sums, [first, sample(1), sample(2), sample(3)], weight, pitch, column);
         } else {

@@ -86,7 +86,7 @@ pub fn disjoint(operation: &impl Operation) -> Result<(), Error> {
 
 /// Checks that the lists are equally long, and each list's spans, and that no two spans share memory; returns how many
 /// streams there are.
-// A call: what every operation of streams begins with is there once.
+// `inline(never)`: one copy in flash for all operations of streams.
 #[inline(never)]
 pub(crate) fn streams(lists: &[&[Span]]) -> Result<usize, Error> {
     let count = lists.first().map_or(0, |first| first.len());

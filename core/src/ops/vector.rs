@@ -44,7 +44,7 @@ impl Outcome {
     }
 }
 
-/// Sums that a norm adds up side by side; part of what fixes its bits.
+/// Lanes of a norm's sum: their number is part of its bits.
 const LANES: usize = 16;
 
 /// `to[i] = value`.
@@ -258,7 +258,7 @@ pub fn sgd(params: &mut [f32], velocity: &mut [f32], gradient: &[f32], sgd: &Sgd
 
 /// `velocity[i] = momentum * velocity[i] + weight_decay * params[i]`: [`decay`] on a machine.
 ///
-/// What an update begins with where gradients are added to the velocity itself.
+/// The first part of an update in lean memory, where gradients are added to the velocity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decay<'a> {
     /// `[n]`, changed in place.
@@ -283,8 +283,8 @@ impl Operation for Decay<'_> {
     }
 }
 
-/// The velocity as an update begins with it where gradients are added to it: `velocity[i] = momentum * velocity[i] +
-/// weight_decay * params[i]`.
+/// The first part of an update in lean memory, where gradients are added to the velocity:
+/// `velocity[i] = momentum * velocity[i] + weight_decay * params[i]`.
 ///
 /// # Errors
 /// [`Error::Length`] when the slices differ in length.
@@ -298,7 +298,7 @@ pub fn decay(velocity: &mut [f32], params: &[f32], sgd: &Sgd) -> Result<(), Erro
 
 /// `params[i] -= learning_rate * velocity[i]`, and its [`Outcome`]: [`descend`] on a machine.
 ///
-/// What such an update ends with. When the squared norm of `velocity` is not finite, `params` do not change and the
+/// The last part of that update. When the squared norm of `velocity` is not finite, `params` do not change and the
 /// velocity becomes zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Descend<'a> {
@@ -330,7 +330,7 @@ impl Operation for Descend<'_> {
     }
 }
 
-/// The end of such an update: `params[i] -= learning_rate * velocity[i]`.
+/// The last part of an update in lean memory: `params[i] -= learning_rate * velocity[i]`.
 ///
 /// Returns the squared norm of `velocity`; when it is not finite, `params` have not changed and `velocity` is zero.
 ///

@@ -40,7 +40,7 @@ pub struct Dataset {
     pub train: Arc<dyn Source>,
     /// What accuracy is measured on.
     pub test: Arc<dyn Source>,
-    /// What people should know of how it was read.
+    /// A notice about how the data were read.
     pub notice: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What is trained on and measured by: samples, each a picture and a class.
+//! Where samples come from: pictures, each with a class.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Number of samples.
     fn len(&self) -> usize;
 
-    /// The class of a sample that there is.
+    /// The class of sample `index`, which is below [`Source::len`].
     fn label(&self, index: usize) -> u32;
 
-    /// Puts the picture of a sample that there is into `to`, in its own shape.
+    /// Puts the picture of sample `index`, which is below [`Source::len`], into `to`, in its own shape.
     ///
     /// # Errors
     /// What keeps it from being read.
     fn picture(&self, index: usize, to: &mut Picture) -> Result<(), Error>;
 
-    /// Another one wherever pictures or labels differ.
+    /// A text that differs wherever pictures or labels differ.
     fn fingerprint(&self) -> String;
 
     /// All of it as bytes, where that is how it lies in memory.

@@ -35,7 +35,7 @@ pub(crate) fn choices(
     if open.is_empty() {
         return Ok(Choices::new(images, table));
     }
-    // Who waited for another's timing finds it remembered.
+    // Another thread may have timed it while this one waited.
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (cache, owner) = (Cache::of_user(), owner(info));
     let known = cache.known(&owner, observer);
@@ -90,7 +90,7 @@ pub(crate) fn open(
     backend.set_choices(choices);
     let rows = layout.plan.max_batch();
     backend.reserve_scratch(scratch(info, layout))?;
-    // A device that launches nothing is found out before anything is made.
+    // A device that cannot launch kernels is noticed before anything is allocated.
     backend.run(&Fill { to: Span::work(0, layout.words.min(1)), value: 0.0 })?;
     backend.finish()?;
     if let Some(sentence) = without_blocks(info).filter(|_| layout.convolutions().next().is_some()) {

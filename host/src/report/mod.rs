@@ -1,4 +1,4 @@
-//! What people and programs are told.
+//! Output for people and for programs.
 
 pub mod classes;
 pub mod confusion;

@@ -99,8 +99,8 @@ impl Feed<'_> {
 
     /// Calls `each(backend, number)` for every batch of sample indices from number `first` on, in order, with the batch's bytes on the device.
     ///
-    /// Staged batches are collected by a second thread, a few ahead; neither it nor the device is waited for but when
-    /// one of them is behind.
+    /// Staged batches are collected by a second thread, a few ahead: they wait for each other only when
+    /// one has fallen behind.
     ///
     /// # Errors
     /// What the device or `each` reports.

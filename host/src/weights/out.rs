@@ -1,4 +1,4 @@
-//! A file that a command is told to write: what lies there already may be someone's work, or no file at all.
+//! A file that a command writes: never one that it reads or that a run wrote; it may be a pipe or a device.
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -79,7 +79,7 @@ fn put(stream: impl Write, content: impl FnOnce(&mut dyn Write) -> io::Result<()
     stream.flush()
 }
 
-/// Standard output by its name: opened anew it would begin at the file's front.
+/// Standard output by its name: opened again, it would be written from the beginning.
 fn is_standard(path: &Path) -> bool {
     cfg!(unix) && path == Path::new("/dev/stdout")
 }

@@ -95,7 +95,7 @@ pub(crate) fn read_images(path: &Path) -> Result<(Shape, Vec<u8>, Option<String>
     Ok((image, if is_planes { interleave(&bytes, image) } else { bytes }, notice))
 }
 
-/// What is said of images whose channels may stand in front.
+/// The notice about images whose channels may come first.
 fn order(dimensions: &[usize], image: Shape, is_ambiguous: bool) -> String {
     let Shape { height, width, channels } = image;
     let plural = if channels == 1 { "" } else { "s" };

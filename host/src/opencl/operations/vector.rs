@@ -92,7 +92,7 @@ impl Run<SgdUpdate<'_>> for OpenCl {
         let arguments =
             arguments![n, params, velocity, gradient, norm, learning_rate, momentum, weight_decay, nesterov];
         launch.each(Name::Sgd, n.div_ceil(launch.tiles.width), arguments)?;
-        // A step ends here. The device is busy with it while the next one is enqueued.
+        // The step is queued: flush, so that the device works while the next one is being queued.
         launch.flush()
     }
 }

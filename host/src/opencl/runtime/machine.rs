@@ -207,7 +207,7 @@ impl OpenCl {
         self.memory.reserve(&self.built, needed)
     }
 
-    /// Puts bytes into the samples from `offset` on, after all that was asked for before, without waiting.
+    /// Queues a write of bytes into the samples at `offset`; does not wait.
     ///
     /// # Errors
     /// [`sse_sam_core::Error::Bounds`] when they reach past the samples, [`Error::Call`] when the driver fails.
@@ -260,7 +260,7 @@ impl OpenCl {
         events.iter().map(time).collect()
     }
 
-    /// Waits for all that was asked for.
+    /// Waits until all queued work is done.
     ///
     /// # Errors
     /// [`Error::Call`] when the driver fails.
@@ -291,7 +291,7 @@ impl OpenCl {
 impl Drop for OpenCl {
     fn drop(&mut self) {
         if self.memory.finish(&self.queue).is_err() {
-            // Nobody can be told; what writes under way may still read must not go.
+            // A destructor cannot report errors; but memory that a pending write reads must not be freed.
             self.memory.leak();
         }
     }

@@ -224,7 +224,7 @@ impl Memory {
         self.keep(queue, event, Bytes::Samples(values))
     }
 
-    /// Keeps what a write reads, lets go of what is done, and waits when too much is on its way.
+    /// Keeps the memory that a write reads until it is done; waits when too many writes are pending.
     fn keep(&mut self, queue: &CommandQueue, event: Event, bytes: Bytes) -> Result<(), Error> {
         self.pending_bytes += bytes.len();
         self.pending.push_back((event, bytes));
@@ -242,7 +242,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Reads numbers, after all that was asked for before.
+    /// Reads numbers after all queued work is done.
     pub fn get(&mut self, queue: &CommandQueue, values: &mut [f32], from: Span) -> Result<(), Error> {
         if values.is_empty() {
             return Ok(());
@@ -258,7 +258,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Waits for all that was asked for.
+    /// Waits until all queued work is done.
     pub fn finish(&mut self, queue: &CommandQueue) -> Result<(), Error> {
         core::finish(queue).map_err(|error| Error::of(&self.device, &error))?;
         self.pending.clear();
@@ -266,7 +266,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Gives up what writes under way read: the device could not be waited for.
+    /// Leaks the memory that pending writes read: waiting for the device has failed.
     pub fn leak(&mut self) {
         std::mem::forget(std::mem::take(&mut self.pending));
     }

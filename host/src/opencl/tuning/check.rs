@@ -1,5 +1,4 @@
-//! Whether a device computes in a block what it computes by the general kernel: asked once a process, before the block is
-//! used.
+//! Checks blocks against the general kernel, once a process, before they are used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -12,7 +12,7 @@ use crate::opencl::convolution::{block, winograd};
 use crate::opencl::runtime::tiles::Tiles;
 use crate::opencl::{Block, Class, DeviceInfo, DeviceType, Error, Fault, OpenCl, Refusal};
 
-/// Multiply-adds below which a timing is not worth its while: some 50 us of a CPU.
+/// Fewer multiply-adds than this are not timed: they take some 50 us on a CPU.
 const SMALL: usize = 1 << 22;
 /// Rounds of a timing, one form after the other: fewest, and most where they take no longer than [`BUDGET`].
 const ROUNDS: (usize, usize) = (3, 9);
@@ -140,7 +140,7 @@ pub struct Case {
     window: [usize; 3],
 }
 
-/// The window that goes without saying.
+/// The usual kernel, stride and padding, which are not written.
 const USUAL: [usize; 3] = [3, 1, 1];
 
 impl Case {
@@ -206,7 +206,7 @@ pub struct Choices {
 }
 
 impl Choices {
-    /// Choices for batches of at most so many images.
+    /// Choices for batches of at most this many images.
     pub fn new(images: usize, table: Table) -> Self {
         Self { images, table }
     }
@@ -249,7 +249,7 @@ fn splits(device: &DeviceInfo, form: Form, operation: Operation, conv: &Conv2d, 
     parts.into_iter().filter(|parts| *parts != rule).filter_map(split).collect()
 }
 
-/// The forms that a convolution takes as long as nothing better is known.
+/// The forms a convolution takes until something faster is found.
 pub fn shipped(device: &DeviceInfo, conv: &Conv2d) -> Forms {
     let tiled = winograd::fits(&Tiles::for_device(device), conv) && winograd::pays(conv);
     [if tiled { Form::Winograd } else { Form::Direct }; 3]
@@ -373,7 +373,7 @@ impl Trial {
 
     /// Least seconds of an operation in each of these forms, infinite where it fails.
     fn least(&mut self, operation: Operation, forms: &[Form]) -> Result<Vec<f64>, Error> {
-        // Drivers finish kernels and memory at the first use.
+        // Some drivers compile kernels and allocate memory at the first use only.
         for form in forms {
             self.attempt(operation, *form)?;
         }
@@ -482,7 +482,7 @@ mod tests {
     fn a_difference_must_be_there_every_time() {
         assert_eq!(decide(Form::Winograd, &[[0.5, 1.0, 9.0], [1.0, 0.5, 9.0], [0.5, 1.0, 9.0]]), (Form::Winograd, 2));
         assert_eq!(decide(Form::Direct, &[[1.0, 0.5, 9.0], [1.0, 0.5, 9.0], [1.0, 0.95, 9.0]]), (Form::Direct, 3));
-        // The fastest of the first timing alone is timed again.
+        // Only the fastest of the first timing is timed again.
         assert_eq!(decide(Form::Direct, &[[1.0, 0.6, 0.5], [1.0, 0.5, 0.95]]), (Form::Direct, 2));
     }
 
