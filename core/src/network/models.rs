@@ -23,8 +23,8 @@ const MAX_WIDTHS: usize = 12;
 /// |----------------------------------|-------------------------------------------------------------------------------|
 /// | `mlp:IN-HIDDEN-...-OUT`          | linear layers `fc1`, `fc2`, ... with ReLU between                             |
 /// | `resnet8`, `20`, `32`, `44`, `56` | three stages of 16, 32 and 64 channels, parameter-free shortcuts              |
-/// | `resnet18`, `34`                 | four stages of 64 to 512 channels, 1x1-convolution shortcuts, no max-pool     |
-/// | `resnet18-imagenet`, `34`        | the same with a 7x7 stem of stride 2 and a max-pool, as for images of 224     |
+/// | `resnet10`, `18`, `34`           | four stages of 64 to 512 channels, 1x1-convolution shortcuts, no max-pool     |
+/// | `resnet10-imagenet`, `18`, `34`  | the same with a 7x7 stem of stride 2 and a max-pool, as for images of 224     |
 /// | `NAME:WIDTH`                     | the same residual network with `WIDTH` channels in its first stage            |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Model {
@@ -60,7 +60,8 @@ pub enum Stem {
 /// Stands behind the name of a network with the stem for ImageNet.
 const IMAGENET: &str = "-imagenet";
 
-const PROJECTED: [(&str, [u8; 4]); 2] = [("resnet18", [2, 2, 2, 2]), ("resnet34", [3, 4, 6, 3])];
+const PROJECTED: [(&str, [u8; 4]); 3] =
+    [("resnet10", [1, 1, 1, 1]), ("resnet18", [2, 2, 2, 2]), ("resnet34", [3, 4, 6, 3])];
 const CIFAR: [(&str, u8); 5] = [("resnet8", 1), ("resnet20", 3), ("resnet32", 5), ("resnet44", 7), ("resnet56", 9)];
 
 impl FromStr for Model {

@@ -49,7 +49,7 @@ pub struct Options {
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub few: Option<u32>,
 
-    /// mlp:IN-HIDDEN-OUT, resnet8, resnet20, resnet32, resnet44, resnet56, resnet18, resnet34; resnets take :WIDTH
+    /// mlp:IN-HIDDEN-OUT, resnet8, resnet20, resnet32, resnet44, resnet56, resnet10, resnet18, resnet34, resnet18-imagenet (stem for 224 x 224); resnets take :WIDTH
     #[arg(long, help_heading = "Model")]
     pub model: Option<String>,
     /// Start from these weights, or from the best of a run's folder; a last layer for other classes is drawn anew
