@@ -1,6 +1,8 @@
 //! What a step asks of a backend, and how often.
 
-use sse_sam_core::{Arena, Method, Row};
+use sse_sam_core::network::layer::Op;
+use sse_sam_core::{Arena, Method, Problem, Row, Statistics};
+use sse_sam_tests::recorder::Call;
 
 use crate::rig::{BATCH, METHODS, PERCEPTRON, RESNETS, Rig, SSE_SAM, models, overlap};
 
@@ -83,4 +85,21 @@ fn absent_groups_cost_nothing() {
     assert_eq!(cost(present(SSE_SAM, 1, [true, false])), (1, 1));
     assert_eq!(cost(present(SSE_SAM, 1, [false, true])), (2, 2));
     assert_eq!(cost(present(Method::ImbSam { rho: 0.1 }, 0, [true, false])), (1, 1));
+}
+
+#[test]
+fn a_convolution_and_its_norm_are_asked_for_as_one_while_training() {
+    for (model, image) in RESNETS {
+        let rig = Rig::new(model, image, Arena::new(1));
+        let convolutions = rig.graph.layers().iter().filter(|layer| matches!(layer.op, Op::Conv2d(_))).count();
+        let names = ["conv2d_batch_norm_forward", "conv2d_forward", "batch_norm_forward", "batch_norm_inference"];
+        let count = |calls: &[Call]| names.map(|name| calls.iter().filter(|call| call.name == name).count());
+        let training = rig.calls(&SSE_SAM.groups(0, 2).unwrap().all());
+        assert_eq!(count(&training), [3 * convolutions, 0, 0, 0], "{model}: three passes");
+        let evaluate = |statistics| {
+            let (_, calls) = rig.run(|backend, network| network.forward(backend, rig.vectors.params, statistics));
+            count(&calls)
+        };
+        assert_eq!(evaluate(Statistics::Running), [0, convolutions, 0, convolutions], "{model}: by running statistics");
+    }
 }

@@ -46,7 +46,7 @@ impl<'a> Cpu<'a> {
         let mut memory = self.memory();
         let mut slices = [(); N].map(|()| <&mut [f32]>::default());
         for (slice, span) in slices.iter_mut().zip(spans) {
-            *slice = memory.write(span);
+            *slice = memory.write(&span);
         }
         memory.found.map(|()| slices)
     }
@@ -56,7 +56,7 @@ impl<'a> Cpu<'a> {
         Memory::new(self.work, self.constant)
     }
 
-    fn sample_bytes(&self, span: Span) -> Result<&'a [u8], Error> {
+    fn sample_bytes(&self, span: &Span) -> Result<&'a [u8], Error> {
         match span.space {
             Space::Samples => Ok(self.samples.get(range(span, self.samples.len())?).unwrap_or_default()),
             found => Err(Error::Space { found }),
@@ -93,7 +93,7 @@ impl Machine for Cpu<'_> {
 
     fn write(&mut self, to: Span, values: &[f32]) -> Result<(), Error> {
         let mut memory = self.memory();
-        let to = memory.write(to);
+        let to = memory.write(&to);
         memory.found?;
         expect("values", to.len(), values.len())?;
         to.iter_mut().zip(values).for_each(|(to, value)| *to = *value);
@@ -102,7 +102,7 @@ impl Machine for Cpu<'_> {
 
     fn read(&mut self, values: &mut [f32], from: Span) -> Result<(), Error> {
         let mut memory = self.memory();
-        let from = memory.read(from);
+        let from = memory.read(&from);
         memory.found?;
         expect("values", from.len(), values.len())?;
         values.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
@@ -111,17 +111,17 @@ impl Machine for Cpu<'_> {
 }
 
 impl Run<Fill> for Cpu<'_> {
-    fn run(&mut self, &Fill { to, value }: &Fill) -> Result<(), Error> {
+    fn run(&mut self, operation: &Fill) -> Result<(), Error> {
         let mut memory = self.memory();
-        memory.write(to).fill(value);
+        memory.write(&operation.to).fill(operation.value);
         memory.found
     }
 }
 
 impl Run<Copy> for Cpu<'_> {
-    fn run(&mut self, &Copy { to, from }: &Copy) -> Result<(), Error> {
+    fn run(&mut self, operation: &Copy) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (to, from) = (memory.write(to), memory.read(from));
+        let (to, from) = (memory.write(&operation.to), memory.read(&operation.from));
         memory.found?;
         expect("from", to.len(), from.len())?;
         to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
@@ -133,13 +133,13 @@ impl Run<Gather<'_>> for Cpu<'_> {
     #[inline(never)]
     fn run(&mut self, operation: &Gather<'_>) -> Result<(), Error> {
         operation.extent()?;
-        let Gather { batch, rows, samples } = *operation;
-        let (pictures, size) = (self.sample_bytes(samples.images)?, samples.image.len());
-        let [head, tail] = batch.weights;
+        let (pictures, size) = (self.sample_bytes(&operation.samples.images)?, operation.samples.image.len());
+        let Gather { batch, samples, .. } = *operation;
+        let [head, tail] = &batch.weights;
         let mut memory = self.memory();
-        let (images, labels) = (memory.write(batch.images), memory.write(batch.labels));
-        let (head, tail, rows) = (memory.write(head), memory.write(tail), memory.read(rows));
-        let normalization = memory.read(samples.normalization);
+        let (images, labels) = (memory.write(&batch.images), memory.write(&batch.labels));
+        let (head, tail, rows) = (memory.write(head), memory.write(tail), memory.read(&operation.rows));
+        let normalization = memory.read(&samples.normalization);
         memory.found?;
         let (rows, _) = rows.as_chunks();
         let picture = |index: usize| pictures.get(index.checked_mul(size)?..)?.get(..size);
@@ -159,23 +159,23 @@ impl Run<Gather<'_>> for Cpu<'_> {
 }
 
 impl Run<Axpy> for Cpu<'_> {
-    fn run(&mut self, &Axpy { y, alpha, x }: &Axpy) -> Result<(), Error> {
+    fn run(&mut self, operation: &Axpy) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (y, x) = (memory.write(y), memory.read(x));
+        let (y, x) = (memory.write(&operation.y), memory.read(&operation.x));
         memory.found?;
-        ops::axpy(y, alpha, x)
+        ops::axpy(y, operation.alpha, x)
     }
 }
 
 impl Run<Ascend> for Cpu<'_> {
     #[inline(never)]
     fn run(&mut self, operation: &Ascend) -> Result<(), Error> {
-        let Ascend { point, squared_norm, params, radius } = *operation;
         let mut memory = self.memory();
-        let (point, squared_norm, params) = (memory.write(point), memory.write(squared_norm), memory.read(params));
+        let (point, squared_norm, params) =
+            (memory.write(&operation.point), memory.write(&operation.squared_norm), memory.read(&operation.params));
         memory.found?;
         expect("squared_norm", 1, squared_norm.len())?;
-        squared_norm.fill(ops::ascend(point, params, radius)?);
+        squared_norm.fill(ops::ascend(point, params, operation.radius)?);
         Ok(())
     }
 }
@@ -184,44 +184,50 @@ impl Run<SgdUpdate<'_>> for Cpu<'_> {
     #[inline(never)]
     fn run(&mut self, operation: &SgdUpdate<'_>) -> Result<(), Error> {
         operation.outcome.check()?;
-        let SgdUpdate { params, velocity, outcome, gradient, sgd } = *operation;
         let mut memory = self.memory();
-        let (squared_norm, failure) = (memory.write(outcome.squared_norm), memory.write(outcome.failure));
-        let (params, velocity, gradient) = (memory.write(params), memory.write(velocity), memory.read(gradient));
+        let (squared_norm, failure) =
+            (memory.write(&operation.outcome.squared_norm), memory.write(&operation.outcome.failure));
+        let (params, velocity, gradient) =
+            (memory.write(&operation.params), memory.write(&operation.velocity), memory.read(&operation.gradient));
         memory.found?;
-        let norm = ops::sgd(params, velocity, gradient, sgd)?;
-        report(squared_norm, failure, norm, outcome.number);
+        let norm = ops::sgd(params, velocity, gradient, operation.sgd)?;
+        report(squared_norm, failure, norm, operation.outcome.number);
         Ok(())
     }
 }
 
 impl Run<Decay<'_>> for Cpu<'_> {
-    fn run(&mut self, &Decay { velocity, params, sgd }: &Decay<'_>) -> Result<(), Error> {
+    fn run(&mut self, operation: &Decay<'_>) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (velocity, params) = (memory.write(velocity), memory.read(params));
+        let (velocity, params) = (memory.write(&operation.velocity), memory.read(&operation.params));
         memory.found?;
-        ops::decay(velocity, params, sgd)
+        ops::decay(velocity, params, operation.sgd)
     }
 }
 
 impl Run<Descend<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &Descend<'_>) -> Result<(), Error> {
         operation.outcome.check()?;
-        let Descend { params, velocity, outcome, learning_rate } = *operation;
         let mut memory = self.memory();
-        let (params, velocity) = (memory.write(params), memory.write(velocity));
-        let (squared_norm, failure) = (memory.write(outcome.squared_norm), memory.write(outcome.failure));
+        let (params, velocity) = (memory.write(&operation.params), memory.write(&operation.velocity));
+        let (squared_norm, failure) =
+            (memory.write(&operation.outcome.squared_norm), memory.write(&operation.outcome.failure));
         memory.found?;
-        let norm = ops::descend(params, velocity, learning_rate)?;
-        report(squared_norm, failure, norm, outcome.number);
+        let norm = ops::descend(params, velocity, operation.learning_rate)?;
+        report(squared_norm, failure, norm, operation.outcome.number);
         Ok(())
     }
 }
 
 impl Run<LinearForward> for Cpu<'_> {
-    fn run(&mut self, &LinearForward { y, x, weight, bias }: &LinearForward) -> Result<(), Error> {
+    fn run(&mut self, operation: &LinearForward) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (y, x, weight, bias) = (memory.write(y), memory.read(x), memory.read(weight), memory.read(bias));
+        let (y, x, weight, bias) = (
+            memory.write(&operation.y),
+            memory.read(&operation.x),
+            memory.read(&operation.weight),
+            memory.read(&operation.bias),
+        );
         memory.found?;
         ops::linear_forward(y, x, weight, bias)
     }
@@ -229,26 +235,28 @@ impl Run<LinearForward> for Cpu<'_> {
 
 impl Run<LinearBackwardInput<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &LinearBackwardInput<'_>) -> Result<(), Error> {
-        let LinearBackwardInput { dx, dy, weight, outputs, accumulate } = operation;
-        for_streams([dx, dy], |stream| {
+        for_streams([operation.dx, operation.dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dy, weight) = (memory.write_one(dx, stream), memory.read_one(dy, stream), memory.read(*weight));
+            let (dx, dy, weight) = (
+                memory.write_one(operation.dx, stream),
+                memory.read_one(operation.dy, stream),
+                memory.read(&operation.weight),
+            );
             memory.found?;
-            ops::linear_backward_input(dx, dy, weight, *outputs, *accumulate)
+            ops::linear_backward_input(dx, dy, weight, operation.outputs, operation.accumulate)
         })
     }
 }
 
 impl Run<LinearBackwardWeight<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &LinearBackwardWeight<'_>) -> Result<(), Error> {
-        let LinearBackwardWeight { dweight, dbias, x, dy } = operation;
-        for_streams([dweight, dbias, dy], |stream| {
+        for_streams([operation.dweight, operation.dbias, operation.dy], |stream| {
             let mut memory = self.memory();
             let (dweight, dbias, x, dy) = (
-                memory.write_one(dweight, stream),
-                memory.write_one(dbias, stream),
-                memory.read(*x),
-                memory.read_one(dy, stream),
+                memory.write_one(operation.dweight, stream),
+                memory.write_one(operation.dbias, stream),
+                memory.read(&operation.x),
+                memory.read_one(operation.dy, stream),
             );
             memory.found?;
             ops::linear_backward_weight(dweight, dbias, x, dy)
@@ -257,34 +265,40 @@ impl Run<LinearBackwardWeight<'_>> for Cpu<'_> {
 }
 
 impl Run<Conv2dForward<'_>> for Cpu<'_> {
-    fn run(&mut self, &Conv2dForward { y, x, weight, conv }: &Conv2dForward<'_>) -> Result<(), Error> {
+    fn run(&mut self, operation: &Conv2dForward<'_>) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (y, x, weight) = (memory.write(y), memory.read(x), memory.read(weight));
+        let (y, x, weight) = (memory.write(&operation.y), memory.read(&operation.x), memory.read(&operation.weight));
         memory.found?;
-        ops::conv2d_forward(y, x, weight, conv)
+        ops::conv2d_forward(y, x, weight, operation.conv)
     }
 }
 
 impl Run<Conv2dBackwardInput<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &Conv2dBackwardInput<'_>) -> Result<(), Error> {
-        let Conv2dBackwardInput { dx, dy, weight, conv, accumulate } = operation;
-        for_streams([dx, dy], |stream| {
+        for_streams([operation.dx, operation.dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dy, weight) = (memory.write_one(dx, stream), memory.read_one(dy, stream), memory.read(*weight));
+            let (dx, dy, weight) = (
+                memory.write_one(operation.dx, stream),
+                memory.read_one(operation.dy, stream),
+                memory.read(&operation.weight),
+            );
             memory.found?;
-            ops::conv2d_backward_input(dx, dy, weight, conv, *accumulate)
+            ops::conv2d_backward_input(dx, dy, weight, operation.conv, operation.accumulate)
         })
     }
 }
 
 impl Run<Conv2dBackwardWeight<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &Conv2dBackwardWeight<'_>) -> Result<(), Error> {
-        let Conv2dBackwardWeight { dweight, x, dy, conv } = operation;
-        for_streams([dweight, dy], |stream| {
+        for_streams([operation.dweight, operation.dy], |stream| {
             let mut memory = self.memory();
-            let (dweight, x, dy) = (memory.write_one(dweight, stream), memory.read(*x), memory.read_one(dy, stream));
+            let (dweight, x, dy) = (
+                memory.write_one(operation.dweight, stream),
+                memory.read(&operation.x),
+                memory.read_one(operation.dy, stream),
+            );
             memory.found?;
-            ops::conv2d_backward_weight(dweight, x, dy, conv)
+            ops::conv2d_backward_weight(dweight, x, dy, operation.conv)
         })
     }
 }
@@ -297,56 +311,64 @@ impl Run<Conv2dBatchNormForward<'_>> for Cpu<'_> {
 
 impl Run<BatchNormForward> for Cpu<'_> {
     fn run(&mut self, operation: &BatchNormForward) -> Result<(), Error> {
-        let BatchNormForward { y, saved, running, x, weight, bias, residual, relu } = *operation;
         let mut memory = self.memory();
-        let (y, saved) = (memory.write(y), memory.write(saved));
-        let moved = running.map(|running| memory.write(running));
-        let added = residual.map(|residual| memory.read(residual));
-        let (x, weight, bias) = (memory.read(x), memory.read(weight), memory.read(bias));
+        let (y, saved) = (memory.write(&operation.y), memory.write(&operation.saved));
+        let moved = operation.running.as_ref().map(|running| memory.write(running));
+        let added = operation.residual.as_ref().map(|residual| memory.read(residual));
+        let (x, weight, bias) =
+            (memory.read(&operation.x), memory.read(&operation.weight), memory.read(&operation.bias));
         memory.found?;
-        ops::batch_norm_forward(y, saved, moved, x, weight, bias, added, relu)
+        ops::batch_norm_forward(y, saved, moved, x, weight, bias, added, operation.relu)
     }
 }
 
 impl Run<BatchNormInference> for Cpu<'_> {
     fn run(&mut self, operation: &BatchNormInference) -> Result<(), Error> {
-        let BatchNormInference { y, x, weight, bias, running, residual, relu } = *operation;
         let mut memory = self.memory();
-        let added = residual.map(|residual| memory.read(residual));
-        let (y, x, weight, bias, running) =
-            (memory.write(y), memory.read(x), memory.read(weight), memory.read(bias), memory.read(running));
+        let added = operation.residual.as_ref().map(|residual| memory.read(residual));
+        let (y, x, weight, bias, running) = (
+            memory.write(&operation.y),
+            memory.read(&operation.x),
+            memory.read(&operation.weight),
+            memory.read(&operation.bias),
+            memory.read(&operation.running),
+        );
         memory.found?;
-        ops::batch_norm_inference(y, x, weight, bias, running, added, relu)
+        ops::batch_norm_inference(y, x, weight, bias, running, added, operation.relu)
     }
 }
 
 impl Run<BatchNormBackward<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &BatchNormBackward<'_>) -> Result<(), Error> {
-        let BatchNormBackward { dx, dweight, dbias, dy, y, x, weight, bias, saved, relu, accumulate, .. } = operation;
         // The bias is not read here, but it must be there.
         disjoint(operation)?;
         let mut memory = self.memory();
-        expect("bias", weight.length, memory.read(*bias).len())?;
+        expect("bias", operation.weight.length, memory.read(&operation.bias).len())?;
         memory.found?;
-        for_streams([dx, dweight, dbias, dy], |stream| {
+        for_streams([operation.dx, operation.dweight, operation.dbias, operation.dy], |stream| {
             let mut memory = self.memory();
             let (dx, dweight, dbias, dy) = (
-                memory.write_one(dx, stream),
-                memory.write_one(dweight, stream),
-                memory.write_one(dbias, stream),
-                memory.write_one(dy, stream),
+                memory.write_one(operation.dx, stream),
+                memory.write_one(operation.dweight, stream),
+                memory.write_one(operation.dbias, stream),
+                memory.write_one(operation.dy, stream),
             );
-            let (y, x, weight, saved) = (memory.read(*y), memory.read(*x), memory.read(*weight), memory.read(*saved));
+            let (y, x, weight, saved) = (
+                memory.read(&operation.y),
+                memory.read(&operation.x),
+                memory.read(&operation.weight),
+                memory.read(&operation.saved),
+            );
             memory.found?;
-            ops::batch_norm_backward(dx, dweight, dbias, dy, y, x, weight, saved, *relu, *accumulate)
+            ops::batch_norm_backward(dx, dweight, dbias, dy, y, x, weight, saved, operation.relu, operation.accumulate)
         })
     }
 }
 
 impl Run<ReluForward> for Cpu<'_> {
-    fn run(&mut self, &ReluForward { y, x }: &ReluForward) -> Result<(), Error> {
+    fn run(&mut self, operation: &ReluForward) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (y, x) = (memory.write(y), memory.read(x));
+        let (y, x) = (memory.write(&operation.y), memory.read(&operation.x));
         memory.found?;
         ops::relu_forward(y, x)
     }
@@ -354,76 +376,79 @@ impl Run<ReluForward> for Cpu<'_> {
 
 impl Run<ReluBackward<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &ReluBackward<'_>) -> Result<(), Error> {
-        let ReluBackward { dx, dy, y, accumulate } = operation;
-        for_streams([dx, dy], |stream| {
+        for_streams([operation.dx, operation.dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dy, y) = (memory.write_one(dx, stream), memory.read_one(dy, stream), memory.read(*y));
+            let (dx, dy, y) = (
+                memory.write_one(operation.dx, stream),
+                memory.read_one(operation.dy, stream),
+                memory.read(&operation.y),
+            );
             memory.found?;
-            ops::relu_backward(dx, dy, y, *accumulate)
+            ops::relu_backward(dx, dy, y, operation.accumulate)
         })
     }
 }
 
 impl Run<ShortcutForward> for Cpu<'_> {
-    fn run(&mut self, &ShortcutForward { y, x, input, output }: &ShortcutForward) -> Result<(), Error> {
+    fn run(&mut self, operation: &ShortcutForward) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (y, x) = (memory.write(y), memory.read(x));
+        let (y, x) = (memory.write(&operation.y), memory.read(&operation.x));
         memory.found?;
-        ops::shortcut_forward(y, x, input, output)
+        ops::shortcut_forward(y, x, operation.input, operation.output)
     }
 }
 
 impl Run<ShortcutBackward<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &ShortcutBackward<'_>) -> Result<(), Error> {
-        let ShortcutBackward { dx, dy, input, output, accumulate } = operation;
-        for_streams([dx, dy], |stream| {
+        for_streams([operation.dx, operation.dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dy) = (memory.write_one(dx, stream), memory.read_one(dy, stream));
+            let (dx, dy) = (memory.write_one(operation.dx, stream), memory.read_one(operation.dy, stream));
             memory.found?;
-            ops::shortcut_backward(dx, dy, *input, *output, *accumulate)
+            ops::shortcut_backward(dx, dy, operation.input, operation.output, operation.accumulate)
         })
     }
 }
 
 impl Run<GlobalAveragePoolForward> for Cpu<'_> {
     fn run(&mut self, operation: &GlobalAveragePoolForward) -> Result<(), Error> {
-        let GlobalAveragePoolForward { y, x, input } = *operation;
         let mut memory = self.memory();
-        let (y, x) = (memory.write(y), memory.read(x));
+        let (y, x) = (memory.write(&operation.y), memory.read(&operation.x));
         memory.found?;
-        ops::global_average_pool_forward(y, x, input)
+        ops::global_average_pool_forward(y, x, operation.input)
     }
 }
 
 impl Run<GlobalAveragePoolBackward<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &GlobalAveragePoolBackward<'_>) -> Result<(), Error> {
-        let GlobalAveragePoolBackward { dx, dy, input, accumulate } = operation;
-        for_streams([dx, dy], |stream| {
+        for_streams([operation.dx, operation.dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dy) = (memory.write_one(dx, stream), memory.read_one(dy, stream));
+            let (dx, dy) = (memory.write_one(operation.dx, stream), memory.read_one(operation.dy, stream));
             memory.found?;
-            ops::global_average_pool_backward(dx, dy, *input, *accumulate)
+            ops::global_average_pool_backward(dx, dy, operation.input, operation.accumulate)
         })
     }
 }
 
 impl Run<MaxPoolForward<'_>> for Cpu<'_> {
-    fn run(&mut self, &MaxPoolForward { y, x, pool }: &MaxPoolForward<'_>) -> Result<(), Error> {
+    fn run(&mut self, operation: &MaxPoolForward<'_>) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (y, x) = (memory.write(y), memory.read(x));
+        let (y, x) = (memory.write(&operation.y), memory.read(&operation.x));
         memory.found?;
-        ops::max_pool_forward(y, x, pool)
+        ops::max_pool_forward(y, x, operation.pool)
     }
 }
 
 impl Run<MaxPoolBackward<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &MaxPoolBackward<'_>) -> Result<(), Error> {
-        let MaxPoolBackward { dx, dy, x, pool, accumulate } = operation;
-        for_streams([dx, dy], |stream| {
+        for_streams([operation.dx, operation.dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dy, x) = (memory.write_one(dx, stream), memory.read_one(dy, stream), memory.read(*x));
+            let (dx, dy, x) = (
+                memory.write_one(operation.dx, stream),
+                memory.read_one(operation.dy, stream),
+                memory.read(&operation.x),
+            );
             memory.found?;
-            ops::max_pool_backward(dx, dy, x, pool, *accumulate)
+            ops::max_pool_backward(dx, dy, x, operation.pool, operation.accumulate)
         })
     }
 }
@@ -433,16 +458,17 @@ impl Run<CrossEntropy<'_>> for Cpu<'_> {
     #[inline(always)]
     fn run(&mut self, operation: &CrossEntropy<'_>) -> Result<(), Error> {
         operation.extent()?;
-        let CrossEntropy { dlogits, losses, logits, labels, weights, terms } = *operation;
-        let classes = terms.scale.length;
+        let classes = operation.terms.scale.length;
         // Without `for_streams`: its closure would not be inlined.
-        for ((dlogits, loss), weights) in dlogits.iter().zip(losses).zip(weights) {
+        let CrossEntropy { dlogits, losses, weights, terms, .. } = operation;
+        for ((dlogits, loss), weights) in dlogits.iter().zip(*losses).zip(*weights) {
             let mut memory = self.memory();
             let (scale, shift, margin) =
-                (memory.read(terms.scale), memory.read(terms.shift), memory.read(terms.margin));
+                (memory.read(&terms.scale), memory.read(&terms.shift), memory.read(&terms.margin));
             let tables = LossTables { scale, shift, margin, focal: terms.focal };
-            let (dlogits, loss) = (memory.write(*dlogits), memory.write(*loss));
-            let (logits, labels, weights) = (memory.read(logits), memory.read(labels), memory.read(*weights));
+            let (dlogits, loss) = (memory.write(dlogits), memory.write(loss));
+            let (logits, labels, weights) =
+                (memory.read(&operation.logits), memory.read(&operation.labels), memory.read(weights));
             memory.found?;
             let outputs = rows_mut(dlogits, classes).zip(rows(logits, classes));
             let mut total = 0.0;

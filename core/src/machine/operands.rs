@@ -33,7 +33,7 @@ impl<'m> Memory<'m> {
     /// An operand in work memory.
     // `inline(never)`, here and below: one copy in flash for all operations.
     #[inline(never)]
-    pub(crate) fn write(&mut self, span: Span) -> &'m mut [f32] {
+    pub(crate) fn write(&mut self, span: &Span) -> &'m mut [f32] {
         match self.take(span) {
             Ok(operand) => operand,
             Err(error) => {
@@ -45,7 +45,7 @@ impl<'m> Memory<'m> {
 
     /// An operand in work or constant memory.
     #[inline(never)]
-    pub(crate) fn read(&mut self, span: Span) -> &'m [f32] {
+    pub(crate) fn read(&mut self, span: &Span) -> &'m [f32] {
         if span.space != Space::Constant {
             return self.write(span);
         }
@@ -61,16 +61,16 @@ impl<'m> Memory<'m> {
     /// One of a list of operands in work memory.
     #[inline(never)]
     pub(crate) fn write_one(&mut self, spans: &[Span], at: usize) -> &'m mut [f32] {
-        self.write(spans.get(at).copied().unwrap_or(ABSENT))
+        self.write(spans.get(at).unwrap_or(&ABSENT))
     }
 
     /// One of a list of operands in work or constant memory.
     #[inline(never)]
     pub(crate) fn read_one(&mut self, spans: &[Span], at: usize) -> &'m [f32] {
-        self.read(spans.get(at).copied().unwrap_or(ABSENT))
+        self.read(spans.get(at).unwrap_or(&ABSENT))
     }
 
-    fn take(&mut self, span: Span) -> Result<&'m mut [f32], Error> {
+    fn take(&mut self, span: &Span) -> Result<&'m mut [f32], Error> {
         if span.space != Space::Work {
             return Err(Error::Space { found: span.space });
         }
@@ -95,8 +95,8 @@ impl<'m> Memory<'m> {
 }
 
 /// The elements of `span`, which must lie inside a memory of `available`.
-pub(crate) fn range(span: Span, available: usize) -> Result<Range<usize>, Error> {
-    let Span { space, offset, length } = span;
+pub(crate) fn range(span: &Span, available: usize) -> Result<Range<usize>, Error> {
+    let Span { space, offset, length } = *span;
     match offset.checked_add(length) {
         Some(end) if end <= available => Ok(offset..end),
         _ => Err(Error::Bounds { space, offset, length, available }),

@@ -70,18 +70,25 @@ impl Access {
 /// # Errors
 /// [`Error::Overlap`]; [`Error::Capacity`] when it has more than 16 operands.
 pub fn disjoint(operation: &impl Operation) -> Result<(), Error> {
-    let mut seen: Vec<(Access, Span), 16> = Vec::new();
-    let mut found = Ok(());
+    let (mut operands, mut found) = (Vec::<(Access, Span), 16>::new(), Ok(()));
     operation.operands(|access, span| {
-        let collides = |other: &(Access, Span)| (access.writes() || other.0.writes()) && span.overlaps(other.1);
-        if access == Access::Again {
-        } else if seen.iter().any(collides) {
-            found = Err(Error::Overlap);
-        } else if seen.push((access, span)).is_err() {
-            found = Err(Error::Capacity { what: "operands", capacity: seen.capacity() });
+        if access != Access::Again && operands.push((access, span)).is_err() {
+            found = Err(Error::Capacity { what: "operands", capacity: operands.capacity() });
         }
     });
-    found
+    found.and_then(|()| check_disjoint(&operands))
+}
+
+// A call, as the next one: what operations begin with is there once.
+#[inline(never)]
+fn check_disjoint(mut operands: &[(Access, Span)]) -> Result<(), Error> {
+    while let Some(((access, span), others)) = operands.split_first() {
+        if others.iter().any(|(other, at)| (access.writes() || other.writes()) && span.overlaps(*at)) {
+            return Err(Error::Overlap);
+        }
+        operands = others;
+    }
+    Ok(())
 }
 
 /// Checks that the lists are equally long, and each list's spans, and that no two spans share memory; returns how many
