@@ -1,4 +1,4 @@
-//! What lies in a handle: a head that every function reads, and behind it a network that only its own kind's code reads.
+//! A handle: a head that every function reads, then a network that only the code for its kind reads.
 //!
 //! The head leads to that code by a function pointer that the constructor wrote. So a program links the code of the
 //! networks that it makes, and no other.
@@ -78,7 +78,7 @@ fn lent<T>(pointer: *const T, length: usize) -> Result<Range<usize>, Status> {
 /// `network` is NULL or memory of a handle's size that nobody else uses while `'a` lasts.
 pub(crate) unsafe fn open<'a>(network: *mut Network) -> Result<(&'a mut Network, &'a mut dyn Model, Taken), Status> {
     addresses(network, 1)?;
-    // SAFETY: neither null nor misaligned; the tag is the memory's own word on whether it is a handle.
+    // SAFETY: neither null nor misaligned; the tag says whether the memory is a handle.
     if unsafe { (&raw const (*network).tag).read() } != TAG {
         return Err(Status::NoHandle);
     }
@@ -167,7 +167,7 @@ where
     unsafe { &raw mut (*network.cast::<Handle<N, PERCEPTRON, OPTIONS>>()).body }
 }
 
-/// Plans training of all layers. Calls, this and the next: what one takes of the stack is free again in the other.
+/// Plans training of all layers. `inline(never)`, here and below: the two never need stack at the same time.
 #[inline(never)]
 fn plan_all<const N: usize>(plan: &mut Result<Plan<N>, Error>, graph: &Graph<N>, order: &Order, arena: &mut Arena) {
     *plan = Plan::new(graph, order.rows(), order.demand.streams(), arena);

@@ -74,7 +74,7 @@ impl Order {
         Ok(Self { batch, micro_batch, trainable_layers, demand })
     }
 
-    /// Whether it is what options of 0 mean.
+    /// Whether all options are 0.
     pub(crate) fn is_usual(&self) -> bool {
         self.demand.economy == Economy::Full && !self.demand.pieces && self.trainable_layers == 0
     }

@@ -25,7 +25,7 @@ pub(crate) struct Training<'a> {
     pub(crate) samples: &'a [u8],
 }
 
-/// What stands for a label in a row whose image is used up.
+/// The label of a row whose image has been overwritten.
 const USED_UP: f32 = -1.0;
 
 impl<'a> Training<'a> {

@@ -18,7 +18,7 @@ use crate::training::session::Losses;
 /// 2 backward passes of the batch when both are perturbed, where a [`Network`] takes 3 and 4; and every [`Economy`](crate::Economy) needs a single gradient of each activation at a
 /// time. Rows are gathered anew for each pass. The weights in the table have the whole batch as their divisor.
 ///
-/// Evaluation is the network's own affair. `PERCEPTRON` is the network's.
+/// To evaluate, use the network itself. `PERCEPTRON` is that of [`Network`].
 #[derive(Clone, Debug)]
 pub struct Pieces<'a, const N: usize, const PERCEPTRON: bool = false> {
     network: Network<'a, N, PERCEPTRON>,
@@ -63,7 +63,7 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Pieces<'a, N, PERCEPTRON> {
 }
 
 impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Pieces<'_, N, PERCEPTRON> {
-    /// Takes note of what is asked for: a piece goes forward just before it goes backward.
+    /// Only notes the arguments: each piece goes forward just before it goes backward.
     fn forward(&mut self, _: &mut B, _: Span, statistics: Statistics) -> Result<(), B::Error> {
         self.statistics = statistics;
         Ok(())

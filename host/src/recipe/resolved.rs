@@ -270,7 +270,7 @@ fn with_loss(options: Options, loss: &Loss) -> Options {
     }
 }
 
-/// Refuses numbers of methods and losses that are infinite as `f32`: the core is asked about those, and would say so.
+/// Refuses numbers of methods and losses that are infinite as `f32`, as the core takes them.
 fn are_finite(options: &Options) -> Result<(), Error> {
     let numbers = [
         ("--rho", options.rho),
@@ -300,7 +300,7 @@ pub fn normalize(text: Option<&str>, dataset: &Dataset) -> Result<Normalize, Err
     text.map_or(Ok(Normalize::default()), |text| Normalize::new(text, dataset.image.channels))
 }
 
-/// The path as it stays true wherever the program is started next.
+/// The absolute path, which holds in whichever folder the program is started next.
 fn lasting(option: &str, path: &Path, is_name: bool) -> Result<String, Error> {
     let path =
         if is_name { path.to_owned() } else { path::absolute(path).map_err(|source| Error::io(path, source))? };

@@ -106,7 +106,7 @@ struct Training<'a> {
     observer: &'a dyn Observer,
 }
 
-/// What surrounds the steps.
+/// What training holds beside the device.
 struct Desktop<'a> {
     writer: Writer<'a>,
     keeper: &'a Keeper<'a>,

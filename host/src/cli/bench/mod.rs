@@ -129,7 +129,7 @@ impl Bench<'_> {
         Ok(layout.session.step(backend, &mut network, &workload.present, &HYPER, 0)?)
     }
 
-    /// Waits for all that was asked for.
+    /// Waits until all queued work is done.
     fn wait<B: Backend>(&self, backend: &mut B) -> Result<(), B::Error> {
         self.layout.session.record(backend).map(drop)
     }

@@ -194,7 +194,7 @@ fn run<M: Machine, const N: usize, const PERCEPTRON: bool>(
 }
 
 /// Makes the samples of step `number` the network's batch; returns which groups have any.
-// A call: what it takes of the stack is free again in the step.
+// `inline(never)`: its stack is free again in the step.
 #[inline(never)]
 fn take<const N: usize, const PERCEPTRON: bool>(
     cpu: &mut Cpu,
