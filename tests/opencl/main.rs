@@ -13,8 +13,8 @@ use sse_sam_core::machine::backend::OPERATIONS;
 use sse_sam_core::ops::{
     Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBackwardInput, Conv2dBackwardWeight,
     Conv2dForward, Copy, CrossEntropy, Decay, Descend, Fill, Gather, GlobalAveragePoolBackward,
-    GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight, LinearForward, ReluBackward, ReluForward,
-    SgdUpdate, ShortcutBackward, ShortcutForward,
+    GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight, LinearForward, MaxPoolBackward,
+    MaxPoolForward, Pool2d, ReluBackward, ReluForward, SgdUpdate, ShortcutBackward, ShortcutForward,
 };
 use sse_sam_core::{Batch, Conv2d, Cpu, Machine as _, Outcome, Row, Run, Samples, Sgd, Shape, Span, Terms};
 use sse_sam_tests::conformance::{self, Body, Machine, Memory, Refusal};
@@ -598,6 +598,7 @@ fn small_layers(device: &DeviceInfo) {
     let dmatrix = layout.random(channels * channels);
     let (input, half) = (Shape::new(2, 2, channels), Shape::new(1, 1, channels + 2));
     let [short, pooled] = [layout.random(2 * half.len()), layout.random(2 * channels)];
+    let pool = Pool2d::new(input, 3, 2, 1).unwrap();
     let labels = layout.put(&[1.0; 8]);
     let weights = layout.random(rows);
     let loss = layout.random(1);
@@ -650,6 +651,8 @@ fn small_layers(device: &DeviceInfo) {
         machine.run(&ShortcutBackward { dx: &[dx], dy: &[short], input, output: half, accumulate: true })?;
         machine.run(&GlobalAveragePoolForward { y: pooled, x, input })?;
         machine.run(&GlobalAveragePoolBackward { dx: &[dx], dy: &[pooled], input, accumulate: false })?;
+        machine.run(&MaxPoolForward { y: pooled, x, pool: &pool })?;
+        machine.run(&MaxPoolBackward { dx: &[dx], dy: &[pooled], x, pool: &pool, accumulate: true })?;
         machine.run(&CrossEntropy { dlogits: &[dy], losses: &[loss], logits: y, labels, weights: &[weights], terms })
     });
 }

@@ -100,7 +100,8 @@ impl Recipe {
         let epochs = at_least_one("--epochs", options.epochs.unwrap_or(defaults.epochs))?;
         let batch = at_least_one("--batch", options.batch.unwrap_or(defaults.batch))?;
         let data = options.data.as_deref().unwrap_or(Format::Digits.word());
-        let init = options.init.as_deref().map(|path| lasting("--init", path, false)).transpose()?;
+        // Errors show the path as it was typed; config.toml will hold the one that lasts.
+        options.init.as_deref().map(|path| lasting("--init", path, false)).transpose()?;
         let recipe = Self {
             data: lasting("--data", Path::new(data), data == Format::Digits.word())?,
             format: dataset.format,
@@ -111,7 +112,7 @@ impl Recipe {
             normalize: normalize(options.normalize.as_deref(), dataset)?,
             shots: shots((options.many, options.few), defaults)?,
             model: model(options.model.as_deref().unwrap_or(defaults.model))?,
-            init: init.map(PathBuf::from),
+            init: options.init.clone(),
             trainable_layers: options.trainable_layers.clone(),
             method: method(options),
             tail_weight: positive("--tail-weight", options.tail_weight.unwrap_or(defaults::TAIL_WEIGHT))?,
@@ -173,7 +174,7 @@ impl From<&Recipe> for Options {
             many: Some(recipe.shots.many),
             few: Some(recipe.shots.few),
             model: Some(recipe.model.to_string()),
-            init: recipe.init.clone(),
+            init: recipe.init.as_ref().map(|path| path::absolute(path).unwrap_or_else(|_| path.clone())),
             trainable_layers: recipe.trainable_layers.clone(),
             tail_weight: recipe.method.has_tail().then_some(recipe.tail_weight),
             eta: Some(recipe.eta),
