@@ -109,6 +109,8 @@ pub enum Error {
     Inference,
     /// A model's name could not be read.
     Model,
+    /// Layers, or a graph and its plan, do not belong together.
+    Graph,
 }
 
 impl fmt::Display for Error {
@@ -145,6 +147,7 @@ impl fmt::Display for Error {
             Self::Pieces => f.write_str("batch normalisation needs the whole batch at once, not pieces of it"),
             Self::Consumed => f.write_str("the batch's images have made room for activations: gather it once more"),
             Self::Inference => f.write_str("the plan is for inference and has no room for training"),
+            Self::Graph => f.write_str("the layers, or a graph and its plan, do not belong together"),
             Self::Model => {
                 f.write_str("unknown model; there are mlp:IN-HIDDEN-OUT, resnet8/20/32/44/56, resnet10/18/34 and resnet10/18/34-imagenet, each resnet with :WIDTH")
             }

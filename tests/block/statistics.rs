@@ -14,7 +14,7 @@ use super::rig::{Layout, Placement, Size, convolution, each_device, machine, rea
 const FOUND: u64 = 1 + 2;
 const TAKEN: u64 = 2 + 3;
 
-/// A convolution of numbers around 30 onto `y`, and what batch normalisation of `y` as `[rows][channels]` made of it.
+/// A convolution of numbers around 30 onto `y`, and what batch normalisation made of it.
 struct Normalized {
     channels: usize,
     y: Vec<f32>,
@@ -91,7 +91,7 @@ const WHOLE: [Size; 7] = [
 fn statistics_left_by_a_block_are_those_of_its_output() {
     each_device(|device| {
         for (block, size) in Block::ALL.into_iter().flat_map(|block| WHOLE.map(|size| (block, size))) {
-            let found = Normalized::new(device, (block, size, Placement::Quads), size[4]);
+            let found = Normalized::new(device, (block, size, Placement::Quads));
             found.assert_close(&format!("{size:?} in {block}"));
             assert_eq!(found.launches, FOUND, "{size:?} in {block}: statistics are found");
         }
@@ -102,7 +102,7 @@ fn statistics_left_by_a_block_are_those_of_its_output() {
 fn statistics_of_any_filters_at_any_address_are_those_of_the_output() {
     each_device(|device| {
         for size in [[1, 1, 1, 1, 1, 1, 1, 0], [1, 5, 13, 3, 17, 3, 1, 1], [3, 1, 43, 5, 35, 1, 1, 0]] {
-            let found = Normalized::new(device, (Block::Any, size, Placement::Odd), size[4]);
+            let found = Normalized::new(device, (Block::Any, size, Placement::Odd));
             found.assert_close(&format!("{size:?}"));
             assert_eq!(found.launches, FOUND, "{size:?}: statistics are found");
         }
@@ -114,18 +114,9 @@ fn a_sum_in_several_parts_leaves_no_statistics() {
     each_device(|device| {
         for block in Block::ALL {
             let size = [1, 7, 9, 64, 20, 3, 1, 1];
-            let found = Normalized::new(device, (block, size, Placement::Quads), size[4]);
+            let found = Normalized::new(device, (block, size, Placement::Quads));
             found.assert_close(&format!("in {block}"));
             assert_eq!(found.launches, TAKEN, "{block}: statistics are taken");
         }
-    });
-}
-
-#[test]
-fn statistics_of_so_many_filters_are_not_those_of_fewer_channels() {
-    each_device(|device| {
-        let size = [3, 1, 43, 4, 20, 1, 1, 0];
-        let found = Normalized::new(device, (Block::B64x16, size, Placement::Quads), 10);
-        found.assert_close("20 filters as 10 channels");
     });
 }

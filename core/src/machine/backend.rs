@@ -5,7 +5,6 @@
 
 use crate::error::Error;
 use crate::memory::Span;
-use crate::ops::operation::disjoint;
 use crate::ops::{
     Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBackwardInput, Conv2dBackwardWeight,
     Conv2dBatchNormForward, Conv2dForward, Copy, CrossEntropy, Decay, Descend, Fill, Gather, GlobalAveragePoolBackward,
@@ -83,18 +82,4 @@ backend! {
     MaxPoolForward<'a>,
     MaxPoolBackward<'a>,
     CrossEntropy<'a>,
-}
-
-/// A convolution, then the normalisation of what it gives: how a machine runs the two that gains nothing from knowing both.
-///
-/// # Errors
-/// What the machine reports.
-pub fn in_turn<M>(machine: &mut M, both: &Conv2dBatchNormForward<'_>) -> Result<(), M::Error>
-where
-    M: for<'a> Run<Conv2dForward<'a>> + Run<BatchNormForward>,
-{
-    both.extent()?;
-    disjoint(both)?;
-    machine.run(&both.convolution)?;
-    machine.run(&both.norm)
 }

@@ -1,11 +1,11 @@
 //! The reference backend: one CPU core, lent memory.
 
 use crate::error::Error;
-use crate::machine::backend::{Machine, Run, in_turn};
+use crate::machine::backend::{Machine, Run};
 use crate::machine::operands::{Memory, OPERANDS, range};
 use crate::memory::Span;
 use crate::ops::math::rows::{expect, rows, rows_mut};
-use crate::ops::operation::{disjoint, streams};
+use crate::ops::operation::streams;
 use crate::ops::{
     self, Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBackwardInput,
     Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward, Copy, CrossEntropy, Decay, Descend, Fill, Gather,
@@ -38,7 +38,7 @@ impl<'a> Cpu<'a> {
     ///
     /// # Errors
     /// [`Error::Bounds`] when a span reaches past the memory, [`Error::Overlap`] when two of them share elements,
-    /// [`Error::Space`] when one lies in another memory, [`Error::Capacity`] when there are more than eight.
+    /// [`Error::Space`] when one lies in another memory, [`Error::Capacity`] when there are more than nine.
     pub fn slices_mut<const N: usize>(&mut self, spans: [Span; N]) -> Result<[&mut [f32]; N], Error> {
         if N > OPERANDS {
             return Err(Error::Capacity { what: "operands", capacity: OPERANDS });
@@ -62,17 +62,6 @@ impl<'a> Cpu<'a> {
             found => Err(Error::Space { found }),
         }
     }
-}
-
-/// Calls `each` with the number of one output gradient after the other.
-fn for_streams<const N: usize>(
-    lists: [&[Span]; N],
-    mut each: impl FnMut(usize) -> Result<(), Error>,
-) -> Result<(), Error> {
-    for stream in 0..streams(&lists)? {
-        each(stream)?;
-    }
-    Ok(())
 }
 
 /// Leaves what became of the update of step `number`.
@@ -233,7 +222,8 @@ impl Run<LinearForward> for Cpu<'_> {
 
 impl Run<LinearBackwardInput<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &LinearBackwardInput<'_>) -> Result<(), Error> {
-        for_streams([operation.dx, operation.dy], |stream| {
+        let count = streams(&[operation.dx, operation.dy])?;
+        for stream in 0..count {
             let mut memory = self.memory();
             let (dx, dy, weight) = (
                 memory.write_one(operation.dx, stream),
@@ -241,14 +231,16 @@ impl Run<LinearBackwardInput<'_>> for Cpu<'_> {
                 memory.read(&operation.weight),
             );
             memory.found?;
-            ops::linear_backward_input(dx, dy, weight, operation.outputs, operation.accumulate)
-        })
+            ops::linear_backward_input(dx, dy, weight, operation.outputs, operation.accumulate)?;
+        }
+        Ok(())
     }
 }
 
 impl Run<LinearBackwardWeight<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &LinearBackwardWeight<'_>) -> Result<(), Error> {
-        for_streams([operation.dweight, operation.dbias, operation.dy], |stream| {
+        let count = streams(&[operation.dweight, operation.dbias, operation.dy])?;
+        for stream in 0..count {
             let mut memory = self.memory();
             let (dweight, dbias, x, dy) = (
                 memory.write_one(operation.dweight, stream),
@@ -257,8 +249,9 @@ impl Run<LinearBackwardWeight<'_>> for Cpu<'_> {
                 memory.read_one(operation.dy, stream),
             );
             memory.found?;
-            ops::linear_backward_weight(dweight, dbias, x, dy)
-        })
+            ops::linear_backward_weight(dweight, dbias, x, dy)?;
+        }
+        Ok(())
     }
 }
 
@@ -273,7 +266,8 @@ impl Run<Conv2dForward<'_>> for Cpu<'_> {
 
 impl Run<Conv2dBackwardInput<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &Conv2dBackwardInput<'_>) -> Result<(), Error> {
-        for_streams([operation.dx, operation.dy], |stream| {
+        let count = streams(&[operation.dx, operation.dy])?;
+        for stream in 0..count {
             let mut memory = self.memory();
             let (dx, dy, weight) = (
                 memory.write_one(operation.dx, stream),
@@ -281,14 +275,16 @@ impl Run<Conv2dBackwardInput<'_>> for Cpu<'_> {
                 memory.read(&operation.weight),
             );
             memory.found?;
-            ops::conv2d_backward_input(dx, dy, weight, operation.conv, operation.accumulate)
-        })
+            ops::conv2d_backward_input(dx, dy, weight, operation.conv, operation.accumulate)?;
+        }
+        Ok(())
     }
 }
 
 impl Run<Conv2dBackwardWeight<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &Conv2dBackwardWeight<'_>) -> Result<(), Error> {
-        for_streams([operation.dweight, operation.dy], |stream| {
+        let count = streams(&[operation.dweight, operation.dy])?;
+        for stream in 0..count {
             let mut memory = self.memory();
             let (dweight, x, dy) = (
                 memory.write_one(operation.dweight, stream),
@@ -296,14 +292,26 @@ impl Run<Conv2dBackwardWeight<'_>> for Cpu<'_> {
                 memory.read_one(operation.dy, stream),
             );
             memory.found?;
-            ops::conv2d_backward_weight(dweight, x, dy, operation.conv)
-        })
+            ops::conv2d_backward_weight(dweight, x, dy, operation.conv)?;
+        }
+        Ok(())
     }
 }
 
 impl Run<Conv2dBatchNormForward<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &Conv2dBatchNormForward<'_>) -> Result<(), Error> {
-        in_turn(self, operation)
+        operation.extent()?;
+        let Conv2dBatchNormForward { convolution, norm } = operation;
+        let mut memory = self.memory();
+        let (convolved, x, kernel) =
+            (memory.write(&convolution.y), memory.read(&convolution.x), memory.read(&convolution.weight));
+        let (y, saved) = (memory.write(&norm.y), memory.write(&norm.saved));
+        let moved = norm.running.as_ref().map(|running| memory.write(running));
+        let added = norm.residual.as_ref().map(|residual| memory.read(residual));
+        let (weight, bias) = (memory.read(&norm.weight), memory.read(&norm.bias));
+        memory.found?;
+        ops::conv2d_forward(convolved, x, kernel, convolution.conv)?;
+        ops::batch_norm_forward(y, saved, moved, convolved, weight, bias, added, norm.relu)
     }
 }
 
@@ -338,12 +346,8 @@ impl Run<BatchNormInference> for Cpu<'_> {
 
 impl Run<BatchNormBackward<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &BatchNormBackward<'_>) -> Result<(), Error> {
-        // The bias is not read here, but it must be there.
-        disjoint(operation)?;
-        let mut memory = self.memory();
-        expect("bias", operation.weight.length, memory.read(&operation.bias).len())?;
-        memory.found?;
-        for_streams([operation.dx, operation.dweight, operation.dbias, operation.dy], |stream| {
+        let count = streams(&[operation.dx, operation.dweight, operation.dbias, operation.dy])?;
+        for stream in 0..count {
             let mut memory = self.memory();
             let (dx, dweight, dbias, dy) = (
                 memory.write_one(operation.dx, stream),
@@ -357,9 +361,23 @@ impl Run<BatchNormBackward<'_>> for Cpu<'_> {
                 memory.read(&operation.weight),
                 memory.read(&operation.saved),
             );
+            // The bias must be there; all that the formula needs of it is in `y`.
+            expect("bias", weight.len(), memory.read(&operation.bias).len())?;
             memory.found?;
-            ops::batch_norm_backward(dx, dweight, dbias, dy, y, x, weight, saved, operation.relu, operation.accumulate)
-        })
+            ops::batch_norm_backward(
+                dx,
+                dweight,
+                dbias,
+                dy,
+                y,
+                x,
+                weight,
+                saved,
+                operation.relu,
+                operation.accumulate,
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -374,7 +392,8 @@ impl Run<ReluForward> for Cpu<'_> {
 
 impl Run<ReluBackward<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &ReluBackward<'_>) -> Result<(), Error> {
-        for_streams([operation.dx, operation.dy], |stream| {
+        let count = streams(&[operation.dx, operation.dy])?;
+        for stream in 0..count {
             let mut memory = self.memory();
             let (dx, dy, y) = (
                 memory.write_one(operation.dx, stream),
@@ -382,8 +401,9 @@ impl Run<ReluBackward<'_>> for Cpu<'_> {
                 memory.read(&operation.y),
             );
             memory.found?;
-            ops::relu_backward(dx, dy, y, operation.accumulate)
-        })
+            ops::relu_backward(dx, dy, y, operation.accumulate)?;
+        }
+        Ok(())
     }
 }
 
@@ -398,12 +418,14 @@ impl Run<ShortcutForward> for Cpu<'_> {
 
 impl Run<ShortcutBackward<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &ShortcutBackward<'_>) -> Result<(), Error> {
-        for_streams([operation.dx, operation.dy], |stream| {
+        let count = streams(&[operation.dx, operation.dy])?;
+        for stream in 0..count {
             let mut memory = self.memory();
             let (dx, dy) = (memory.write_one(operation.dx, stream), memory.read_one(operation.dy, stream));
             memory.found?;
-            ops::shortcut_backward(dx, dy, operation.input, operation.output, operation.accumulate)
-        })
+            ops::shortcut_backward(dx, dy, operation.input, operation.output, operation.accumulate)?;
+        }
+        Ok(())
     }
 }
 
@@ -418,12 +440,14 @@ impl Run<GlobalAveragePoolForward> for Cpu<'_> {
 
 impl Run<GlobalAveragePoolBackward<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &GlobalAveragePoolBackward<'_>) -> Result<(), Error> {
-        for_streams([operation.dx, operation.dy], |stream| {
+        let count = streams(&[operation.dx, operation.dy])?;
+        for stream in 0..count {
             let mut memory = self.memory();
             let (dx, dy) = (memory.write_one(operation.dx, stream), memory.read_one(operation.dy, stream));
             memory.found?;
-            ops::global_average_pool_backward(dx, dy, operation.input, operation.accumulate)
-        })
+            ops::global_average_pool_backward(dx, dy, operation.input, operation.accumulate)?;
+        }
+        Ok(())
     }
 }
 
@@ -438,7 +462,8 @@ impl Run<MaxPoolForward<'_>> for Cpu<'_> {
 
 impl Run<MaxPoolBackward<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &MaxPoolBackward<'_>) -> Result<(), Error> {
-        for_streams([operation.dx, operation.dy], |stream| {
+        let count = streams(&[operation.dx, operation.dy])?;
+        for stream in 0..count {
             let mut memory = self.memory();
             let (dx, dy, x) = (
                 memory.write_one(operation.dx, stream),
@@ -446,8 +471,9 @@ impl Run<MaxPoolBackward<'_>> for Cpu<'_> {
                 memory.read(&operation.x),
             );
             memory.found?;
-            ops::max_pool_backward(dx, dy, x, operation.pool, operation.accumulate)
-        })
+            ops::max_pool_backward(dx, dy, x, operation.pool, operation.accumulate)?;
+        }
+        Ok(())
     }
 }
 
@@ -457,16 +483,16 @@ impl Run<CrossEntropy<'_>> for Cpu<'_> {
     fn run(&mut self, operation: &CrossEntropy<'_>) -> Result<(), Error> {
         operation.extent()?;
         let classes = operation.terms.scale.length;
-        // Without `for_streams`: its closure would not be inlined.
-        let CrossEntropy { dlogits, losses, weights, terms, .. } = operation;
-        for ((dlogits, loss), weights) in dlogits.iter().zip(*losses).zip(*weights) {
+        let terms = &operation.terms;
+        for stream in 0..operation.dlogits.len() {
             let mut memory = self.memory();
             let (scale, shift, margin) =
                 (memory.read(&terms.scale), memory.read(&terms.shift), memory.read(&terms.margin));
             let tables = LossTables { scale, shift, margin, focal: terms.focal };
-            let (dlogits, loss) = (memory.write(dlogits), memory.write(loss));
-            let (logits, labels, weights) =
-                (memory.read(&operation.logits), memory.read(&operation.labels), memory.read(weights));
+            let (dlogits, loss) =
+                (memory.write_one(operation.dlogits, stream), memory.write_one(operation.losses, stream));
+            let (logits, labels) = (memory.read(&operation.logits), memory.read(&operation.labels));
+            let weights = memory.read_one(operation.weights, stream);
             memory.found?;
             let outputs = rows_mut(dlogits, classes).zip(rows(logits, classes));
             let mut total = 0.0;
@@ -504,17 +530,17 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_takes_up_to_eight_operands_out_of_any_places() {
+    fn an_operation_takes_up_to_nine_operands_out_of_any_places() {
         let mut work = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
         let mut cpu = Cpu::new(&mut work, &[], &[]);
         let one = |offset| Span::work(offset, 1);
-        let spans = [one(8), one(1), one(3), Span::work(4, 2), one(0), one(9), one(6), one(2)];
+        let spans = [one(8), one(1), one(3), Span::work(4, 2), one(0), one(9), one(6), one(2), one(7)];
         let taken = cpu.slices_mut(spans).unwrap();
-        let expected: [&[f32]; 8] = [&[8.0], &[1.0], &[3.0], &[4.0, 5.0], &[0.0], &[9.0], &[6.0], &[2.0]];
+        let expected: [&[f32]; 9] = [&[8.0], &[1.0], &[3.0], &[4.0, 5.0], &[0.0], &[9.0], &[6.0], &[2.0], &[7.0]];
         assert_eq!(taken.map(|slice| &*slice), expected);
         assert_eq!(cpu.slices_mut([one(8), one(1), Span::work(1, 3)]), Err(Error::Overlap));
-        let refused = cpu.slices_mut([1, 3, 5, 7, 9, 0, 2, 4, 6].map(one));
-        assert_eq!(refused, Err(Error::Capacity { what: "operands", capacity: 8 }));
+        let refused = cpu.slices_mut([1, 3, 5, 7, 9, 0, 2, 4, 6, 8].map(one));
+        assert_eq!(refused, Err(Error::Capacity { what: "operands", capacity: 9 }));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::memory::Span;
 use crate::space::Space;
 
 /// Most operands of an operation.
-pub(crate) const OPERANDS: usize = 8;
+pub(crate) const OPERANDS: usize = 9;
 
 /// The memory of one operation, out of which its operands are taken one by one.
 ///

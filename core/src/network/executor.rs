@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::machine::backend::Backend;
 use crate::memory::{Place, Span};
 use crate::network::graph::Graph;
-use crate::network::layer::{Backward, Forward, Initializer, Layer, Op};
+use crate::network::layer::{Forward, Initializer, Layer, Op};
 use crate::network::plan::{Plan, Residual, Slot};
 use crate::ops::gather::{Batch, Row, Samples};
 use crate::ops::{
@@ -119,13 +119,13 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
     }
 
     fn activation(&self, index: usize) -> Result<Span, Error> {
-        let layer = self.graph.layers().get(index).ok_or(Error::Model)?;
+        let layer = self.graph.layers().get(index).ok_or(Error::Graph)?;
         self.plan.slot_at(index)?.activation.part(0, self.rows.saturating_mul(layer.output.len()))
     }
 
     /// The gradient of a layer's output, a span for each stream.
     fn gradient(&self, index: usize, streams: usize) -> Result<Streams, Error> {
-        let layer = self.graph.layers().get(index).ok_or(Error::Model)?;
+        let layer = self.graph.layers().get(index).ok_or(Error::Graph)?;
         let block = self.plan.slot_at(index)?.gradient.ok_or(Error::Inference)?;
         let length = self.rows.saturating_mul(layer.output.len());
         collect(self.plan.block(block)?.into_iter().take(streams).map(|span| span.part(0, length)))
@@ -145,7 +145,7 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         let input = self.graph.shape(layer.input)?;
         match layer.op {
             Op::BatchNorm { residual, relu } if !PERCEPTRON && statistics == Statistics::Running => {
-                let running = slot.running.ok_or(Error::Model)?;
+                let running = slot.running.ok_or(Error::Graph)?;
                 let residual = residual.map(|node| self.activation(node.index())).transpose()?;
                 backend.run(&BatchNormInference { y, x, weight, bias, running, residual, relu })
             }
@@ -164,7 +164,7 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         index: usize,
     ) -> Result<(), B::Error> {
         let ((layer, slot), (next, next_slot)) = (self.layer(index)?, self.layer(index.saturating_add(1))?);
-        let Op::Conv2d(conv) = layer.op else { return Err(Error::Model.into()) };
+        let Op::Conv2d(conv) = layer.op else { return Err(Error::Graph.into()) };
         let (x, y) = (self.activation(layer.input.index())?, self.activation(index)?);
         let norm = self.norm(source, next, next_slot, self.activation(index.saturating_add(1))?)?;
         let convolution = Conv2dForward { y, x, weight: slot.weight.of(weights)?, conv: &conv };
@@ -180,7 +180,7 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         slot: &Slot,
         y: Span,
     ) -> Result<BatchNormForward, Error> {
-        let Op::BatchNorm { residual, relu } = layer.op else { return Err(Error::Model) };
+        let Op::BatchNorm { residual, relu } = layer.op else { return Err(Error::Graph) };
         let x = self.activation(layer.input.index())?;
         let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
         let residual = residual.map(|node| self.activation(node.index())).transpose()?;
@@ -190,7 +190,7 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
     }
 
     fn layer(&self, index: usize) -> Result<(&'a Layer, &'a Slot), Error> {
-        Ok((self.graph.layers().get(index).ok_or(Error::Model)?, self.plan.slot_at(index)?))
+        Ok((self.graph.layers().get(index).ok_or(Error::Graph)?, self.plan.slot_at(index)?))
     }
 
     /// Whether a layer is a convolution that the next one normalises.
@@ -231,43 +231,57 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         if slot.gradient.is_none() {
             return Ok(());
         }
-        let (x, y) = (self.activation(layer.input.index())?, self.activation(index)?);
-        let dy = self.gradient(index, targets.len())?;
-        let dx = match slot.backward_input {
-            Some(_) => self.gradient(layer.input.index(), targets.len())?,
-            None => Streams::new(),
-        };
-        let accumulate = slot.backward_input.unwrap_or(false);
-        let (dweight, dbias) = (places(slot.weight, targets)?, places(slot.bias, targets)?);
-        let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
-        let (dx, dweight, dbias, dy) = (&dx[..], &dweight[..], &dbias[..], &dy[..]);
-        let Op::BatchNorm { residual, relu } = layer.op else {
-            let forward = Forward { y, x, weight, bias, input: self.graph.shape(layer.input)? };
-            let backward = Backward { dx, accumulate, dweight, dbias, dy };
-            return layer.backward::<B, PERCEPTRON>(backend, &forward, &backward);
-        };
-        if PERCEPTRON {
-            return Err(Error::Model.into());
+        if !PERCEPTRON && layer.normalises() {
+            return self.backward_norm(backend, params, targets, index);
         }
-        let saved = slot.saved.ok_or(Error::Model)?;
-        let keep = slot.residual != Residual::None;
+        self.backward_weight(backend, targets, index)?;
+        let Some(accumulate) = slot.backward_input else { return Ok(()) };
+        let (x, y) = (self.activation(layer.input.index())?, self.activation(index)?);
+        let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
+        let forward = Forward { y, x, weight, bias, input: self.graph.shape(layer.input)? };
+        let dx = self.gradient(layer.input.index(), targets.len())?;
+        let dy = self.gradient(index, targets.len())?;
+        layer.backward_input::<B, PERCEPTRON>(backend, (&dx, accumulate), &forward, &dy)
+    }
+
+    #[inline(never)]
+    fn backward_weight<B: Backend>(&self, backend: &mut B, targets: &[Target], index: usize) -> Result<(), B::Error> {
+        let (layer, slot) = self.layer(index)?;
+        let (dweight, dbias) = (places(slot.weight, targets)?, places(slot.bias, targets)?);
+        let (x, dy) = (self.activation(layer.input.index())?, self.gradient(index, targets.len())?);
+        layer.backward_weight::<B, PERCEPTRON>(backend, (&dweight, &dbias), x, &dy)
+    }
+
+    #[inline(never)]
+    fn backward_norm<B: Backend>(
+        &self,
+        backend: &mut B,
+        params: Span,
+        targets: &[Target],
+        index: usize,
+    ) -> Result<(), B::Error> {
+        let (layer, slot) = self.layer(index)?;
+        let Op::BatchNorm { residual, relu } = layer.op else { return Err(Error::Graph.into()) };
+        let dx = self.gradient(layer.input.index(), targets.len())?;
+        let (dweight, dbias) = (places(slot.weight, targets)?, places(slot.bias, targets)?);
+        let dy = self.gradient(index, targets.len())?;
         backend.run(&BatchNormBackward {
-            dx,
-            dweight,
-            dbias,
-            dy,
-            y,
-            x,
-            weight,
-            bias,
-            saved,
+            dx: &dx,
+            dweight: &dweight,
+            dbias: &dbias,
+            dy: &dy,
+            y: self.activation(index)?,
+            x: self.activation(layer.input.index())?,
+            weight: slot.weight.of(params)?,
+            bias: slot.bias.of(params)?,
+            saved: slot.saved.ok_or(Error::Graph)?,
             relu,
-            residual: keep,
-            accumulate,
+            residual: slot.residual != Residual::None,
+            accumulate: slot.backward_input.unwrap_or(false),
         })?;
         if let (Some(node), Residual::Adds) = (residual, slot.residual) {
             let sum = self.gradient(node.index(), targets.len())?;
-            for (&sum, &masked) in sum.iter().zip(dy) {
+            for (&sum, &masked) in sum.iter().zip(&dy) {
                 backend.run(&Axpy { y: sum, alpha: 1.0, x: masked })?;
             }
         }

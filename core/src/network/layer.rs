@@ -238,20 +238,6 @@ pub(super) struct Forward {
     pub input: Shape,
 }
 
-/// What a layer works with in a backward pass: a gradient for each of one or two groups.
-pub(super) struct Backward<'a> {
-    /// Gradients of what it reads, where anybody wants them.
-    pub dx: &'a [Span],
-    /// Whether they are added to what is there.
-    pub accumulate: bool,
-    /// Gradients of its weight.
-    pub dweight: &'a [Span],
-    /// Gradients of its bias.
-    pub dbias: &'a [Span],
-    /// Gradients of its output.
-    pub dy: &'a [Span],
-}
-
 impl Layer {
     /// Its output. Batch norm is not among these: its statistics are the executor's. Neither is anything but linear layers
     /// and ReLU in a perceptron, which links nothing else.
@@ -265,32 +251,41 @@ impl Layer {
             Op::Input => Ok(()),
             Op::Linear => backend.run(&LinearForward { y, x, weight, bias }),
             Op::Relu => backend.run(&ReluForward { y, x }),
-            _ if PERCEPTRON => Err(Error::Model.into()),
+            _ if PERCEPTRON => Err(Error::Graph.into()),
             Op::Conv2d(conv) => backend.run(&Conv2dForward { y, x, weight, conv: &conv }),
             Op::Shortcut => backend.run(&ShortcutForward { y, x, input, output: self.output }),
             Op::GlobalAveragePool => backend.run(&GlobalAveragePoolForward { y, x, input }),
             Op::MaxPool(pool) => backend.run(&MaxPoolForward { y, x, pool: &pool }),
-            Op::BatchNorm { .. } => Err(Error::Model.into()),
+            Op::BatchNorm { .. } => Err(Error::Graph.into()),
         }
     }
 
-    /// Its gradients, likewise.
+    /// Adds the gradients of its weight and bias, where it has any.
     #[inline(always)]
-    pub(super) fn backward<B: Backend, const PERCEPTRON: bool>(
+    pub(super) fn backward_weight<B: Backend, const PERCEPTRON: bool>(
         &self,
         backend: &mut B,
+        (dweight, dbias): (&[Span], &[Span]),
+        x: Span,
+        dy: &[Span],
+    ) -> Result<(), B::Error> {
+        match self.op {
+            Op::Linear => backend.run(&LinearBackwardWeight { dweight, dbias, x, dy }),
+            Op::Conv2d(conv) if !PERCEPTRON => backend.run(&Conv2dBackwardWeight { dweight, x, dy, conv: &conv }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The gradients of what it reads.
+    #[inline(always)]
+    pub(super) fn backward_input<B: Backend, const PERCEPTRON: bool>(
+        &self,
+        backend: &mut B,
+        (dx, accumulate): (&[Span], bool),
         &Forward { y, x, weight, input, .. }: &Forward,
-        &Backward { dx, accumulate, dweight, dbias, dy }: &Backward<'_>,
+        dy: &[Span],
     ) -> Result<(), B::Error> {
         let outputs = self.output.channels;
-        match self.op {
-            Op::Linear => backend.run(&LinearBackwardWeight { dweight, dbias, x, dy })?,
-            Op::Conv2d(conv) if !PERCEPTRON => backend.run(&Conv2dBackwardWeight { dweight, x, dy, conv: &conv })?,
-            _ => {}
-        }
-        if dx.is_empty() {
-            return Ok(());
-        }
         match self.op {
             Op::Linear => backend.run(&LinearBackwardInput { dx, dy, weight, outputs, accumulate }),
             Op::Relu => backend.run(&ReluBackward { dx, dy, y, accumulate }),

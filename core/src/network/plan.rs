@@ -129,8 +129,8 @@ impl<const N: usize> Plan<N> {
 
     /// Tables and layers, but for the activations of frozen ones and for gradients.
     fn outline(graph: &Graph<N>, first: usize, max_batch: usize, arena: &mut Arena) -> Result<Self, Error> {
-        let last = graph.layers().last().ok_or(Error::Model)?;
-        let input = graph.layers().first().ok_or(Error::Model)?;
+        let last = graph.layers().last().ok_or(Error::Graph)?;
+        let input = graph.layers().first().ok_or(Error::Graph)?;
         if max_batch == 0 {
             return Err(Error::Batch { found: 0, largest: 0 });
         }
@@ -228,7 +228,7 @@ impl<const N: usize> Plan<N> {
         for &(index, block) in &owners {
             let missing = Error::Capacity { what: "activation blocks", capacity: spans.len() };
             let span = spans.get(usize::from(block)).ok_or(missing)?;
-            let values = self.values(graph.layers().get(index).ok_or(Error::Model)?);
+            let values = self.values(graph.layers().get(index).ok_or(Error::Graph)?);
             self.slot_mut(index)?.activation = span.part(0, values)?;
         }
         Ok(())
