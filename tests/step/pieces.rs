@@ -54,7 +54,7 @@ fn stepped(memory: Economy, rows: Option<usize>, method: Method, epoch: u32) -> 
     let groups = method.groups(epoch, 2).unwrap().all();
     let mut network = rig.network();
     if rows.is_some() {
-        let mut pieces = Pieces::new(network, rig.samples(), rig.session.piece.unwrap()).unwrap();
+        let mut pieces = Pieces::new(network, rig.samples(), rig.session.piece().unwrap()).unwrap();
         pieces.set_batch(tally.parts(table).unwrap(), rig.losses);
         rig.step(&mut backend, &mut pieces, &groups).unwrap();
     } else {
@@ -128,7 +128,7 @@ fn pieces_of_a_perceptron_step_to_the_same_bits() {
         let groups = method.groups(epoch, 2).unwrap().all();
         let network = Network::perceptron(&rig.graph, &rig.plan, rig.losses).unwrap();
         let mut pieces: Pieces<'_, MAX_LAYERS, true> =
-            Pieces::new(network, rig.samples(), rig.session.piece.unwrap()).unwrap();
+            Pieces::new(network, rig.samples(), rig.session.piece().unwrap()).unwrap();
         pieces.set_batch(tally.parts(table).unwrap(), rig.losses);
         rig.step(&mut backend, &mut pieces, &groups).unwrap();
         let [expected, ..] = stepped(Economy::Recompute, Some(1), method, epoch);
@@ -166,7 +166,7 @@ fn rows_of_a_step(memory: Economy, size: usize, method: Method, epoch: u32) -> [
     let mut cpu = Cpu::new(&mut work, &[], &bytes);
     let mut backend = Watched::new(&mut cpu, Rows::default());
     let (table, tally) = begin(&rig, &mut backend, method);
-    let mut pieces = Pieces::new(rig.network(), rig.samples(), rig.session.piece.unwrap()).unwrap();
+    let mut pieces = Pieces::new(rig.network(), rig.samples(), rig.session.piece().unwrap()).unwrap();
     pieces.set_batch(tally.parts(table).unwrap(), rig.losses);
     rig.step(&mut backend, &mut pieces, &method.groups(epoch, 2).unwrap().all()).unwrap();
     [backend.watch.forward, backend.watch.backward].map(|rows| rows / LAYERS.len())
@@ -201,7 +201,7 @@ fn a_group_without_rows_adds_nothing_to_a_step_in_pieces() {
     let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
     let mut backend = Cpu::new(&mut work, &[], &bytes);
     let (table, tally) = begin(&rig, &mut backend, Method::Sgd);
-    let mut pieces = Pieces::new(rig.network(), rig.samples(), rig.session.piece.unwrap()).unwrap();
+    let mut pieces = Pieces::new(rig.network(), rig.samples(), rig.session.piece().unwrap()).unwrap();
     pieces.set_batch(tally.parts(table).unwrap(), rig.losses);
     backend.run(&Fill { to: rig.losses.plain[1], value: 7.0 }).unwrap();
     backend.run(&Fill { to: rig.vectors.gradient, value: 0.5 }).unwrap();

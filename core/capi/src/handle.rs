@@ -309,7 +309,7 @@ where
     fn step(&self, cpu: &mut Cpu<'_>, layout: &Layout, task: &Task<'_>) -> Result<(), Status> {
         let Task { rows, groups, labels, .. } = *task;
         let (mut network, losses) = (self.planned(layout)?, layout.session.losses(0)?);
-        if let (true, Some(piece)) = (OPTIONS, layout.session.piece) {
+        if let (true, Some(piece)) = (OPTIONS, layout.session.piece()) {
             let tally = sort(cpu, layout, (rows, labels), &groups)?;
             let mut pieces = Pieces::new(network, task.samples, piece)?;
             let [_, ordered] = layout.tables(rows)?;

@@ -135,7 +135,7 @@ impl Layout {
 
     /// Whether a row's image outlasts a pass: no frozen layer takes its memory, and no piece its place.
     pub(crate) fn keeps_rows(&self) -> bool {
-        self.frozen == 0 && self.session.piece.is_none()
+        self.frozen == 0 && self.session.piece().is_none()
     }
 
     /// Rows of a batch that passes in pieces: as they were put, and the first group's first.

@@ -165,7 +165,7 @@ impl<'a> Training<'a> {
         let (labels, samples) = samples(self.layout, self.samples)?;
         let index = moved.index as usize;
         let label = u32::from(*labels.get(index).ok_or(Status::Sample)?);
-        if self.layout.session.piece.is_some() {
+        if self.layout.session.piece().is_some() {
             if label as usize >= self.layout.shares.length {
                 return Err(Status::Label);
             }

@@ -141,7 +141,7 @@ impl Groups {
 
     /// How many of them are perturbed: vectors as long as the parameters.
     pub fn points(&self) -> usize {
-        self.all().perturbed().count()
+        usize::from(self.head > 0.0) + usize::from(self.tail.is_some_and(|radius| radius > 0.0))
     }
 
     /// Both groups, as for a batch with samples of each.

@@ -87,13 +87,10 @@ impl Vectors {
     pub fn new(arena: &mut Arena, length: usize, demand: &Demand) -> Result<Self, Error> {
         let (params, velocity) = (arena.allocate(length)?, arena.allocate(length)?);
         let gradient = if demand.economy == Economy::Full { arena.allocate(length)? } else { velocity };
-        let mut vectors = Self { params, velocity, gradient, points: [None; 2] };
         let points = demand.groups.points();
         let points = if demand.economy == Economy::Recompute { points.min(1) } else { points };
-        for point in vectors.points.iter_mut().take(points) {
-            *point = Some(arena.allocate(length)?);
-        }
-        Ok(vectors)
+        let mut point = |number| if number < points { arena.allocate(length).map(Some) } else { Ok(None) };
+        Ok(Self { params, velocity, gradient, points: [point(0)?, point(1)?] })
     }
 }
 
@@ -148,10 +145,9 @@ pub struct Session {
     pub economy: Economy,
     /// Rows of batches, `[rows][Row::WORDS]`.
     pub table: Span,
-    /// What steps leave behind, `[window][Record::WORDS]`.
+    /// What steps leave behind, `[window][Record::WORDS]`, then the loss of a piece where batches pass in pieces.
     pub records: Span,
-    /// Where the loss of a piece goes, `[1]`, where batches pass in pieces.
-    pub piece: Option<Span>,
+    pieces: bool,
 }
 
 impl Session {
@@ -170,8 +166,8 @@ impl Session {
             vectors: Vectors::new(arena, parameters, demand)?,
             economy: demand.economy,
             table: arena.allocate(rows.saturating_mul(Row::WORDS))?,
-            records: arena.allocate(window.saturating_mul(Record::WORDS))?,
-            piece: if demand.pieces { Some(arena.allocate(1)?) } else { None },
+            records: arena.allocate(window.saturating_mul(Record::WORDS).saturating_add(demand.pieces.into()))?,
+            pieces: demand.pieces,
         })
     }
 
@@ -219,6 +215,12 @@ impl Session {
         let slot = self.slots(number)?;
         let group_squared_norms = [slot(4), slot(5)];
         Ok(Outcome { squared_norm: slot(6), group_squared_norms, failure: slot(7), number: 1.0 })
+    }
+
+    /// Where the loss of a piece goes, `[1]`, where batches pass in pieces.
+    pub fn piece(&self) -> Option<Span> {
+        let last = self.records.length.checked_sub(1).filter(|_| self.pieces)?;
+        self.records.part(last, 1).ok()
     }
 
     /// Begins a window: a step leaves the numbers of groups without samples as they are.

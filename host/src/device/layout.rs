@@ -125,7 +125,7 @@ impl Layout {
     /// [`Error::Core`] when a layer that is trained normalises by its batch.
     pub fn pieces(&self, focal: f32, samples: Samples) -> Result<Option<Pieces<'_, MAX_LAYERS>>, Error> {
         let pieces = |scratch| Ok(Pieces::new(self.network(focal)?, samples, scratch)?);
-        self.session.piece.map(pieces).transpose()
+        self.session.piece().map(pieces).transpose()
     }
 
     /// The running statistics that a step moves.

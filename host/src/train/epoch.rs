@@ -50,7 +50,7 @@ impl Epoch {
         let label = |index: u32| feed.source.label(index as usize) as usize;
         let factors = |class: usize, rows: usize| rule.factors(class, class_weights[class], rows);
         let mut order = random::permutation(recipe.seed, epoch, feed.source.len() as u32);
-        if layout.session.piece.is_some() {
+        if layout.session.piece().is_some() {
             let place = |index: &u32| Tally::place(factors(label(*index), 1));
             order.chunks_mut(layout.batch).for_each(|batch| batch.sort_by_key(place));
         }

@@ -33,7 +33,7 @@ pub fn place<'a>(mut device: Device, prepared: &'a Prepared, observer: &dyn Obse
     let staged_bytes = |rows| Feeds::staged_bytes(dataset, rows);
     let plan = |device: &Device| device.plan(&recipe.model, needs, Feeds::resident_bytes(dataset), &staged_bytes);
     let (layout, staged) = device.or_next(plan, observer)?;
-    if layout.session.piece.is_some() && !layout.plan.is_separable() {
+    if layout.session.piece().is_some() && !layout.plan.is_separable() {
         return Err(Error::Usage(format!("--micro-batch: {}", sse_sam_core::Error::Pieces)));
     }
     Ok(Placed { prepared, device, layout, staged })

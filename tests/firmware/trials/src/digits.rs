@@ -1,7 +1,7 @@
 //! The data of every trial: a long-tailed subset of the handwritten digits, and the order in which it is used.
 
-use sse_sam_core::Shape;
 use sse_sam_core::longtail::classes;
+use sse_sam_core::{Samples, Shape, Span};
 
 /// One picture.
 pub const IMAGE: Shape = Shape::new(8, 8, 1);
@@ -23,6 +23,21 @@ const ETA: u32 = 20;
 /// The training sample at a position of an epoch: every sample once in `TRAIN` positions, well mixed.
 pub fn sample(epoch: u32, position: usize) -> usize {
     (position * 63 + epoch as usize * 29) % TRAIN
+}
+
+/// The training samples.
+pub const fn train(normalization: Span) -> Samples {
+    samples(0, TRAIN, normalization)
+}
+
+/// The test samples.
+pub const fn test(normalization: Span) -> Samples {
+    samples(TRAIN, TEST, normalization)
+}
+
+const fn samples(first: usize, count: usize, normalization: Span) -> Samples {
+    let images = Span::samples(TRAIN + TEST + first * IMAGE.len(), count * IMAGE.len());
+    Samples { images, image: IMAGE, normalization }
 }
 
 /// Whether a label belongs to the tail.

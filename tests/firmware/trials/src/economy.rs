@@ -5,12 +5,12 @@ use sse_sam_core::network::models::mlp;
 use sse_sam_core::ops::Fill;
 use sse_sam_core::training::method::Groups;
 use sse_sam_core::{
-    Arena, Cpu, Demand, Economy, Error, Loss, Machine as _, Network, Pieces, Plan, Problem, Row, Run, Span, Tally,
-    lean_step,
+    Arena, Cpu, Demand, Economy, Error, Loss, Machine as _, Network, Pieces, Plan, Problem, Row, Run, Session, Span,
+    Tally, lean_step,
 };
 
 use crate::digits::{self, CLASSES};
-use crate::executor::{Layout, announce, correct, hash, loss};
+use crate::executor::{announce, correct, hash, loss};
 use crate::report::{Label, Line, Machine, Step};
 use crate::{MLP_BATCH as BATCH, MLP_LAYERS, Room, SGD, SSE_SAM};
 
@@ -38,18 +38,18 @@ const fn numbers<const N: usize>(bytes: &[u8]) -> [f32; N] {
 /// A network that takes its batch whole or in pieces.
 trait Learner: for<'c> Problem<Cpu<'c>> {
     /// Makes the table's rows the next batch: the head first.
-    fn take(&mut self, cpu: &mut Cpu, layout: &Layout, tally: &Tally) -> Result<(), Error>;
+    fn take(&mut self, cpu: &mut Cpu, session: &Session, tally: &Tally) -> Result<(), Error>;
 }
 
 impl<const N: usize> Learner for Network<'_, N, true> {
-    fn take(&mut self, cpu: &mut Cpu, layout: &Layout, _: &Tally) -> Result<(), Error> {
-        self.gather(cpu, layout.session.table, &layout.train(), layout.session.losses(0)?)
+    fn take(&mut self, cpu: &mut Cpu, session: &Session, _: &Tally) -> Result<(), Error> {
+        self.gather(cpu, session.table, &digits::train(self.plan().normalization), session.losses(0)?)
     }
 }
 
 impl<const N: usize> Learner for Pieces<'_, N, true> {
-    fn take(&mut self, _: &mut Cpu, layout: &Layout, tally: &Tally) -> Result<(), Error> {
-        self.set_batch(tally.parts(layout.session.table)?, layout.session.losses(0)?);
+    fn take(&mut self, _: &mut Cpu, session: &Session, tally: &Tally) -> Result<(), Error> {
+        self.set_batch(tally.parts(session.table)?, session.losses(0)?);
         Ok(())
     }
 }
@@ -98,13 +98,13 @@ fn whole(
     let demand = demand(economy, false)?;
     announce(plan, graph, BATCH, demand.streams(), &mut arena);
     let plan = plan.as_ref().map_err(|error| *error)?;
-    let layout = lay_out(machine, plan, &demand, arena)?;
+    let session = lay_out(machine, plan, &demand, arena)?;
     let mut cpu = Cpu::new(work, &[], samples);
-    let mut network = Network::perceptron(graph, plan, layout.session.losses(0)?)?;
-    begin(&mut cpu, &network, &layout)?;
+    let mut network = Network::perceptron(graph, plan, session.losses(0)?)?;
+    begin(&mut cpu, &network, &session)?;
     let mut evaluated = network.clone();
-    train(machine, &mut cpu, &mut network, &mut evaluated, &layout, samples)?;
-    Ok(layout.session.vectors.params)
+    train(machine, &mut cpu, &mut network, &mut evaluated, &session, samples)?;
+    Ok(session.vectors.params)
 }
 
 /// The last layer alone, for classes that should count alike (logit adjustment); the first is read where it lies.
@@ -119,19 +119,19 @@ fn fine_tuning(
     let demand = demand(Economy::Lean, false)?;
     *plan = Plan::fine_tuning(graph, graph.last_layers(1), BATCH, demand.streams(), &mut arena);
     let plan = plan.as_ref().map_err(|error| *error)?;
-    let layout = lay_out(machine, plan, &demand, arena)?;
+    let session = lay_out(machine, plan, &demand, arena)?;
     let (frozen, trained) = START.split_at_checked(plan.frozen().length).ok_or(Error::Model)?;
     let mut cpu = Cpu::new(work, frozen, samples);
-    let mut network = Network::perceptron(graph, plan, layout.session.losses(0)?)?;
-    begin(&mut cpu, &network, &layout)?;
-    cpu.write(layout.session.vectors.params, trained)?;
+    let mut network = Network::perceptron(graph, plan, session.losses(0)?)?;
+    begin(&mut cpu, &network, &session)?;
+    cpu.write(session.vectors.params, trained)?;
     let [_, shift, _] = plan.terms;
     for class in 0..CLASSES {
         let terms = Loss::LogitAdjustment { tau: 1.0 }.terms(&digits::COUNTS, class)?;
         cpu.write(shift.part(class, 1)?, &[terms.shift])?;
     }
     let mut evaluated = network.clone();
-    train(machine, &mut cpu, &mut network, &mut evaluated, &layout, samples)
+    train(machine, &mut cpu, &mut network, &mut evaluated, &session, samples)
 }
 
 fn pieces(
@@ -146,15 +146,15 @@ fn pieces(
     announce(plan, graph, 1, demand.streams(), &mut arena);
     let plan = plan.as_ref().map_err(|error| *error)?;
     // Borrowed where it lies: moved out of the result, it would take its place on the stack twice.
-    let layout = &lay_out(machine, plan, &demand, arena);
-    let layout = layout.as_ref().map_err(|error| *error)?;
+    let session = &lay_out(machine, plan, &demand, arena);
+    let session = session.as_ref().map_err(|error| *error)?;
     let mut cpu = Cpu::new(work, &[], samples);
-    let mut network = Network::perceptron(graph, plan, layout.session.losses(0)?)?;
-    begin(&mut cpu, &network, layout)?;
-    let piece = layout.session.piece.ok_or(Error::Pieces)?;
-    let mut pieces = Pieces::new(network.clone(), layout.train(), piece)?;
-    train(machine, &mut cpu, &mut pieces, &mut network, layout, samples)?;
-    let [params] = cpu.slices_mut([layout.session.vectors.params])?;
+    let mut network = Network::perceptron(graph, plan, session.losses(0)?)?;
+    begin(&mut cpu, &network, session)?;
+    let piece = session.piece().ok_or(Error::Pieces)?;
+    let mut pieces = Pieces::new(network.clone(), digits::train(plan.normalization), piece)?;
+    train(machine, &mut cpu, &mut pieces, &mut network, session, samples)?;
+    let [params] = cpu.slices_mut([session.vectors.params])?;
     machine.trained(params);
     Ok(())
 }
@@ -171,12 +171,12 @@ fn evaluation(
     let Room { graph, plan } = room;
     *plan = Plan::inference(graph, BATCH, &mut arena);
     let plan = plan.as_ref().map_err(|error| *error)?;
-    let layout = lay_out(machine, plan, &demand(Economy::Recompute, false)?, arena)?;
+    let session = lay_out(machine, plan, &demand(Economy::Recompute, false)?, arena)?;
     let (before, rest) = work.split_at_mut_checked(params.offset + params.length).ok_or(Error::Model)?;
     let mut cpu = Cpu::new(rest, before.get(params.offset..).unwrap_or_default(), samples);
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
-    let mut network = Network::perceptron(graph, plan, layout.session.losses(0)?)?;
-    let correct = correct(&mut cpu, &mut network, BATCH, &layout, samples)?;
+    let mut network = Network::perceptron(graph, plan, session.losses(0)?)?;
+    let correct = correct(&mut cpu, &mut network, BATCH, &session, samples)?;
     Line::new(machine).text("correct").number(correct).end();
     Ok(())
 }
@@ -193,25 +193,25 @@ fn lay_out<M: Machine, const N: usize>(
     plan: &Plan<N>,
     demand: &Demand,
     mut arena: Arena,
-) -> Result<Layout, Error> {
-    let layout = Layout::of(plan, demand, BATCH, &mut arena)?;
+) -> Result<Session, Error> {
+    let session = Session::new(plan.parameters(), demand, BATCH, 1, &mut arena)?;
     let bytes = 4 * arena.len();
     machine.note(Label::Arena, bytes as u64);
     if M::PRINTS {
         Line::new(machine).text("arena").number(bytes as u32).end();
     }
-    Ok(layout)
+    Ok(session)
 }
 
 /// Everything zero but the initial parameters, the normalisation and the scale of plain cross-entropy.
 #[inline(never)]
-fn begin<const N: usize>(cpu: &mut Cpu, network: &Network<N, true>, layout: &Layout) -> Result<(), Error> {
+fn begin<const N: usize>(cpu: &mut Cpu, network: &Network<N, true>, session: &Session) -> Result<(), Error> {
     let (plan, mut counter) = (network.plan(), 0);
     let [scale, shift, margin] = plan.terms;
-    network.initialize(cpu, layout.session.vectors.params, |_| digits::draw(&mut counter))?;
+    network.initialize(cpu, session.vectors.params, |_| digits::draw(&mut counter))?;
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
     cpu.run(&Fill { to: scale, value: 1.0 })?;
-    for span in [shift, margin, layout.session.vectors.velocity, layout.session.outcome(0)?.failure] {
+    for span in [shift, margin, session.vectors.velocity, session.outcome(0)?.failure] {
         cpu.run(&Fill { to: span, value: 0.0 })?;
     }
     Ok(())
@@ -224,24 +224,24 @@ fn train<M: Machine, const N: usize>(
     cpu: &mut Cpu,
     learner: &mut impl Learner,
     network: &mut Network<N, true>,
-    layout: &Layout,
+    session: &Session,
     samples: &[u8],
 ) -> Result<(), Error> {
     for (epoch, number) in (0..EPOCHS).flat_map(|epoch| (0..STEPS).map(move |number| (epoch, number))) {
         let groups = SSE_SAM.groups(epoch, EPOCHS)?;
         let started = machine.instructions();
-        let tally = write_rows(cpu, layout.session.table, &groups, (epoch, number), samples)?;
-        let (columns, outcome) = (tally.present(), layout.session.outcome(0)?);
-        learner.take(cpu, layout, &tally)?;
-        lean_step(cpu, learner, &layout.session.vectors, &groups.present(columns), &SGD, &outcome)?;
+        let tally = write_rows(cpu, session.table, &groups, (epoch, number), samples)?;
+        let (columns, outcome) = (tally.present(), session.outcome(0)?);
+        learner.take(cpu, session, &tally)?;
+        lean_step(cpu, learner, &session.vectors, &groups.present(columns), &SGD, &outcome)?;
         if number == 0 {
             let instructions = machine.instructions().wrapping_sub(started);
             machine.note(Label::Step(SSE_SAM.stage(epoch, EPOCHS)), instructions);
         }
         if M::PRINTS {
-            let loss = loss(cpu, layout, columns)?;
-            let correct = correct(cpu, network, network.plan().max_batch(), layout, samples)?;
-            let hash = hash(cpu, layout.session.vectors.params)?;
+            let loss = loss(cpu, session, columns)?;
+            let correct = correct(cpu, network, network.plan().max_batch(), session, samples)?;
+            let hash = hash(cpu, session.vectors.params)?;
             Step { epoch, step: number, loss, correct, hash }.print(machine);
         }
     }

@@ -4,11 +4,11 @@ use sse_sam_core::ops::Fill;
 use sse_sam_core::training::method::Groups;
 use sse_sam_core::{
     Arena, Cpu, Demand, Economy, Error, Graph, Loss, Losses, Machine as _, Method, Network, Plan, Problem, Row, Run,
-    Samples, Session, Sgd, Span, Statistics, Tally, step,
+    Session, Sgd, Span, Statistics, Tally, step,
 };
 
 use crate::Room;
-use crate::digits::{self, CLASSES, IMAGE, TEST, TRAIN};
+use crate::digits::{self, CLASSES, TEST, TRAIN};
 use crate::report::{Hash, Label, Machine, Step};
 
 /// What is trained, and for how long.
@@ -38,42 +38,10 @@ impl Recipe {
     }
 }
 
-/// Where a training's numbers and the network's normalisation lie.
-pub struct Layout {
-    pub session: Session,
-    normalization: Span,
-}
-
-impl Layout {
-    #[inline(never)]
-    fn new<const N: usize>(plan: &Plan<N>, recipe: &Recipe, arena: &mut Arena) -> Result<Self, Error> {
-        Self::of(plan, &recipe.demand()?, recipe.batch, arena)
-    }
-
-    /// For steps that ask for this.
-    #[inline(always)]
-    pub fn of<const N: usize>(plan: &Plan<N>, demand: &Demand, batch: usize, arena: &mut Arena) -> Result<Self, Error> {
-        let session = Session::new(plan.parameters(), demand, batch, 1, arena)?;
-        Ok(Self { session, normalization: plan.normalization })
-    }
-
-    /// The training samples.
-    pub const fn train(&self) -> Samples {
-        self.samples(0, TRAIN)
-    }
-
-    /// The test samples.
-    pub const fn test(&self) -> Samples {
-        self.samples(TRAIN, TEST)
-    }
-
-    const fn samples(&self, image: usize, count: usize) -> Samples {
-        Samples {
-            images: Span::samples(TRAIN + TEST + image * IMAGE.len(), count * IMAGE.len()),
-            image: IMAGE,
-            normalization: self.normalization,
-        }
-    }
+/// Where a training's numbers lie; a function of its own, so that what planning takes of the stack is free again later.
+#[inline(never)]
+fn lay_out<const N: usize>(plan: &Plan<N>, recipe: &Recipe, arena: &mut Arena) -> Result<Session, Error> {
+    Session::new(plan.parameters(), &recipe.demand()?, recipe.batch, 1, arena)
 }
 
 /// What makes a network of graph, plan, focal exponent and losses.
@@ -118,22 +86,34 @@ pub fn train<const N: usize, const PERCEPTRON: bool>(
 ) -> Result<(), Error> {
     let mut arena = Arena::new(1);
     let Room { graph, plan } = room;
-    announce(plan, graph, recipe.batch, recipe.demand()?.streams(), &mut arena);
+    plan_network(plan, graph, recipe, &mut arena)?;
     let plan = plan.as_ref().map_err(|error| *error)?;
     // Borrowed where it lies: moved out of the result, it would take its place on the stack twice.
-    let layout = &Layout::new(plan, recipe, &mut arena);
-    let layout = layout.as_ref().map_err(|error| *error)?;
+    let session = &lay_out(plan, recipe, &mut arena);
+    let session = session.as_ref().map_err(|error| *error)?;
     machine.note(Label::Arena, 4 * arena.len() as u64);
     let mut cpu = Cpu::new(work, &[], samples);
-    let mut network = make(graph, plan, recipe.loss.focal(), layout.session.losses(0)?)?;
+    let mut network = make(graph, plan, recipe.loss.focal(), session.losses(0)?)?;
     let mut counter = 0;
     cpu.run(&Fill { to: Span::work(0, arena.len()), value: 0.0 })?;
-    network.initialize(&mut cpu, layout.session.vectors.params, |_| digits::draw(&mut counter))?;
+    network.initialize(&mut cpu, session.vectors.params, |_| digits::draw(&mut counter))?;
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
     write_tables(&mut cpu, plan.terms, &recipe.loss)?;
-    run(machine, &mut cpu, &mut network, recipe, layout, samples)?;
-    let [params] = cpu.slices_mut([layout.session.vectors.params])?;
+    run(machine, &mut cpu, &mut network, recipe, session, samples)?;
+    let [params] = cpu.slices_mut([session.vectors.params])?;
     machine.trained(params);
+    Ok(())
+}
+
+/// [`announce`] for a recipe.
+#[inline(never)]
+fn plan_network<const N: usize>(
+    plan: &mut Result<Plan<N>, Error>,
+    graph: &Graph<N>,
+    recipe: &Recipe,
+    arena: &mut Arena,
+) -> Result<(), Error> {
+    announce(plan, graph, recipe.batch, recipe.demand()?.streams(), arena);
     Ok(())
 }
 
@@ -168,24 +148,24 @@ fn run<M: Machine, const N: usize, const PERCEPTRON: bool>(
     cpu: &mut Cpu,
     network: &mut Network<N, PERCEPTRON>,
     recipe: &Recipe,
-    layout: &Layout,
+    session: &Session,
     samples: &[u8],
 ) -> Result<(), Error> {
     for epoch in 0..recipe.epochs {
         let groups = recipe.method.groups(epoch, recipe.epochs)?;
         for number in 0..recipe.steps {
             let started = machine.instructions();
-            let columns = take(cpu, network, recipe, layout, &groups, number, epoch, samples)?;
-            let (present, outcome) = (groups.present(columns), layout.session.outcome(0)?);
-            step(cpu, network, &layout.session.vectors, &present, &recipe.sgd, &outcome)?;
+            let columns = take(cpu, network, recipe, session, &groups, number, epoch, samples)?;
+            let (present, outcome) = (groups.present(columns), session.outcome(0)?);
+            step(cpu, network, &session.vectors, &present, &recipe.sgd, &outcome)?;
             if number == 0 {
                 let instructions = machine.instructions().wrapping_sub(started);
                 machine.note(Label::Step(recipe.method.stage(epoch, recipe.epochs)), instructions);
             }
             if M::PRINTS {
-                let loss = loss(cpu, layout, columns)?;
-                let correct = correct(cpu, network, recipe.batch, layout, samples)?;
-                let hash = hash(cpu, layout.session.vectors.params)?;
+                let loss = loss(cpu, session, columns)?;
+                let correct = correct(cpu, network, recipe.batch, session, samples)?;
+                let hash = hash(cpu, session.vectors.params)?;
                 Step { epoch, step: number, loss, correct, hash }.print(machine);
             }
         }
@@ -200,7 +180,7 @@ fn take<const N: usize, const PERCEPTRON: bool>(
     cpu: &mut Cpu,
     network: &mut Network<N, PERCEPTRON>,
     recipe: &Recipe,
-    layout: &Layout,
+    session: &Session,
     groups: &Groups,
     number: u32,
     epoch: u32,
@@ -213,9 +193,9 @@ fn take<const N: usize, const PERCEPTRON: bool>(
         let label = samples.get(index).copied().unwrap_or_default();
         let row = row((index, label), position, recipe, groups);
         tally.add(row.weights);
-        cpu.write(layout.session.table.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
+        cpu.write(session.table.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
     }
-    network.gather(cpu, layout.session.table, &layout.train(), layout.session.losses(0)?)?;
+    network.gather(cpu, session.table, &digits::train(network.plan().normalization), session.losses(0)?)?;
     Ok(tally.present())
 }
 
@@ -229,9 +209,9 @@ fn row((index, label): (usize, u8), position: usize, recipe: &Recipe, groups: &G
 }
 
 /// The loss at the parameters, over the groups that the batch has.
-pub fn loss(cpu: &mut Cpu, layout: &Layout, columns: [bool; 2]) -> Result<f32, Error> {
+pub fn loss(cpu: &mut Cpu, session: &Session, columns: [bool; 2]) -> Result<f32, Error> {
     let (mut total, mut one) = (0.0, [0.0]);
-    for (span, _) in layout.session.losses(0)?.plain.into_iter().zip(columns).filter(|(_, present)| *present) {
+    for (span, _) in session.losses(0)?.plain.into_iter().zip(columns).filter(|(_, present)| *present) {
         cpu.read(&mut one, span)?;
         total += one[0];
     }
@@ -243,7 +223,7 @@ pub fn correct<const N: usize, const PERCEPTRON: bool>(
     cpu: &mut Cpu,
     network: &mut Network<N, PERCEPTRON>,
     batch: usize,
-    layout: &Layout,
+    session: &Session,
     samples: &[u8],
 ) -> Result<u32, Error> {
     let mut correct = 0;
@@ -252,11 +232,11 @@ pub fn correct<const N: usize, const PERCEPTRON: bool>(
         for place in 0..labels.len() {
             let index = (number * batch + place) as u32;
             let row = Row { index, label: 0, top: 0, left: 0, flip: false, weights: [0.0; 2] };
-            cpu.write(layout.session.table.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
+            cpu.write(session.table.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
         }
-        let rows = layout.session.table.part(0, labels.len() * Row::WORDS)?;
-        network.gather(cpu, rows, &layout.test(), layout.session.losses(0)?)?;
-        network.forward(cpu, layout.session.vectors.params, Statistics::Running)?;
+        let rows = session.table.part(0, labels.len() * Row::WORDS)?;
+        network.gather(cpu, rows, &digits::test(network.plan().normalization), session.losses(0)?)?;
+        network.forward(cpu, session.vectors.params, Statistics::Running)?;
         let logits = network.logits()?;
         for (place, label) in labels.iter().enumerate() {
             let mut scores = [0.0; CLASSES];
