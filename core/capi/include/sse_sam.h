@@ -147,12 +147,16 @@ typedef struct sse_sam_image {
 // | ImbSAM           | 2        | 0                 | rho           | 4                                 |
 // | SSE-SAM, stage 1 | 2        | head_rho          | tail_rho      | 5                                 |
 // | SSE-SAM, stage 2 | 2        | 0                 | tail_rho      | 4                                 |
+// | Focal-SAM        | 2        | 0                 | rho           | 4                                 |
+//
+// Which samples are in the second group `sse_sam_set_tail` says, or, for Focal-SAM, `sse_sam_set_focal_sam`: there a
+// sample is in both, by shares.
 typedef struct sse_sam_update {
-  // 1, or 2 when the tail's samples form a group of their own.
+  // 1, or 2 when there is a second group: the tail's samples, or Focal-SAM's shares.
   uint32_t groups;
   // How far the (first) group's point lies from the parameters.
   float radius;
-  // How far the tail's point lies from the parameters.
+  // How far the second group's point lies from the parameters.
   float tail_radius;
   // Step length.
   float learning_rate;
@@ -282,6 +286,15 @@ sse_sam_status sse_sam_set_tail(struct sse_sam_network *network,
                                 const uint32_t *counts,
                                 size_t classes,
                                 uint32_t eta);
+
+// Says what of a sample's loss Focal-SAM perturbs, by its class: `lambda * (1 - n_c / N)^gamma` of `n_c` training samples
+// in `counts`, of `classes` classes, among `N`. `lambda` is in 0 to 1, `gamma` at least 0. Takes the place of
+// `sse_sam_set_tail`.
+sse_sam_status sse_sam_set_focal_sam(struct sse_sam_network *network,
+                                     const uint32_t *counts,
+                                     size_t classes,
+                                     double lambda,
+                                     double gamma);
 
 // Chooses the loss (`SSE_SAM_LOSS_...` with its numbers `a` and `b`) for `counts`, the training samples of each of
 // `classes` classes. Plain cross-entropy needs no such call, and spares a program the others' logarithms and powers.
