@@ -115,7 +115,8 @@ fn ten_thousand_classes_are_trained_and_evaluated_as_the_reference_says() {
             assert!(logits[cells[1] as usize] > largest - 1e-4, "{device}: {pair}");
             right += u32::from(cells[1] == label);
         }
-        assert!(right > 0, "{device}");
+        // Not by chance, and not among the first few classes alone.
+        assert!(right >= 20, "{device}: {right}");
         assert_eq!(row(&outcome.stdout, "accuracy %")[4], format!("{:.2}", f64::from(right) / 2.2), "{right} right");
     }
 }

@@ -168,7 +168,6 @@ impl Run<Axpy> for Cpu<'_> {
 }
 
 impl Run<Ascend> for Cpu<'_> {
-    #[inline(never)]
     fn run(&mut self, operation: &Ascend) -> Result<(), Error> {
         let mut memory = self.memory();
         let (point, squared_norm, params) =
@@ -181,7 +180,6 @@ impl Run<Ascend> for Cpu<'_> {
 }
 
 impl Run<SgdUpdate<'_>> for Cpu<'_> {
-    #[inline(never)]
     fn run(&mut self, operation: &SgdUpdate<'_>) -> Result<(), Error> {
         operation.outcome.check()?;
         let mut memory = self.memory();
