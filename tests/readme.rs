@@ -85,10 +85,10 @@ fn a_perceptrons_footprint_is_that_of_the_table() {
         .lines()
         .skip_while(|line| !line.contains("recompute, `--micro-batch 1`"))
         .skip(2)
-        .take(4)
+        .take(5)
         .map(cells)
         .collect();
-    for (row, method) in rows.iter().zip(["sgd", "sam", "imbsam", "sse-sam"]) {
+    for (row, method) in rows.iter().zip(["sgd", "sam", "imbsam", "sse-sam", "focal-sam"]) {
         let [full, lean, recompute] = ["full", "lean", "recompute"].map(|memory| form(&whole, method, memory));
         let bytes: Vec<u64> = [full, lean, recompute, form(&pieces, method, "recompute")]
             .map(|form| form["total_bytes"].as_u64().unwrap())
@@ -96,7 +96,7 @@ fn a_perceptrons_footprint_is_that_of_the_table() {
         assert_eq!(row[0], method);
         assert_eq!(row[1..].iter().flat_map(|cell| numbers(cell)).collect::<Vec<_>>(), bytes, "{method}");
     }
-    assert_eq!(rows.len(), 4);
+    assert_eq!(rows.len(), 5);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn defaults_of_all_data_sets_are_those_of_the_sentence() {
 #[test]
 fn every_method_of_the_table_is_one_of_the_program() {
     let names: Vec<String> = table("`--method`").iter().map(|row| row[0].trim_matches('`').to_owned()).collect();
-    assert_eq!(names, ["sgd", "sam", "imbsam", "sse-sam"]);
+    assert_eq!(names, ["sgd", "sam", "imbsam", "sse-sam", "focal-sam"]);
     for name in names {
         assert!(Cli::try_parse_from(["sse-sam", "train", "--method", &name]).is_ok(), "{name}");
     }
