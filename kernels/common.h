@@ -182,7 +182,7 @@ static INLINE vec sum_strands(const struct columns own, const vec value, __local
   vec sum = value;
 #if GROUP > 1
   const uint id = get_local_id(0);
-  // Others may still read what a sum before this one left.
+  // Other work-items may still be reading the result of the sum before.
   barrier(CLK_LOCAL_MEM_FENCE);
   shared[id] = sum;
 #define ADD_STRAND(gap) shared[id] = sum += shared[id + gap * own.lanes]
@@ -289,7 +289,7 @@ static INLINE void multiply_matrix(float *c0, float *c1, float *c2, float *c3, c
   barrier(CLK_LOCAL_MEM_FENCE);
   fragments += (lane - thread) * 6;
   for (int k = 0; k < 8; k++) {
-    // Who has row r of a, and columns 2q and 2q + 1 of b, at k.
+    // The work-items that hold row r of a, and columns 2q and 2q + 1 of b, at k.
     __local const float *left = fragments + (r * 4 + k % 4) * 6 + k / 4 * 2;
     __local const float *right = fragments + (2 * q * 4 + k % 4) * 6 + 4 + k / 4;
     *c0 += left[0] * right[0];

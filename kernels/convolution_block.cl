@@ -172,8 +172,8 @@ static INLINE void multiply_matrices(float4 *sum, __local const float *a, __loca
     barrier(CLK_LOCAL_MEM_FENCE);                                                                                     \
   }
 
-// Goes through the quads of a slab of `n` rows that a work-item moves. Loops over arrays are literal, or these would
-// stay in memory.
+// Goes through the quads of a slab of `n` rows that a work-item moves. Loops over arrays have constant
+// bounds, or the arrays would stay in memory.
 #define EACH_QUAD(n)                                                                                                  \
   UNROLL for (int l = 0; l < STAGED; l++) if (l * items < (n)*depth / 4 &&                                            \
                                               ((n)*depth / 4 % items == 0 || lane + l * items < (n)*depth / 4))

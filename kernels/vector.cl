@@ -35,7 +35,7 @@ static INLINE void squares(const uint n, const uint parts, __global float *parti
   const uint part = get_group_id(0);
   uint first, count, step;
   share((n + WIDTH - 1) / WIDTH, part * GROUP + get_local_id(0), parts * GROUP, &first, &count, &step);
-  // Two sums: one would wait for itself.
+  // Two sums, so that an addition need not wait for the one before.
   vec even = ZERO, odd = ZERO;
   for (uint k = 0; k < count; k += 2) {
     const uint i = first + k * step, j = i + step;

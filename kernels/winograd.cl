@@ -104,7 +104,7 @@ static inline __attribute__((always_inline)) void find_pixels(Pixel *pixels, con
   }
 }
 
-// Fetches the four lines and columns of pixels from `pixel` on: what the tile below needs and nobody has read yet.
+// Prefetches the four lines and columns of pixels from `pixel` on: what the tile below needs and no tile has read yet.
 static inline void fetch_below(Pixel pixel, const uint row_step, const uint channels) {
   for (uint r = 0; r < 4; r++)
     for (uint c = 0; c < 4 * channels; c += 16)
@@ -302,7 +302,7 @@ conv2d_forward_winograd(SIZES, const uint block_tiles, const uint groups, const 
   for (uint unit = (uint)((ulong)units * group / groups); unit < last; unit++) {
     const uint first = unit / splits * block_tiles, count = min(block_tiles, tiles - first);
     transform_windows(v, SLICE, CELL, 16, x + x_at, zeros, first, count, height, width, channels);
-    // Rows of `multiply` behind the last tile: nobody reads what becomes of them.
+    // Rows of `multiply` behind the last tile: their results are not read.
     for (uint t = count; t % TILE_ROWS > 0; t++)
       for (uint slice = 0; slice < slices; slice++)
         for (uint f = 0; f < FREQUENCIES; f++)
@@ -315,7 +315,7 @@ conv2d_forward_winograd(SIZES, const uint block_tiles, const uint groups, const 
         for (uint t = 0; t < count; t += TILE_ROWS)
           multiply(m + f * step + t * 16, v + f * 16 + t * CELL,
                    u + u_at + (block * FREQUENCIES + f) * (channels * 16 + APART), slices);
-      // Not as a whole: SPIR-V would have it copied from a constant.
+      // Element by element: as a whole, SPIR-V would copy it from a constant.
       Statistics statistics;
       statistics.count = 0.0f;
       statistics.mean = statistics.deviations = ZERO;

@@ -240,7 +240,7 @@ fn refused(args: &[&str], code: i32, parts: &[&str]) {
 
 #[test]
 fn bad_input_is_refused_before_anything_is_measured() {
-    refused(&["--model", "vgg"], 2, &["--model vgg: unknown model", "resnet18/34"]);
+    refused(&["--model", "vgg"], 2, &["--model vgg: unknown model", "resnet10/18/34"]);
     refused(&["--stage", "3"], 2, &["--stage", "3 is not in 1..=2"]);
     refused(&["--method", "adam"], 2, &["--method", "sse-sam"]);
     refused(&["--batch", "0"], 2, &["--batch"]);

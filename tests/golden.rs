@@ -32,7 +32,7 @@ fn run_in(case: &Path, memory: Economy) -> Vec<Report> {
 #[test]
 fn every_reference_trajectory_is_met_on_the_cpu_core() {
     let cases = cases();
-    assert_eq!(cases.len(), 14);
+    assert_eq!(cases.len(), 18);
     for case in cases {
         let reports = run(&case);
         assert!(reports.iter().filter(|report| report.what.starts_with("step")).count() >= 2, "{}", case.display());
@@ -86,6 +86,10 @@ fn a_wrong_setting_is_outside_its_bound() {
         ("mlp-ssesam-la", "loss", json!("ce")),
         ("mlp-ssesam-focal", "focal_gamma", json!(1.5)),
         ("mlp-ssesam-drw", "loss", json!("ce")),
+        ("mlp-focalsam-ce", "rho", json!(0.0501)),
+        ("mlp-focalsam-ce", "focal_sam_lambda", json!(0.801)),
+        ("mlp-focalsam-ce", "focal_sam_gamma", json!(2.01)),
+        ("mlp-focalsam-ce", "method", json!("sam")),
         ("resnet8-ssesam-ce", "tail_rho", json!(0.0)),
     ];
     let copies = tempfile::tempdir().unwrap();

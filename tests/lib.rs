@@ -1,7 +1,6 @@
 //! What the tests of sse-sam share: a naive f64 reference of every operation, and one conformance body for all backends.
 
 pub mod conformance;
-pub mod inventory;
 pub mod random;
 pub mod recorder;
 pub mod reference;

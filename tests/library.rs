@@ -112,7 +112,7 @@ fn a_training_without_a_folder_goes_back_and_gives_up_without_one() {
 #[test]
 fn what_a_recipe_is_written_down_as_gives_the_same_recipe() {
     let dataset = data::load("digits", None).unwrap();
-    for method in [MethodName::Sgd, MethodName::Sam, MethodName::Imbsam, MethodName::SseSam] {
+    for method in [MethodName::Sgd, MethodName::Sam, MethodName::Imbsam, MethodName::SseSam, MethodName::FocalSam] {
         for more in [
             Options::default(),
             Options { normalize: Some("0.1/0.25".into()), seed: Some(u64::MAX), ..Options::default() },

@@ -14,14 +14,14 @@ use sse_sam::opencl::{Class, Matrix, Unit, units};
 /// Chips that kernels are compiled for: A100 and H100. clang 15 knows the first only; ptxas goes on from there.
 const CHIPS: [&str; 2] = ["sm_80", "sm_90"];
 
-/// Who multiplies matrices.
+/// What multiplies matrices.
 const MULTIPLIERS: [Matrix; 2] = [Matrix::Absent, Matrix::Instructions];
 
 /// Most registers of a work-item: two groups of 256 then share the 65,536 of a multiprocessor.
 const REGISTERS: u32 = 128;
 
-/// Kernels that may have more, by the end of their name, and why. A convolution in blocks whose groups have fewer than 256
-/// work-items has as many groups on a multiprocessor all the same.
+/// Kernels that may have more, by the end of their name, and why. Groups of fewer than 256 work-items
+/// still fit a multiprocessor as often.
 const MORE_REGISTERS: &[(Matrix, &str, &str)] = &[
     (Matrix::Absent, "_128x32", "128 work-items"),
     (Matrix::Instructions, "_128x128", "64 sums each; its 8 warps keep the units for matrices busy alone"),

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -129,15 +130,16 @@ fn dataset(format: Format) -> Dataset {
     if format == Format::Digits {
         return data::load("digits", None).unwrap();
     }
-    let (classes, per_class) = if format == Format::Cifar100 { (100_u8, 500) } else { (10, 5000) };
-    let labels: Vec<u8> = (0..per_class).flat_map(|_| 0..classes).collect();
+    let (classes, per_class) = if format == Format::Cifar100 { (100, 500) } else { (10, 5000) };
+    let labels: Vec<u32> = (0..per_class).flat_map(|_| 0..classes).collect();
+    let image = Shape::new(1, 1, 1);
     Dataset {
         name: "made".into(),
         format,
-        image: Shape::new(1, 1, 1),
-        classes: usize::from(classes),
-        train: Split { images: labels.clone(), labels },
-        test: Split::default(),
+        image,
+        classes: classes as usize,
+        train: Arc::new(Split { image, images: vec![0; labels.len()], labels }),
+        test: Arc::new(Split::empty(image)),
         notice: None,
     }
 }
@@ -370,4 +372,15 @@ fn the_map_has_every_room_of_core_and_host() {
 fn the_first_page_is_short() {
     let lines = page("README.md").lines().count();
     assert!(lines < 200, "README.md has {lines} lines");
+}
+
+#[test]
+fn the_librarys_example_is_the_one_that_its_docs_test() {
+    let (guide, docs) = (page("host/README.md"), page("host/src/lib.rs"));
+    let example = guide.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let tested: Vec<&str> = docs.lines().filter_map(|line| line.strip_prefix("//! ")).collect();
+    for line in example.lines().filter(|line| !line.is_empty()) {
+        assert!(tested.contains(&line), "host/src/lib.rs does not test: {line}");
+    }
+    assert!(example.lines().count() > 8);
 }

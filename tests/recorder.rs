@@ -1,13 +1,15 @@
-//! A backend that writes down what is asked of another one.
+//! Records what a machine is asked for.
 
-use sse_sam_core::machine::watched::{self, Watch, Watched};
-use sse_sam_core::{Backend, Span};
+use sse_sam_core::machine::watched::{Watch, Watched};
+use sse_sam_core::ops::Operation;
+use sse_sam_core::ops::operation::Access;
+use sse_sam_core::{Machine, Run, Span};
 
-/// One call of a Backend method.
+/// One thing that was asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
-    /// The method.
-    pub method: &'static str,
+    /// The operation, or `read` or `write`.
+    pub name: &'static str,
     /// Everything it may write.
     pub written: Vec<Span>,
     /// Output gradients it works on; 1 where it takes none.
@@ -15,7 +17,7 @@ pub struct Call {
 }
 
 /// Passes every call on and keeps a list of them.
-pub type Recorder<'b, B> = Watched<'b, B, List>;
+pub type Recorder<'m, M> = Watched<'m, M, List>;
 
 /// The list of a [`Recorder`].
 #[derive(Debug, Default)]
@@ -24,15 +26,19 @@ pub struct List {
     pub calls: Vec<Call>,
 }
 
-impl<B: Backend> Watch<B> for List {
-    fn around(
-        &mut self,
-        backend: &mut B,
-        call: &watched::Call<'_>,
-        run: impl FnOnce(&mut B) -> Result<(), B::Error>,
-    ) -> Result<(), B::Error> {
-        let watched::Call { method, streams, written, .. } = *call;
-        self.calls.push(Call { method, written: written.concat(), streams });
-        run(backend)
+impl<M: Machine> Watch<M> for List {
+    fn around<O: Operation>(&mut self, machine: &mut M, operation: &O) -> Result<(), M::Error>
+    where
+        M: Run<O>,
+    {
+        let mut written = Vec::new();
+        operation.operands(|access, span| written.extend(access.writes().then_some(span)));
+        self.calls.push(Call { name: O::NAME, written, streams: operation.streams() });
+        machine.run(operation)
+    }
+
+    fn passed(&mut self, access: Access, span: Span) {
+        let (name, written) = if access.writes() { ("write", vec![span]) } else { ("read", Vec::new()) };
+        self.calls.push(Call { name, written, streams: 1 });
     }
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use assert_cmd::Command;
 use sse_sam::opencl::tuning::trial::{Case, Choices, Form};
 use sse_sam::opencl::{Block, Class, DeviceInfo, Matrix, OpenCl, Precision, devices};
-use sse_sam_core::{Backend, Conv2d, Shape, Span};
+use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
+use sse_sam_core::{Conv2d, Machine, Run, Shape, Span};
 use sse_sam_tests::conformance::tolerance;
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::reference::layout::{hwio_to_oihw, nchw_to_nhwc, nhwc_to_nchw, oihw_to_hwio};
@@ -94,9 +95,9 @@ impl Data {
             machine.write(span, values).unwrap();
         }
         let [x, dy, weight] = inputs;
-        machine.conv2d_forward(y, x, weight, conv).unwrap();
-        machine.conv2d_backward_input(&[dx], &[dy], weight, conv, false).unwrap();
-        machine.conv2d_backward_weight(&[dweight], x, &[dy], conv).unwrap();
+        machine.run(&Conv2dForward { y, x, weight, conv }).unwrap();
+        machine.run(&Conv2dBackwardInput { dx: &[dx], dy: &[dy], weight, conv, accumulate: false }).unwrap();
+        machine.run(&Conv2dBackwardWeight { dweight: &[dweight], x, dy: &[dy], conv }).unwrap();
         [y, dx, dweight].map(|span| {
             let mut values = vec![0.0; span.length];
             machine.read(&mut values, span).unwrap();

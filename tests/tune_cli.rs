@@ -411,7 +411,7 @@ fn child_trains_without_any_block() {
     let device = gpu();
     let layout = small(&device);
     let forms = device.run(&layout, &[], &[], Look(&layout), &console()).unwrap();
-    // The gradient with respect to the images is wanted by nobody, and its block is not looked at.
+    // Nothing needs the gradient with respect to the images, so its block is not checked.
     assert_eq!(forms[0][0], Form::Direct);
     assert!(forms[1..].iter().all(|forms| *forms == [Form::Direct; 3]), "{forms:?}");
     assert_verified(&device);
@@ -473,7 +473,7 @@ fn child_has_another_block_take_over() {
     assert_eq!(after[..2], before[..2]);
     assert!(after[2] != before[2] && after[2].block().is_some(), "{after:?}");
     assert_verified(&device);
-    // Nothing that is wrong is timed, and tune says so.
+    // A wrong block is not timed, and tune says so.
     let report = tune::tune(&device, &layout, "resnet8:4", &Cache::of_user(), &console()).unwrap();
     let wrong = format!("{} is skipped for the weight gradient: its result differs", before[2].name());
     assert_eq!(report.skipped.iter().filter(|sentence| sentence.starts_with(&wrong)).count(), 1, "{report:?}");

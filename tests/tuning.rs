@@ -146,7 +146,7 @@ fn frozen_batch_norms_keep_their_counts_of_updates() {
     };
     files.iter().chain([&newest]).for_each(|file| check(file));
     assert_eq!(counters(&newest).len(), 14, "those of the best weights too");
-    // As a kill after the first epoch would leave it; what the run began with is gone.
+    // As a kill after the first epoch would leave it, without what the run began with.
     fs::remove_file(&files[0]).unwrap();
     fs::remove_file(&newest).unwrap();
     fs::remove_file(&base).unwrap();
@@ -162,7 +162,7 @@ fn tuned_runs_repeat_and_resume_with_the_same_bits() {
         let lean = ["--memory", "recompute", "--device", device];
         train(folder.path(), &once, &[&RESNET, &TUNED, &lean]);
         train(folder.path(), &twice, &[&RESNET, &TUNED, &lean]);
-        // As a kill after the first epoch would leave it; what the run began with is gone.
+        // As a kill after the first epoch would leave it, without what the run began with.
         let run_folder = folder.path().join(&twice);
         fs::remove_file(run_folder.join("last.safetensors")).unwrap();
         fs::remove_file(run_folder.join("checkpoints/epoch-000002-step-0000000.safetensors")).unwrap();

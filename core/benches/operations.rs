@@ -4,7 +4,11 @@
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use sse_sam_core::{Backend, Conv2d, Cpu, Error, Outcome, Sgd, Shape, Span};
+use sse_sam_core::ops::{
+    Ascend, BatchNormBackward, BatchNormForward, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward,
+    LinearBackwardInput, LinearBackwardWeight, LinearForward, SgdUpdate,
+};
+use sse_sam_core::{Conv2d, Cpu, Error, Outcome, Run, Sgd, Shape, Span};
 
 /// Images of a batch.
 const IMAGES: usize = 4;
@@ -43,12 +47,12 @@ fn convolutions(criterion: &mut Criterion) {
         let values = IMAGES * conv.input.len();
         let all @ [x, y, dx, weight, dweight] = spans([values, values, values, conv.weights(), conv.weights()]);
         let products = (IMAGES * side * side * conv.weights()) as u64;
-        time(&mut group, ("forward", products), &all, |cpu| cpu.conv2d_forward(y, x, weight, &conv));
+        time(&mut group, ("forward", products), &all, |cpu| cpu.run(&Conv2dForward { y, x, weight, conv: &conv }));
         time(&mut group, ("backward input", products), &all, |cpu| {
-            cpu.conv2d_backward_input(&[dx], &[y], weight, &conv, false)
+            cpu.run(&Conv2dBackwardInput { dx: &[dx], dy: &[y], weight, conv: &conv, accumulate: false })
         });
         time(&mut group, ("backward weight", products), &all, |cpu| {
-            cpu.conv2d_backward_weight(&[dweight], x, &[y], &conv)
+            cpu.run(&Conv2dBackwardWeight { dweight: &[dweight], x, dy: &[y], conv: &conv })
         });
     }
 }
@@ -60,10 +64,23 @@ fn batch_norm(criterion: &mut Criterion) {
         spans([values, values, values, values, 2 * channels, channels, channels, channels, channels]);
     let elements = values as u64;
     time(&mut group, ("forward", elements), &all, |cpu| {
-        cpu.batch_norm_forward(y, saved, None, x, weight, bias, None, true)
+        cpu.run(&BatchNormForward { y, saved, running: None, x, weight, bias, residual: None, relu: true })
     });
     time(&mut group, ("backward", elements), &all, |cpu| {
-        cpu.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, bias, saved, true, false, false)
+        cpu.run(&BatchNormBackward {
+            dx: &[dx],
+            dweight: &[dweight],
+            dbias: &[dbias],
+            dy: &[dy],
+            y,
+            x,
+            weight,
+            bias,
+            saved,
+            relu: true,
+            residual: false,
+            accumulate: false,
+        })
     });
 }
 
@@ -73,12 +90,12 @@ fn linear(criterion: &mut Criterion) {
     let all @ [x, y, dx, weight, bias, dweight, dbias] =
         spans([rows * inputs, rows * outputs, rows * inputs, inputs * outputs, outputs, inputs * outputs, outputs]);
     let products = (rows * inputs * outputs) as u64;
-    time(&mut group, ("forward", products), &all, |cpu| cpu.linear_forward(y, x, weight, bias));
+    time(&mut group, ("forward", products), &all, |cpu| cpu.run(&LinearForward { y, x, weight, bias }));
     time(&mut group, ("backward input", products), &all, |cpu| {
-        cpu.linear_backward_input(&[dx], &[y], weight, outputs, false)
+        cpu.run(&LinearBackwardInput { dx: &[dx], dy: &[y], weight, outputs, accumulate: false })
     });
     time(&mut group, ("backward weight", products), &all, |cpu| {
-        cpu.linear_backward_weight(&[dweight], &[dbias], x, &[y])
+        cpu.run(&LinearBackwardWeight { dweight: &[dweight], dbias: &[dbias], x, dy: &[y] })
     });
 }
 
@@ -88,8 +105,10 @@ fn vectors(criterion: &mut Criterion) {
     let all @ [params, velocity, gradient, point, squared_norm, failure] = spans([n, n, n, n, 1, 1]);
     let outcome = Outcome { squared_norm, group_squared_norms: [squared_norm; 2], failure, number: 1.0 };
     let sgd = Sgd { learning_rate: 0.01, momentum: 0.9, weight_decay: 2e-4, nesterov: false };
-    time(&mut group, ("ascend", n as u64), &all, |cpu| cpu.ascend(point, squared_norm, params, 0.05));
-    time(&mut group, ("sgd", n as u64), &all, |cpu| cpu.sgd(params, velocity, &outcome, gradient, &sgd));
+    time(&mut group, ("ascend", n as u64), &all, |cpu| cpu.run(&Ascend { point, squared_norm, params, radius: 0.05 }));
+    time(&mut group, ("sgd", n as u64), &all, |cpu| {
+        cpu.run(&SgdUpdate { params, velocity, outcome: &outcome, gradient, sgd: &sgd })
+    });
 }
 
 criterion_group!(operations, convolutions, batch_norm, linear, vectors);

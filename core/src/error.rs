@@ -146,7 +146,7 @@ impl fmt::Display for Error {
             Self::Consumed => f.write_str("the batch's images have made room for activations: gather it once more"),
             Self::Inference => f.write_str("the plan is for inference and has no room for training"),
             Self::Model => {
-                f.write_str("unknown model; there are mlp:IN-HIDDEN-OUT, resnet8/20/32/44/56 and resnet18/34, each resnet with :WIDTH")
+                f.write_str("unknown model; there are mlp:IN-HIDDEN-OUT, resnet8/20/32/44/56, resnet10/18/34 and resnet10/18/34-imagenet, each resnet with :WIDTH")
             }
         }
     }

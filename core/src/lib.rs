@@ -1,4 +1,4 @@
-//! Training steps and small networks for long-tailed classification: SGD, SAM, ImbSAM and SSE-SAM.
+//! Training steps and small networks for long-tailed classification: SGD, SAM, ImbSAM, SSE-SAM and Focal-SAM.
 //!
 //! No standard library, no allocator, no unsafe code, no panic path behind a public function. Three ways to use it,
 //! each without the ones after it:
@@ -23,7 +23,7 @@ pub mod training;
 
 pub use error::Error;
 pub use longtail::loss::Loss;
-pub use machine::backend::Backend;
+pub use machine::backend::{Backend, Machine, Run};
 pub use machine::cpu::Cpu;
 pub use memory::{Arena, Span};
 pub use network::executor::Network;
@@ -37,6 +37,7 @@ pub use shape::{Conv2d, Shape};
 pub use space::Space;
 pub use training::method::Method;
 pub use training::problem::{Problem, Statistics};
+pub use training::rule::{Rule, Tail, Tally};
 pub use training::schedule::Schedule;
 pub use training::session::{Demand, Economy, Losses, Record, Session, Vectors};
 pub use training::step::{lean_step, step};

@@ -35,6 +35,15 @@ impl Span {
             _ => Err(Error::Bounds { space: self.space, offset, length, available: self.length }),
         }
     }
+
+    /// Whether an element lies in both; an empty span has none.
+    pub const fn overlaps(self, other: Self) -> bool {
+        self.space as u32 == other.space as u32
+            && self.length > 0
+            && other.length > 0
+            && self.offset < other.offset.saturating_add(other.length)
+            && other.offset < self.offset.saturating_add(self.length)
+    }
 }
 
 /// Hands out consecutive spans of work memory and counts how much is needed.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// One of the three memories a [`Span`] points into.
+/// One of the three memories a [`Span`](crate::Span) points into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)] // A span is whole words, which a chip copies in one go.
 pub enum Space {

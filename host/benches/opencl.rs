@@ -5,7 +5,10 @@
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use sse_sam::opencl::{Error, OpenCl, devices, select};
-use sse_sam_core::{Backend, Conv2d, Outcome, Sgd, Shape, Span};
+use sse_sam_core::ops::{
+    Ascend, BatchNormBackward, BatchNormForward, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward, SgdUpdate,
+};
+use sse_sam_core::{Conv2d, Machine, Outcome, Run, Sgd, Shape, Span};
 
 /// Images of a batch.
 const IMAGES: usize = 128;
@@ -53,12 +56,14 @@ fn convolutions(criterion: &mut Criterion) {
         backend.reserve_convolution(&conv, IMAGES).expect("the device has room");
         let mut group = criterion.benchmark_group(format!("convolution {side}x{side}x{channels}"));
         let products = IMAGES * side * side * conv.weights();
-        time(&mut group, ("forward", products), &mut backend, |cl| cl.conv2d_forward(y, x, weight, &conv));
+        time(&mut group, ("forward", products), &mut backend, |cl| {
+            cl.run(&Conv2dForward { y, x, weight, conv: &conv })
+        });
         time(&mut group, ("backward input", products), &mut backend, |cl| {
-            cl.conv2d_backward_input(&[dx], &[y], weight, &conv, false)
+            cl.run(&Conv2dBackwardInput { dx: &[dx], dy: &[y], weight, conv: &conv, accumulate: false })
         });
         time(&mut group, ("backward weight", products), &mut backend, |cl| {
-            cl.conv2d_backward_weight(&[dweight], x, &[y], &conv)
+            cl.run(&Conv2dBackwardWeight { dweight: &[dweight], x, dy: &[y], conv: &conv })
         });
     }
 }
@@ -72,10 +77,23 @@ fn batch_norm(criterion: &mut Criterion) {
         backend.reserve(channels, IMAGES).expect("the device has room");
         let mut group = criterion.benchmark_group(format!("batch norm {side}x{side}x{channels}"));
         time(&mut group, ("forward", values), &mut backend, |cl| {
-            cl.batch_norm_forward(y, saved, None, x, weight, bias, None, true)
+            cl.run(&BatchNormForward { y, saved, running: None, x, weight, bias, residual: None, relu: true })
         });
         time(&mut group, ("backward", values), &mut backend, |cl| {
-            cl.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, bias, saved, true, false, false)
+            cl.run(&BatchNormBackward {
+                dx: &[dx],
+                dweight: &[dweight],
+                dbias: &[dbias],
+                dy: &[dy],
+                y,
+                x,
+                weight,
+                bias,
+                saved,
+                relu: true,
+                residual: false,
+                accumulate: false,
+            })
         });
     }
 }
@@ -87,8 +105,10 @@ fn vectors(criterion: &mut Criterion) {
     let outcome = Outcome { squared_norm, group_squared_norms: [squared_norm; 2], failure, number: 1.0 };
     let sgd = Sgd { learning_rate: 0.01, momentum: 0.9, weight_decay: 2e-4, nesterov: false };
     let mut group = criterion.benchmark_group("vectors of ResNet-32");
-    time(&mut group, ("ascend", n), &mut backend, |cl| cl.ascend(point, squared_norm, params, 0.05));
-    time(&mut group, ("sgd", n), &mut backend, |cl| cl.sgd(params, velocity, &outcome, gradient, &sgd));
+    time(&mut group, ("ascend", n), &mut backend, |cl| cl.run(&Ascend { point, squared_norm, params, radius: 0.05 }));
+    time(&mut group, ("sgd", n), &mut backend, |cl| {
+        cl.run(&SgdUpdate { params, velocity, outcome: &outcome, gradient, sgd: &sgd })
+    });
 }
 
 criterion_group!(operations, convolutions, batch_norm, vectors);

@@ -5,7 +5,10 @@
 use std::time::Instant;
 
 use sse_sam::opencl::{Error, OpenCl, devices, select};
-use sse_sam_core::{Backend, Conv2d, Shape, Span};
+use sse_sam_core::ops::{
+    BatchNormBackward, BatchNormForward, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward,
+};
+use sse_sam_core::{Conv2d, Machine, Run, Shape, Span};
 
 /// Launches timed for each kernel.
 const ROUNDS: usize = 30;
@@ -66,14 +69,17 @@ fn main() -> Result<(), Error> {
         machine.write(weight, &values[..weight.length])?;
         let operations = 2.0 * (conv.weights() * images * conv.output.height * conv.output.width) as f64;
         let name = format!("{images} x {side}x{side} {channels}->{filters} {kernel}x{kernel}/{stride}");
-        let forward = time(&mut machine, &mut |machine| machine.conv2d_forward(y, x, weight, &conv))?;
+        let forward = time(&mut machine, &mut |machine| machine.run(&Conv2dForward { y, x, weight, conv: &conv }))?;
         report(&format!("{name} forward"), operations, forward);
         if channels > 3 {
-            let input =
-                time(&mut machine, &mut |machine| machine.conv2d_backward_input(&[dx], &[y], weight, &conv, false))?;
+            let input = time(&mut machine, &mut |machine| {
+                machine.run(&Conv2dBackwardInput { dx: &[dx], dy: &[y], weight, conv: &conv, accumulate: false })
+            })?;
             report(&format!("{name} backward input"), operations, input);
         }
-        let gradient = time(&mut machine, &mut |machine| machine.conv2d_backward_weight(&[dweight], x, &[y], &conv))?;
+        let gradient = time(&mut machine, &mut |machine| {
+            machine.run(&Conv2dBackwardWeight { dweight: &[dweight], x, dy: &[y], conv: &conv })
+        })?;
         report(&format!("{name} backward weight"), operations, gradient);
     }
     for (rows, channels) in [(128 * 32 * 32, 16), (128 * 16 * 16, 32), (128 * 8 * 8, 64)] {
@@ -83,24 +89,25 @@ fn main() -> Result<(), Error> {
         let saved = Span::work(4 * n + 128, 2 * channels);
         let mut machine = OpenCl::new(device, 4 * n + 512, &[], &[])?;
         machine.write(weight, &vec![1.0; channels])?;
-        let forward =
-            time(&mut machine, &mut |machine| machine.batch_norm_forward(y, saved, None, x, weight, bias, None, true))?;
+        let forward = time(&mut machine, &mut |machine| {
+            machine.run(&BatchNormForward { y, saved, running: None, x, weight, bias, residual: None, relu: true })
+        })?;
         report(&format!("batch norm {rows} x {channels} forward"), 12.0 * n as f64, forward);
         let backward = time(&mut machine, &mut |machine| {
-            machine.batch_norm_backward(
-                &[dx],
-                &[dweight],
-                &[dbias],
-                &[dy],
+            machine.run(&BatchNormBackward {
+                dx: &[dx],
+                dweight: &[dweight],
+                dbias: &[dbias],
+                dy: &[dy],
                 y,
                 x,
                 weight,
                 bias,
                 saved,
-                true,
-                true,
-                false,
-            )
+                relu: true,
+                residual: true,
+                accumulate: false,
+            })
         })?;
         report(&format!("batch norm {rows} x {channels} backward"), 28.0 * n as f64, backward);
     }

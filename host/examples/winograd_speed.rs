@@ -5,7 +5,8 @@
 use std::time::Instant;
 
 use sse_sam::opencl::{Convolution, Error, OpenCl, devices, select};
-use sse_sam_core::{Backend, Conv2d, Shape, Span};
+use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
+use sse_sam_core::{Conv2d, Machine, Run, Shape, Span};
 
 /// images, side, channels
 const SHAPES: [[usize; 3]; 7] =
@@ -70,15 +71,17 @@ fn main() -> Result<(), Error> {
         machine.write(second, &values[..n])?;
         machine.write(weight, &values[..weights])?;
         let name = format!("{images} x {side}x{side} x {channels}");
-        compare(&mut machine, rounds, &format!("{name} forward"), &mut |cl| cl.conv2d_forward(y, x, weight, &conv))?;
+        compare(&mut machine, rounds, &format!("{name} forward"), &mut |cl| {
+            cl.run(&Conv2dForward { y, x, weight, conv: &conv })
+        })?;
         compare(&mut machine, rounds, &format!("{name} input"), &mut |cl| {
-            cl.conv2d_backward_input(&[dx], &[y], weight, &conv, false)
+            cl.run(&Conv2dBackwardInput { dx: &[dx], dy: &[y], weight, conv: &conv, accumulate: false })
         })?;
         compare(&mut machine, rounds, &format!("{name} weight"), &mut |cl| {
-            cl.conv2d_backward_weight(&[dweight], x, &[y], &conv)
+            cl.run(&Conv2dBackwardWeight { dweight: &[dweight], x, dy: &[y], conv: &conv })
         })?;
         compare(&mut machine, rounds, &format!("{name} weight, two"), &mut |cl| {
-            cl.conv2d_backward_weight(&[dweight, other], x, &[y, second], &conv)
+            cl.run(&Conv2dBackwardWeight { dweight: &[dweight, other], x, dy: &[y, second], conv: &conv })
         })?;
     }
     Ok(())

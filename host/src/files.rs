@@ -1,4 +1,4 @@
-//! Files that are whole or not there.
+//! Writes files so that they appear whole or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};

@@ -24,8 +24,8 @@
 //! # }
 //! ```
 //!
-//! [`Options`](recipe::Options) are those of `sse-sam train`; whoever wants to see how far a training is hands over an
-//! [`Observer`](report::Observer), and who wants checkpoints and metrics a folder
+//! [`Options`](recipe::Options) are those of `sse-sam train`. An [`Observer`](report::Observer) in place of `Silent` sees
+//! every epoch; a folder keeps checkpoints, metrics and weights
 //! ([`Trainer::in_folder`](train::trainer::Trainer::in_folder)).
 
 pub mod cli;

@@ -2,7 +2,8 @@
 
 use sse_sam::opencl::tuning::trial::Form;
 use sse_sam::opencl::{Block, DeviceInfo};
-use sse_sam_core::Backend;
+use sse_sam_core::Run;
+use sse_sam_core::ops::Conv2dBackwardWeight;
 
 use super::rig::{Layout, Outcome, Placement, Problem, Size, convolution, each_device, machine, read};
 
@@ -82,7 +83,7 @@ fn weights_in_parts(device: &DeviceInfo, block: Block, size: Size) -> Option<boo
     let (dy, dweight) = (layout.put(&gradient), layout.put(&vec![0.0; conv.weights()]));
     layout.finish();
     let mut machine = machine(device, block, &conv, images, &layout.work);
-    machine.conv2d_backward_weight(&[dweight], x, &[dy], &conv).unwrap();
+    machine.run(&Conv2dBackwardWeight { dweight: &[dweight], x, dy: &[dy], conv: &conv }).unwrap();
     let tap = conv.padding * (conv.kernel + 1) * conv.input.channels * conv.output.channels;
     Some(read(&mut machine, dweight)[tap] > 16_777_216.0)
 }

@@ -2,7 +2,8 @@
 
 use sse_sam::opencl::tuning::trial::{Case, Choices, Form, Table};
 use sse_sam::opencl::{Class, DeviceInfo, Error, OpenCl, devices};
-use sse_sam_core::{Backend, Conv2d, Shape, Span};
+use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
+use sse_sam_core::{Conv2d, Machine, Run, Shape, Span};
 use sse_sam_tests::conformance::tolerance;
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::reference::layout::{hwio_to_oihw, nchw_to_nhwc, nhwc_to_nchw, oihw_to_hwio};
@@ -179,12 +180,12 @@ impl Problem {
         let mut machine = machine(device, form, conv, *images, &layout.work);
         let mut run = || {
             let start = machine.launches();
-            machine.conv2d_forward(y, x, weight, conv)?;
+            machine.run(&Conv2dForward { y, x, weight, conv })?;
             let forward = machine.launches() - start;
-            machine.conv2d_backward_input(&dx, &dy, weight, conv, false)?;
+            machine.run(&Conv2dBackwardInput { dx: &dx, dy: &dy, weight, conv, accumulate: false })?;
             let backward_input = machine.launches() - start - forward;
-            machine.conv2d_backward_input(&dx_added, &dy, weight, conv, true)?;
-            machine.conv2d_backward_weight(&dweight, x, &dy, conv)?;
+            machine.run(&Conv2dBackwardInput { dx: &dx_added, dy: &dy, weight, conv, accumulate: true })?;
+            machine.run(&Conv2dBackwardWeight { dweight: &dweight, x, dy: &dy, conv })?;
             Ok::<_, Error>([forward, backward_input / dy.len() as u64])
         };
         let launches = run().unwrap_or_else(|error| panic!("{what}: {error}"));

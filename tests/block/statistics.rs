@@ -1,16 +1,18 @@
-//! What a convolution leaves about its output for the batch normalisation that follows.
+//! What a convolution learns of its output for the batch normalisation that follows.
 
-use sse_sam::opencl::{Block, DeviceInfo, Error, OpenCl};
-use sse_sam_core::{Backend, Span};
+use sse_sam::opencl::{Block, DeviceInfo};
+use sse_sam_core::ops::{BatchNormForward, Conv2dBatchNormForward, Conv2dForward};
+use sse_sam_core::{Run, Span};
 use sse_sam_tests::conformance::tolerance;
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::reference::{batch_norm as reference, relative_error, wide};
 
 use super::rig::{Layout, Placement, Size, convolution, each_device, machine, read};
 
-/// Launches of a batch normalisation that finds statistics of its input, and of one that takes them.
-const FOUND: u64 = 2;
-const TAKEN: u64 = 3;
+/// Launches of both where the convolution gives the statistics, one launch and two; and where its sum is merged, and the
+/// normalisation takes them, two and three.
+const FOUND: u64 = 1 + 2;
+const TAKEN: u64 = 2 + 3;
 
 /// A convolution of numbers around 30 onto `y`, and what batch normalisation of `y` as `[rows][channels]` made of it.
 struct Normalized {
@@ -24,18 +26,8 @@ struct Normalized {
     launches: u64,
 }
 
-/// What happens between the two: gets `y` and memory of the same length with other numbers.
-type Between<'a> = &'a dyn Fn(&mut OpenCl, Span, Span) -> Result<(), Error>;
-
-const NOTHING: Between<'_> = &|_, _, _| Ok(());
-
 impl Normalized {
-    fn new(
-        device: &DeviceInfo,
-        (block, size, placement): (Block, Size, Placement),
-        channels: usize,
-        between: Between<'_>,
-    ) -> Self {
+    fn new(device: &DeviceInfo, (block, size, placement): (Block, Size, Placement), channels: usize) -> Self {
         let (conv, images) = (convolution(size), size[0]);
         let mut numbers = Numbers::named(&format!("{size:?}"));
         let around: Vec<f32> = numbers.list(images * conv.input.len()).iter().map(|value| 30.0 + value).collect();
@@ -45,19 +37,19 @@ impl Normalized {
         let [scale, shift] = [channels; 2].map(|length| numbers.list(length));
         let outputs = images * conv.output.len();
         let mut layout = Layout::new(placement);
-        let (x, weight, other) = (layout.put(&around), layout.put(&weights), layout.put(&numbers.list(outputs)));
+        let (x, weight) = (layout.put(&around), layout.put(&weights));
         let [scale_at, shift_at] = [&scale, &shift].map(|values| layout.put(values));
         let running = layout.put(&vec![0.5; 2 * channels]);
         let [y, z, saved] = [outputs, outputs, 2 * channels].map(|length| layout.output(length));
         layout.finish();
         let mut machine = machine(device, block, &conv, images, &layout.work);
-        machine.conv2d_forward(y, x, weight, &conv).unwrap();
-        between(&mut machine, y, other).unwrap();
-        let start = machine.launches();
-        machine.batch_norm_forward(z, saved, Some(running), y, scale_at, shift_at, None, true).unwrap();
-        let launches = machine.launches() - start;
+        let convolution = Conv2dForward { y, x, weight, conv: &conv };
+        let (weight, bias, residual, relu) = (scale_at, shift_at, None, true);
+        let norm = BatchNormForward { y: z, saved, running: Some(running), x: y, weight, bias, residual, relu };
+        machine.run(&Conv2dBatchNormForward { convolution, norm }).unwrap();
+        let launches = machine.launches();
         let after = read(&mut machine, Span::work(0, layout.work.len()));
-        layout.assert_kept(&format!("{size:?} in {block}"), &after, &[y, z, saved, running, other]);
+        layout.assert_kept(&format!("{size:?} in {block}"), &after, &[y, z, saved, running]);
         let [y, z, saved, running] = [y, z, saved, running].map(|span| after[span.offset..][..span.length].to_vec());
         Self { channels, y, scale, shift, z, saved, running, launches }
     }
@@ -99,7 +91,7 @@ const WHOLE: [Size; 7] = [
 fn statistics_left_by_a_block_are_those_of_its_output() {
     each_device(|device| {
         for (block, size) in Block::ALL.into_iter().flat_map(|block| WHOLE.map(|size| (block, size))) {
-            let found = Normalized::new(device, (block, size, Placement::Quads), size[4], NOTHING);
+            let found = Normalized::new(device, (block, size, Placement::Quads), size[4]);
             found.assert_close(&format!("{size:?} in {block}"));
             assert_eq!(found.launches, FOUND, "{size:?} in {block}: statistics are found");
         }
@@ -110,7 +102,7 @@ fn statistics_left_by_a_block_are_those_of_its_output() {
 fn statistics_of_any_filters_at_any_address_are_those_of_the_output() {
     each_device(|device| {
         for size in [[1, 1, 1, 1, 1, 1, 1, 0], [1, 5, 13, 3, 17, 3, 1, 1], [3, 1, 43, 5, 35, 1, 1, 0]] {
-            let found = Normalized::new(device, (Block::Any, size, Placement::Odd), size[4], NOTHING);
+            let found = Normalized::new(device, (Block::Any, size, Placement::Odd), size[4]);
             found.assert_close(&format!("{size:?}"));
             assert_eq!(found.launches, FOUND, "{size:?}: statistics are found");
         }
@@ -122,38 +114,9 @@ fn a_sum_in_several_parts_leaves_no_statistics() {
     each_device(|device| {
         for block in Block::ALL {
             let size = [1, 7, 9, 64, 20, 3, 1, 1];
-            let found = Normalized::new(device, (block, size, Placement::Quads), size[4], NOTHING);
+            let found = Normalized::new(device, (block, size, Placement::Quads), size[4]);
             found.assert_close(&format!("in {block}"));
             assert_eq!(found.launches, TAKEN, "{block}: statistics are taken");
-        }
-    });
-}
-
-#[test]
-fn statistics_left_by_a_block_are_not_those_of_other_numbers() {
-    each_device(|device| {
-        let size = [3, 1, 43, 4, 20, 1, 1, 0];
-        let conv = convolution(size);
-        let numbers = Numbers::new(5).list(size[0] * conv.output.len());
-        let (x, weight) = (Span::work(4, size[0] * conv.input.len()), Span::work(0, 80));
-        let changes: [(&str, Between<'_>); 8] = [
-            ("write", &|machine, y, _| machine.write(y, &numbers)),
-            ("copy", &|machine, y, other| machine.copy(y, other)),
-            ("axpy", &|machine, y, other| machine.axpy(y, 2.0, other)),
-            ("fill", &|machine, y, _| machine.fill(Span::work(y.offset, 32), 7.0)),
-            ("an operation elsewhere", &|machine, _, other| machine.fill(other, 7.0)),
-            ("a convolution elsewhere", &|machine, _, other| machine.conv2d_forward(other, x, weight, &conv)),
-            ("a gradient elsewhere", &|machine, y, other| {
-                let part = Span::work(other.offset, weight.length);
-                machine.conv2d_backward_weight(&[part], x, &[y], &conv)
-            }),
-            ("more scratch memory", &|machine, _, _| machine.reserve(4096, 1)),
-        ];
-        for (what, change) in changes {
-            for block in [Block::B64x16, Block::B128x32, Block::Any] {
-                let found = Normalized::new(device, (block, size, Placement::Quads), size[4], change);
-                found.assert_close(&format!("{what}, {block}"));
-            }
         }
     });
 }
@@ -162,7 +125,7 @@ fn statistics_left_by_a_block_are_not_those_of_other_numbers() {
 fn statistics_of_so_many_filters_are_not_those_of_fewer_channels() {
     each_device(|device| {
         let size = [3, 1, 43, 4, 20, 1, 1, 0];
-        let found = Normalized::new(device, (Block::B64x16, size, Placement::Quads), 10, NOTHING);
+        let found = Normalized::new(device, (Block::B64x16, size, Placement::Quads), 10);
         found.assert_close("20 filters as 10 channels");
     });
 }

@@ -24,10 +24,10 @@ fn two_classes() -> TempDir {
     folder
 }
 
-const NAMES: [&str; 4] =
+pub const NAMES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
-fn idx(dimensions: &[u32], values: &[u8]) -> Vec<u8> {
+pub fn idx(dimensions: &[u32], values: &[u8]) -> Vec<u8> {
     let sides = dimensions.iter().flat_map(|side| side.to_be_bytes());
     [0, 0, 8, dimensions.len() as u8].into_iter().chain(sides).chain(values.iter().copied()).collect()
 }
@@ -37,7 +37,7 @@ fn large_data(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("SSE_SAM_DATA").map(|folder| PathBuf::from(folder).join(name));
     let found = path.filter(|path| path.is_dir());
     if found.is_none() {
-        // Past the test harness, which shows what a passing test prints to no one.
+        // Written to standard error directly: the test harness hides what a passing test prints.
         let _ = writeln!(std::io::stderr(), "skipped: SSE_SAM_DATA names no folder with {name}");
     }
     found

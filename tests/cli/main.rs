@@ -1,5 +1,6 @@
 //! The program, from the outside.
 
+mod classes;
 mod data;
 mod devices;
 

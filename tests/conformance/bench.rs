@@ -158,13 +158,23 @@ impl<'m, M: Machine> Case<'m, M> {
 
     /// Makes a backend and checks that `body` fails on it and changes nothing.
     pub fn refused(&mut self, what: &str, body: impl Fn(&mut dyn Backend<Error = M::Error>) -> Result<(), M::Error>) {
+        self.refused_after(&[], what, body);
+    }
+
+    /// The same where `early` may have been written before.
+    pub fn refused_after(
+        &mut self,
+        early: &[Span],
+        what: &str,
+        body: impl Fn(&mut dyn Backend<Error = M::Error>) -> Result<(), M::Error>,
+    ) {
         let before = self.finish();
         let (outcome, after) = self.execute(body);
         self.comparisons += 1;
         if let Some(Ok(())) = outcome {
             self.problems.push(format!("{what} was not refused"));
         }
-        self.unchanged(&before, &after, &[]);
+        self.unchanged(&before, &after, early);
     }
 
     /// Closes the memories with canaries; returns work memory as it is before the call.

@@ -1,5 +1,6 @@
 //! The convolution.
 
+use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
 use sse_sam_core::{Conv2d, Shape, Span};
 
 use super::linear::sum;
@@ -53,7 +54,7 @@ pub fn forward<M: Machine>(bench: &mut Bench<'_, M>) {
             let y = case.output(batch * conv.output.len());
             let x_span = case.input(&x);
             let weight = if constant { case.constant(&w) } else { case.input(&w) };
-            case.run(|backend| backend.conv2d_forward(y, x_span, weight, conv));
+            case.run(|backend| backend.run(&Conv2dForward { y, x: x_span, weight, conv }));
             let x = nhwc_to_nchw(&wide(&x), conv.input);
             let w = hwio_to_oihw(&wide(&w), conv.kernel, conv.input.channels, conv.output.channels);
             let expected = nchw_to_nhwc(&reference::forward(&x, &w, conv), conv.output);
@@ -73,7 +74,9 @@ pub fn backward_input<M: Machine>(bench: &mut Bench<'_, M>) {
             let dy_spans: Vec<Span> = dy.iter().map(|dy| case.input(dy)).collect();
             let dx: Vec<_> = (0..streams).map(|_| case.gradient(batch * conv.input.len(), accumulate)).collect();
             let dx_spans: Vec<Span> = dx.iter().map(|dx| dx.0).collect();
-            case.run(|backend| backend.conv2d_backward_input(&dx_spans, &dy_spans, weight, conv, accumulate));
+            case.run(|backend| {
+                backend.run(&Conv2dBackwardInput { dx: &dx_spans, dy: &dy_spans, weight, conv, accumulate })
+            });
             for (dy, (span, start)) in dy.iter().zip(&dx) {
                 let dx = reference::backward_input(&nhwc_to_nchw(&wide(dy), conv.output), &w, conv);
                 case.close("conv2d_backward_input", "dx", *span, &sum(start, &nchw_to_nhwc(&dx, conv.input)));
@@ -92,7 +95,9 @@ pub fn backward_weight<M: Machine>(bench: &mut Bench<'_, M>) {
             let dy_spans: Vec<Span> = dy.iter().map(|dy| case.input(dy)).collect();
             let dw: Vec<_> = (0..streams).map(|_| case.gradient(conv.weights(), true)).collect();
             let dw_spans: Vec<Span> = dw.iter().map(|dw| dw.0).collect();
-            case.run(|backend| backend.conv2d_backward_weight(&dw_spans, x_span, &dy_spans, conv));
+            case.run(|backend| {
+                backend.run(&Conv2dBackwardWeight { dweight: &dw_spans, x: x_span, dy: &dy_spans, conv })
+            });
             for (dy, (span, start)) in dy.iter().zip(&dw) {
                 let dw = reference::backward_weight(&x, &nhwc_to_nchw(&wide(dy), conv.output), conv);
                 let dw = oihw_to_hwio(&dw, conv.kernel, conv.input.channels, conv.output.channels);

@@ -2,6 +2,10 @@
 
 use std::cell::RefCell;
 
+use sse_sam_core::ops::{
+    Ascend, BatchNormForward, Conv2dBackwardWeight, Conv2dForward, CrossEntropy, Descend, GlobalAveragePoolForward,
+    ReluBackward, ReluForward, SgdUpdate,
+};
 use sse_sam_core::{Conv2d, Outcome, Sgd, Shape};
 
 use super::loss::Problem;
@@ -15,7 +19,7 @@ pub fn ascend_of_zero<M: Machine>(bench: &mut Bench<'_, M>) {
             let params = case.numbers.list(length);
             let (point, from) = (case.in_out(&vec![0.0; length]), case.input(&params));
             let squared_norm = case.in_out(&[1.0]);
-            case.run(|backend| backend.ascend(point, squared_norm, from, 0.05));
+            case.run(|backend| backend.run(&Ascend { point, squared_norm, params: from, radius: 0.05 }));
             case.same("squared_norm", squared_norm, &[0.0]);
             case.same("point", point, &params);
         });
@@ -34,7 +38,9 @@ pub fn sgd_refuses<M: Machine>(bench: &mut Bench<'_, M>) {
                 let (params, velocity, gradient) = (case.in_out(&w), case.in_out(&v), case.input(&g));
                 let (squared_norm, failure) = (case.in_out(&[1.0]), case.in_out(&[0.0]));
                 let outcome = Outcome { squared_norm, group_squared_norms: [squared_norm; 2], failure, number: 7.0 };
-                case.run(|backend| backend.sgd(params, velocity, &outcome, gradient, &RULE));
+                case.run(|backend| {
+                    backend.run(&SgdUpdate { params, velocity, outcome: &outcome, gradient, sgd: &RULE })
+                });
                 case.same("params", params, &w);
                 case.same("velocity", velocity, &v);
                 case.same("failure", outcome.failure, &[7.0]);
@@ -54,7 +60,7 @@ pub fn descend_refuses<M: Machine>(bench: &mut Bench<'_, M>) {
                 let (params, velocity) = (case.in_out(&w), case.in_out(&v));
                 let (squared_norm, failure) = (case.in_out(&[1.0]), case.in_out(&[0.0]));
                 let outcome = Outcome { squared_norm, group_squared_norms: [squared_norm; 2], failure, number: 7.0 };
-                case.run(|backend| backend.descend(params, velocity, &outcome, 0.1));
+                case.run(|backend| backend.run(&Descend { params, velocity, outcome: &outcome, learning_rate: 0.1 }));
                 case.same("params", params, &w);
                 case.same("velocity", velocity, &vec![0.0; length]);
                 case.same("failure", failure, &[7.0]);
@@ -74,7 +80,7 @@ pub fn sgd_keeps_first_failure<M: Machine>(bench: &mut Bench<'_, M>) {
         case.run(|backend| {
             for (number, gradient) in [(1.0, good), (2.0, bad), (3.0, bad), (4.0, good)] {
                 let outcome = Outcome { squared_norm, group_squared_norms: [squared_norm; 2], failure, number };
-                backend.sgd(params, velocity, &outcome, gradient, &RULE)?;
+                backend.run(&SgdUpdate { params, velocity, outcome: &outcome, gradient, sgd: &RULE })?;
             }
             Ok(())
         });
@@ -95,7 +101,16 @@ pub fn single_value<M: Machine>(bench: &mut Bench<'_, M>) {
             let (y, saved, running) = (case.output(channels), case.output(2 * channels), case.in_out(&statistics));
             let [x, weight, bias, residual] = [&x, &w, &b, &r].map(|values| case.input(values));
             case.run(|backend| {
-                backend.batch_norm_forward(y, saved, Some(running), x, weight, bias, Some(residual), false)
+                backend.run(&BatchNormForward {
+                    y,
+                    saved,
+                    running: Some(running),
+                    x,
+                    weight,
+                    bias,
+                    residual: Some(residual),
+                    relu: false,
+                })
             });
             case.same("running statistics", running, &statistics);
             let sums: Vec<f32> = b.iter().zip(&r).map(|(b, r)| b + r).collect();
@@ -114,7 +129,18 @@ pub fn not_finite_batch<M: Machine>(bench: &mut Bench<'_, M>) {
             let statistics = case.numbers.list_between(2 * channels, 0.5, 2.0);
             let (y, saved, running) = (case.output(values.len()), case.output(2 * channels), case.in_out(&statistics));
             let [x, weight, bias] = [&values, &w, &b].map(|values| case.input(values));
-            case.run(|backend| backend.batch_norm_forward(y, saved, Some(running), x, weight, bias, None, true));
+            case.run(|backend| {
+                backend.run(&BatchNormForward {
+                    y,
+                    saved,
+                    running: Some(running),
+                    x,
+                    weight,
+                    bias,
+                    residual: None,
+                    relu: true,
+                })
+            });
             let after = case.get(running);
             for at in 0..2 * channels {
                 let (moved, may_move) = (after[at].to_bits() != statistics[at].to_bits(), at % channels != 1);
@@ -140,7 +166,14 @@ pub fn extreme_logits<M: Machine>(bench: &mut Bench<'_, M>) {
                 let placed = problem.place(case);
                 case.run(|backend| {
                     let (dlogits, losses, weights) = (&placed.dlogits, &placed.losses, &placed.weights);
-                    backend.cross_entropy(dlogits, losses, placed.logits, placed.labels, weights, &placed.terms)
+                    backend.run(&CrossEntropy {
+                        dlogits,
+                        losses,
+                        logits: placed.logits,
+                        labels: placed.labels,
+                        weights,
+                        terms: placed.terms,
+                    })
                 });
                 let found = case.get(placed.dlogits[0]);
                 case.expect(found.iter().all(|value| value.is_finite()), || format!("dlogits {found:?}"));
@@ -179,8 +212,8 @@ pub fn relu_specials<M: Machine>(bench: &mut Bench<'_, M>) {
         let (y, x) = (case.output(7), case.input(&x));
         let (dx, dy) = (case.output(7), case.input(&[1.0, f32::NAN, 3.0, f32::INFINITY, 5.0, 6.0, 7.0]));
         case.run(|backend| {
-            backend.relu_forward(y, x)?;
-            backend.relu_backward(&[dx], &[dy], y, false)
+            backend.run(&ReluForward { y, x })?;
+            backend.run(&ReluBackward { dx: &[dx], dy: &[dy], y, accumulate: false })
         });
         case.same("y", y, &[0.0, 0.0, f32::INFINITY, 0.0, 0.0, smallest, 0.0]);
         case.same("dx", dx, &[0.0, 0.0, 3.0, 0.0, 0.0, 6.0, 0.0]);
@@ -201,11 +234,20 @@ pub fn same_bits<M: Machine>(bench: &mut Bench<'_, M>) {
             let (saved, dw) = (case.output(66), case.in_out(&vec![0.0; conv.weights()]));
             let (pooled, squared_norm) = (case.output(66), case.output(1));
             case.run(|backend| {
-                backend.conv2d_forward(y, x, w, &conv)?;
-                backend.batch_norm_forward(z, saved, None, y, one, two, None, true)?;
-                backend.global_average_pool_forward(pooled, z, conv.output)?;
-                backend.conv2d_backward_weight(&[dw], x, &[z], &conv)?;
-                backend.ascend(dw, squared_norm, w, 0.5)
+                backend.run(&Conv2dForward { y, x, weight: w, conv: &conv })?;
+                backend.run(&BatchNormForward {
+                    y: z,
+                    saved,
+                    running: None,
+                    x: y,
+                    weight: one,
+                    bias: two,
+                    residual: None,
+                    relu: true,
+                })?;
+                backend.run(&GlobalAveragePoolForward { y: pooled, x: z, input: conv.output })?;
+                backend.run(&Conv2dBackwardWeight { dweight: &[dw], x, dy: &[z], conv: &conv })?;
+                backend.run(&Ascend { point: dw, squared_norm, params: w, radius: 0.5 })
             });
             let found: Vec<u32> = [y, z, saved, pooled, dw, squared_norm]
                 .iter()

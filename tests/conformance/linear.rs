@@ -1,13 +1,14 @@
 //! The linear layer.
 
 use sse_sam_core::Span;
+use sse_sam_core::ops::{LinearBackwardInput, LinearBackwardWeight, LinearForward};
 
 use super::{Bench, Case, Machine};
 use crate::reference::layout::transpose;
 use crate::reference::{linear as reference, vectors, wide};
 
 /// (batch, inputs, outputs).
-const SIZES: [(usize, usize, usize); 12] = [
+const SIZES: [(usize, usize, usize); 13] = [
     (1, 1, 1),
     (1, 7, 3),
     (2, 15, 16),
@@ -20,6 +21,7 @@ const SIZES: [(usize, usize, usize); 12] = [
     (33, 31, 32),
     (5, 64, 101),
     (2, 257, 1),
+    (3, 5, 10_000),
 ];
 
 /// Calls `run` for each size.
@@ -58,7 +60,7 @@ pub fn forward<M: Machine>(bench: &mut Bench<'_, M>) {
             let [weight, bias] =
                 [&w, &b].map(|values| if constant { case.constant(values) } else { case.input(values) });
             let y = case.output(batch * outputs);
-            case.run(|backend| backend.linear_forward(y, x, weight, bias));
+            case.run(|backend| backend.run(&LinearForward { y, x, weight, bias }));
             case.close("linear_forward", "y", y, &expected);
         });
     }
@@ -73,7 +75,9 @@ pub fn backward_input<M: Machine>(bench: &mut Bench<'_, M>) {
         let dy_spans: Vec<Span> = dy.iter().map(|dy| case.input(dy)).collect();
         let dx: Vec<_> = (0..streams).map(|_| case.gradient(batch * inputs, accumulate)).collect();
         let dx_spans: Vec<Span> = dx.iter().map(|dx| dx.0).collect();
-        case.run(|backend| backend.linear_backward_input(&dx_spans, &dy_spans, weight, outputs, accumulate));
+        case.run(|backend| {
+            backend.run(&LinearBackwardInput { dx: &dx_spans, dy: &dy_spans, weight, outputs, accumulate })
+        });
         for (dy, (span, start)) in dy.iter().zip(&dx) {
             let expected = sum(start, &reference::backward_input(&wide(dy), &w, outputs));
             case.close("linear_backward_input", "dx", *span, &expected);
@@ -91,7 +95,9 @@ pub fn backward_weight<M: Machine>(bench: &mut Bench<'_, M>) {
             let db: Vec<_> = (0..streams).map(|_| case.gradient(outputs, true)).collect();
             let [dw_spans, db_spans] = [&dw, &db].map(|list| list.iter().map(|item| item.0).collect::<Vec<Span>>());
             let x_span = case.input(&x);
-            case.run(|backend| backend.linear_backward_weight(&dw_spans, &db_spans, x_span, &dy_spans));
+            case.run(|backend| {
+                backend.run(&LinearBackwardWeight { dweight: &dw_spans, dbias: &db_spans, x: x_span, dy: &dy_spans })
+            });
             for stream in 0..streams {
                 let (dweight, dbias) = reference::backward_weight(&wide(&x), &wide(&dy[stream]), outputs);
                 let dweight = transpose(&dweight, outputs, inputs);

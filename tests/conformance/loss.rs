@@ -1,13 +1,14 @@
 //! The adjusted cross-entropy.
 
+use sse_sam_core::ops::CrossEntropy;
 use sse_sam_core::{Span, Terms};
 
 use super::{Bench, Case, Machine};
 use crate::reference::{cross_entropy as reference, wide};
 
 /// (batch, classes).
-const SIZES: [(usize, usize); 10] =
-    [(1, 2), (2, 1), (5, 7), (7, 10), (1, 15), (16, 16), (17, 17), (2, 33), (5, 100), (128, 101)];
+const SIZES: [(usize, usize); 11] =
+    [(3, 10_000), (1, 2), (2, 1), (5, 7), (7, 10), (1, 15), (16, 16), (17, 17), (2, 33), (5, 100), (128, 101)];
 
 /// A whole problem: logits, labels, the weights of each group, and the tables.
 pub struct Problem {
@@ -66,7 +67,9 @@ impl Problem {
     pub fn check(&self, case: &mut Case<'_, impl Machine>) -> Placed {
         let placed = self.place(case);
         let Placed { dlogits, losses, logits, labels, weights, terms } = &placed;
-        case.run(|backend| backend.cross_entropy(dlogits, losses, *logits, *labels, weights, terms));
+        case.run(|backend| {
+            backend.run(&CrossEntropy { dlogits, losses, logits: *logits, labels: *labels, weights, terms: *terms })
+        });
         let tables = reference::Terms {
             scale: wide(&self.scale),
             shift: wide(&self.shift),

@@ -1,5 +1,6 @@
 //! `write`, `read`, `fill`, `copy` and `gather`.
 
+use sse_sam_core::ops::{Copy, Fill, Gather};
 use sse_sam_core::{Batch, Row, Samples, Shape};
 
 use super::{Bench, Case, Machine};
@@ -25,7 +26,7 @@ pub fn read<M: Machine>(bench: &mut Bench<'_, M>) {
             let (values, to) = (case.numbers.list(length), case.output(length));
             let found = std::cell::RefCell::new(vec![0.0; length]);
             case.run(|backend| {
-                backend.fill(to, 1.0)?;
+                backend.run(&Fill { to, value: 1.0 })?;
                 backend.write(to, &values)?;
                 backend.read(&mut found.borrow_mut(), to)
             });
@@ -38,7 +39,7 @@ pub fn fill<M: Machine>(bench: &mut Bench<'_, M>) {
     for (length, value) in LENGTHS.into_iter().zip([0.0, 1.5, -0.0, f32::INFINITY, -1e-40, 3e38].into_iter().cycle()) {
         bench.case(&format!("{length} of {value:?}"), |case| {
             let to = case.output(length);
-            case.run(|backend| backend.fill(to, value));
+            case.run(|backend| backend.run(&Fill { to, value }));
             case.same("to", to, &vec![value; length]);
         });
     }
@@ -51,7 +52,7 @@ pub fn copy<M: Machine>(bench: &mut Bench<'_, M>) {
                 let values = case.numbers.list(length);
                 let from = if constant { case.constant(&values) } else { case.input(&values) };
                 let to = case.output(length);
-                case.run(|backend| backend.copy(to, from));
+                case.run(|backend| backend.run(&Copy { to, from }));
                 case.same("to", to, &values);
             });
         }
@@ -94,7 +95,7 @@ fn gather_case(case: &mut Case<'_, impl Machine>, image: Shape, count: usize) {
         labels: case.output(count),
         weights: [case.output(count), case.output(count)],
     };
-    case.run(|backend| backend.gather(&batch, table, &samples));
+    case.run(|backend| backend.run(&Gather { batch: &batch, rows: table, samples: &samples }));
 
     let f64_images: Vec<f64> =
         rows.iter().flat_map(|row| reference::image(&images, image, row, &wide(&normalization))).collect();

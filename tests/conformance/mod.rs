@@ -1,7 +1,7 @@
-//! One body of tests for every backend: each method of [`Backend`] against the reference, on awkward sizes.
+//! One body of tests for every backend: each operation of a [`Backend`] against the reference, on awkward sizes.
 //!
 //! A target for a machine writes `sse_sam_tests::conformance_tests!(MyMachine::new());` and gets a test for each
-//! method; a target that finds its machines at run time calls [`run`] for each and asserts that the report is clean.
+//! operation; a target that finds its machines at run time calls [`run`] for each and asserts that the report is clean.
 
 mod bench;
 mod convolution;
@@ -20,6 +20,7 @@ use core::fmt;
 use sse_sam_core::{Backend, Error};
 
 pub use bench::{Bench, Case};
+pub use refusals::names as refused;
 pub use tolerances::{Tolerance, tolerance};
 
 /// What a case puts into a machine's memories before it runs.
@@ -53,7 +54,7 @@ pub trait Machine {
     fn name(&self) -> String;
 
     /// A span of `f32` must start at a multiple of this; 1 where it may start anywhere. The rows of
-    /// [`Backend::gather`] are a part of an epoch's table and start at any multiple of 4.
+    /// `gather` are a part of an epoch's table and start at any multiple of 4.
     fn alignment(&self) -> usize;
 
     /// Makes a backend that holds `memory` and hands it to `body`, once.
@@ -100,22 +101,22 @@ impl Report {
     }
 }
 
-/// The checks: `agrees` holds one for each Backend method, by its name; `claims` what is promised beyond the formulas.
+/// The checks: `agrees` holds one for each operation, by its name, and for reading and writing; `claims` what is promised beyond the formulas.
 macro_rules! checks {
-    (agrees { $($method:ident => $agrees:path,)* } claims { $($claim:ident => $claims:path,)* }) => {
-        /// Backend methods that have a check.
-        pub const METHODS: &[&str] = &[$(stringify!($method)),*];
-        /// Promises beyond a method's formula.
+    (agrees { $($operation:ident => $agrees:path,)* } claims { $($claim:ident => $claims:path,)* }) => {
+        /// Operations that have a check.
+        pub const AGREES: &[&str] = &[$(stringify!($operation)),*];
+        /// Promises beyond an operation's formula.
         pub const CLAIMS: &[&str] = &[$(stringify!($claim)),*];
 
-        /// Runs one check of [`METHODS`] or [`CLAIMS`] on a machine.
+        /// Runs one check of [`AGREES`] or [`CLAIMS`] on a machine.
         ///
         /// # Panics
         /// When there is no check of this name.
         pub fn run_one<M: Machine>(machine: &M, check: &str) -> Report {
             let mut bench = Bench::new(machine, check);
             match check {
-                $(stringify!($method) => $agrees(&mut bench),)*
+                $(stringify!($operation) => $agrees(&mut bench),)*
                 $(stringify!($claim) => $claims(&mut bench),)*
                 unknown => panic!("there is no check called {unknown}"),
             }
@@ -128,8 +129,8 @@ macro_rules! checks {
             ($machine:expr) => {
                 mod agrees_with_its_definition {
                     use super::*;
-                    $(#[test] fn $method() {
-                        $crate::conformance::run_one(&$machine, stringify!($method)).assert_clean();
+                    $(#[test] fn $operation() {
+                        $crate::conformance::run_one(&$machine, stringify!($operation)).assert_clean();
                     })*
                 }
                 mod keeps_a_promise {
@@ -161,6 +162,7 @@ checks! {
         conv2d_forward => convolution::forward,
         conv2d_backward_input => convolution::backward_input,
         conv2d_backward_weight => convolution::backward_weight,
+        conv2d_batch_norm_forward => normalization::of_a_convolution,
         batch_norm_forward => normalization::forward,
         batch_norm_inference => normalization::inference,
         batch_norm_backward => normalization::backward,
@@ -170,6 +172,8 @@ checks! {
         shortcut_backward => pointwise::shortcut_backward,
         global_average_pool_forward => pointwise::global_average_pool_forward,
         global_average_pool_backward => pointwise::global_average_pool_backward,
+        max_pool_forward => pointwise::max_pool_forward,
+        max_pool_backward => pointwise::max_pool_backward,
         cross_entropy => loss::cross_entropy,
     }
     claims {
@@ -185,6 +189,7 @@ checks! {
         cross_entropy_of_a_row_of_weight_zero_is_zero => edges::weight_zero,
         relu_turns_what_is_not_positive_into_plus_zero => edges::relu_specials,
         the_same_calls_give_the_same_bits => edges::same_bits,
+        operands_that_fit_together_are_taken => refusals::right,
         spans_past_the_end_are_refused => refusals::past_the_end,
         wrong_lengths_are_refused => refusals::wrong_lengths,
         a_written_span_may_not_overlap_another => refusals::overlap,
@@ -195,7 +200,7 @@ checks! {
 /// Runs every check on a machine.
 pub fn run<M: Machine>(machine: &M) -> Report {
     let mut report = Report::default();
-    for check in METHODS.iter().chain(CLAIMS) {
+    for check in AGREES.iter().chain(CLAIMS) {
         report.append(run_one(machine, check));
     }
     report

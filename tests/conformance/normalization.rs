@@ -1,6 +1,9 @@
 //! Batch normalisation with residual and ReLU.
 
-use sse_sam_core::{Shape, Span};
+use sse_sam_core::ops::{
+    BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBatchNormForward, Conv2dForward,
+};
+use sse_sam_core::{Conv2d, Shape, Span};
 
 use super::linear::sum;
 use super::{Bench, Case, Machine};
@@ -117,7 +120,7 @@ fn forward_case(case: &mut Case<'_, impl Machine>, setting: Setting, x: Vec<f32>
     let [weight, bias] = [&w, &b].map(|values| if keep { case.constant(values) } else { case.input(values) });
     let residual = setting.residual.then(|| case.input(&r));
     let relu = setting.relu;
-    case.run(|backend| backend.batch_norm_forward(y, saved, running, x, weight, bias, residual, relu));
+    case.run(|backend| backend.run(&BatchNormForward { y, saved, running, x, weight, bias, residual, relu }));
 
     case.close_to_scale(tolerance, "y", y, &setting.nhwc(&expected.y), scale);
     let part = |span: Span, at: usize| span.part(at * channels, channels).expect("two halves");
@@ -162,7 +165,9 @@ pub fn inference<M: Machine>(bench: &mut Bench<'_, M>) {
             let [weight, bias, running] =
                 [&w, &b, &running].map(|values| if constant { case.constant(values) } else { case.input(values) });
             let residual = setting.residual.then(|| case.input(&r));
-            case.run(|backend| backend.batch_norm_inference(y, x, weight, bias, running, residual, setting.relu));
+            case.run(|backend| {
+                backend.run(&BatchNormInference { y, x, weight, bias, running, residual, relu: setting.relu })
+            });
             case.close("batch_norm_inference", "y", y, &setting.nhwc(&expected));
         });
     }
@@ -204,20 +209,20 @@ fn backward_case(case: &mut Case<'_, impl Machine>, setting: Setting, streams: u
     let with_residual = setting.residual;
     case.run(|backend| {
         let (dx, dw, db, dy) = (&dx_spans, &dw_spans, &db_spans, &dy_spans);
-        backend.batch_norm_backward(
+        backend.run(&BatchNormBackward {
             dx,
-            dw,
-            db,
+            dweight: dw,
+            dbias: db,
             dy,
-            y_span,
-            x_span,
+            y: y_span,
+            x: x_span,
             weight,
             bias,
             saved,
             relu,
-            with_residual,
+            residual: with_residual,
             accumulate,
-        )
+        })
     });
 
     for stream in 0..streams {
@@ -241,5 +246,67 @@ fn backward_case(case: &mut Case<'_, impl Machine>, setting: Setting, streams: u
             let masked = narrow(&setting.nhwc(&gradients.dresidual));
             case.same("masked dy", dy_spans[stream], &masked);
         }
+    }
+}
+
+/// A convolution whose output is normalised at once: the norm is compared with that of the numbers that the convolution left.
+pub fn of_a_convolution<M: Machine>(bench: &mut Bench<'_, M>) {
+    let kernels = [(3, 1, 1), (3, 2, 1), (1, 2, 0)];
+    let sizes = [
+        (1, 1, 1, 3, 4),
+        (2, 5, 7, 16, 16),
+        (3, 8, 8, 16, 32),
+        (5, 9, 4, 4, 20),
+        (17, 4, 4, 32, 64),
+        (2, 17, 19, 3, 17),
+    ];
+    for ((batch, height, width, channels, filters), (kernel, stride, padding)) in
+        sizes.into_iter().flat_map(|size| kernels.map(|kernel| (size, kernel)))
+    {
+        let conv = Conv2d::new(Shape::new(height, width, channels), filters, kernel, stride, padding);
+        let conv = conv.expect("the kernel fits");
+        for (running, residual) in [(true, false), (false, true)] {
+            let what = format!("batch {batch}, {conv:?}, running {running}, residual {residual}");
+            bench.case(&what, |case| convolution_case(case, batch, &conv, running, residual));
+        }
+    }
+}
+
+fn convolution_case(case: &mut Case<'_, impl Machine>, batch: usize, conv: &Conv2d, moves: bool, residual: bool) {
+    let channels = conv.output.channels;
+    let setting = Setting { batch, image: conv.output, relu: moves, residual };
+    // Means of many deviations: a variance as the difference of two squares would lose its digits.
+    let x: Vec<f32> = case.numbers.list(batch * conv.input.len()).iter().map(|value| 3.0 + value).collect();
+    let w = case.numbers.list_between(conv.weights(), 0.2, 1.0);
+    let [scale, b, r] = [channels, channels, setting.len()].map(|length| case.numbers.list(length));
+    let start = draw_running(case, channels);
+    let (y, z, saved) = (case.output(setting.len()), case.output(setting.len()), case.output(2 * channels));
+    let running = moves.then(|| case.in_out(&start));
+    let [x, w, weight, bias] = [&x, &w, &scale, &b].map(|values| case.input(values));
+    let added = residual.then(|| case.input(&r));
+    let convolution = Conv2dForward { y, x, weight: w, conv };
+    let norm = BatchNormForward { y: z, saved, running, x: y, weight, bias, residual: added, relu: setting.relu };
+    case.run(|backend| backend.run(&Conv2dBatchNormForward { convolution, norm }));
+
+    let convolved = case.get(y);
+    let (mean, variance) = start.split_at(channels);
+    let (mean, variance) = (wide(mean), wide(variance));
+    let residual = residual.then(|| setting.nchw(&r));
+    let expected = reference::forward(
+        &setting.nchw(&convolved),
+        &wide(&scale),
+        &wide(&b),
+        (&mean, &variance),
+        residual.as_deref(),
+        setting.relu,
+        setting.pixels(),
+    );
+    let part = |span: Span, at: usize| span.part(at * channels, channels).expect("two halves");
+    case.close("batch_norm_saved", "saved mean", part(saved, 0), &expected.mean);
+    case.close("batch_norm_saved", "saved inverse deviation", part(saved, 1), &expected.inv_std);
+    case.close("batch_norm_far", "z", z, &setting.nhwc(&expected.y));
+    if let Some(running) = running {
+        case.close("batch_norm_running", "running mean", part(running, 0), &expected.running_mean);
+        case.close("batch_norm_running", "running variance", part(running, 1), &expected.running_var);
     }
 }

@@ -1,12 +1,16 @@
 //! ReLU, the shortcut and global average pooling.
 
+use sse_sam_core::ops::{
+    GlobalAveragePoolBackward, GlobalAveragePoolForward, MaxPoolBackward, MaxPoolForward, Pool2d, ReluBackward,
+    ReluForward, ShortcutBackward, ShortcutForward,
+};
 use sse_sam_core::{Shape, Span};
 
 use super::linear::sum;
 use super::memory::LENGTHS;
 use super::{Bench, Case, Machine};
 use crate::reference::layout::{nchw_to_nhwc, nhwc_to_nchw};
-use crate::reference::{pointwise as reference, pooling, wide};
+use crate::reference::{narrow, pointwise as reference, pooling, wide};
 
 const STREAMS: [(usize, bool); 4] = [(1, false), (1, true), (2, false), (2, true)];
 
@@ -38,7 +42,7 @@ pub fn relu_forward<M: Machine>(bench: &mut Bench<'_, M>) {
             let x = case.numbers.list(length);
             let expected: Vec<f32> = x.iter().map(|&x| if x > 0.0 { x } else { 0.0 }).collect();
             let (y, x) = (case.output(length), case.input(&x));
-            case.run(|backend| backend.relu_forward(y, x));
+            case.run(|backend| backend.run(&ReluForward { y, x }));
             case.same("y", y, &expected);
         });
     }
@@ -51,7 +55,9 @@ pub fn relu_backward<M: Machine>(bench: &mut Bench<'_, M>) {
                 let y: Vec<f32> = case.numbers.list(length).iter().map(|&x| if x > 0.0 { x } else { 0.0 }).collect();
                 let y_span = case.input(&y);
                 let drawn = draw_streams(case, streams, accumulate, length, length);
-                case.run(|backend| backend.relu_backward(&drawn.dx_spans, &drawn.dy_spans, y_span, accumulate));
+                case.run(|backend| {
+                    backend.run(&ReluBackward { dx: &drawn.dx_spans, dy: &drawn.dy_spans, y: y_span, accumulate })
+                });
                 for (dy, (span, start)) in drawn.dy.iter().zip(&drawn.dx) {
                     let dx: Vec<f32> = dy.iter().zip(&y).map(|(&dy, &y)| if y > 0.0 { dy } else { 0.0 }).collect();
                     case.same("dx", *span, &added(start, &dx, accumulate));
@@ -91,7 +97,7 @@ pub fn shortcut_forward<M: Machine>(bench: &mut Bench<'_, M>) {
         let x = case.numbers.list(batch * input.len());
         let expected = nchw_to_nhwc(&reference::shortcut_forward(&nhwc_to_nchw(&x, input), input, output), output);
         let (y, x) = (case.output(batch * output.len()), case.input(&x));
-        case.run(|backend| backend.shortcut_forward(y, x, input, output));
+        case.run(|backend| backend.run(&ShortcutForward { y, x, input, output }));
         case.same("y", y, &expected);
     });
 }
@@ -100,7 +106,9 @@ pub fn shortcut_backward<M: Machine>(bench: &mut Bench<'_, M>) {
     for (streams, accumulate) in STREAMS {
         each_shortcut(bench, &format!(", {streams} streams, accumulate {accumulate}"), |case, batch, input, output| {
             let drawn = draw_streams(case, streams, accumulate, batch * output.len(), batch * input.len());
-            case.run(|backend| backend.shortcut_backward(&drawn.dx_spans, &drawn.dy_spans, input, output, accumulate));
+            case.run(|backend| {
+                backend.run(&ShortcutBackward { dx: &drawn.dx_spans, dy: &drawn.dy_spans, input, output, accumulate })
+            });
             for (dy, (span, start)) in drawn.dy.iter().zip(&drawn.dx) {
                 let dx = reference::shortcut_backward(&nhwc_to_nchw(dy, output), input, output);
                 case.same("dx", *span, &added(start, &nchw_to_nhwc(&dx, input), accumulate));
@@ -128,7 +136,7 @@ pub fn global_average_pool_forward<M: Machine>(bench: &mut Bench<'_, M>) {
             let x = case.numbers.list(batch * input.len());
             let expected = pooling::forward(&nhwc_to_nchw(&wide(&x), input), input.height * input.width);
             let (y, x) = (case.output(batch * input.channels), case.input(&x));
-            case.run(|backend| backend.global_average_pool_forward(y, x, input));
+            case.run(|backend| backend.run(&GlobalAveragePoolForward { y, x, input }));
             case.close("global_average_pool_forward", "y", y, &expected);
         });
     }
@@ -140,12 +148,64 @@ pub fn global_average_pool_backward<M: Machine>(bench: &mut Bench<'_, M>) {
             bench.case(&format!("batch {batch}, {input:?}, {streams} streams, accumulate {accumulate}"), |case| {
                 let drawn = draw_streams(case, streams, accumulate, batch * input.channels, batch * input.len());
                 let (dx, dy) = (&drawn.dx_spans, &drawn.dy_spans);
-                case.run(|backend| backend.global_average_pool_backward(dx, dy, input, accumulate));
+                case.run(|backend| backend.run(&GlobalAveragePoolBackward { dx, dy, input, accumulate }));
                 for (dy, (span, start)) in drawn.dy.iter().zip(&drawn.dx) {
                     let dx = nchw_to_nhwc(&pooling::backward(&wide(dy), input.height * input.width), input);
                     case.close("global_average_pool_backward", "dx", *span, &sum(start, &dx));
                 }
             });
         }
+    }
+}
+
+/// (batch, image, kernel, stride, padding).
+const WINDOWS: [(usize, Shape, usize, usize, usize); 8] = [
+    (1, Shape::new(1, 1, 1), 1, 1, 0),
+    (2, Shape::new(7, 5, 3), 3, 2, 1),
+    (3, Shape::new(8, 8, 64), 3, 2, 1),
+    (1, Shape::new(17, 13, 4), 2, 2, 0),
+    (2, Shape::new(4, 4, 15), 3, 1, 1),
+    (5, Shape::new(9, 4, 17), 2, 3, 1),
+    (1, Shape::new(3, 7, 33), 5, 2, 2),
+    (2, Shape::new(16, 15, 16), 3, 2, 1),
+];
+
+fn each_window<M: Machine>(
+    bench: &mut Bench<'_, M>,
+    what: &str,
+    check: impl Fn(&mut Case<'_, M>, usize, &Pool2d, &[f32]),
+) {
+    for (batch, input, kernel, stride, padding) in WINDOWS {
+        let pool = Pool2d::new(input, kernel, stride, padding).unwrap();
+        bench.case(&format!("batch {batch}, {pool:?}{what}"), |case| {
+            // Few values, so that windows have several that are the largest.
+            let x: Vec<f32> = case.numbers.list(batch * input.len()).iter().map(|x| (x * 2.0).round()).collect();
+            check(case, batch, &pool, &x);
+        });
+    }
+}
+
+pub fn max_pool_forward<M: Machine>(bench: &mut Bench<'_, M>) {
+    each_window(bench, "", |case, batch, pool, x| {
+        let expected =
+            narrow(&nchw_to_nhwc(&pooling::max_forward(&nhwc_to_nchw(&wide(x), pool.input), pool), pool.output));
+        let (y, x) = (case.output(batch * pool.output.len()), case.input(x));
+        case.run(|backend| backend.run(&MaxPoolForward { y, x, pool }));
+        case.same("y", y, &expected);
+    });
+}
+
+pub fn max_pool_backward<M: Machine>(bench: &mut Bench<'_, M>) {
+    for (streams, accumulate) in STREAMS {
+        each_window(bench, &format!(", {streams} streams, accumulate {accumulate}"), |case, batch, pool, x| {
+            let drawn = draw_streams(case, streams, accumulate, batch * pool.output.len(), batch * pool.input.len());
+            let (dx, dy, at) = (&drawn.dx_spans, &drawn.dy_spans, case.input(x));
+            case.run(|backend| backend.run(&MaxPoolBackward { dx, dy, x: at, pool, accumulate }));
+            let x = nhwc_to_nchw(&wide(x), pool.input);
+            for (dy, (span, start)) in drawn.dy.iter().zip(&drawn.dx) {
+                let dx = pooling::max_backward(&nhwc_to_nchw(&wide(dy), pool.output), &x, pool);
+                case.close("max_pool_backward", "dx", *span, &sum(start, &nchw_to_nhwc(&dx, pool.input)));
+            }
+        });
     }
 }

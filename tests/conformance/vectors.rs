@@ -1,5 +1,6 @@
 //! `axpy`, `ascend`, `sgd`, `decay` and `descend`.
 
+use sse_sam_core::ops::{Ascend, Axpy, Decay, Descend, SgdUpdate};
 use sse_sam_core::{Outcome, Sgd};
 
 use super::memory::LENGTHS;
@@ -13,7 +14,7 @@ pub fn axpy<M: Machine>(bench: &mut Bench<'_, M>) {
                 let (y, x) = (case.numbers.list(length), case.numbers.list(length));
                 let expected: Vec<f32> = y.iter().zip(&x).map(|(y, x)| y + alpha * x).collect();
                 let (y, x) = (case.in_out(&y), case.input(&x));
-                case.run(|backend| backend.axpy(y, alpha, x));
+                case.run(|backend| backend.run(&Axpy { y, alpha, x }));
                 case.same("y", y, &expected);
             });
         }
@@ -30,7 +31,7 @@ pub fn ascend<M: Machine>(bench: &mut Bench<'_, M>) {
                 let expected = reference::ascend(&wide(&gradient), &wide(&params), f64::from(radius));
                 let (point, params) = (case.in_out(&gradient), case.input(&params));
                 let squared_norm = case.output(1);
-                case.run(|backend| backend.ascend(point, squared_norm, params, radius));
+                case.run(|backend| backend.run(&Ascend { point, squared_norm, params, radius }));
                 case.close("ascend", "point", point, &expected);
                 let expected = reference::squared_norm(&wide(&gradient));
                 case.close("squared_norm", "squared norm", squared_norm, &[expected]);
@@ -64,7 +65,9 @@ pub fn sgd<M: Machine>(bench: &mut Bench<'_, M>) {
                 let (params, velocity, gradient) = (case.in_out(&w), case.in_out(&v), case.input(&g));
                 let (squared_norm, failure) = (case.output(1), case.in_out(&[0.0]));
                 let outcome = Outcome { squared_norm, group_squared_norms: [squared_norm; 2], failure, number: 7.0 };
-                case.run(|backend| backend.sgd(params, velocity, &outcome, gradient, &rule));
+                case.run(|backend| {
+                    backend.run(&SgdUpdate { params, velocity, outcome: &outcome, gradient, sgd: &rule })
+                });
                 plain_sgd(&mut w, &mut v, &g, &rule);
                 case.same("params", params, &w);
                 case.same("velocity", velocity, &v);
@@ -83,7 +86,7 @@ pub fn decay<M: Machine>(bench: &mut Bench<'_, M>) {
                 let expected: Vec<f32> =
                     v.iter().zip(&w).map(|(v, w)| rule.momentum * v + rule.weight_decay * w).collect();
                 let (velocity, params) = (case.in_out(&v), case.input(&w));
-                case.run(|backend| backend.decay(velocity, params, &rule));
+                case.run(|backend| backend.run(&Decay { velocity, params, sgd: &rule }));
                 case.same("velocity", velocity, &expected);
             });
         }
@@ -99,7 +102,7 @@ pub fn descend<M: Machine>(bench: &mut Bench<'_, M>) {
                 let (params, velocity) = (case.in_out(&w), case.in_out(&v));
                 let (squared_norm, failure) = (case.output(1), case.in_out(&[0.0]));
                 let outcome = Outcome { squared_norm, group_squared_norms: [squared_norm; 2], failure, number: 7.0 };
-                case.run(|backend| backend.descend(params, velocity, &outcome, rate));
+                case.run(|backend| backend.run(&Descend { params, velocity, outcome: &outcome, learning_rate: rate }));
                 case.same("params", params, &expected);
                 case.same("velocity", velocity, &v);
                 case.same("failure", outcome.failure, &[0.0]);

@@ -43,7 +43,7 @@ fn batches() -> Vec<(String, Vec<u8>)> {
     (0..).zip(names).map(|(number, name)| (name, [record(number), record(9 - number)].concat())).collect()
 }
 
-/// A tar header with whatever size, name and type one likes.
+/// A tar header with any size, name and type.
 fn header(name: &str, size: u64, kind: u8) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());

@@ -1,4 +1,4 @@
-//! Readers given what nobody wrote: random changes of good files, and random files that nearly obey a grammar.
+//! Fuzzing of the readers: random changes of good files, and random files that nearly follow the format.
 //!
 //! `PROPTEST_CASES` sets how many cases a round has (256), `SSE_SAM_FUZZ_SECONDS` for how long each target goes on with
 //! rounds of other cases (0: one round). A failure prints the smallest input that fails.
@@ -104,7 +104,7 @@ pub fn fuzz<S: Strategy>(name: &str, strategy: S, test: impl Fn(S::Value) -> Res
     println!("{name}: {cases} cases in {:.0} s", started.elapsed().as_secs_f64());
 }
 
-/// Whatever a reader says to a file: in bounded memory and time, and with a typed error if any.
+/// Any reader on any file: bounded memory and time, and a typed error if it fails.
 fn judge<T>(size: usize, read: impl FnOnce() -> Result<T, Error>) -> Result<Option<T>, TestCaseError> {
     let started = Instant::now();
     let (result, held) = peak(read);

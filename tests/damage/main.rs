@@ -32,7 +32,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Draws below a bound, the same ones for the same seed.
+/// Random numbers below a bound, the same for the same seed.
 fn random(seed: u64) -> impl FnMut(u32) -> u32 {
     let mut word = random::stream(seed, Purpose::Order, 0);
     move |below| word() % below.max(1)

@@ -13,12 +13,12 @@ use super::checkpoints::trained;
 use super::memory::peak;
 use super::{SLACK, is_content, program, stderr};
 
-/// A file with this header, its length as it is, and these data.
+/// A file with this header, its true length, and these data.
 pub fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
 }
 
-/// A file that says its header is so long.
+/// A file that claims a header of this length.
 fn claiming(length: u64, rest: &[u8]) -> Vec<u8> {
     [&length.to_le_bytes(), rest].concat()
 }

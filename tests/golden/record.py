@@ -332,6 +332,11 @@ CASES = {  # name: what is run, shape of an image, batch
     "mlp-sgd-nesterov": (dict(MLP, method="sgd", loss="ce", nesterov=True), (1, 2, 4), 12),
     "mlp-imbsam-tail-weight-2": (dict(MLP, method="imbsam", loss="ce", tail_weight=2.0), (1, 2, 4), 12),
     "resnet8-ssesam-ce": (dict(NET, model="resnet8", method="ssesam", loss="ce"), (3, 8, 8), 12),
+    "mlp-focalsam-ce": (dict(MLP, **FOCAL_SAM, loss="ce"), (1, 2, 4), 12),
+    "mlp-focalsam-la": (dict(MLP, **FOCAL_SAM, loss="la"), (1, 2, 4), 12),
+    "resnet8-8-focalsam-ce": (dict(NET, **FOCAL_SAM, model="resnet8:8", loss="ce"), (3, 8, 8), 12),
+    "resnet10-imagenet-4-ssesam-ce":
+        (dict(NET, model="resnet10-imagenet:4", method="ssesam", loss="ce"), (3, 18, 22), 16),
     "resnet18-8-ssesam-ce": (dict(NET, model="resnet18:8", method="ssesam", loss="ce"), (3, 8, 8), 16),
 }
 

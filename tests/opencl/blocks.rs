@@ -2,6 +2,7 @@
 
 use sse_sam::opencl::tuning::trial::{Case, Choices, Form, Operation, Table};
 use sse_sam::opencl::{Block, Class, Convolution, DeviceInfo, Error, OpenCl};
+use sse_sam_core::ops::{BatchNormForward, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
 use sse_sam_core::{Backend, Conv2d, Cpu, Shape, Span};
 
 use super::{Layout, Pair};
@@ -38,11 +39,24 @@ impl Small {
         let Self { conv, x, y, weight, dx, dweight, normalized, scale, shift, saved, .. } = self;
         match operation {
             Operation::Forward => {
-                machine.conv2d_forward(*y, *x, *weight, conv)?;
-                machine.batch_norm_forward(*normalized, *saved, None, *y, *scale, *shift, None, false)
+                machine.run(&Conv2dForward { y: *y, x: *x, weight: *weight, conv })?;
+                machine.run(&BatchNormForward {
+                    y: *normalized,
+                    saved: *saved,
+                    running: None,
+                    x: *y,
+                    weight: *scale,
+                    bias: *shift,
+                    residual: None,
+                    relu: false,
+                })
             }
-            Operation::BackwardInput => machine.conv2d_backward_input(&[*dx], &[*y], *weight, conv, true),
-            Operation::BackwardWeight => machine.conv2d_backward_weight(&[*dweight], *x, &[*y], conv),
+            Operation::BackwardInput => {
+                machine.run(&Conv2dBackwardInput { dx: &[*dx], dy: &[*y], weight: *weight, conv, accumulate: true })
+            }
+            Operation::BackwardWeight => {
+                machine.run(&Conv2dBackwardWeight { dweight: &[*dweight], x: *x, dy: &[*y], conv })
+            }
         }
     }
 

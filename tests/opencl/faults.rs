@@ -5,9 +5,10 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use sse_sam::opencl::{self, Error, OpenCl, devices};
+use sse_sam_core::ops::{Ascend, Axpy, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward, Fill};
 use sse_sam_core::{
-    Arena, Backend, Conv2d, Demand, Economy, Graph, Method, Model, Network, Plan, Row, Samples, Session, Sgd, Shape,
-    Span,
+    Arena, Conv2d, Demand, Economy, Graph, Machine, Method, Model, Network, Plan, Row, Run, Samples, Session, Sgd,
+    Shape, Span,
 };
 
 use super::{each_device, numbers};
@@ -99,10 +100,10 @@ fn little_run() -> Result<(), Error> {
             [(0, 64), (128, 96), (256, 54), (320, 54), (384, 1)].map(|(at, length)| Span::work(at, length));
         machine.write(x, &[0.5; 64])?;
         machine.stage(3, vec![9; 5])?;
-        machine.fill(weight, 0.25)?;
-        machine.conv2d_forward(y, x, weight, &conv)?;
-        machine.conv2d_backward_weight(&[dweight], x, &[y], &conv)?;
-        machine.ascend(dweight, norm, weight, 0.1)?;
+        machine.run(&Fill { to: weight, value: 0.25 })?;
+        machine.run(&Conv2dForward { y, x, weight, conv: &conv })?;
+        machine.run(&Conv2dBackwardWeight { dweight: &[dweight], x, dy: &[y], conv: &conv })?;
+        machine.run(&Ascend { point: dweight, squared_norm: norm, params: weight, radius: 0.1 })?;
         let mut values = [0.0; 54];
         machine.read(&mut values, dweight)?;
         machine.finish()?;
@@ -166,7 +167,7 @@ fn child_keeps_objects_and_memory_flat() {
         let rows = (0..8).map(|index| row(index).encode());
         machine.write(table, &rows.flatten().collect::<Vec<f32>>()).unwrap();
         machine.write(plan.normalization, &[100.0, 100.0, 100.0, 0.01, 0.01, 0.01]).unwrap();
-        machine.fill(plan.terms[0], 1.0).unwrap();
+        machine.run(&Fill { to: plan.terms[0], value: 1.0 }).unwrap();
         let mut network = Network::new(&graph, &plan, 0.0, losses);
         network
             .initialize(&mut machine, session.vectors.params, |layer| (layer as u32 + 1).wrapping_mul(0x9e37_79b9))
@@ -214,11 +215,11 @@ fn work_memory_of_several_buffers_is_one_memory() {
         for (at, length) in [(0, 128), (128, 100), (256, 44)] {
             machine.write(Span::work(at, length), &values[at..at + length]).unwrap();
         }
-        machine.axpy(Span::work(256, 44), 1.0, Span::work(130, 44)).unwrap();
+        machine.run(&Axpy { y: Span::work(256, 44), alpha: 1.0, x: Span::work(130, 44) }).unwrap();
         let mut found = [0.0; 44];
         machine.read(&mut found, Span::work(256, 44)).unwrap();
         assert!(found.iter().zip(&values[256..]).zip(&values[130..]).all(|((found, a), b)| *found == a + b));
-        let straddling = machine.fill(Span::work(100, 60), 0.0);
+        let straddling = machine.run(&Fill { to: Span::work(100, 60), value: 0.0 });
         assert!(matches!(straddling, Err(Error::Core(sse_sam_core::Error::Segment { .. }))), "{straddling:?}");
     });
 }
@@ -232,11 +233,11 @@ fn too_little_memory_is_said_before_any_is_taken() {
         let conv = Conv2d::new(Shape::new(8, 8, 512), 512, 3, 1, 1).unwrap();
         let mut machine = OpenCl::new(device, 3_000_000, &[], &[]).unwrap();
         let [x, y, weight] = [(0, 32_768), (32_768, 32_768), (65_536, conv.weights())].map(|(at, n)| Span::work(at, n));
-        let needed = machine.conv2d_backward_input(&[x], &[y], weight, &conv, false);
+        let needed = machine.run(&Conv2dBackwardInput { dx: &[x], dy: &[y], weight, conv: &conv, accumulate: false });
         if let Err(error) = &needed {
             assert!(matches!(error, Error::Scratch { .. }), "{error}");
             machine.reserve_convolution(&conv, 1).unwrap();
-            machine.conv2d_backward_input(&[x], &[y], weight, &conv, false).unwrap();
+            machine.run(&Conv2dBackwardInput { dx: &[x], dy: &[y], weight, conv: &conv, accumulate: false }).unwrap();
         }
     });
 }

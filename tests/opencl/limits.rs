@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use sse_sam::opencl::{Block, Class, Convolution, OpenCl, build_logs, devices, kernel_table};
-use sse_sam_core::{Backend, Conv2d, Shape, Span};
+use sse_sam_core::ops::GlobalAveragePoolForward;
+use sse_sam_core::{Conv2d, Machine, Run, Shape, Span};
 use sse_sam_tests::conformance;
 
 use super::faults::{assert_passed, child, is_child};
@@ -107,7 +108,7 @@ fn a_device_without_local_memory_computes_without_it() {
         let mut machine = OpenCl::new(&without, 64, &[], &[]).unwrap();
         let [x, y] = [Span::work(0, 12), Span::work(32, 3)];
         machine.write(x, &[0.5; 12]).unwrap();
-        machine.global_average_pool_forward(y, x, Shape::new(2, 2, 3)).unwrap();
+        machine.run(&GlobalAveragePoolForward { y, x, input: Shape::new(2, 2, 3) }).unwrap();
         let mut found = [0.0; 3];
         machine.read(&mut found, y).unwrap();
         assert_eq!(found, [0.5; 3]);

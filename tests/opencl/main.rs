@@ -6,9 +6,17 @@ mod blocks;
 mod faults;
 mod limits;
 mod platforms;
+mod step;
 
 use sse_sam::opencl::{Class, Convolution, DeviceInfo, Error, OpenCl, devices};
-use sse_sam_core::{Backend, Batch, Conv2d, Cpu, Outcome, Row, Samples, Sgd, Shape, Span, Terms};
+use sse_sam_core::machine::backend::OPERATIONS;
+use sse_sam_core::ops::{
+    Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBackwardInput, Conv2dBackwardWeight,
+    Conv2dForward, Copy, CrossEntropy, Decay, Descend, Fill, Gather, GlobalAveragePoolBackward,
+    GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight, LinearForward, ReluBackward, ReluForward,
+    SgdUpdate, ShortcutBackward, ShortcutForward,
+};
+use sse_sam_core::{Batch, Conv2d, Cpu, Machine as _, Outcome, Row, Run, Samples, Sgd, Shape, Span, Terms};
 use sse_sam_tests::conformance::{self, Body, Machine, Memory, Refusal};
 
 /// What guards stretches of memory that no operation may touch.
@@ -127,7 +135,7 @@ impl<'d> Pair<'d> {
     }
 }
 
-/// `both!(pair, what, layout, |machine| machine.relu_forward(y, x))`
+/// `both!(pair, what, layout, |machine| machine.run(&ReluForward { y, x }))`
 macro_rules! both {
     ($pair:expr, $what:expr, $layout:expr, |$machine:ident| $body:expr) => {
         $pair.check($what, $layout, |$machine| $body, |$machine| $body)
@@ -142,25 +150,57 @@ fn vectors_equal_the_cpu_core() {
             let (a, b, c) = (layout.random(length), layout.random(length), layout.random(length));
             let [norm, failure] = [layout.put(&[1.0]), layout.put(&[0.0])];
             let exact = Pair::new(device, 0.0);
-            both!(exact, "fill", &layout, |machine| machine.fill(a, 1.5));
-            both!(exact, "copy", &layout, |machine| machine.copy(a, b));
-            both!(exact, "axpy", &layout, |machine| machine.axpy(a, 0.3, b));
+            both!(exact, "fill", &layout, |machine| machine.run(&Fill { to: a, value: 1.5 }));
+            both!(exact, "copy", &layout, |machine| machine.run(&Copy { to: a, from: b }));
+            both!(exact, "axpy", &layout, |machine| machine.run(&Axpy { y: a, alpha: 0.3, x: b }));
             let rule = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.01, nesterov: false };
-            both!(exact, "decay", &layout, |machine| machine.decay(a, b, &rule));
-            both!(exact, "relu_forward", &layout, |machine| machine.relu_forward(a, b));
+            both!(exact, "decay", &layout, |machine| machine.run(&Decay { velocity: a, params: b, sgd: &rule }));
+            both!(exact, "relu_forward", &layout, |machine| machine.run(&ReluForward { y: a, x: b }));
             for accumulate in [false, true] {
-                both!(exact, "relu_backward", &layout, |machine| machine.relu_backward(&[a], &[b], c, accumulate));
+                both!(exact, "relu_backward", &layout, |machine| machine.run(&ReluBackward {
+                    dx: &[a],
+                    dy: &[b],
+                    y: c,
+                    accumulate
+                }));
             }
             let close = Pair::new(device, 1e-6);
-            both!(close, "ascend", &layout, |machine| machine.ascend(a, norm, b, 0.7));
+            both!(close, "ascend", &layout, |machine| machine.run(&Ascend {
+                point: a,
+                squared_norm: norm,
+                params: b,
+                radius: 0.7
+            }));
             for nesterov in [false, true] {
                 let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.01, nesterov };
                 let outcome = Outcome { squared_norm: norm, group_squared_norms: [norm; 2], failure, number: 3.0 };
-                both!(close, "sgd", &layout, |machine| machine.sgd(a, b, &outcome, c, &sgd));
-                both!(close, "descend", &layout, |machine| machine.descend(a, c, &outcome, 0.1));
+                both!(close, "sgd", &layout, |machine| machine.run(&SgdUpdate {
+                    params: a,
+                    velocity: b,
+                    outcome: &outcome,
+                    gradient: c,
+                    sgd: &sgd
+                }));
+                both!(close, "descend", &layout, |machine| machine.run(&Descend {
+                    params: a,
+                    velocity: c,
+                    outcome: &outcome,
+                    learning_rate: 0.1
+                }));
                 layout.work[c.offset + length / 2] = f32::NAN;
-                both!(close, "sgd", &layout, |machine| machine.sgd(a, b, &outcome, c, &sgd));
-                both!(close, "descend", &layout, |machine| machine.descend(a, c, &outcome, 0.1));
+                both!(close, "sgd", &layout, |machine| machine.run(&SgdUpdate {
+                    params: a,
+                    velocity: b,
+                    outcome: &outcome,
+                    gradient: c,
+                    sgd: &sgd
+                }));
+                both!(close, "descend", &layout, |machine| machine.run(&Descend {
+                    params: a,
+                    velocity: c,
+                    outcome: &outcome,
+                    learning_rate: 0.1
+                }));
                 layout.work[c.offset + length / 2] = 0.5;
             }
         }
@@ -191,7 +231,11 @@ fn gather_equals_the_cpu_core() {
             weights: [layout.random(rows as usize), layout.random(rows as usize)],
         };
         let samples = Samples { images: Span::samples(0, count * image.len()), image, normalization };
-        both!(pair, "gather", &layout, |machine| machine.gather(&batch, table, &samples));
+        both!(pair, "gather", &layout, |machine| machine.run(&Gather {
+            batch: &batch,
+            rows: table,
+            samples: &samples
+        }));
     });
 }
 
@@ -213,22 +257,22 @@ fn linear_layers_equal_the_cpu_core() {
             let (weight, bias) = (layout.random(inputs * outputs), layout.random(outputs));
             let (dx, dweight, dbias) =
                 (layout.random(rows * inputs), layout.random(inputs * outputs), layout.random(outputs));
-            both!(pair, "linear_forward", &layout, |machine| machine.linear_forward(y, x, weight, bias));
+            both!(pair, "linear_forward", &layout, |machine| machine.run(&LinearForward { y, x, weight, bias }));
             for accumulate in [false, true] {
-                both!(pair, "linear_backward_input", &layout, |machine| machine.linear_backward_input(
-                    &[dx],
-                    &[y],
+                both!(pair, "linear_backward_input", &layout, |machine| machine.run(&LinearBackwardInput {
+                    dx: &[dx],
+                    dy: &[y],
                     weight,
                     outputs,
                     accumulate
-                ));
+                }));
             }
-            both!(pair, "linear_backward_weight", &layout, |machine| machine.linear_backward_weight(
-                &[dweight],
-                &[dbias],
+            both!(pair, "linear_backward_weight", &layout, |machine| machine.run(&LinearBackwardWeight {
+                dweight: &[dweight],
+                dbias: &[dbias],
                 x,
-                &[y]
-            ));
+                dy: &[y]
+            }));
         }
     });
 }
@@ -266,14 +310,18 @@ fn convolutions_equal_the_cpu_core() {
             let (x, dx) = (layout.random(images * conv.input.len()), layout.random(images * conv.input.len()));
             let (y, dy) = (layout.random(images * conv.output.len()), layout.random(images * conv.output.len()));
             let (weight, dweight) = (layout.random(conv.weights()), layout.random(conv.weights()));
-            both!(pair, &format!("conv2d_forward {case:?}"), &layout, |machine| machine
-                .conv2d_forward(y, x, weight, &conv));
+            both!(pair, &format!("conv2d_forward {case:?}"), &layout, |machine| machine.run(&Conv2dForward {
+                y,
+                x,
+                weight,
+                conv: &conv
+            }));
             for accumulate in [false, true] {
                 both!(pair, &format!("conv2d_backward_input {case:?}"), &layout, |machine| machine
-                    .conv2d_backward_input(&[dx], &[dy], weight, &conv, accumulate));
+                    .run(&Conv2dBackwardInput { dx: &[dx], dy: &[dy], weight, conv: &conv, accumulate }));
             }
             both!(pair, &format!("conv2d_backward_weight {case:?}"), &layout, |machine| machine
-                .conv2d_backward_weight(&[dweight], x, &[dy], &conv));
+                .run(&Conv2dBackwardWeight { dweight: &[dweight], x, dy: &[dy], conv: &conv }));
         }
     });
 }
@@ -307,28 +355,52 @@ fn batch_norm_equals_the_cpu_core() {
             let running = layout.put(&vec![0.7; 2 * channels]);
             for (added, relu, moved) in [(None, false, None), (Some(residual), true, Some(running)), (None, true, None)]
             {
-                both!(pair, "batch_norm_forward", &layout, |machine| machine
-                    .batch_norm_forward(y, saved, moved, x, weight, bias, added, relu));
-                both!(pair, "batch_norm_inference", &layout, |machine| machine
-                    .batch_norm_inference(y, x, weight, bias, running, added, relu));
+                both!(pair, "batch_norm_forward", &layout, |machine| machine.run(&BatchNormForward {
+                    y,
+                    saved,
+                    running: moved,
+                    x,
+                    weight,
+                    bias,
+                    residual: added,
+                    relu
+                }));
+                both!(pair, "batch_norm_inference", &layout, |machine| machine.run(&BatchNormInference {
+                    y,
+                    x,
+                    weight,
+                    bias,
+                    running,
+                    residual: added,
+                    relu
+                }));
                 for accumulate in [false, true] {
                     both!(pair, "batch_norm_backward", &layout, |machine| {
-                        machine.batch_norm_forward(y, saved, moved, x, weight, bias, added, relu)?;
-                        machine.batch_norm_backward(
-                            &[dx],
-                            &[dweight],
-                            &[dbias],
-                            &[dy],
+                        machine.run(&BatchNormForward {
+                            y,
+                            saved,
+                            running: moved,
+                            x,
+                            weight,
+                            bias,
+                            residual: added,
+                            relu,
+                        })?;
+                        machine.run(&BatchNormBackward {
+                            dx: &[dx],
+                            dweight: &[dweight],
+                            dbias: &[dbias],
+                            dy: &[dy],
                             y,
                             x,
                             weight,
                             bias,
                             saved,
                             relu,
-                            added.is_some(),
+                            residual: added.is_some(),
                             accumulate,
-                        )?;
-                        if added.is_none() { machine.fill(dy, 0.0) } else { Ok(()) }
+                        })?;
+                        if added.is_none() { machine.run(&Fill { to: dy, value: 0.0 }) } else { Ok(()) }
                     });
                 }
             }
@@ -351,22 +423,26 @@ fn shortcuts_pooling_and_loss_equal_the_cpu_core() {
             let mut layout = Layout::new(gap);
             let (x, y) = (layout.random(images * input.len()), layout.random(images * output.len()));
             let pooled = layout.random(images * input.channels);
-            both!(pair, "shortcut_forward", &layout, |machine| machine.shortcut_forward(y, x, input, output));
-            both!(pair, "pool_forward", &layout, |machine| machine.global_average_pool_forward(pooled, x, input));
+            both!(pair, "shortcut_forward", &layout, |machine| machine.run(&ShortcutForward { y, x, input, output }));
+            both!(pair, "pool_forward", &layout, |machine| machine.run(&GlobalAveragePoolForward {
+                y: pooled,
+                x,
+                input
+            }));
             for accumulate in [false, true] {
-                both!(pair, "shortcut_backward", &layout, |machine| machine.shortcut_backward(
-                    &[x],
-                    &[y],
+                both!(pair, "shortcut_backward", &layout, |machine| machine.run(&ShortcutBackward {
+                    dx: &[x],
+                    dy: &[y],
                     input,
                     output,
                     accumulate
-                ));
-                both!(pair, "pool_backward", &layout, |machine| machine.global_average_pool_backward(
-                    &[x],
-                    &[pooled],
+                }));
+                both!(pair, "pool_backward", &layout, |machine| machine.run(&GlobalAveragePoolBackward {
+                    dx: &[x],
+                    dy: &[pooled],
                     input,
                     accumulate
-                ));
+                }));
             }
         }
         for (rows, classes, focal) in
@@ -386,20 +462,25 @@ fn shortcuts_pooling_and_loss_equal_the_cpu_core() {
             };
             let dlogits = [layout.random(rows * classes), layout.random(rows * classes)];
             let losses = [layout.random(1), layout.random(1)];
-            both!(pair, "cross_entropy", &layout, |machine| machine
-                .cross_entropy(&dlogits, &losses, logits, labels, &weights, &terms));
+            both!(pair, "cross_entropy", &layout, |machine| machine.run(&CrossEntropy {
+                dlogits: &dlogits,
+                losses: &losses,
+                logits,
+                labels,
+                weights: &weights,
+                terms
+            }));
         }
     });
 }
 
 #[test]
-fn every_kernel_is_named_after_a_backend_method() {
-    let methods = sse_sam_tests::inventory::backend_methods();
+fn every_kernel_is_named_after_an_operation() {
     for kernel in sse_sam::opencl::kernel_names() {
-        let named = methods.iter().any(|method| {
-            kernel.strip_prefix(method.as_str()).is_some_and(|stage| stage.is_empty() || stage.starts_with('_'))
-        });
-        assert!(named, "no Backend method is called like the kernel {kernel}");
+        let names = |operation: &&str| {
+            kernel.strip_prefix(*operation).is_some_and(|stage| stage.is_empty() || stage.starts_with('_'))
+        };
+        assert!(OPERATIONS.iter().any(names), "no operation is called like the kernel {kernel}");
     }
 }
 
@@ -414,15 +495,15 @@ fn smallest_shapes() {
         let outcome = Outcome { squared_norm: norm, group_squared_norms: [norm; 2], failure, number: 3.0 };
         let pair = Pair::new(device, 1e-4);
         both!(pair, "vectors", &layout, |machine| {
-            machine.fill(a, 1.5)?;
-            machine.copy(b, a)?;
-            machine.axpy(a, 0.3, c)?;
-            machine.relu_forward(b, c)?;
-            machine.relu_backward(&[b], &[c], a, true)?;
-            machine.ascend(b, norm, a, 0.7)?;
-            machine.sgd(a, b, &outcome, c, &sgd)?;
-            machine.decay(b, a, &sgd)?;
-            machine.descend(a, b, &outcome, 0.1)
+            machine.run(&Fill { to: a, value: 1.5 })?;
+            machine.run(&Copy { to: b, from: a })?;
+            machine.run(&Axpy { y: a, alpha: 0.3, x: c })?;
+            machine.run(&ReluForward { y: b, x: c })?;
+            machine.run(&ReluBackward { dx: &[b], dy: &[c], y: a, accumulate: true })?;
+            machine.run(&Ascend { point: b, squared_norm: norm, params: a, radius: 0.7 })?;
+            machine.run(&SgdUpdate { params: a, velocity: b, outcome: &outcome, gradient: c, sgd: &sgd })?;
+            machine.run(&Decay { velocity: b, params: a, sgd: &sgd })?;
+            machine.run(&Descend { params: a, velocity: b, outcome: &outcome, learning_rate: 0.1 })
         });
         // Outputs of 16, 8 and 4 pixels a side take wide, middle and narrow tiles of a CPU.
         let tiles = [(3, 1, [16, 8, 4]), (3, 2, [32, 16, 8]), (1, 2, [32, 16, 8])];
@@ -438,9 +519,9 @@ fn smallest_shapes() {
             let (y, dy) = (layout.random(2 * conv.output.len()), layout.random(2 * conv.output.len()));
             let (weight, dweight) = (layout.random(conv.weights()), layout.random(conv.weights()));
             both!(pair, "convolution", &layout, |machine| {
-                machine.conv2d_forward(y, x, weight, &conv)?;
-                machine.conv2d_backward_input(&[dx], &[dy], weight, &conv, true)?;
-                machine.conv2d_backward_weight(&[dweight], x, &[dy], &conv)
+                machine.run(&Conv2dForward { y, x, weight, conv: &conv })?;
+                machine.run(&Conv2dBackwardInput { dx: &[dx], dy: &[dy], weight, conv: &conv, accumulate: true })?;
+                machine.run(&Conv2dBackwardWeight { dweight: &[dweight], x, dy: &[dy], conv: &conv })
             });
         }
         blocks::smallest(device);
@@ -463,9 +544,9 @@ fn small_winograd(device: &DeviceInfo) -> Result<(), Error> {
         machine.set_convolution(Convolution::Winograd);
         machine.reserve_convolution(&conv, 1)?;
         machine.write(Span::work(0, layout.work.len()), &layout.work)?;
-        machine.conv2d_forward(y, x, weight, &conv)?;
-        machine.conv2d_backward_input(&[dx], &[dy], weight, &conv, false)?;
-        machine.conv2d_backward_weight(&[dweight], x, &[dy], &conv)?;
+        machine.run(&Conv2dForward { y, x, weight, conv: &conv })?;
+        machine.run(&Conv2dBackwardInput { dx: &[dx], dy: &[dy], weight, conv: &conv, accumulate: false })?;
+        machine.run(&Conv2dBackwardWeight { dweight: &[dweight], x, dy: &[dy], conv: &conv })?;
         machine.finish()?;
     }
     Ok(())
@@ -479,8 +560,30 @@ fn small_batch_norm(device: &DeviceInfo) {
     let [weight, bias, dweight, dbias] = [channels; 4].map(|length| layout.random(length));
     let saved = layout.put(&vec![0.5; 2 * channels]);
     both!(Pair::new(device, 1e-4), "batch norm", &layout, |machine| {
-        machine.batch_norm_forward(y, saved, None, x, weight, bias, Some(residual), true)?;
-        machine.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, bias, saved, true, true, false)
+        machine.run(&BatchNormForward {
+            y,
+            saved,
+            running: None,
+            x,
+            weight,
+            bias,
+            residual: Some(residual),
+            relu: true,
+        })?;
+        machine.run(&BatchNormBackward {
+            dx: &[dx],
+            dweight: &[dweight],
+            dbias: &[dbias],
+            dy: &[dy],
+            y,
+            x,
+            weight,
+            bias,
+            saved,
+            relu: true,
+            residual: true,
+            accumulate: false,
+        })
     });
 }
 
@@ -508,17 +611,45 @@ fn small_layers(device: &DeviceInfo) {
     let mut pair = Pair::new(device, 1e-4);
     pair.samples = (0..12).map(|index| index * 17).collect();
     both!(pair, "layers", &layout, |machine| {
-        machine.gather(&batch, table, &samples)?;
-        machine.batch_norm_forward(y, saved, Some(running), x, weight, bias, Some(residual), true)?;
-        machine.batch_norm_backward(&[dx], &[dweight], &[dbias], &[dy], y, x, weight, bias, saved, true, true, true)?;
-        machine.batch_norm_inference(dx, x, weight, bias, running, None, false)?;
-        machine.linear_forward(y, x, matrix, bias)?;
-        machine.linear_backward_input(&[dx], &[y], matrix, channels, true)?;
-        machine.linear_backward_weight(&[dmatrix], &[dbias], x, &[y])?;
-        machine.shortcut_forward(short, x, input, half)?;
-        machine.shortcut_backward(&[dx], &[short], input, half, true)?;
-        machine.global_average_pool_forward(pooled, x, input)?;
-        machine.global_average_pool_backward(&[dx], &[pooled], input, false)?;
-        machine.cross_entropy(&[dy], &[loss], y, labels, &[weights], &terms)
+        machine.run(&Gather { batch: &batch, rows: table, samples: &samples })?;
+        machine.run(&BatchNormForward {
+            y,
+            saved,
+            running: Some(running),
+            x,
+            weight,
+            bias,
+            residual: Some(residual),
+            relu: true,
+        })?;
+        machine.run(&BatchNormBackward {
+            dx: &[dx],
+            dweight: &[dweight],
+            dbias: &[dbias],
+            dy: &[dy],
+            y,
+            x,
+            weight,
+            bias,
+            saved,
+            relu: true,
+            residual: true,
+            accumulate: true,
+        })?;
+        machine.run(&BatchNormInference { y: dx, x, weight, bias, running, residual: None, relu: false })?;
+        machine.run(&LinearForward { y, x, weight: matrix, bias })?;
+        machine.run(&LinearBackwardInput {
+            dx: &[dx],
+            dy: &[y],
+            weight: matrix,
+            outputs: channels,
+            accumulate: true,
+        })?;
+        machine.run(&LinearBackwardWeight { dweight: &[dmatrix], dbias: &[dbias], x, dy: &[y] })?;
+        machine.run(&ShortcutForward { y: short, x, input, output: half })?;
+        machine.run(&ShortcutBackward { dx: &[dx], dy: &[short], input, output: half, accumulate: true })?;
+        machine.run(&GlobalAveragePoolForward { y: pooled, x, input })?;
+        machine.run(&GlobalAveragePoolBackward { dx: &[dx], dy: &[pooled], input, accumulate: false })?;
+        machine.run(&CrossEntropy { dlogits: &[dy], losses: &[loss], logits: y, labels, weights: &[weights], terms })
     });
 }

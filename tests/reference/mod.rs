@@ -10,6 +10,7 @@ pub mod layout;
 pub mod linear;
 pub mod pointwise;
 pub mod pooling;
+pub mod step;
 pub mod vectors;
 
 /// The same numbers in f64.

@@ -1,6 +1,6 @@
 //! A residual that goes two ways, by central differences.
 
-use sse_sam_core::network::layer::{Initializer, Name, Part};
+use sse_sam_core::network::layer::{Initializer, Name, Op, Part};
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::network::plan::Residual;
 use sse_sam_core::training::problem::Target;
@@ -30,7 +30,7 @@ impl Braid {
         let y = graph.batch_norm(name(0, Part::Bn1), y, Some(x), false).unwrap();
         let z = graph.conv2d(name(1, Part::Conv1), y, 3, (3, 1, 1), initializer).unwrap();
         let z = graph.batch_norm(name(1, Part::Bn1), z, Some(x), true).unwrap();
-        let pooled = graph.global_average_pool(z).unwrap();
+        let pooled = graph.apply(Op::GlobalAveragePool, z).unwrap();
         graph.linear(Name::Classifier, pooled, CLASSES, initializer).unwrap();
         Self { graph, widths: [2, 3, 3] }
     }

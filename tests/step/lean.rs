@@ -1,6 +1,6 @@
 //! The step in less memory: the same mathematics, no more passes than announced.
 
-use sse_sam_core::{Arena, Backend, Cpu, Economy, Error, Method, Outcome, Sgd, lean_step};
+use sse_sam_core::{Arena, Cpu, Economy, Error, Machine, Method, Outcome, Sgd, lean_step};
 use sse_sam_tests::reference::{relative_error, wide};
 
 use crate::rig::{METHODS, RESNETS, Rig, SGD, SSE_SAM, assert_same_bits, models, overlap};
@@ -80,9 +80,9 @@ fn lean_steps_never_read_the_device_and_write_parameters_last() {
             for (method, epoch, _) in METHODS {
                 let what = format!("{model} {method:?} epoch {epoch}, {memory:?}");
                 let calls = rig.calls(&method.groups(epoch, 2).unwrap().all());
-                assert!(calls.iter().all(|call| !["read", "write"].contains(&call.method)), "{what}");
+                assert!(calls.iter().all(|call| !["read", "write"].contains(&call.name)), "{what}");
                 let (last, before) = calls.split_last().unwrap();
-                assert_eq!((before[0].method, last.method), ("decay", "descend"), "{what}");
+                assert_eq!((before[0].name, last.name), ("decay", "descend"), "{what}");
                 let params = rig.vectors.params;
                 let early = before.iter().find(|call| call.written.iter().any(|&written| overlap(written, params)));
                 assert_eq!(early, None, "{what}");

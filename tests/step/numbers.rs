@@ -1,8 +1,9 @@
-//! What a step computes, and what is of no account to it.
+//! What a step computes, and which memory it must not depend on.
 
 use sse_sam_core::network::models::MAX_LAYERS;
+use sse_sam_core::ops::Fill;
 use sse_sam_core::training::method::Present;
-use sse_sam_core::{Arena, Backend, Cpu, Method, Network, Outcome, step};
+use sse_sam_core::{Arena, Cpu, Machine, Method, Network, Outcome, Run, step};
 use sse_sam_tests::recorder::Recorder;
 use sse_sam_tests::reference::{relative_error, wide};
 
@@ -97,16 +98,20 @@ fn two_runs_give_the_same_bits() {
 
 #[test]
 fn stale_memory_changes_nothing() {
-    // What a step finds in activations, gradients and points is of no account.
+    // A step does not depend on what activations, gradients and points held before.
     let rig = Rig::new(RESNETS[1].0, RESNETS[1].1, Arena::new(1));
     let groups = SSE_SAM.groups(0, 2).unwrap().all();
     let one = |stale: f32| {
         let body = |backend: &mut Recorder<'_, Cpu<'_>>, network: &mut Network<'_, MAX_LAYERS>| {
-            backend.fill(rig.vectors.gradient, stale)?;
-            rig.vectors.points.into_iter().flatten().try_for_each(|point| backend.fill(point, stale))?;
+            backend.run(&Fill { to: rig.vectors.gradient, value: stale })?;
+            rig.vectors
+                .points
+                .into_iter()
+                .flatten()
+                .try_for_each(|point| backend.run(&Fill { to: point, value: stale }))?;
             for slot in rig.plan.slots().iter().skip(1) {
-                backend.fill(slot.activation, stale)?;
-                slot.saved.into_iter().try_for_each(|saved| backend.fill(saved, stale))?;
+                backend.run(&Fill { to: slot.activation, value: stale })?;
+                slot.saved.into_iter().try_for_each(|saved| backend.run(&Fill { to: saved, value: stale }))?;
             }
             step(backend, network, &rig.vectors, &groups, &SGD, &rig.outcome)
         };

@@ -1,6 +1,8 @@
 //! What a step asks of a backend, and how often.
 
-use sse_sam_core::{Arena, Method, Row};
+use sse_sam_core::network::layer::Op;
+use sse_sam_core::{Arena, Method, Problem, Row, Statistics};
+use sse_sam_tests::recorder::Call;
 
 use crate::rig::{BATCH, METHODS, PERCEPTRON, RESNETS, Rig, SSE_SAM, models, overlap};
 
@@ -11,7 +13,7 @@ fn step_never_reads_the_device() {
         for (method, epoch, _) in METHODS {
             let groups = method.groups(epoch, 2).unwrap().all();
             let calls = rig.calls(&groups);
-            let traffic = calls.iter().find(|call| ["read", "write"].contains(&call.method));
+            let traffic = calls.iter().find(|call| ["read", "write"].contains(&call.name));
             assert_eq!(traffic, None, "{model} {method:?} epoch {epoch}");
         }
     }
@@ -22,7 +24,7 @@ fn a_batch_is_gathered_without_reading_or_uploading() {
     let rig = Rig::new(PERCEPTRON.0, PERCEPTRON.1, Arena::new(1));
     let rows = rig.session.table.part(0, BATCH * Row::WORDS).unwrap();
     let (_, calls) = rig.run(|backend, network| network.gather(backend, rows, &rig.samples(), rig.losses));
-    assert_eq!(calls.iter().map(|call| call.method).collect::<Vec<_>>(), ["gather"]);
+    assert_eq!(calls.iter().map(|call| call.name).collect::<Vec<_>>(), ["gather"]);
 }
 
 #[test]
@@ -32,7 +34,7 @@ fn step_writes_parameters_last() {
         for (method, epoch, _) in METHODS {
             let calls = rig.calls(&method.groups(epoch, 2).unwrap().all());
             let (last, before) = calls.split_last().unwrap();
-            assert_eq!(last.method, "sgd");
+            assert_eq!(last.name, "sgd");
             for kept in [rig.vectors.params, rig.vectors.velocity] {
                 assert!(last.written.contains(&kept), "{model} {method:?} epoch {epoch}: {last:?}");
                 let early = before.iter().find(|call| call.written.iter().any(|&written| overlap(written, kept)));
@@ -83,4 +85,21 @@ fn absent_groups_cost_nothing() {
     assert_eq!(cost(present(SSE_SAM, 1, [true, false])), (1, 1));
     assert_eq!(cost(present(SSE_SAM, 1, [false, true])), (2, 2));
     assert_eq!(cost(present(Method::ImbSam { rho: 0.1 }, 0, [true, false])), (1, 1));
+}
+
+#[test]
+fn a_convolution_and_its_norm_are_asked_for_as_one_while_training() {
+    for (model, image) in RESNETS {
+        let rig = Rig::new(model, image, Arena::new(1));
+        let convolutions = rig.graph.layers().iter().filter(|layer| matches!(layer.op, Op::Conv2d(_))).count();
+        let names = ["conv2d_batch_norm_forward", "conv2d_forward", "batch_norm_forward", "batch_norm_inference"];
+        let count = |calls: &[Call]| names.map(|name| calls.iter().filter(|call| call.name == name).count());
+        let training = rig.calls(&SSE_SAM.groups(0, 2).unwrap().all());
+        assert_eq!(count(&training), [3 * convolutions, 0, 0, 0], "{model}: three passes");
+        let evaluate = |statistics| {
+            let (_, calls) = rig.run(|backend, network| network.forward(backend, rig.vectors.params, statistics));
+            count(&calls)
+        };
+        assert_eq!(evaluate(Statistics::Running), [0, convolutions, 0, convolutions], "{model}: by running statistics");
+    }
 }

@@ -1,15 +1,20 @@
 //! A perceptron's step against one in f64: a whole batch at once, and in pieces.
 
-use sse_sam_core::machine::watched::{Call, Extent, Watch, Watched};
+use sse_sam_core::machine::watched::{Watch, Watched};
 use sse_sam_core::network::models::MAX_LAYERS;
-use sse_sam_core::training::method::Present;
+use sse_sam_core::ops::operation::Extent;
+use sse_sam_core::ops::{Fill, Operation};
 use sse_sam_core::training::problem::Target;
-use sse_sam_core::{Arena, Backend, Cpu, Demand, Economy, Error, Method, Network, Pieces, Problem, Sgd, Statistics};
+use sse_sam_core::{
+    Arena, Backend, Cpu, Demand, Economy, Error, Machine, Method, Network, Pieces, Problem, Run, Span, Statistics,
+    Tally,
+};
 use sse_sam_tests::random::Numbers;
-use sse_sam_tests::reference::{cross_entropy, layout, linear, pointwise, relative_error, vectors, wide};
+use sse_sam_tests::reference::{relative_error, step, wide};
 
 use crate::rig::{
-    BATCH, CLASSES, LARGEST, METHODS, PERCEPTRON, RESNETS, Rig, SGD, SSE_SAM, TAIL, assert_same_bits, at, demand,
+    BATCH, CLASSES, COUNTS, LARGEST, METHODS, PERCEPTRON, RESNETS, Rig, SGD, SSE_SAM, TAILS, assert_same_bits, at,
+    demand,
 };
 
 /// Inputs and outputs of the perceptron's layers.
@@ -18,89 +23,26 @@ const LAYERS: [(usize, usize); 3] = [(6, 9), (9, 7), (7, 5)];
 const SORTED: ([usize; BATCH], usize) = ([0, 1, 2, 5, 6, 3, 4], 5);
 const MEMORIES: [Economy; 3] = [Economy::Full, Economy::Lean, Economy::Recompute];
 
-/// A batch in f64.
-struct Reference {
-    images: Vec<f64>,
-    labels: Vec<usize>,
-}
-
-impl Reference {
-    /// Weights, as `[out][in]`, and biases of each layer.
-    fn cut(params: &[f64]) -> Vec<(Vec<f64>, Vec<f64>)> {
-        let mut rest = params;
-        let mut layers = Vec::new();
-        for (inputs, outputs) in LAYERS {
-            let (weight, after) = rest.split_at(inputs * outputs);
-            let (bias, after) = after.split_at(outputs);
-            layers.push((layout::transpose(weight, inputs, outputs), bias.to_vec()));
-            rest = after;
-        }
-        layers
-    }
-
-    /// The gradient at `params` of the losses of a group over the whole batch's size.
-    fn gradient(&self, params: &[f64], is_in: impl Fn(usize) -> bool) -> Vec<f64> {
-        let layers = Self::cut(params);
-        let mut inputs = vec![self.images.clone()];
-        for (number, (weight, bias)) in layers.iter().enumerate() {
-            let y = linear::forward(&inputs[number], weight, bias);
-            inputs.push(if number + 1 < layers.len() { pointwise::relu_forward(&y) } else { y });
-        }
-        let (plain, none) = (vec![1.0; CLASSES], vec![0.0; CLASSES]);
-        let terms = cross_entropy::Terms { scale: plain, shift: none.clone(), margin: none, focal: 0.0 };
-        let rows = inputs[layers.len()].chunks_exact(CLASSES).zip(&self.labels);
-        let mut dy: Vec<f64> = rows
-            .flat_map(|(logits, &label)| {
-                let weight = if is_in(label) { 1.0 / self.labels.len() as f64 } else { 0.0 };
-                cross_entropy::backward(logits, label, weight, &terms)
-            })
-            .collect();
-        let mut gradient = Vec::new();
-        for (number, (weight, bias)) in layers.iter().enumerate().rev() {
-            let (dweight, dbias) = linear::backward_weight(&inputs[number], &dy, bias.len());
-            let dweight = layout::transpose(&dweight, bias.len(), weight.len() / bias.len());
-            gradient = [dweight, dbias, gradient].concat();
-            let dx = linear::backward_input(&dy, weight, bias.len());
-            dy = if number > 0 { pointwise::relu_backward(&dx, &inputs[number]) } else { dx };
-        }
-        gradient
-    }
-
-    /// Parameters and velocity after one step.
-    fn step(&self, w: &[f64], v: &[f64], groups: &Present, splits: bool, sgd: &Sgd) -> (Vec<f64>, Vec<f64>) {
-        let mut sum = vec![0.0; w.len()];
-        for group in groups.iter() {
-            let is_in = |label: usize| !splits || (label >= TAIL) == (group.column == 1);
-            let slope = self.gradient(w, is_in);
-            let point = vectors::ascend(&slope, w, f64::from(group.radius));
-            sum = vectors::axpy(&sum, 1.0, &self.gradient(&point, is_in));
-        }
-        vectors::sgd(w, v, &sum, sgd)
-    }
-}
-
 /// A rig whose activations are planned for `rows`.
 fn rig(economy: Economy, rows: usize, pieces: bool) -> Rig {
     let Rig { graph, image, .. } = Rig::new(PERCEPTRON.0, PERCEPTRON.1, Arena::new(1));
     Rig::planned(graph, image, rows, Demand { pieces, ..demand(economy) }, Arena::new(1))
 }
 
-/// What goes before a step: a velocity, and a batch whose rows count in the columns of `method`. Returns where the rows
-/// lie and how many of them are head.
-fn begin<B: Backend<Error = Error>>(rig: &Rig, backend: &mut B, method: Method) -> (sse_sam_core::Span, usize) {
+/// What goes before a step: a velocity, and a batch whose rows count as `method` says. Returns where the rows lie and
+/// how many of them count in which group.
+fn begin<B: Backend<Error = Error>>(rig: &Rig, backend: &mut B, method: Method) -> (Span, Tally) {
     rig.start(backend);
     let velocity = Numbers::named("velocity").list(rig.vectors.velocity.length);
     backend.write(rig.vectors.velocity, &velocity).unwrap();
-    let (indices, heads) = SORTED;
-    let rows = rig.write_rows(backend, &indices);
-    if method.splits() {
-        return (rows, heads);
+    let rows = rig.write_rows(backend, &SORTED.0);
+    let (rule, mut tally) = (method.rule(&COUNTS, TAILS, 0, 2).unwrap(), Tally::default());
+    for (row, index) in SORTED.0.into_iter().enumerate() {
+        let factors = rule.factors(index % CLASSES, 1.0, BATCH);
+        tally.add(factors);
+        backend.write(rows.part(4 * row + 2, 2).unwrap(), &factors).unwrap();
     }
-    for row in 0..BATCH {
-        let weights = rows.part(4 * row + 2, 2).unwrap();
-        backend.write(weights, &[1.0 / BATCH as f32, 0.0]).unwrap();
-    }
-    (rows, BATCH)
+    (rows, tally)
 }
 
 /// Parameters, velocity and the four losses after a step in pieces of `rows`, or of the whole batch at once.
@@ -108,12 +50,12 @@ fn stepped(memory: Economy, rows: Option<usize>, method: Method, epoch: u32) -> 
     let rig = rig(memory, rows.unwrap_or(LARGEST), rows.is_some());
     let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
     let mut backend = Cpu::new(&mut work, &[], &bytes);
-    let (table, heads) = begin(&rig, &mut backend, method);
+    let (table, tally) = begin(&rig, &mut backend, method);
     let groups = method.groups(epoch, 2).unwrap().all();
     let mut network = rig.network();
     if rows.is_some() {
         let mut pieces = Pieces::new(network, rig.samples(), rig.session.piece.unwrap()).unwrap();
-        pieces.set_batch(table, heads, rig.losses).unwrap();
+        pieces.set_batch(tally.parts(table).unwrap(), rig.losses);
         rig.step(&mut backend, &mut pieces, &groups).unwrap();
     } else {
         network.gather(&mut backend, table, &rig.samples(), rig.losses).unwrap();
@@ -124,7 +66,7 @@ fn stepped(memory: Economy, rows: Option<usize>, method: Method, epoch: u32) -> 
 }
 
 /// The batch and the start in f64.
-fn reference() -> (Reference, Vec<f64>, Vec<f64>) {
+fn reference() -> (step::Batch, Vec<f64>, Vec<f64>) {
     let rig = rig(Economy::Full, LARGEST, false);
     let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
     let mut backend = Cpu::new(&mut work, &[], &bytes);
@@ -133,15 +75,18 @@ fn reference() -> (Reference, Vec<f64>, Vec<f64>) {
     network.gather(&mut backend, table, &rig.samples(), rig.losses).unwrap();
     let images = wide(at(&work, network.batch().unwrap().images));
     let labels = SORTED.0.iter().map(|index| index % CLASSES).collect();
-    (Reference { images, labels }, wide(at(&work, rig.vectors.params)), wide(at(&work, rig.vectors.velocity)))
+    (
+        step::Batch { layers: LAYERS.into(), images, labels },
+        wide(at(&work, rig.vectors.params)),
+        wide(at(&work, rig.vectors.velocity)),
+    )
 }
 
 #[test]
 fn every_form_of_a_step_is_the_formula_in_f64() {
     let (reference, w, v) = reference();
     for (method, epoch, _) in METHODS {
-        let groups = method.groups(epoch, 2).unwrap().all();
-        let (expected_w, expected_v) = reference.step(&w, &v, &groups, method.splits(), &SGD);
+        let (expected_w, expected_v) = reference.step(&w, &v, &step::groups(method, &COUNTS, TAILS, epoch, 2), &SGD);
         let expected: Vec<f64> = expected_w.iter().zip(&w).map(|(after, before)| after - before).collect();
         for memory in MEMORIES {
             for rows in [None, Some(1), Some(2), Some(3), Some(5), Some(LARGEST)] {
@@ -179,12 +124,12 @@ fn pieces_of_a_perceptron_step_to_the_same_bits() {
         let rig = rig(Economy::Recompute, 1, true);
         let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
         let mut backend = Cpu::new(&mut work, &[], &bytes);
-        let (table, heads) = begin(&rig, &mut backend, method);
+        let (table, tally) = begin(&rig, &mut backend, method);
         let groups = method.groups(epoch, 2).unwrap().all();
         let network = Network::perceptron(&rig.graph, &rig.plan, rig.losses).unwrap();
         let mut pieces: Pieces<'_, MAX_LAYERS, true> =
             Pieces::new(network, rig.samples(), rig.session.piece.unwrap()).unwrap();
-        pieces.set_batch(table, heads, rig.losses).unwrap();
+        pieces.set_batch(tally.parts(table).unwrap(), rig.losses);
         rig.step(&mut backend, &mut pieces, &groups).unwrap();
         let [expected, ..] = stepped(Economy::Recompute, Some(1), method, epoch);
         assert_same_bits(at(&work, rig.vectors.params), &expected, &format!("{method:?} epoch {epoch}"));
@@ -198,21 +143,19 @@ struct Rows {
     backward: usize,
 }
 
-impl<B: Backend> Watch<B> for Rows {
-    fn around(
-        &mut self,
-        backend: &mut B,
-        call: &Call<'_>,
-        run: impl FnOnce(&mut B) -> Result<(), B::Error>,
-    ) -> Result<(), B::Error> {
-        if let Extent::Linear { rows, .. } = call.extent {
-            match call.method {
-                "linear_forward" => self.forward += rows * call.streams,
-                "linear_backward_weight" => self.backward += rows * call.streams,
+impl<M: Machine> Watch<M> for Rows {
+    fn around<O: Operation>(&mut self, machine: &mut M, operation: &O) -> Result<(), M::Error>
+    where
+        M: Run<O>,
+    {
+        if let Extent::Linear { rows, .. } = operation.extent()? {
+            match O::NAME {
+                "linear_forward" => self.forward += rows * operation.streams(),
+                "linear_backward_weight" => self.backward += rows * operation.streams(),
                 _ => {}
             }
         }
-        run(backend)
+        machine.run(operation)
     }
 }
 
@@ -222,9 +165,9 @@ fn rows_of_a_step(memory: Economy, size: usize, method: Method, epoch: u32) -> [
     let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
     let mut cpu = Cpu::new(&mut work, &[], &bytes);
     let mut backend = Watched::new(&mut cpu, Rows::default());
-    let (table, heads) = begin(&rig, &mut backend, method);
+    let (table, tally) = begin(&rig, &mut backend, method);
     let mut pieces = Pieces::new(rig.network(), rig.samples(), rig.session.piece.unwrap()).unwrap();
-    pieces.set_batch(table, heads, rig.losses).unwrap();
+    pieces.set_batch(tally.parts(table).unwrap(), rig.losses);
     rig.step(&mut backend, &mut pieces, &method.groups(epoch, 2).unwrap().all()).unwrap();
     [backend.watch.forward, backend.watch.backward].map(|rows| rows / LAYERS.len())
 }
@@ -233,10 +176,16 @@ fn rows_of_a_step(memory: Economy, size: usize, method: Method, epoch: u32) -> [
 fn a_step_in_pieces_costs_two_forward_and_two_backward_passes_of_the_batch() {
     let tail = BATCH - SORTED.1;
     let sam = Method::Sam { rho: 0.1 };
+    // Every sample of Focal-SAM passes for both groups.
+    let focal = Method::FocalSam { rho: 0.1, lambda: 0.9, gamma: 0.7 };
     // In the second stage the tail alone has a point.
-    for (method, epoch, rows) in
-        [(Method::Sgd, 0, BATCH), (sam, 0, 2 * BATCH), (SSE_SAM, 0, 2 * BATCH), (SSE_SAM, 1, BATCH + tail)]
-    {
+    for (method, epoch, rows) in [
+        (Method::Sgd, 0, BATCH),
+        (sam, 0, 2 * BATCH),
+        (SSE_SAM, 0, 2 * BATCH),
+        (SSE_SAM, 1, BATCH + tail),
+        (focal, 0, 3 * BATCH),
+    ] {
         for memory in MEMORIES {
             for size in [1, 3, LARGEST] {
                 let found = rows_of_a_step(memory, size, method, epoch);
@@ -251,11 +200,11 @@ fn a_group_without_rows_adds_nothing_to_a_step_in_pieces() {
     let rig = rig(Economy::Full, 3, true);
     let (mut work, bytes) = (vec![0.0; rig.words], rig.bytes());
     let mut backend = Cpu::new(&mut work, &[], &bytes);
-    let (table, _) = begin(&rig, &mut backend, Method::Sgd);
+    let (table, tally) = begin(&rig, &mut backend, Method::Sgd);
     let mut pieces = Pieces::new(rig.network(), rig.samples(), rig.session.piece.unwrap()).unwrap();
-    pieces.set_batch(table, BATCH, rig.losses).unwrap();
-    backend.fill(rig.losses.plain[1], 7.0).unwrap();
-    backend.fill(rig.vectors.gradient, 0.5).unwrap();
+    pieces.set_batch(tally.parts(table).unwrap(), rig.losses);
+    backend.run(&Fill { to: rig.losses.plain[1], value: 7.0 }).unwrap();
+    backend.run(&Fill { to: rig.vectors.gradient, value: 0.5 }).unwrap();
     pieces.forward(&mut backend, rig.vectors.params, Statistics::Update).unwrap();
     let target = Target { column: 1, gradient: rig.vectors.gradient };
     pieces.backward(&mut backend, rig.vectors.params, &[target]).unwrap();
@@ -269,9 +218,4 @@ fn pieces_of_what_normalises_by_its_batch_are_refused() {
     let rig = Rig::new(model, image, Arena::new(1));
     let scratch = rig.outcome.squared_norm;
     assert_eq!(Pieces::new(rig.network(), rig.samples(), scratch).map(drop), Err(Error::Pieces));
-    let rig = Rig::new(PERCEPTRON.0, PERCEPTRON.1, Arena::new(1));
-    let mut pieces = Pieces::new(rig.network(), rig.samples(), scratch).unwrap();
-    let rows = rig.session.table.part(0, 8).unwrap();
-    assert_eq!(pieces.set_batch(rows, 3, rig.losses), Err(Error::Batch { found: 3, largest: 2 }));
-    assert!(pieces.set_batch(rows.part(0, 0).unwrap(), 0, rig.losses).is_err());
 }

@@ -1,7 +1,7 @@
 //! A loss of the caller's own, stepped by the closed formula.
 
 use sse_sam_core::training::problem::Target;
-use sse_sam_core::{Arena, Backend, Cpu, Economy, Error, Problem, Session, Span, Statistics};
+use sse_sam_core::{Arena, Cpu, Economy, Error, Machine, Problem, Session, Span, Statistics};
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::reference::{relative_error, wide};
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use sse_sam_core::network::layer::Op;
 use sse_sam_core::network::models::MAX_LAYERS;
+use sse_sam_core::ops::Fill;
 use sse_sam_core::training::method::Present;
 use sse_sam_core::{
-    Arena, Backend, Cpu, Demand, Economy, Error, Graph, Losses, Method, Model, Network, Outcome, Plan, Problem, Row,
-    Samples, Session, Sgd, Shape, Span, Vectors,
+    Arena, Backend, Cpu, Demand, Economy, Error, Graph, Losses, Machine, Method, Model, Network, Outcome, Plan,
+    Problem, Row, Samples, Session, Sgd, Shape, Span, Tail, Vectors,
 };
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::recorder::{Call, List, Recorder};
@@ -16,12 +17,13 @@ pub const SGD: Sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 5e-4
 pub const SSE_SAM: Method = Method::SseSam { head_rho: 0.05, tail_rho: 0.1, gamma: 0.5 };
 
 /// Every method with an epoch of 2, and forward and backward passes of one of its steps.
-pub const METHODS: [(Method, u32, (usize, usize)); 5] = [
+pub const METHODS: [(Method, u32, (usize, usize)); 6] = [
     (Method::Sgd, 0, (1, 1)),
     (Method::Sam { rho: 0.05 }, 0, (2, 2)),
     (Method::ImbSam { rho: 0.05 }, 0, (2, 3)),
     (SSE_SAM, 0, (3, 4)),
     (SSE_SAM, 1, (2, 3)),
+    (Method::FocalSam { rho: 0.05, lambda: 0.9, gamma: 0.7 }, 0, (2, 3)),
 ];
 
 pub const PERCEPTRON: (&str, Shape) = ("mlp:6-9-7-5", Shape::new(1, 3, 2));
@@ -29,6 +31,10 @@ pub const RESNETS: [(&str, Shape); 2] = [("resnet8:4", Shape::new(7, 5, 3)), ("r
 pub const CLASSES: usize = 5;
 /// Classes from this one on are tail.
 pub const TAIL: usize = 3;
+/// Training samples of each class.
+pub const COUNTS: [u32; CLASSES] = [40, 30, 20, 7, 3];
+/// Which classes are tail.
+pub const TAILS: Tail = Tail { eta: 10, weight: 1.0 };
 /// Rows of a batch.
 pub const BATCH: usize = 7;
 /// Rows planned for.
@@ -116,12 +122,12 @@ impl Rig {
         let mut draw = |layer: usize| (streams.entry(layer).or_insert(Numbers::new(layer as u64)).bits() >> 32) as u32;
         network.initialize(backend, self.vectors.params, &mut draw).unwrap();
         let [scale, shift, margin] = self.plan.terms;
-        backend.fill(scale, 1.0).unwrap();
-        backend.fill(shift, 0.0).unwrap();
-        backend.fill(margin, 0.0).unwrap();
+        backend.run(&Fill { to: scale, value: 1.0 }).unwrap();
+        backend.run(&Fill { to: shift, value: 0.0 }).unwrap();
+        backend.run(&Fill { to: margin, value: 0.0 }).unwrap();
         let (mean, inverse) = (self.plan.normalization, self.image.channels);
-        backend.fill(mean.part(0, inverse).unwrap(), 127.5).unwrap();
-        backend.fill(mean.part(inverse, inverse).unwrap(), 1.0 / 64.0).unwrap();
+        backend.run(&Fill { to: mean.part(0, inverse).unwrap(), value: 127.5 }).unwrap();
+        backend.run(&Fill { to: mean.part(inverse, inverse).unwrap(), value: 1.0 / 64.0 }).unwrap();
         network
     }
 
@@ -223,20 +229,19 @@ impl Rig {
     pub fn passes(&self, calls: &[Call]) -> (usize, usize) {
         let weighted = |op: &Op| matches!(op, Op::Linear | Op::Conv2d(_));
         let layers = self.graph.layers().iter().filter(|layer| weighted(&layer.op)).count();
-        let sum = |methods: [&str; 2]| -> usize {
-            let streams: usize =
-                calls.iter().filter(|call| methods.contains(&call.method)).map(|call| call.streams).sum();
-            assert_eq!(streams % layers, 0, "{methods:?}: {streams} in {layers} layers");
+        let sum = |names: &[&str]| -> usize {
+            let streams: usize = calls.iter().filter(|call| names.contains(&call.name)).map(|call| call.streams).sum();
+            assert_eq!(streams % layers, 0, "{names:?}: {streams} in {layers} layers");
             streams / layers
         };
-        let backward = sum(["linear_backward_weight", "conv2d_backward_weight"]);
-        let input = calls.iter().filter(|call| call.method.ends_with("_backward_input"));
+        let backward = sum(&["linear_backward_weight", "conv2d_backward_weight"]);
+        let input = calls.iter().filter(|call| call.name.ends_with("_backward_input"));
         assert_eq!(
             input.map(|call| call.streams).sum::<usize>(),
             backward * (layers - 1),
             "the images want no gradient"
         );
-        (sum(["linear_forward", "conv2d_forward"]), backward)
+        (sum(&["linear_forward", "conv2d_forward", "conv2d_batch_norm_forward"]), backward)
     }
 }
 
@@ -259,16 +264,13 @@ pub fn overlap(a: Span, b: Span) -> bool {
 impl Rig {
     /// The state after `steps` steps on a batch whose samples count in the column the method gives them.
     pub fn train_by_columns(&self, method: Method, steps: usize) -> Vec<f32> {
-        let groups = method.groups(0, 2).unwrap();
+        let rule = method.rule(&COUNTS, TAILS, 0, 2).unwrap();
         let train = |backend: &mut Recorder<'_, Cpu<'_>>, network: &mut Network<'_, MAX_LAYERS>| {
-            let share = 1.0 / BATCH as f32;
-            let mut columns = [[0.0; BATCH]; 2];
-            for index in 0..BATCH {
-                columns[groups.column(index % CLASSES >= TAIL)][index] = share;
-            }
+            let factors: [_; BATCH] = std::array::from_fn(|index| rule.factors(index % CLASSES, 1.0, BATCH));
+            let columns = [0, 1].map(|column| factors.map(|factors| factors[column]));
             let spans = network.batch()?.weights;
             spans.into_iter().zip(columns).try_for_each(|(span, column)| backend.write(span, &column))?;
-            (0..steps).try_for_each(|_| self.step(backend, network, &groups.all()))
+            (0..steps).try_for_each(|_| self.step(backend, network, &rule.groups.all()))
         };
         self.run(train).0
     }

@@ -1,4 +1,4 @@
-//! What lies in a handle: a head that every function reads, and behind it a network that only its own kind's code reads.
+//! A handle: a head that every function reads, then a network that only the code for its kind reads.
 //!
 //! The head leads to that code by a function pointer that the constructor wrote. So a program links the code of the
 //! networks that it makes, and no other.
@@ -10,7 +10,7 @@ use sse_sam_core::training::method::Groups;
 use sse_sam_core::training::problem::Target;
 use sse_sam_core::{
     Arena, Cpu, Economy, Error, Graph, Losses, Network as Planned, Node, Pieces, Plan, Problem, Samples, Session, Sgd,
-    Span, Statistics, lean_step, step,
+    Span, Statistics, Tally, lean_step, step,
 };
 
 use crate::layout::{Layout, Order};
@@ -78,7 +78,7 @@ fn lent<T>(pointer: *const T, length: usize) -> Result<Range<usize>, Status> {
 /// `network` is NULL or memory of a handle's size that nobody else uses while `'a` lasts.
 pub(crate) unsafe fn open<'a>(network: *mut Network) -> Result<(&'a mut Network, &'a mut dyn Model, Taken), Status> {
     addresses(network, 1)?;
-    // SAFETY: neither null nor misaligned; the tag is the memory's own word on whether it is a handle.
+    // SAFETY: neither null nor misaligned; the tag says whether the memory is a handle.
     if unsafe { (&raw const (*network).tag).read() } != TAG {
         return Err(Status::NoHandle);
     }
@@ -167,7 +167,7 @@ where
     unsafe { &raw mut (*network.cast::<Handle<N, PERCEPTRON, OPTIONS>>()).body }
 }
 
-/// Plans training of all layers. Calls, this and the next: what one takes of the stack is free again in the other.
+/// Plans training of all layers. `inline(never)`, here and below: the two never need stack at the same time.
 #[inline(never)]
 fn plan_all<const N: usize>(plan: &mut Result<Plan<N>, Error>, graph: &Graph<N>, order: &Order, arena: &mut Arena) {
     *plan = Plan::new(graph, order.rows(), order.demand.streams(), arena);
@@ -279,10 +279,10 @@ where
         if OPTIONS && order.demand.pieces && !plan.is_separable() {
             return Err(Status::Pieces);
         }
-        let tail = arena.allocate(plan.terms(0.0).scale.length)?;
+        let shares = arena.allocate(plan.terms(0.0).scale.length)?;
         Layout {
             session: Session::new(plan.parameters(), &order.demand, order.table_rows(), 1, &mut arena)?,
-            tail,
+            shares,
             floats: arena.len(),
             frozen: plan.frozen().length,
             images: plan.slots().first().ok_or(Status::Internal)?.activation,
@@ -309,17 +309,16 @@ where
     fn step(&self, cpu: &mut Cpu<'_>, layout: &Layout, task: &Task<'_>) -> Result<(), Status> {
         let Task { rows, groups, labels, .. } = *task;
         let (mut network, losses) = (self.planned(layout)?, layout.session.losses(0)?);
-        let column = |tail| groups.column(tail);
         if let (true, Some(piece)) = (OPTIONS, layout.session.piece) {
-            let heads = sort(cpu, layout, (rows, labels), column)?;
+            let tally = sort(cpu, layout, (rows, labels), &groups)?;
             let mut pieces = Pieces::new(network, task.samples, piece)?;
             let [_, ordered] = layout.tables(rows)?;
-            pieces.set_batch(ordered, heads, losses)?;
-            return Ok(take::<OPTIONS>(cpu, &mut pieces, layout, heads, task)?);
+            pieces.set_batch(tally.parts(ordered)?, losses);
+            return Ok(take::<OPTIONS>(cpu, &mut pieces, layout, &tally, task)?);
         }
-        let heads = weigh(cpu, layout, rows, column)?;
+        let tally = weigh(cpu, layout, rows, &groups)?;
         network.set_batch(rows, losses)?;
-        Ok(take::<OPTIONS>(cpu, &mut network, layout, heads, task)?)
+        Ok(take::<OPTIONS>(cpu, &mut network, layout, &tally, task)?)
     }
 
     fn logits(&self, cpu: &mut Cpu<'_>, layout: &Layout, rows: usize) -> Result<Span, Error> {
@@ -343,17 +342,17 @@ impl<'c> Problem<Cpu<'c>> for Any<'_, 'c> {
     }
 }
 
-/// A step, of which `heads` rows are the first group's.
+/// A step on the groups that have rows.
 #[inline(never)]
 fn take<'c, const OPTIONS: bool>(
     cpu: &mut Cpu<'c>,
     problem: &mut dyn Problem<Cpu<'c>>,
     layout: &Layout,
-    heads: usize,
+    tally: &Tally,
     task: &Task<'_>,
 ) -> Result<(), Error> {
-    let (vectors, outcome, Task { rows, sgd, .. }) = (&layout.session.vectors, &layout.session.outcome(0)?, task);
-    let groups = &task.groups.present([heads > 0, heads < *rows]);
+    let (vectors, outcome, sgd) = (&layout.session.vectors, &layout.session.outcome(0)?, &task.sgd);
+    let groups = &task.groups.present(tally.present());
     if OPTIONS && layout.session.economy != Economy::Full {
         return lean_step(cpu, &mut Any(problem), vectors, groups, sgd, outcome);
     }

@@ -74,7 +74,7 @@ impl Order {
         Ok(Self { batch, micro_batch, trainable_layers, demand })
     }
 
-    /// Whether it is what options of 0 mean.
+    /// Whether all options are 0.
     pub(crate) fn is_usual(&self) -> bool {
         self.demand.economy == Economy::Full && !self.demand.pieces && self.trainable_layers == 0
     }
@@ -109,8 +109,8 @@ impl Order {
 pub(crate) struct Layout {
     /// Its table holds the rows of a batch that passes in pieces: [`Order::table_rows`].
     pub(crate) session: Session,
-    /// `[classes]`: 1 for a class of the tail, else 0.
-    pub(crate) tail: Span,
+    /// `[classes]`: what of a sample counts in the second group: 1 of the tail's and 0 of the others', or a share.
+    pub(crate) shares: Span,
     pub(crate) floats: usize,
     /// Numbers of frozen layers, which lie elsewhere.
     pub(crate) frozen: usize,
@@ -148,7 +148,7 @@ impl Layout {
     pub(crate) fn sizes(&self, slots: &[Slot]) -> Sizes {
         let parameters = self.session.vectors.params.length;
         let weights = running(slots).map(|span| span.length).sum::<usize>().saturating_add(parameters);
-        Sizes { floats: self.floats, weights, parameters, classes: self.tail.length, frozen: self.frozen }
+        Sizes { floats: self.floats, weights, parameters, classes: self.shares.length, frozen: self.frozen }
     }
 }
 

@@ -27,7 +27,7 @@ use core::ffi::{c_char, c_void};
 use handle::{Handle, make, open, ready};
 use layout::{Order, size};
 use memory::{addresses, apart, input, output, put};
-use sse_sam_core::network::models::{cifar_resnet, mlp, projected_resnet};
+use sse_sam_core::network::models::{Stem, cifar_resnet, mlp, projected_resnet};
 use sse_sam_core::{Graph, Loss, Row};
 use training::{Pixels, Training, finite, streams};
 
@@ -173,7 +173,7 @@ pub unsafe extern "C" fn sse_sam_resnet(
             _ => return Err(Status::Model),
         };
         let build = |graph: &mut Graph<LAYERS>| match blocks {
-            Some(blocks) => projected_resnet(graph, &blocks, width, image, classes),
+            Some(blocks) => projected_resnet(graph, &blocks, width, Stem::Small, image, classes),
             None => cifar_resnet(graph, repeats, width, image, classes),
         };
         // SAFETY: the caller's promise.
@@ -285,6 +285,26 @@ pub unsafe extern "C" fn sse_sam_set_tail(
         let (training, taken) = unsafe { ready(network)? };
         // SAFETY: the caller's promise.
         training.set_tail(unsafe { input(counts, classes, &taken.written())? }, eta)
+    };
+    set().into()
+}
+
+/// Says what of a sample's loss Focal-SAM perturbs, by its class: `lambda * (1 - n_c / N)^gamma` of `n_c` training samples
+/// in `counts`, of `classes` classes, among `N`. `lambda` is in 0 to 1, `gamma` at least 0. Takes the place of
+/// `sse_sam_set_tail`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sse_sam_set_focal_sam(
+    network: *mut Network,
+    counts: *const u32,
+    classes: usize,
+    lambda: f64,
+    gamma: f64,
+) -> Status {
+    let set = || {
+        // SAFETY: the caller's promise.
+        let (training, taken) = unsafe { ready(network)? };
+        // SAFETY: the caller's promise.
+        training.set_focal_sam(unsafe { input(counts, classes, &taken.written())? }, lambda, gamma)
     };
     set().into()
 }

@@ -1,4 +1,4 @@
-//! What a function says about itself.
+//! Return codes.
 
 use core::ffi::CStr;
 

@@ -3,7 +3,9 @@
 use core::mem::MaybeUninit;
 
 use sse_sam_core::longtail::classes;
-use sse_sam_core::{Backend, Cpu, Economy, Error, Loss, Record, Row, Samples, Span, ops};
+use sse_sam_core::ops::{self, Fill};
+use sse_sam_core::training::method::Groups;
+use sse_sam_core::{Cpu, Economy, Error, Loss, Machine, Method, Record, Row, Run, Samples, Span, Tally};
 
 use crate::chacha::Stream;
 use crate::handle::{Model, Task};
@@ -23,7 +25,7 @@ pub(crate) struct Training<'a> {
     pub(crate) samples: &'a [u8],
 }
 
-/// What stands for a label in a row whose image is used up.
+/// The label of a row whose image has been overwritten.
 const USED_UP: f32 = -1.0;
 
 impl<'a> Training<'a> {
@@ -35,11 +37,11 @@ impl<'a> Training<'a> {
     /// Plain cross-entropy, no tail, bytes from 0 to 1, and zeros.
     pub(crate) fn clear(self) -> Result<(), Status> {
         let (mut cpu, _, layout) = self.begin();
-        cpu.fill(Span::work(0, layout.floats), 0.0)?;
+        cpu.run(&Fill { to: Span::work(0, layout.floats), value: 0.0 })?;
         let [scale, ..] = layout.terms;
-        cpu.fill(scale, 1.0)?;
+        cpu.run(&Fill { to: scale, value: 1.0 })?;
         let channels = layout.normalization.length / 2;
-        cpu.fill(layout.normalization.part(channels, channels)?, 1.0 / 255.0)?;
+        cpu.run(&Fill { to: layout.normalization.part(channels, channels)?, value: 1.0 / 255.0 })?;
         Ok(use_up(&mut cpu, layout)?)
     }
 
@@ -52,12 +54,28 @@ impl<'a> Training<'a> {
     /// Sets which classes are tail.
     pub(crate) fn set_tail(self, counts: &[u32], eta: u32) -> Result<(), Status> {
         let (mut cpu, _, layout) = self.begin();
-        let [tails] = cpu.slices_mut([layout.tail])?;
-        if counts.len() != tails.len() {
+        let [shares] = cpu.slices_mut([layout.shares])?;
+        if counts.len() != shares.len() {
             return Err(Status::Length);
         }
-        for (tail, count) in tails.iter_mut().zip(counts) {
-            *tail = f32::from(u8::from(classes::is_tail(*count, eta)));
+        for (share, count) in shares.iter_mut().zip(counts) {
+            *share = f32::from(u8::from(classes::is_tail(*count, eta)));
+        }
+        Ok(())
+    }
+
+    /// Sets what of each class's samples Focal-SAM perturbs.
+    pub(crate) fn set_focal_sam(self, counts: &[u32], lambda: f64, gamma: f64) -> Result<(), Status> {
+        // Its numbers are refused as they are of a method.
+        Method::FocalSam { rho: 0.0, lambda, gamma }.largest()?;
+        let (mut cpu, _, layout) = self.begin();
+        let [shares] = cpu.slices_mut([layout.shares])?;
+        if counts.len() != shares.len() {
+            return Err(Status::Length);
+        }
+        let samples = counts.iter().map(|&count| u64::from(count)).sum();
+        for (share, &count) in shares.iter_mut().zip(counts) {
+            *share = classes::focal_share(count, samples, lambda, gamma) as f32;
         }
         Ok(())
     }
@@ -85,7 +103,7 @@ impl<'a> Training<'a> {
     /// Draws initial weights; no velocity.
     pub(crate) fn initialize(self, mut draw: impl FnMut(usize) -> u32) -> Result<(), Status> {
         let (mut cpu, model, layout) = self.begin();
-        cpu.fill(layout.session.vectors.velocity, 0.0)?;
+        cpu.run(&Fill { to: layout.session.vectors.velocity, value: 0.0 })?;
         Ok(model.initialize(&mut cpu, layout, &mut draw)?)
     }
 
@@ -102,7 +120,7 @@ impl<'a> Training<'a> {
             cpu.write(span, values)?;
             rest = after;
         }
-        Ok(cpu.fill(layout.session.vectors.velocity, 0.0)?)
+        Ok(cpu.run(&Fill { to: layout.session.vectors.velocity, value: 0.0 })?)
     }
 
     /// Gives parameters and running statistics.
@@ -124,7 +142,7 @@ impl<'a> Training<'a> {
     /// Makes `pixels` row `row` of the batch.
     pub(crate) fn put(self, row: usize, pixels: Pixels<'_>, label: u32) -> Result<(), Status> {
         let (mut cpu, _, layout) = self.begin();
-        if label as usize >= layout.tail.length {
+        if label as usize >= layout.shares.length {
             return Err(Status::Label);
         }
         let length = layout.image.len();
@@ -148,7 +166,7 @@ impl<'a> Training<'a> {
         let index = moved.index as usize;
         let label = u32::from(*labels.get(index).ok_or(Status::Sample)?);
         if self.layout.session.piece.is_some() {
-            if label as usize >= self.layout.tail.length {
+            if label as usize >= self.layout.shares.length {
                 return Err(Status::Label);
             }
             let [asked, _] = self.layout.tables(self.layout.order.batch)?;
@@ -192,7 +210,7 @@ impl<'a> Training<'a> {
     ) -> Result<(), Status> {
         let (mut cpu, model, layout) = self.begin();
         let rows = classes.len();
-        if logits.as_ref().is_some_and(|logits| logits.len() != rows.saturating_mul(layout.tail.length)) {
+        if logits.as_ref().is_some_and(|logits| logits.len() != rows.saturating_mul(layout.shares.length)) {
             return Err(Status::Length);
         }
         check_rows(&mut cpu, layout, rows)?;
@@ -200,8 +218,8 @@ impl<'a> Training<'a> {
         use_up(&mut cpu, layout)?;
         let [scores] = cpu.slices_mut([span])?;
         for (row, class) in classes.iter_mut().enumerate() {
-            let first = row.saturating_mul(layout.tail.length);
-            let own = scores.get(first..first.saturating_add(layout.tail.length));
+            let first = row.saturating_mul(layout.shares.length);
+            let own = scores.get(first..first.saturating_add(layout.shares.length));
             class.write(largest(own.ok_or(Status::Internal)?));
         }
         logits.map_or(Ok(()), |logits| put(logits, scores))
@@ -229,7 +247,7 @@ fn samples<'a>(layout: &Layout, bytes: &'a [u8]) -> Result<(&'a [u8], Samples), 
 
 /// Marks every row as without an image where a pass has overwritten them.
 fn use_up(cpu: &mut Cpu<'_>, layout: &Layout) -> Result<(), Error> {
-    if layout.keeps_rows() { Ok(()) } else { cpu.fill(layout.labels, USED_UP) }
+    if layout.keeps_rows() { Ok(()) } else { cpu.run(&Fill { to: layout.labels, value: USED_UP }) }
 }
 
 /// Refuses a batch with a row that holds no image.
@@ -241,61 +259,55 @@ fn check_rows(cpu: &mut Cpu<'_>, layout: &Layout, rows: usize) -> Result<(), Sta
     if labels.contains(&USED_UP) { Err(Status::Rows) } else { Ok(()) }
 }
 
-/// Gives every sample its factor in its group; returns how many are in the first.
-pub(crate) fn weigh(
-    cpu: &mut Cpu<'_>,
-    layout: &Layout,
-    rows: usize,
-    column: impl Fn(bool) -> usize,
-) -> Result<usize, Status> {
+/// Gives every sample its factors in the groups.
+pub(crate) fn weigh(cpu: &mut Cpu<'_>, layout: &Layout, rows: usize, groups: &Groups) -> Result<Tally, Status> {
     check_rows(cpu, layout, rows)?;
     let [first, second] = layout.weights;
-    let spans = [layout.labels.part(0, rows)?, first.part(0, rows)?, second.part(0, rows)?, layout.tail];
-    let [labels, firsts, seconds, flags] = cpu.slices_mut(spans)?;
-    let (factor, mut heads) = (1.0 / rows as f32, 0);
+    let spans = [layout.labels.part(0, rows)?, first.part(0, rows)?, second.part(0, rows)?, layout.shares];
+    let [labels, firsts, seconds, shares] = cpu.slices_mut(spans)?;
+    let mut tally = Tally::default();
     for ((label, first), second) in labels.iter().zip(firsts).zip(seconds) {
-        let is_head = column(is_tail(flags, *label as usize)) == 0;
-        (*first, *second) = if is_head { (factor, 0.0) } else { (0.0, factor) };
-        heads += usize::from(is_head);
+        let factors = groups.factors(share(shares, *label as usize), rows);
+        [*first, *second] = factors;
+        tally.add(factors);
     }
-    Ok(heads)
+    Ok(tally)
 }
 
-/// Puts the rows that were asked for in order, the first group's first, with their factors; returns how many those are.
+/// Puts the rows that were asked for in order, those of each group together, with their factors.
 pub(crate) fn sort(
     cpu: &mut Cpu<'_>,
     layout: &Layout,
     (rows, labels): (usize, &[u8]),
-    column: impl Fn(bool) -> usize,
-) -> Result<usize, Status> {
+    groups: &Groups,
+) -> Result<Tally, Status> {
     if labels.is_empty() {
         return Err(Status::Order);
     }
     let [asked, ordered] = layout.tables(rows)?;
-    let [asked, ordered, flags] = cpu.slices_mut([asked, ordered, layout.tail])?;
-    let (factor, mut heads) = (1.0 / rows as f32, 0);
-    let mut ordered = ordered.chunks_exact_mut(Row::WORDS);
-    for wanted in 0..2 {
+    let [asked, ordered, shares] = cpu.slices_mut([asked, ordered, layout.shares])?;
+    let (mut tally, mut ordered) = (Tally::default(), ordered.chunks_exact_mut(Row::WORDS));
+    for place in 0..Tally::PLACES {
         for words in asked.chunks_exact(Row::WORDS).filter_map(|words| words.first_chunk()) {
             let mut row = Row::decode(words);
             row.label = u32::from(*labels.get(row.index as usize).ok_or(Status::Sample)?);
-            if row.label as usize >= flags.len() {
+            if row.label as usize >= shares.len() {
                 return Err(Status::Label);
             }
-            if column(is_tail(flags, row.label as usize)) == wanted {
-                row.weights = if wanted == 0 { [factor, 0.0] } else { [0.0, factor] };
+            row.weights = groups.factors(share(shares, row.label as usize), rows);
+            if Tally::place(row.weights) == place {
+                tally.add(row.weights);
                 let to = ordered.next().ok_or(Status::Internal)?;
                 to.iter_mut().zip(row.encode()).for_each(|(to, word)| *to = word);
-                heads += 1 - wanted;
             }
         }
     }
-    Ok(heads)
+    Ok(tally)
 }
 
-/// Whether a class's flag is set.
-fn is_tail(flags: &[f32], class: usize) -> bool {
-    flags.get(class).is_some_and(|flag| *flag != 0.0)
+/// What of a class's samples counts in the second group.
+fn share(shares: &[f32], class: usize) -> f32 {
+    shares.get(class).copied().unwrap_or_default()
 }
 
 /// What a step left behind.

@@ -77,14 +77,18 @@ pub struct Options {
 /// | ImbSAM           | 2        | 0                 | rho           | 4                                 |
 /// | SSE-SAM, stage 1 | 2        | head_rho          | tail_rho      | 5                                 |
 /// | SSE-SAM, stage 2 | 2        | 0                 | tail_rho      | 4                                 |
+/// | Focal-SAM        | 2        | 0                 | rho           | 4                                 |
+///
+/// Which samples are in the second group `sse_sam_set_tail` says, or, for Focal-SAM, `sse_sam_set_focal_sam`: there a
+/// sample is in both, by shares.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
-    /// 1, or 2 when the tail's samples form a group of their own.
+    /// 1, or 2 when there is a second group: the tail's samples, or Focal-SAM's shares.
     pub groups: u32,
     /// How far the (first) group's point lies from the parameters.
     pub radius: f32,
-    /// How far the tail's point lies from the parameters.
+    /// How far the second group's point lies from the parameters.
     pub tail_radius: f32,
     /// Step length.
     pub learning_rate: f32,

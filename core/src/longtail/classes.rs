@@ -2,6 +2,16 @@
 
 use crate::error::Error;
 
+/// What of a sample's loss Focal-SAM perturbs: `lambda * (1 - n_c / N)^gamma`, `n_c` training samples of its class among
+/// `N`. So the rare classes are smoothed most.
+///
+/// # Source
+/// Li et al. 2025 (Focal-SAM); there `lambda` may be above 1, where the rest `1 - share` could be negative.
+pub fn focal_share(count: u32, samples: u64, lambda: f64, gamma: f64) -> f64 {
+    let others = 1.0 - f64::from(count) / samples.max(1) as f64;
+    lambda * libm::pow(others, gamma)
+}
+
 /// How the number of samples falls from the first class to the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {

@@ -188,7 +188,7 @@ mod tests {
         let plain = ClassTerms { scale: 1.0, shift: 0.0, margin: 0.0 };
         for class in 0..3 {
             for (_, loss) in with(0.0) {
-                // One of two is zero where there are two: the other one's part is compared above.
+                // Where there are two parameters, one is zero here: the other one's part is compared above.
                 let loss = if let Loss::VectorScaling { .. } = loss {
                     Loss::VectorScaling { gamma: 0.0, tau: 0.0 }
                 } else {

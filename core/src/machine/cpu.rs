@@ -1,18 +1,21 @@
-//! The backend that every device has, and that the others are measured by: one core, lent memory.
+//! The reference backend: one CPU core, lent memory.
 
 use crate::error::Error;
-use crate::machine::backend::Backend;
-use crate::machine::operands::{Memory, OPERANDS, check_streams, range};
+use crate::machine::backend::{Machine, Run, in_turn};
+use crate::machine::operands::{Memory, OPERANDS, range};
 use crate::memory::Span;
-use crate::ops::gather::{Batch, Row, Samples};
-use crate::ops::loss::Terms;
-use crate::ops::math::rows::{expect, rows_mut, whole_rows};
-use crate::ops::vector::{Outcome, Sgd};
-use crate::ops::{self, LossTables};
-use crate::shape::{Conv2d, Shape};
+use crate::ops::math::rows::{expect, rows, rows_mut};
+use crate::ops::operation::{disjoint, streams};
+use crate::ops::{
+    self, Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBackwardInput,
+    Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward, Copy, CrossEntropy, Decay, Descend, Fill, Gather,
+    GlobalAveragePoolBackward, GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight, LinearForward,
+    LossTables, MaxPoolBackward, MaxPoolForward, Operation, ReluBackward, ReluForward, Row, SgdUpdate,
+    ShortcutBackward, ShortcutForward,
+};
 use crate::space::Space;
 
-/// A [`Backend`] on memory that the caller lends. The same bits on every architecture.
+/// A [`Backend`](crate::Backend) on memory that the caller lends. The same bits on every architecture.
 #[derive(Debug)]
 pub struct Cpu<'a> {
     work: &'a mut [f32],
@@ -31,7 +34,7 @@ impl<'a> Cpu<'a> {
         size_of_val(self.work) + size_of_val(self.constant) + self.samples.len()
     }
 
-    /// The slices that `spans` of work memory name: for computing in lent memory what no method of [`Backend`] does.
+    /// The slices that `spans` of work memory name: for computing in lent memory what no operation does.
     ///
     /// # Errors
     /// [`Error::Bounds`] when a span reaches past the memory, [`Error::Overlap`] when two of them share elements,
@@ -43,7 +46,7 @@ impl<'a> Cpu<'a> {
         let mut memory = self.memory();
         let mut slices = [(); N].map(|()| <&mut [f32]>::default());
         for (slice, span) in slices.iter_mut().zip(spans) {
-            *slice = memory.write(span);
+            *slice = memory.write(&span);
         }
         memory.found.map(|()| slices)
     }
@@ -53,7 +56,7 @@ impl<'a> Cpu<'a> {
         Memory::new(self.work, self.constant)
     }
 
-    fn sample_bytes(&self, span: Span) -> Result<&'a [u8], Error> {
+    fn sample_bytes(&self, span: &Span) -> Result<&'a [u8], Error> {
         match span.space {
             Space::Samples => Ok(self.samples.get(range(span, self.samples.len())?).unwrap_or_default()),
             found => Err(Error::Space { found }),
@@ -66,7 +69,7 @@ fn for_streams<const N: usize>(
     lists: [&[Span]; N],
     mut each: impl FnMut(usize) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    for stream in 0..check_streams(&lists)? {
+    for stream in 0..streams(&lists)? {
         each(stream)?;
     }
     Ok(())
@@ -85,12 +88,12 @@ fn class(label: f32, classes: usize) -> Result<usize, Error> {
     if label >= 0.0 && label < classes as f32 { Ok(label as usize) } else { Err(Error::Label { label, classes }) }
 }
 
-impl Backend for Cpu<'_> {
+impl Machine for Cpu<'_> {
     type Error = Error;
 
     fn write(&mut self, to: Span, values: &[f32]) -> Result<(), Error> {
         let mut memory = self.memory();
-        let to = memory.write(to);
+        let to = memory.write(&to);
         memory.found?;
         expect("values", to.len(), values.len())?;
         to.iter_mut().zip(values).for_each(|(to, value)| *to = *value);
@@ -99,43 +102,45 @@ impl Backend for Cpu<'_> {
 
     fn read(&mut self, values: &mut [f32], from: Span) -> Result<(), Error> {
         let mut memory = self.memory();
-        let from = memory.read(from);
+        let from = memory.read(&from);
         memory.found?;
         expect("values", from.len(), values.len())?;
         values.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         Ok(())
     }
+}
 
-    fn fill(&mut self, to: Span, value: f32) -> Result<(), Error> {
+impl Run<Fill> for Cpu<'_> {
+    fn run(&mut self, operation: &Fill) -> Result<(), Error> {
         let mut memory = self.memory();
-        memory.write(to).fill(value);
+        memory.write(&operation.to).fill(operation.value);
         memory.found
     }
+}
 
-    fn copy(&mut self, to: Span, from: Span) -> Result<(), Error> {
+impl Run<Copy> for Cpu<'_> {
+    fn run(&mut self, operation: &Copy) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (to, from) = (memory.write(to), memory.read(from));
+        let (to, from) = (memory.write(&operation.to), memory.read(&operation.from));
         memory.found?;
         expect("from", to.len(), from.len())?;
         to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         Ok(())
     }
+}
 
+impl Run<Gather<'_>> for Cpu<'_> {
     #[inline(never)]
-    fn gather(&mut self, batch: &Batch, rows: Span, samples: &Samples) -> Result<(), Error> {
-        let (pictures, size) = (self.sample_bytes(samples.images)?, samples.image.len());
-        let available = whole_rows("the samples", pictures.len(), size)?;
-        let [head, tail] = batch.weights;
+    fn run(&mut self, operation: &Gather<'_>) -> Result<(), Error> {
+        operation.extent()?;
+        let (pictures, size) = (self.sample_bytes(&operation.samples.images)?, operation.samples.image.len());
+        let Gather { batch, samples, .. } = *operation;
+        let [head, tail] = &batch.weights;
         let mut memory = self.memory();
-        let (images, labels) = (memory.write(batch.images), memory.write(batch.labels));
-        let (head, tail, rows) = (memory.write(head), memory.write(tail), memory.read(rows));
-        let normalization = memory.read(samples.normalization);
+        let (images, labels) = (memory.write(&batch.images), memory.write(&batch.labels));
+        let (head, tail, rows) = (memory.write(head), memory.write(tail), memory.read(&operation.rows));
+        let normalization = memory.read(&samples.normalization);
         memory.found?;
-        let count = whole_rows("rows", rows.len(), Row::WORDS)?;
-        expect("images", count.saturating_mul(size), images.len())?;
-        for written in [&*labels, &*head, &*tail] {
-            expect("labels and weights", count, written.len())?;
-        }
         let (rows, _) = rows.as_chunks();
         let picture = |index: usize| pictures.get(index.checked_mul(size)?..)?.get(..size);
         let outputs = rows_mut(images, size).zip(labels).zip(head).zip(tail);
@@ -143,7 +148,7 @@ impl Backend for Cpu<'_> {
             let row = Row::decode(row);
             let index = row.index as usize;
             let Some(picture) = picture(index) else {
-                return Err(Error::Sample { index, samples: available });
+                return Err(Error::Sample { index, samples: samples.count()? });
             };
             ops::gather(image, picture, samples.image, &row, normalization)?;
             *label = row.label as f32;
@@ -151,281 +156,319 @@ impl Backend for Cpu<'_> {
         }
         Ok(())
     }
+}
 
-    fn axpy(&mut self, y: Span, alpha: f32, x: Span) -> Result<(), Error> {
+impl Run<Axpy> for Cpu<'_> {
+    fn run(&mut self, operation: &Axpy) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (y, x) = (memory.write(y), memory.read(x));
+        let (y, x) = (memory.write(&operation.y), memory.read(&operation.x));
         memory.found?;
-        ops::axpy(y, alpha, x)
+        ops::axpy(y, operation.alpha, x)
     }
+}
 
-    #[inline(never)]
-    fn ascend(&mut self, point: Span, squared_norm: Span, params: Span, radius: f32) -> Result<(), Error> {
+impl Run<Ascend> for Cpu<'_> {
+    fn run(&mut self, operation: &Ascend) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (point, squared_norm, params) = (memory.write(point), memory.write(squared_norm), memory.read(params));
-        memory.found?;
-        expect("squared_norm", 1, squared_norm.len())?;
-        squared_norm.fill(ops::ascend(point, params, radius)?);
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn sgd(&mut self, params: Span, velocity: Span, outcome: &Outcome, gradient: Span, sgd: &Sgd) -> Result<(), Error> {
-        let mut memory = self.memory();
-        let (squared_norm, failure) = (memory.write(outcome.squared_norm), memory.write(outcome.failure));
-        let (params, velocity, gradient) = (memory.write(params), memory.write(velocity), memory.read(gradient));
+        let (point, squared_norm, params) =
+            (memory.write(&operation.point), memory.write(&operation.squared_norm), memory.read(&operation.params));
         memory.found?;
         expect("squared_norm", 1, squared_norm.len())?;
-        expect("failure", 1, failure.len())?;
-        let norm = ops::sgd(params, velocity, gradient, sgd)?;
-        report(squared_norm, failure, norm, outcome.number);
+        squared_norm.fill(ops::ascend(point, params, operation.radius)?);
         Ok(())
     }
+}
 
-    fn decay(&mut self, velocity: Span, params: Span, sgd: &Sgd) -> Result<(), Error> {
+impl Run<SgdUpdate<'_>> for Cpu<'_> {
+    fn run(&mut self, operation: &SgdUpdate<'_>) -> Result<(), Error> {
+        operation.outcome.check()?;
         let mut memory = self.memory();
-        let (velocity, params) = (memory.write(velocity), memory.read(params));
+        let (squared_norm, failure) =
+            (memory.write(&operation.outcome.squared_norm), memory.write(&operation.outcome.failure));
+        let (params, velocity, gradient) =
+            (memory.write(&operation.params), memory.write(&operation.velocity), memory.read(&operation.gradient));
         memory.found?;
-        ops::decay(velocity, params, sgd)
-    }
-
-    fn descend(&mut self, params: Span, velocity: Span, outcome: &Outcome, learning_rate: f32) -> Result<(), Error> {
-        let mut memory = self.memory();
-        let (params, velocity) = (memory.write(params), memory.write(velocity));
-        let (squared_norm, failure) = (memory.write(outcome.squared_norm), memory.write(outcome.failure));
-        memory.found?;
-        expect("squared_norm", 1, squared_norm.len())?;
-        expect("failure", 1, failure.len())?;
-        let norm = ops::descend(params, velocity, learning_rate)?;
-        report(squared_norm, failure, norm, outcome.number);
+        let norm = ops::sgd(params, velocity, gradient, operation.sgd)?;
+        report(squared_norm, failure, norm, operation.outcome.number);
         Ok(())
     }
+}
 
-    fn linear_forward(&mut self, y: Span, x: Span, weight: Span, bias: Span) -> Result<(), Error> {
+impl Run<Decay<'_>> for Cpu<'_> {
+    fn run(&mut self, operation: &Decay<'_>) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (y, x, weight, bias) = (memory.write(y), memory.read(x), memory.read(weight), memory.read(bias));
+        let (velocity, params) = (memory.write(&operation.velocity), memory.read(&operation.params));
+        memory.found?;
+        ops::decay(velocity, params, operation.sgd)
+    }
+}
+
+impl Run<Descend<'_>> for Cpu<'_> {
+    fn run(&mut self, operation: &Descend<'_>) -> Result<(), Error> {
+        operation.outcome.check()?;
+        let mut memory = self.memory();
+        let (params, velocity) = (memory.write(&operation.params), memory.write(&operation.velocity));
+        let (squared_norm, failure) =
+            (memory.write(&operation.outcome.squared_norm), memory.write(&operation.outcome.failure));
+        memory.found?;
+        let norm = ops::descend(params, velocity, operation.learning_rate)?;
+        report(squared_norm, failure, norm, operation.outcome.number);
+        Ok(())
+    }
+}
+
+impl Run<LinearForward> for Cpu<'_> {
+    fn run(&mut self, operation: &LinearForward) -> Result<(), Error> {
+        let mut memory = self.memory();
+        let (y, x, weight, bias) = (
+            memory.write(&operation.y),
+            memory.read(&operation.x),
+            memory.read(&operation.weight),
+            memory.read(&operation.bias),
+        );
         memory.found?;
         ops::linear_forward(y, x, weight, bias)
     }
+}
 
-    fn linear_backward_input(
-        &mut self,
-        dx: &[Span],
-        dy: &[Span],
-        weight: Span,
-        outputs: usize,
-        accumulate: bool,
-    ) -> Result<(), Error> {
-        for_streams([dx, dy], |stream| {
+impl Run<LinearBackwardInput<'_>> for Cpu<'_> {
+    fn run(&mut self, operation: &LinearBackwardInput<'_>) -> Result<(), Error> {
+        for_streams([operation.dx, operation.dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dy, weight) = (memory.write_one(dx, stream), memory.read_one(dy, stream), memory.read(weight));
+            let (dx, dy, weight) = (
+                memory.write_one(operation.dx, stream),
+                memory.read_one(operation.dy, stream),
+                memory.read(&operation.weight),
+            );
             memory.found?;
-            ops::linear_backward_input(dx, dy, weight, outputs, accumulate)
+            ops::linear_backward_input(dx, dy, weight, operation.outputs, operation.accumulate)
         })
     }
+}
 
-    fn linear_backward_weight(&mut self, dweight: &[Span], dbias: &[Span], x: Span, dy: &[Span]) -> Result<(), Error> {
-        for_streams([dweight, dbias, dy], |stream| {
+impl Run<LinearBackwardWeight<'_>> for Cpu<'_> {
+    fn run(&mut self, operation: &LinearBackwardWeight<'_>) -> Result<(), Error> {
+        for_streams([operation.dweight, operation.dbias, operation.dy], |stream| {
             let mut memory = self.memory();
             let (dweight, dbias, x, dy) = (
-                memory.write_one(dweight, stream),
-                memory.write_one(dbias, stream),
-                memory.read(x),
-                memory.read_one(dy, stream),
+                memory.write_one(operation.dweight, stream),
+                memory.write_one(operation.dbias, stream),
+                memory.read(&operation.x),
+                memory.read_one(operation.dy, stream),
             );
             memory.found?;
             ops::linear_backward_weight(dweight, dbias, x, dy)
         })
     }
+}
 
-    fn conv2d_forward(&mut self, y: Span, x: Span, weight: Span, conv: &Conv2d) -> Result<(), Error> {
+impl Run<Conv2dForward<'_>> for Cpu<'_> {
+    fn run(&mut self, operation: &Conv2dForward<'_>) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (y, x, weight) = (memory.write(y), memory.read(x), memory.read(weight));
+        let (y, x, weight) = (memory.write(&operation.y), memory.read(&operation.x), memory.read(&operation.weight));
         memory.found?;
-        ops::conv2d_forward(y, x, weight, conv)
+        ops::conv2d_forward(y, x, weight, operation.conv)
     }
+}
 
-    fn conv2d_backward_input(
-        &mut self,
-        dx: &[Span],
-        dy: &[Span],
-        weight: Span,
-        conv: &Conv2d,
-        accumulate: bool,
-    ) -> Result<(), Error> {
-        for_streams([dx, dy], |stream| {
+impl Run<Conv2dBackwardInput<'_>> for Cpu<'_> {
+    fn run(&mut self, operation: &Conv2dBackwardInput<'_>) -> Result<(), Error> {
+        for_streams([operation.dx, operation.dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dy, weight) = (memory.write_one(dx, stream), memory.read_one(dy, stream), memory.read(weight));
+            let (dx, dy, weight) = (
+                memory.write_one(operation.dx, stream),
+                memory.read_one(operation.dy, stream),
+                memory.read(&operation.weight),
+            );
             memory.found?;
-            ops::conv2d_backward_input(dx, dy, weight, conv, accumulate)
+            ops::conv2d_backward_input(dx, dy, weight, operation.conv, operation.accumulate)
         })
     }
+}
 
-    fn conv2d_backward_weight(&mut self, dweight: &[Span], x: Span, dy: &[Span], conv: &Conv2d) -> Result<(), Error> {
-        for_streams([dweight, dy], |stream| {
+impl Run<Conv2dBackwardWeight<'_>> for Cpu<'_> {
+    fn run(&mut self, operation: &Conv2dBackwardWeight<'_>) -> Result<(), Error> {
+        for_streams([operation.dweight, operation.dy], |stream| {
             let mut memory = self.memory();
-            let (dweight, x, dy) = (memory.write_one(dweight, stream), memory.read(x), memory.read_one(dy, stream));
+            let (dweight, x, dy) = (
+                memory.write_one(operation.dweight, stream),
+                memory.read(&operation.x),
+                memory.read_one(operation.dy, stream),
+            );
             memory.found?;
-            ops::conv2d_backward_weight(dweight, x, dy, conv)
+            ops::conv2d_backward_weight(dweight, x, dy, operation.conv)
         })
     }
+}
 
-    fn batch_norm_forward(
-        &mut self,
-        y: Span,
-        saved: Span,
-        running: Option<Span>,
-        x: Span,
-        weight: Span,
-        bias: Span,
-        residual: Option<Span>,
-        relu: bool,
-    ) -> Result<(), Error> {
-        let mut memory = self.memory();
-        let (y, saved) = (memory.write(y), memory.write(saved));
-        let moved = running.map(|running| memory.write(running));
-        let added = residual.map(|residual| memory.read(residual));
-        let (x, weight, bias) = (memory.read(x), memory.read(weight), memory.read(bias));
-        memory.found?;
-        ops::batch_norm_forward(y, saved, moved, x, weight, bias, added, relu)
+impl Run<Conv2dBatchNormForward<'_>> for Cpu<'_> {
+    fn run(&mut self, operation: &Conv2dBatchNormForward<'_>) -> Result<(), Error> {
+        in_turn(self, operation)
     }
+}
 
-    fn batch_norm_inference(
-        &mut self,
-        y: Span,
-        x: Span,
-        weight: Span,
-        bias: Span,
-        running: Span,
-        residual: Option<Span>,
-        relu: bool,
-    ) -> Result<(), Error> {
+impl Run<BatchNormForward> for Cpu<'_> {
+    fn run(&mut self, operation: &BatchNormForward) -> Result<(), Error> {
         let mut memory = self.memory();
-        let added = residual.map(|residual| memory.read(residual));
-        let (y, x, weight, bias, running) =
-            (memory.write(y), memory.read(x), memory.read(weight), memory.read(bias), memory.read(running));
+        let (y, saved) = (memory.write(&operation.y), memory.write(&operation.saved));
+        let moved = operation.running.as_ref().map(|running| memory.write(running));
+        let added = operation.residual.as_ref().map(|residual| memory.read(residual));
+        let (x, weight, bias) =
+            (memory.read(&operation.x), memory.read(&operation.weight), memory.read(&operation.bias));
         memory.found?;
-        ops::batch_norm_inference(y, x, weight, bias, running, added, relu)
+        ops::batch_norm_forward(y, saved, moved, x, weight, bias, added, operation.relu)
     }
+}
 
-    fn batch_norm_backward(
-        &mut self,
-        dx: &[Span],
-        dweight: &[Span],
-        dbias: &[Span],
-        dy: &[Span],
-        y: Span,
-        x: Span,
-        weight: Span,
-        _bias: Span,
-        saved: Span,
-        relu: bool,
-        _residual: bool,
-        accumulate: bool,
-    ) -> Result<(), Error> {
-        for_streams([dx, dweight, dbias, dy], |stream| {
+impl Run<BatchNormInference> for Cpu<'_> {
+    fn run(&mut self, operation: &BatchNormInference) -> Result<(), Error> {
+        let mut memory = self.memory();
+        let added = operation.residual.as_ref().map(|residual| memory.read(residual));
+        let (y, x, weight, bias, running) = (
+            memory.write(&operation.y),
+            memory.read(&operation.x),
+            memory.read(&operation.weight),
+            memory.read(&operation.bias),
+            memory.read(&operation.running),
+        );
+        memory.found?;
+        ops::batch_norm_inference(y, x, weight, bias, running, added, operation.relu)
+    }
+}
+
+impl Run<BatchNormBackward<'_>> for Cpu<'_> {
+    fn run(&mut self, operation: &BatchNormBackward<'_>) -> Result<(), Error> {
+        // The bias is not read here, but it must be there.
+        disjoint(operation)?;
+        let mut memory = self.memory();
+        expect("bias", operation.weight.length, memory.read(&operation.bias).len())?;
+        memory.found?;
+        for_streams([operation.dx, operation.dweight, operation.dbias, operation.dy], |stream| {
             let mut memory = self.memory();
             let (dx, dweight, dbias, dy) = (
-                memory.write_one(dx, stream),
-                memory.write_one(dweight, stream),
-                memory.write_one(dbias, stream),
-                memory.write_one(dy, stream),
+                memory.write_one(operation.dx, stream),
+                memory.write_one(operation.dweight, stream),
+                memory.write_one(operation.dbias, stream),
+                memory.write_one(operation.dy, stream),
             );
-            let (y, x, weight, saved) = (memory.read(y), memory.read(x), memory.read(weight), memory.read(saved));
+            let (y, x, weight, saved) = (
+                memory.read(&operation.y),
+                memory.read(&operation.x),
+                memory.read(&operation.weight),
+                memory.read(&operation.saved),
+            );
             memory.found?;
-            ops::batch_norm_backward(dx, dweight, dbias, dy, y, x, weight, saved, relu, accumulate)
+            ops::batch_norm_backward(dx, dweight, dbias, dy, y, x, weight, saved, operation.relu, operation.accumulate)
         })
     }
+}
 
-    fn relu_forward(&mut self, y: Span, x: Span) -> Result<(), Error> {
+impl Run<ReluForward> for Cpu<'_> {
+    fn run(&mut self, operation: &ReluForward) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (y, x) = (memory.write(y), memory.read(x));
+        let (y, x) = (memory.write(&operation.y), memory.read(&operation.x));
         memory.found?;
         ops::relu_forward(y, x)
     }
+}
 
-    fn relu_backward(&mut self, dx: &[Span], dy: &[Span], y: Span, accumulate: bool) -> Result<(), Error> {
-        for_streams([dx, dy], |stream| {
+impl Run<ReluBackward<'_>> for Cpu<'_> {
+    fn run(&mut self, operation: &ReluBackward<'_>) -> Result<(), Error> {
+        for_streams([operation.dx, operation.dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dy, y) = (memory.write_one(dx, stream), memory.read_one(dy, stream), memory.read(y));
+            let (dx, dy, y) = (
+                memory.write_one(operation.dx, stream),
+                memory.read_one(operation.dy, stream),
+                memory.read(&operation.y),
+            );
             memory.found?;
-            ops::relu_backward(dx, dy, y, accumulate)
+            ops::relu_backward(dx, dy, y, operation.accumulate)
         })
     }
+}
 
-    fn shortcut_forward(&mut self, y: Span, x: Span, input: Shape, output: Shape) -> Result<(), Error> {
+impl Run<ShortcutForward> for Cpu<'_> {
+    fn run(&mut self, operation: &ShortcutForward) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (y, x) = (memory.write(y), memory.read(x));
+        let (y, x) = (memory.write(&operation.y), memory.read(&operation.x));
         memory.found?;
-        ops::shortcut_forward(y, x, input, output)
+        ops::shortcut_forward(y, x, operation.input, operation.output)
     }
+}
 
-    fn shortcut_backward(
-        &mut self,
-        dx: &[Span],
-        dy: &[Span],
-        input: Shape,
-        output: Shape,
-        accumulate: bool,
-    ) -> Result<(), Error> {
-        for_streams([dx, dy], |stream| {
+impl Run<ShortcutBackward<'_>> for Cpu<'_> {
+    fn run(&mut self, operation: &ShortcutBackward<'_>) -> Result<(), Error> {
+        for_streams([operation.dx, operation.dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dy) = (memory.write_one(dx, stream), memory.read_one(dy, stream));
+            let (dx, dy) = (memory.write_one(operation.dx, stream), memory.read_one(operation.dy, stream));
             memory.found?;
-            ops::shortcut_backward(dx, dy, input, output, accumulate)
+            ops::shortcut_backward(dx, dy, operation.input, operation.output, operation.accumulate)
         })
     }
+}
 
-    fn global_average_pool_forward(&mut self, y: Span, x: Span, input: Shape) -> Result<(), Error> {
+impl Run<GlobalAveragePoolForward> for Cpu<'_> {
+    fn run(&mut self, operation: &GlobalAveragePoolForward) -> Result<(), Error> {
         let mut memory = self.memory();
-        let (y, x) = (memory.write(y), memory.read(x));
+        let (y, x) = (memory.write(&operation.y), memory.read(&operation.x));
         memory.found?;
-        ops::global_average_pool_forward(y, x, input)
+        ops::global_average_pool_forward(y, x, operation.input)
     }
+}
 
-    fn global_average_pool_backward(
-        &mut self,
-        dx: &[Span],
-        dy: &[Span],
-        input: Shape,
-        accumulate: bool,
-    ) -> Result<(), Error> {
-        for_streams([dx, dy], |stream| {
+impl Run<GlobalAveragePoolBackward<'_>> for Cpu<'_> {
+    fn run(&mut self, operation: &GlobalAveragePoolBackward<'_>) -> Result<(), Error> {
+        for_streams([operation.dx, operation.dy], |stream| {
             let mut memory = self.memory();
-            let (dx, dy) = (memory.write_one(dx, stream), memory.read_one(dy, stream));
+            let (dx, dy) = (memory.write_one(operation.dx, stream), memory.read_one(operation.dy, stream));
             memory.found?;
-            ops::global_average_pool_backward(dx, dy, input, accumulate)
+            ops::global_average_pool_backward(dx, dy, operation.input, operation.accumulate)
         })
     }
+}
 
-    // In line, as what it calls: where the focal exponent is known to be 0, no power is linked.
+impl Run<MaxPoolForward<'_>> for Cpu<'_> {
+    fn run(&mut self, operation: &MaxPoolForward<'_>) -> Result<(), Error> {
+        let mut memory = self.memory();
+        let (y, x) = (memory.write(&operation.y), memory.read(&operation.x));
+        memory.found?;
+        ops::max_pool_forward(y, x, operation.pool)
+    }
+}
+
+impl Run<MaxPoolBackward<'_>> for Cpu<'_> {
+    fn run(&mut self, operation: &MaxPoolBackward<'_>) -> Result<(), Error> {
+        for_streams([operation.dx, operation.dy], |stream| {
+            let mut memory = self.memory();
+            let (dx, dy, x) = (
+                memory.write_one(operation.dx, stream),
+                memory.read_one(operation.dy, stream),
+                memory.read(&operation.x),
+            );
+            memory.found?;
+            ops::max_pool_backward(dx, dy, x, operation.pool, operation.accumulate)
+        })
+    }
+}
+
+impl Run<CrossEntropy<'_>> for Cpu<'_> {
+    // Inlined with what it calls: where the focal exponent is the constant 0, no power function is linked.
     #[inline(always)]
-    fn cross_entropy(
-        &mut self,
-        dlogits: &[Span],
-        losses: &[Span],
-        logits: Span,
-        labels: Span,
-        weights: &[Span],
-        terms: &Terms,
-    ) -> Result<(), Error> {
-        let Terms { scale, shift, margin, focal } = *terms;
-        // Not by way of `for_streams`, whose closure would be a function of its own.
-        for stream in 0..check_streams(&[dlogits, losses, weights])? {
+    fn run(&mut self, operation: &CrossEntropy<'_>) -> Result<(), Error> {
+        operation.extent()?;
+        let classes = operation.terms.scale.length;
+        // Without `for_streams`: its closure would not be inlined.
+        let CrossEntropy { dlogits, losses, weights, terms, .. } = operation;
+        for ((dlogits, loss), weights) in dlogits.iter().zip(*losses).zip(*weights) {
             let mut memory = self.memory();
-            let tables =
-                LossTables { scale: memory.read(scale), shift: memory.read(shift), margin: memory.read(margin), focal };
-            let classes = tables.scale.len();
-            let (dlogits, loss, labels) =
-                (memory.write_one(dlogits, stream), memory.write_one(losses, stream), memory.read(labels));
-            let (logits, weights) = (memory.read(logits), memory.read_one(weights, stream));
+            let (scale, shift, margin) =
+                (memory.read(&terms.scale), memory.read(&terms.shift), memory.read(&terms.margin));
+            let tables = LossTables { scale, shift, margin, focal: terms.focal };
+            let (dlogits, loss) = (memory.write(dlogits), memory.write(loss));
+            let (logits, labels, weights) =
+                (memory.read(&operation.logits), memory.read(&operation.labels), memory.read(weights));
             memory.found?;
-            let rows = whole_rows("logits", logits.len(), classes)?;
-            expect("dlogits", logits.len(), dlogits.len())?;
-            expect("labels", rows, labels.len())?;
-            expect("weights", rows, weights.len())?;
-            expect("losses", 1, loss.len())?;
-            let outputs = rows_mut(dlogits, classes).zip(ops::math::rows::rows(logits, classes));
+            let outputs = rows_mut(dlogits, classes).zip(rows(logits, classes));
             let mut total = 0.0;
             for (((dlogits, logits), label), weight) in outputs.zip(labels).zip(weights) {
                 total += ops::cross_entropy(dlogits, logits, class(*label, classes)?, &tables, *weight)?;
@@ -440,18 +483,23 @@ impl Backend for Cpu<'_> {
 mod tests {
     use super::*;
     use crate::machine::operands::ABSENT;
+    use crate::ops::{Batch, Outcome, Samples, Sgd, Terms};
+    use crate::shape::Shape;
 
     #[test]
     fn overlap_bounds_and_spaces_are_errors() {
         let (mut work, constant) = ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0]);
         let mut cpu = Cpu::new(&mut work, &constant, &[]);
         let frozen = Span { space: Space::Constant, offset: 0, length: 2 };
-        assert_eq!(cpu.axpy(Span::work(0, 2), 1.0, Span::work(1, 2)), Err(Error::Overlap));
-        assert!(matches!(cpu.fill(Span::work(3, usize::MAX), 1.0), Err(Error::Bounds { .. })));
-        assert!(matches!(cpu.axpy(Span::work(0, 2), 1.0, Span { offset: 1, ..frozen }), Err(Error::Bounds { .. })));
-        assert_eq!(cpu.fill(frozen, 1.0), Err(Error::Space { found: Space::Constant }));
-        assert_eq!(cpu.copy(frozen, Span::work(0, 2)), Err(Error::Space { found: Space::Constant }));
-        cpu.axpy(Span::work(1, 2), 2.0, frozen).unwrap();
+        assert_eq!(cpu.run(&Axpy { y: Span::work(0, 2), alpha: 1.0, x: Span::work(1, 2) }), Err(Error::Overlap));
+        assert!(matches!(cpu.run(&Fill { to: Span::work(3, usize::MAX), value: 1.0 }), Err(Error::Bounds { .. })));
+        assert!(matches!(
+            cpu.run(&Axpy { y: Span::work(0, 2), alpha: 1.0, x: Span { offset: 1, ..frozen } }),
+            Err(Error::Bounds { .. })
+        ));
+        assert_eq!(cpu.run(&Fill { to: frozen, value: 1.0 }), Err(Error::Space { found: Space::Constant }));
+        assert_eq!(cpu.run(&Copy { to: frozen, from: Span::work(0, 2) }), Err(Error::Space { found: Space::Constant }));
+        cpu.run(&Axpy { y: Span::work(1, 2), alpha: 2.0, x: frozen }).unwrap();
         assert_eq!(work, [1.0, 12.0, 15.0, 4.0]);
     }
 
@@ -478,7 +526,14 @@ mod tests {
             let squared_norm = Span::work(6, 1);
             let group_squared_norms = [ABSENT; 2];
             let outcome = Outcome { squared_norm, group_squared_norms, failure: Span::work(7, 1), number };
-            cpu.sgd(Span::work(0, 2), Span::work(2, 2), &outcome, Span::work(4, 2), &sgd).unwrap();
+            cpu.run(&SgdUpdate {
+                params: Span::work(0, 2),
+                velocity: Span::work(2, 2),
+                outcome: &outcome,
+                gradient: Span::work(4, 2),
+                sgd: &sgd,
+            })
+            .unwrap();
         }
         assert_eq!(work, [1.0, 2.0, 3.0, 4.0, f32::INFINITY, 1.0, f32::INFINITY, 3.0]);
     }
@@ -496,8 +551,8 @@ mod tests {
         cpu.write(Span::work(8, 2), &[2.0, 0.5]).unwrap();
         cpu.write(Span::work(10, 4), &row.encode()).unwrap();
         cpu.write(Span::work(14, 4), &Row { index: 2, ..row }.encode()).unwrap();
-        cpu.gather(&batch, Span::work(10, 4), &samples).unwrap();
-        let missing = cpu.gather(&batch, Span::work(14, 4), &samples);
+        cpu.run(&Gather { batch: &batch, rows: Span::work(10, 4), samples: &samples }).unwrap();
+        let missing = cpu.run(&Gather { batch: &batch, rows: Span::work(14, 4), samples: &samples });
         assert_eq!(missing, Err(Error::Sample { index: 2, samples: 2 }));
         assert_eq!(work[..7], [14.0, -1.0, 0.0, 0.0, 32_766.0, 0.25, 0.5]);
     }
@@ -511,7 +566,14 @@ mod tests {
                 Terms { scale: Span::work(4, 2), shift: Span::work(6, 2), margin: Span::work(8, 2), focal: 0.0 };
             let (dlogits, losses) = ([Span::work(10, 2)], [Span::work(12, 1)]);
             let (logits, labels) = (Span::work(0, 2), Span::work(2, 1));
-            let result = cpu.cross_entropy(&dlogits, &losses, logits, labels, &[Span::work(3, 1)], &terms);
+            let result = cpu.run(&CrossEntropy {
+                dlogits: &dlogits,
+                losses: &losses,
+                logits,
+                labels,
+                weights: &[Span::work(3, 1)],
+                terms,
+            });
             assert!(matches!(result, Err(Error::Label { classes: 2, .. })));
         }
     }

@@ -1,4 +1,4 @@
-//! What runs operations: the contract, the CPU, and one that is watched.
+//! What runs operations: the contract, the CPU, and a wrapper that reports every call.
 
 pub mod backend;
 pub(crate) mod cpu;

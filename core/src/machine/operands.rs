@@ -4,7 +4,6 @@ use core::ops::Range;
 
 use crate::error::Error;
 use crate::memory::Span;
-use crate::ops::math::rows::expect;
 use crate::space::Space;
 
 /// Most operands of an operation.
@@ -32,9 +31,9 @@ impl<'m> Memory<'m> {
     }
 
     /// An operand in work memory.
-    // A call, as the next one: what every operation begins with is there once.
+    // `inline(never)`, here and below: one copy in flash for all operations.
     #[inline(never)]
-    pub(crate) fn write(&mut self, span: Span) -> &'m mut [f32] {
+    pub(crate) fn write(&mut self, span: &Span) -> &'m mut [f32] {
         match self.take(span) {
             Ok(operand) => operand,
             Err(error) => {
@@ -46,7 +45,7 @@ impl<'m> Memory<'m> {
 
     /// An operand in work or constant memory.
     #[inline(never)]
-    pub(crate) fn read(&mut self, span: Span) -> &'m [f32] {
+    pub(crate) fn read(&mut self, span: &Span) -> &'m [f32] {
         if span.space != Space::Constant {
             return self.write(span);
         }
@@ -62,16 +61,16 @@ impl<'m> Memory<'m> {
     /// One of a list of operands in work memory.
     #[inline(never)]
     pub(crate) fn write_one(&mut self, spans: &[Span], at: usize) -> &'m mut [f32] {
-        self.write(spans.get(at).copied().unwrap_or(ABSENT))
+        self.write(spans.get(at).unwrap_or(&ABSENT))
     }
 
     /// One of a list of operands in work or constant memory.
     #[inline(never)]
     pub(crate) fn read_one(&mut self, spans: &[Span], at: usize) -> &'m [f32] {
-        self.read(spans.get(at).copied().unwrap_or(ABSENT))
+        self.read(spans.get(at).unwrap_or(&ABSENT))
     }
 
-    fn take(&mut self, span: Span) -> Result<&'m mut [f32], Error> {
+    fn take(&mut self, span: &Span) -> Result<&'m mut [f32], Error> {
         if span.space != Space::Work {
             return Err(Error::Space { found: span.space });
         }
@@ -96,37 +95,13 @@ impl<'m> Memory<'m> {
 }
 
 /// The elements of `span`, which must lie inside a memory of `available`.
-pub(crate) fn range(span: Span, available: usize) -> Result<Range<usize>, Error> {
-    let Span { space, offset, length } = span;
+pub(crate) fn range(span: &Span, available: usize) -> Result<Range<usize>, Error> {
+    let Span { space, offset, length } = *span;
     match offset.checked_add(length) {
         Some(end) if end <= available => Ok(offset..end),
         _ => Err(Error::Bounds { space, offset, length, available }),
     }
 }
 
-/// Stands for an operand that is not there: it overlaps none.
+/// Stands for a missing operand: it overlaps nothing.
 pub(crate) const ABSENT: Span = Span::work(0, 0);
-
-fn overlap(a: Span, b: Span) -> bool {
-    let end = |span: Span| span.offset.saturating_add(span.length);
-    a.space == b.space && a.length > 0 && b.length > 0 && a.offset < end(b) && b.offset < end(a)
-}
-
-/// Checks that the lists are equally long, and each list's spans, and that no two spans share memory; returns how many
-/// streams there are.
-#[inline(never)]
-pub(crate) fn check_streams(streams: &[&[Span]]) -> Result<usize, Error> {
-    let count = streams.first().map_or(0, |first| first.len());
-    for (index, spans) in streams.iter().enumerate() {
-        expect("each list of streams", count, spans.len())?;
-        let own = spans.first().map_or(0, |span| span.length);
-        for (stream, span) in spans.iter().enumerate() {
-            expect("a stream", own, span.length)?;
-            let later = streams.iter().skip(index + 1).flat_map(|list| list.iter());
-            if spans.iter().skip(stream + 1).chain(later).any(|other| overlap(*span, *other)) {
-                return Err(Error::Overlap);
-            }
-        }
-    }
-    Ok(count)
-}

@@ -6,9 +6,13 @@ use crate::error::Error;
 use crate::machine::backend::Backend;
 use crate::memory::{Place, Span};
 use crate::network::graph::Graph;
-use crate::network::layer::{Initializer, Layer, Op};
+use crate::network::layer::{Backward, Forward, Initializer, Layer, Op};
 use crate::network::plan::{Plan, Residual, Slot};
 use crate::ops::gather::{Batch, Row, Samples};
+use crate::ops::{
+    Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBatchNormForward, Conv2dForward, CrossEntropy,
+    Gather,
+};
 use crate::training::problem::{Problem, Statistics, Target};
 use crate::training::session::Losses;
 
@@ -111,7 +115,7 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         losses: Losses,
     ) -> Result<(), B::Error> {
         self.set_batch(rows.length / Row::WORDS, losses)?;
-        backend.gather(&self.batch()?, rows, samples)
+        backend.run(&Gather { batch: &self.batch()?, rows, samples })
     }
 
     fn activation(&self, index: usize) -> Result<Span, Error> {
@@ -140,28 +144,64 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
         let input = self.graph.shape(layer.input)?;
         match layer.op {
-            Op::Input => Ok(()),
-            Op::Linear => backend.linear_forward(y, x, weight, bias),
-            Op::Relu => backend.relu_forward(y, x),
-            _ if PERCEPTRON => Err(Error::Model.into()),
-            Op::Conv2d(conv) => backend.conv2d_forward(y, x, weight, &conv),
-            Op::BatchNorm { residual, relu } => {
+            Op::BatchNorm { residual, relu } if !PERCEPTRON && statistics == Statistics::Running => {
                 let running = slot.running.ok_or(Error::Model)?;
                 let residual = residual.map(|node| self.activation(node.index())).transpose()?;
-                if statistics == Statistics::Running {
-                    return backend.batch_norm_inference(y, x, weight, bias, running, residual, relu);
-                }
-                let saved = slot.saved.ok_or(Error::Inference)?;
-                let moving = (statistics == Statistics::Update).then_some(running);
-                backend.batch_norm_forward(y, saved, moving, x, weight, bias, residual, relu)
+                backend.run(&BatchNormInference { y, x, weight, bias, running, residual, relu })
             }
-            Op::Shortcut => backend.shortcut_forward(y, x, input, layer.output),
-            Op::GlobalAveragePool => backend.global_average_pool_forward(y, x, input),
+            Op::BatchNorm { .. } if !PERCEPTRON => backend.run(&self.norm((params, statistics), layer, slot, y)?),
+            _ => layer.forward::<B, PERCEPTRON>(backend, &Forward { y, x, weight, bias, input }),
         }
     }
 
+    /// A convolution numbered `index`, whose weights lie in `weights`, and the batch norm that follows it.
+    #[inline(never)]
+    fn forward_normalized<B: Backend>(
+        &self,
+        backend: &mut B,
+        weights: Span,
+        source: (Span, Statistics),
+        index: usize,
+    ) -> Result<(), B::Error> {
+        let ((layer, slot), (next, next_slot)) = (self.layer(index)?, self.layer(index.saturating_add(1))?);
+        let Op::Conv2d(conv) = layer.op else { return Err(Error::Model.into()) };
+        let (x, y) = (self.activation(layer.input.index())?, self.activation(index)?);
+        let norm = self.norm(source, next, next_slot, self.activation(index.saturating_add(1))?)?;
+        let convolution = Conv2dForward { y, x, weight: slot.weight.of(weights)?, conv: &conv };
+        backend.run(&Conv2dBatchNormForward { convolution, norm })
+    }
+
+    /// A batch norm by its batch's statistics.
+    #[inline(never)]
+    fn norm(
+        &self,
+        (params, statistics): (Span, Statistics),
+        layer: &Layer,
+        slot: &Slot,
+        y: Span,
+    ) -> Result<BatchNormForward, Error> {
+        let Op::BatchNorm { residual, relu } = layer.op else { return Err(Error::Model) };
+        let x = self.activation(layer.input.index())?;
+        let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
+        let residual = residual.map(|node| self.activation(node.index())).transpose()?;
+        let saved = slot.saved.ok_or(Error::Inference)?;
+        let running = if statistics == Statistics::Update { slot.running } else { None };
+        Ok(BatchNormForward { y, saved, running, x, weight, bias, residual, relu })
+    }
+
+    fn layer(&self, index: usize) -> Result<(&'a Layer, &'a Slot), Error> {
+        Ok((self.graph.layers().get(index).ok_or(Error::Model)?, self.plan.slot_at(index)?))
+    }
+
+    /// Whether a layer is a convolution that the next one normalises.
+    fn is_normalized(&self, index: usize) -> bool {
+        let mut layers = self.graph.layers().iter().skip(index);
+        let is_convolution = layers.next().is_some_and(|layer| matches!(layer.op, Op::Conv2d(_)));
+        is_convolution && layers.next().is_some_and(|next| next.normalises() && next.input.index() == index)
+    }
+
     /// The losses of the batch and the gradients of its logits.
-    // A call, as the next one: what one takes of the stack is free again in the other.
+    // `inline(never)`, here and below: the two never need stack at the same time.
     #[inline(never)]
     fn backward_loss<B: Backend>(&self, backend: &mut B, targets: &[Target]) -> Result<(), B::Error> {
         let Batch { labels, weights, .. } = self.batch()?;
@@ -169,7 +209,14 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         let (losses, weights) = (columns(&losses, targets)?, columns(&weights, targets)?);
         let dlogits = self.gradient(self.graph.layers().len().saturating_sub(1), targets.len())?;
         let terms = self.plan.terms(if PERCEPTRON { 0.0 } else { self.focal });
-        backend.cross_entropy(&dlogits, &losses, self.logits()?, labels, &weights, &terms)
+        backend.run(&CrossEntropy {
+            dlogits: &dlogits,
+            losses: &losses,
+            logits: self.logits()?,
+            labels,
+            weights: &weights,
+            terms,
+        })
     }
 
     #[inline(never)]
@@ -180,7 +227,7 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         targets: &[Target],
         index: usize,
     ) -> Result<(), B::Error> {
-        let (layer, slot) = (self.graph.layers().get(index).ok_or(Error::Model)?, self.plan.slot_at(index)?);
+        let (layer, slot) = self.layer(index)?;
         if slot.gradient.is_none() {
             return Ok(());
         }
@@ -193,39 +240,36 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         let accumulate = slot.backward_input.unwrap_or(false);
         let (dweight, dbias) = (places(slot.weight, targets)?, places(slot.bias, targets)?);
         let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
-        let input = self.graph.shape(layer.input)?;
-        let wanted = slot.backward_input.is_some();
-        match layer.op {
-            Op::Linear => {
-                backend.linear_backward_weight(&dweight, &dbias, x, &dy)?;
-                if wanted {
-                    backend.linear_backward_input(&dx, &dy, weight, layer.output.channels, accumulate)?;
-                }
+        let (dx, dweight, dbias, dy) = (&dx[..], &dweight[..], &dbias[..], &dy[..]);
+        let Op::BatchNorm { residual, relu } = layer.op else {
+            let forward = Forward { y, x, weight, bias, input: self.graph.shape(layer.input)? };
+            let backward = Backward { dx, accumulate, dweight, dbias, dy };
+            return layer.backward::<B, PERCEPTRON>(backend, &forward, &backward);
+        };
+        if PERCEPTRON {
+            return Err(Error::Model.into());
+        }
+        let saved = slot.saved.ok_or(Error::Model)?;
+        let keep = slot.residual != Residual::None;
+        backend.run(&BatchNormBackward {
+            dx,
+            dweight,
+            dbias,
+            dy,
+            y,
+            x,
+            weight,
+            bias,
+            saved,
+            relu,
+            residual: keep,
+            accumulate,
+        })?;
+        if let (Some(node), Residual::Adds) = (residual, slot.residual) {
+            let sum = self.gradient(node.index(), targets.len())?;
+            for (&sum, &masked) in sum.iter().zip(dy) {
+                backend.run(&Axpy { y: sum, alpha: 1.0, x: masked })?;
             }
-            Op::Relu if wanted => backend.relu_backward(&dx, &dy, y, accumulate)?,
-            _ if PERCEPTRON => {}
-            Op::Conv2d(conv) => {
-                backend.conv2d_backward_weight(&dweight, x, &dy, &conv)?;
-                if wanted {
-                    backend.conv2d_backward_input(&dx, &dy, weight, &conv, accumulate)?;
-                }
-            }
-            Op::BatchNorm { residual, relu } => {
-                let saved = slot.saved.ok_or(Error::Model)?;
-                let keep = slot.residual != Residual::None;
-                backend.batch_norm_backward(
-                    &dx, &dweight, &dbias, &dy, y, x, weight, bias, saved, relu, keep, accumulate,
-                )?;
-                if let (Some(node), Residual::Adds) = (residual, slot.residual) {
-                    let sum = self.gradient(node.index(), targets.len())?;
-                    for (&sum, &masked) in sum.iter().zip(&dy) {
-                        backend.axpy(sum, 1.0, masked)?;
-                    }
-                }
-            }
-            Op::Shortcut if wanted => backend.shortcut_backward(&dx, &dy, input, layer.output, accumulate)?,
-            Op::GlobalAveragePool if wanted => backend.global_average_pool_backward(&dx, &dy, input, accumulate)?,
-            Op::Input | Op::Relu | Op::Shortcut | Op::GlobalAveragePool => {}
         }
         Ok(())
     }
@@ -241,10 +285,21 @@ impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Network<
             return Err(Error::Consumed.into());
         }
         let (frozen, first) = (self.plan.frozen(), self.plan.first_trained());
-        for (index, (layer, slot)) in self.graph.layers().iter().zip(self.plan.slots()).enumerate().skip(done) {
-            let y = self.activation(index)?;
-            let source = if index < first { (frozen, Statistics::Running) } else { (params, statistics) };
-            self.forward_layer(backend, source, layer, slot, y)?;
+        let source = |index| if index < first { (frozen, Statistics::Running) } else { (params, statistics) };
+        let layers = self.graph.layers().iter().zip(self.plan.slots()).enumerate();
+        let mut paired = false;
+        for (index, (layer, slot)) in layers.skip(done) {
+            // A norm that ran with its convolution.
+            if core::mem::take(&mut paired) {
+                continue;
+            }
+            let (own, next) = (source(index), source(index.saturating_add(1)));
+            paired = !PERCEPTRON && next.1 != Statistics::Running && self.is_normalized(index);
+            if paired {
+                self.forward_normalized(backend, own.0, next, index)?;
+            } else {
+                self.forward_layer(backend, own, layer, slot, self.activation(index)?)?;
+            }
         }
         self.done = first;
         Ok(())
@@ -262,7 +317,7 @@ impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Network<
 }
 
 /// One place in the gradient of each target.
-// Calls, this and the next: in line they would take more room than the rest of a backward pass.
+// `inline(never)`, here and below: inlined, they would need more stack than the rest of a backward pass.
 #[inline(never)]
 fn places(place: Place, targets: &[Target]) -> Result<Streams, Error> {
     collect(targets.iter().map(|target| place.of(target.gradient)))

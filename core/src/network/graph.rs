@@ -106,13 +106,13 @@ impl<const N: usize> Graph<N> {
         self.push(Layer { name, op, input: x, output, initializer: Initializer::Uniform })
     }
 
-    /// ReLU.
+    /// A layer without parameters, whose output the kind alone says: ReLU, pooling.
     ///
     /// # Errors
-    /// [`Error::Capacity`] when the graph is full.
-    pub fn relu(&mut self, x: Node) -> Result<Node, Error> {
-        let output = self.shape(x)?;
-        self.anonymous(Op::Relu, x, output)
+    /// [`Error::Capacity`] when the graph is full, [`Error::Model`] for another kind, or pooling of other images.
+    pub fn apply(&mut self, op: Op, x: Node) -> Result<Node, Error> {
+        let output = op.output(self.shape(x)?).ok_or(Error::Model)?;
+        self.anonymous(op, x, output)
     }
 
     /// The parameter-free shortcut to half the sides (rounded up) and `channels`.
@@ -126,15 +126,6 @@ impl<const N: usize> Graph<N> {
         }
         let output = Shape::new(input.height.div_ceil(2), input.width.div_ceil(2), channels);
         self.anonymous(Op::Shortcut, x, output)
-    }
-
-    /// The mean of each channel over all pixels.
-    ///
-    /// # Errors
-    /// [`Error::Capacity`] when the graph is full.
-    pub fn global_average_pool(&mut self, x: Node) -> Result<Node, Error> {
-        let output = Shape::new(1, 1, self.shape(x)?.channels);
-        self.anonymous(Op::GlobalAveragePool, x, output)
     }
 
     fn anonymous(&mut self, op: Op, input: Node, output: Shape) -> Result<Node, Error> {

@@ -5,6 +5,7 @@ use crate::machine::backend::Backend;
 use crate::memory::Span;
 use crate::network::executor::Network;
 use crate::network::layer::{Initializer, Layer, Op};
+use crate::ops::Fill;
 use crate::ops::math::elementary::sqrt;
 
 impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
@@ -15,7 +16,7 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
     ///
     /// # Errors
     /// What the backend reports.
-    // A call: what it takes of the stack is free again in training.
+    // `inline(never)`: its stack is free again in training.
     #[inline(never)]
     pub fn initialize<B: Backend>(
         &self,
@@ -23,7 +24,7 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
         params: Span,
         mut draw: impl FnMut(usize) -> u32,
     ) -> Result<(), B::Error> {
-        backend.fill(params, 0.0)?;
+        backend.run(&Fill { to: params, value: 0.0 })?;
         let layers = self.graph.layers().iter().zip(self.plan.slots()).enumerate();
         for (index, (layer, slot)) in layers.skip(self.plan.first_trained()) {
             let mut stream = || draw(index);
@@ -31,9 +32,9 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
             match (layer.op, slot.running) {
                 (Op::BatchNorm { .. }, Some(running)) if !PERCEPTRON => {
                     let channels = layer.output.channels;
-                    backend.fill(weight, 1.0)?;
-                    backend.fill(running.part(0, channels)?, 0.0)?;
-                    backend.fill(running.part(channels, channels)?, 1.0)?;
+                    backend.run(&Fill { to: weight, value: 1.0 })?;
+                    backend.run(&Fill { to: running.part(0, channels)?, value: 0.0 })?;
+                    backend.run(&Fill { to: running.part(channels, channels)?, value: 1.0 })?;
                 }
                 (Op::Linear | Op::Conv2d(_), _) => {
                     let fan_in = (weight.length / layer.output.channels.max(1)) as f32;

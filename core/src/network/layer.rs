@@ -2,6 +2,14 @@
 
 use core::fmt;
 
+use crate::error::Error;
+use crate::machine::backend::Backend;
+use crate::memory::Span;
+use crate::ops::{
+    Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward, GlobalAveragePoolBackward, GlobalAveragePoolForward,
+    LinearBackwardInput, LinearBackwardWeight, LinearForward, MaxPoolBackward, MaxPoolForward, Pool2d, ReluBackward,
+    ReluForward, ShortcutBackward, ShortcutForward,
+};
 use crate::shape::{Conv2d, Shape};
 
 /// The output of a layer, by its number.
@@ -109,6 +117,20 @@ pub enum Op {
     Shortcut,
     /// The mean over all pixels.
     GlobalAveragePool,
+    /// The largest pixel of each window.
+    MaxPool(Pool2d),
+}
+
+impl Op {
+    /// One image of the output from one of the input, of a kind that says it alone.
+    pub(super) fn output(&self, input: Shape) -> Option<Shape> {
+        match *self {
+            Self::Relu => Some(input),
+            Self::GlobalAveragePool => Some(Shape::new(1, 1, input.channels)),
+            Self::MaxPool(pool) => (pool.input == input).then_some(pool.output),
+            _ => None,
+        }
+    }
 }
 
 /// One layer of a network.
@@ -158,7 +180,7 @@ impl Layer {
             Op::Linear => &[Tensor::Weight, Tensor::Bias],
             Op::Conv2d(_) => &[Tensor::Weight],
             Op::BatchNorm { .. } => &[Tensor::Weight, Tensor::Bias, Tensor::RunningMean, Tensor::RunningVar],
-            Op::Input | Op::Relu | Op::Shortcut | Op::GlobalAveragePool => &[],
+            _ => &[],
         }
     }
 
@@ -199,5 +221,85 @@ impl Layer {
     /// Whether it normalises by statistics, which it keeps.
     pub const fn normalises(&self) -> bool {
         matches!(self.op, Op::BatchNorm { .. })
+    }
+}
+
+/// What a layer works with in a forward pass.
+pub(super) struct Forward {
+    /// Its output.
+    pub y: Span,
+    /// What it reads.
+    pub x: Span,
+    /// Its weight.
+    pub weight: Span,
+    /// Its bias.
+    pub bias: Span,
+    /// One image of what it reads.
+    pub input: Shape,
+}
+
+/// What a layer works with in a backward pass: a gradient for each of one or two groups.
+pub(super) struct Backward<'a> {
+    /// Gradients of what it reads, where anybody wants them.
+    pub dx: &'a [Span],
+    /// Whether they are added to what is there.
+    pub accumulate: bool,
+    /// Gradients of its weight.
+    pub dweight: &'a [Span],
+    /// Gradients of its bias.
+    pub dbias: &'a [Span],
+    /// Gradients of its output.
+    pub dy: &'a [Span],
+}
+
+impl Layer {
+    /// Its output. Batch norm is not among these: its statistics are the executor's. Neither is anything but linear layers
+    /// and ReLU in a perceptron, which links nothing else.
+    #[inline(always)]
+    pub(super) fn forward<B: Backend, const PERCEPTRON: bool>(
+        &self,
+        backend: &mut B,
+        &Forward { y, x, weight, bias, input }: &Forward,
+    ) -> Result<(), B::Error> {
+        match self.op {
+            Op::Input => Ok(()),
+            Op::Linear => backend.run(&LinearForward { y, x, weight, bias }),
+            Op::Relu => backend.run(&ReluForward { y, x }),
+            _ if PERCEPTRON => Err(Error::Model.into()),
+            Op::Conv2d(conv) => backend.run(&Conv2dForward { y, x, weight, conv: &conv }),
+            Op::Shortcut => backend.run(&ShortcutForward { y, x, input, output: self.output }),
+            Op::GlobalAveragePool => backend.run(&GlobalAveragePoolForward { y, x, input }),
+            Op::MaxPool(pool) => backend.run(&MaxPoolForward { y, x, pool: &pool }),
+            Op::BatchNorm { .. } => Err(Error::Model.into()),
+        }
+    }
+
+    /// Its gradients, likewise.
+    #[inline(always)]
+    pub(super) fn backward<B: Backend, const PERCEPTRON: bool>(
+        &self,
+        backend: &mut B,
+        &Forward { y, x, weight, input, .. }: &Forward,
+        &Backward { dx, accumulate, dweight, dbias, dy }: &Backward<'_>,
+    ) -> Result<(), B::Error> {
+        let outputs = self.output.channels;
+        match self.op {
+            Op::Linear => backend.run(&LinearBackwardWeight { dweight, dbias, x, dy })?,
+            Op::Conv2d(conv) if !PERCEPTRON => backend.run(&Conv2dBackwardWeight { dweight, x, dy, conv: &conv })?,
+            _ => {}
+        }
+        if dx.is_empty() {
+            return Ok(());
+        }
+        match self.op {
+            Op::Linear => backend.run(&LinearBackwardInput { dx, dy, weight, outputs, accumulate }),
+            Op::Relu => backend.run(&ReluBackward { dx, dy, y, accumulate }),
+            _ if PERCEPTRON => Ok(()),
+            Op::Conv2d(conv) => backend.run(&Conv2dBackwardInput { dx, dy, weight, conv: &conv, accumulate }),
+            Op::Shortcut => backend.run(&ShortcutBackward { dx, dy, input, output: self.output, accumulate }),
+            Op::GlobalAveragePool => backend.run(&GlobalAveragePoolBackward { dx, dy, input, accumulate }),
+            Op::MaxPool(pool) => backend.run(&MaxPoolBackward { dx, dy, x, pool: &pool, accumulate }),
+            Op::Input | Op::BatchNorm { .. } => Ok(()),
+        }
     }
 }

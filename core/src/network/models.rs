@@ -7,7 +7,8 @@ use heapless::Vec;
 
 use crate::error::Error;
 use crate::network::graph::Graph;
-use crate::network::layer::{Initializer, Name, Node, Part};
+use crate::network::layer::{Initializer, Name, Node, Op, Part};
+use crate::ops::Pool2d;
 use crate::shape::Shape;
 
 /// Layers of the largest network here; a graph for one particular network may be smaller.
@@ -22,7 +23,8 @@ const MAX_WIDTHS: usize = 12;
 /// |----------------------------------|-------------------------------------------------------------------------------|
 /// | `mlp:IN-HIDDEN-...-OUT`          | linear layers `fc1`, `fc2`, ... with ReLU between                             |
 /// | `resnet8`, `20`, `32`, `44`, `56` | three stages of 16, 32 and 64 channels, parameter-free shortcuts              |
-/// | `resnet18`, `34`                 | four stages of 64 to 512 channels, 1x1-convolution shortcuts, no max-pool     |
+/// | `resnet10`, `18`, `34`           | four stages of 64 to 512 channels, 1x1-convolution shortcuts, no max-pool     |
+/// | `resnet10-imagenet`, `18`, `34`  | the same with a 7x7 stem of stride 2 and a max-pool, as for images of 224     |
 /// | `NAME:WIDTH`                     | the same residual network with `WIDTH` channels in its first stage            |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Model {
@@ -41,16 +43,31 @@ pub enum Model {
         blocks: [u8; 4],
         /// Channels of the first stage.
         width: u32,
+        /// What comes before the stages.
+        stem: Stem,
     },
 }
 
-const PROJECTED: [(&str, [u8; 4]); 2] = [("resnet18", [2, 2, 2, 2]), ("resnet34", [3, 4, 6, 3])];
+/// What comes before the stages of a residual network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stem {
+    /// A 3x3 convolution, for small images.
+    Small,
+    /// A 7x7 convolution of stride 2 and a 3x3 max-pool of stride 2, as torchvision's networks for ImageNet have it.
+    ImageNet,
+}
+
+/// Stands behind the name of a network with the stem for ImageNet.
+const IMAGENET: &str = "-imagenet";
+
+const PROJECTED: [(&str, [u8; 4]); 3] =
+    [("resnet10", [1, 1, 1, 1]), ("resnet18", [2, 2, 2, 2]), ("resnet34", [3, 4, 6, 3])];
 const CIFAR: [(&str, u8); 5] = [("resnet8", 1), ("resnet20", 3), ("resnet32", 5), ("resnet44", 7), ("resnet56", 9)];
 
 impl FromStr for Model {
     type Err = Error;
 
-    // Closures as patterns: the search for a `char` has a panic path.
+    // Closures as patterns: searching for a `char` has a panic path.
     #[allow(clippy::manual_pattern_char_comparison)]
     fn from_str(text: &str) -> Result<Self, Error> {
         let (name, size) =
@@ -66,8 +83,9 @@ impl FromStr for Model {
         if let Some(&(_, depth)) = CIFAR.iter().find(|(known, _)| *known == name) {
             return Ok(Self::Cifar { depth, width: width.unwrap_or(16) });
         }
+        let (name, stem) = name.strip_suffix(IMAGENET).map_or((name, Stem::Small), |name| (name, Stem::ImageNet));
         let (_, blocks) = *PROJECTED.iter().find(|(known, _)| *known == name).ok_or(Error::Model)?;
-        Ok(Self::Projected { blocks, width: width.unwrap_or(64) })
+        Ok(Self::Projected { blocks, width: width.unwrap_or(64), stem })
     }
 }
 
@@ -86,11 +104,14 @@ impl fmt::Display for Model {
                 return Ok(());
             }
             Self::Cifar { depth, width } => (CIFAR.iter().find(|known| known.1 == *depth).map(|k| k.0), *width, 16),
-            Self::Projected { blocks, width } => {
+            Self::Projected { blocks, width, .. } => {
                 (PROJECTED.iter().find(|known| known.1 == *blocks).map(|k| k.0), *width, 64)
             }
         };
         f.write_str(name.unwrap_or("resnet"))?;
+        if matches!(self, Self::Projected { stem: Stem::ImageNet, .. }) {
+            f.write_str(IMAGENET)?;
+        }
         if width == usual { Ok(()) } else { write!(f, ":{width}") }
     }
 }
@@ -105,13 +126,15 @@ impl Model {
         match self {
             Self::Mlp(widths) => mlp(graph, image, classes, widths),
             Self::Cifar { depth, width } => cifar_resnet(graph, *depth, *width as usize, image, classes),
-            Self::Projected { blocks, width } => projected_resnet(graph, blocks, *width as usize, image, classes),
+            Self::Projected { blocks, width, stem } => {
+                projected_resnet(graph, blocks, *width as usize, *stem, image, classes)
+            }
         }
     }
 }
 
 /// Linear layers with ReLU between; the image is flattened.
-// A call: what it takes of the stack is free again in training.
+// `inline(never)`: its stack is free again in training.
 #[inline(never)]
 pub fn mlp<const N: usize>(graph: &mut Graph<N>, image: Shape, classes: usize, widths: &[u32]) -> Result<Node, Error> {
     let (Some((&inputs, rest)), Some(&outputs)) = (widths.split_first(), widths.last()) else {
@@ -125,7 +148,7 @@ pub fn mlp<const N: usize>(graph: &mut Graph<N>, image: Shape, classes: usize, w
     for (number, &width) in (1..).zip(rest) {
         x = graph.linear(Name::Linear(number), x, width as usize, Initializer::Uniform)?;
         if usize::from(number) < rest.len() {
-            x = graph.relu(x)?;
+            x = graph.apply(Op::Relu, x)?;
         }
     }
     Ok(x)
@@ -151,23 +174,31 @@ pub fn cifar_resnet<const N: usize>(
             x = basic_block(graph, (stage, index), x, shortcut, width, stride, initializer)?;
         }
     }
-    let pooled = graph.global_average_pool(x)?;
+    let pooled = graph.apply(Op::GlobalAveragePool, x)?;
     graph.linear(Name::Classifier, pooled, classes, initializer)
 }
 
-/// ResNet with four stages and projection shortcuts (He et al. 2016, section 4.1), with a 3x3 stem of stride 1 and no
-/// max-pool, as SSE-SAM's authors use it on small images.
+/// ResNet with four stages and projection shortcuts (He et al. 2016, section 4.1); with the small stem as SSE-SAM's
+/// authors use it on small images.
 pub fn projected_resnet<const N: usize>(
     graph: &mut Graph<N>,
     blocks: &[u8; 4],
     width: usize,
+    stem: Stem,
     image: Shape,
     classes: usize,
 ) -> Result<Node, Error> {
     let initializer = Initializer::KaimingFanOut;
     let image = graph.input(image)?;
-    let stem = graph.conv2d(Name::Stem, image, width, (3, 1, 1), Initializer::Uniform)?;
-    let mut x = graph.batch_norm(Name::StemNorm, stem, None, true)?;
+    let (size, drawn) = match stem {
+        Stem::Small => ((3, 1, 1), Initializer::Uniform),
+        Stem::ImageNet => ((7, 2, 3), initializer),
+    };
+    let conv = graph.conv2d(Name::Stem, image, width, size, drawn)?;
+    let mut x = graph.batch_norm(Name::StemNorm, conv, None, true)?;
+    if stem == Stem::ImageNet {
+        x = graph.apply(Op::MaxPool(Pool2d::new(graph.shape(x)?, 3, 2, 1)?), x)?;
+    }
     for ((stage, factor), &depth) in [(1, 1), (2, 2), (3, 4), (4, 8)].into_iter().zip(blocks) {
         for index in 0..depth {
             let projects = stage > 1 && index == 0;
@@ -183,7 +214,7 @@ pub fn projected_resnet<const N: usize>(
             x = basic_block(graph, (stage, index), x, shortcut, width, stride, initializer)?;
         }
     }
-    let pooled = graph.global_average_pool(x)?;
+    let pooled = graph.apply(Op::GlobalAveragePool, x)?;
     graph.linear(Name::Classifier, pooled, classes, Initializer::Uniform)
 }
 
@@ -221,6 +252,7 @@ mod tests {
         let image = Shape::new(32, 32, 3);
         assert_eq!(trainable("resnet32", image, 100), 470_004);
         assert_eq!(trainable("resnet34", image, 100), 21_328_292);
+        assert_eq!(trainable("resnet18-imagenet", Shape::new(224, 224, 3), 1000), 11_689_512);
         assert_eq!(trainable("mlp:64-32-10", Shape::new(8, 8, 1), 10), 2410);
     }
 
@@ -250,10 +282,18 @@ mod tests {
     fn names_read_back_as_written() {
         extern crate std;
         use std::string::ToString;
-        for name in ["mlp:64-32-10", "resnet8", "resnet20:8", "resnet34", "resnet18:8"] {
+        for name in [
+            "mlp:64-32-10",
+            "resnet8",
+            "resnet20:8",
+            "resnet34",
+            "resnet18:8",
+            "resnet18-imagenet",
+            "resnet34-imagenet:8",
+        ] {
             assert_eq!(name.parse::<Model>().unwrap().to_string(), name);
         }
-        for name in ["", "mlp", "mlp:3", "mlp:3-x", "resnet9", "resnet8:0", "vgg"] {
+        for name in ["", "mlp", "mlp:3", "mlp:3-x", "resnet9", "resnet8:0", "resnet8-imagenet", "vgg"] {
             assert!(name.parse::<Model>().is_err(), "{name}");
         }
     }

@@ -5,6 +5,7 @@ use crate::machine::backend::Backend;
 use crate::memory::Span;
 use crate::network::executor::Network;
 use crate::ops::gather::{Row, Samples};
+use crate::ops::{Axpy, Fill};
 use crate::training::problem::{Problem, Statistics, Target};
 use crate::training::session::Losses;
 
@@ -12,19 +13,18 @@ use crate::training::session::Losses;
 /// [`Plan::max_batch`](crate::Plan::max_batch) rows: a single one, if need be.
 ///
 /// A sample's gradient depends on no other sample there, so the gradient of a batch is the sum of those of its pieces,
-/// in another order of rounding. The rows of the epoch's table come head first; each goes forward and backward with its
-/// own group alone. So a step of two groups costs 2 forward and 2 backward passes of the batch when both are perturbed,
-/// where a [`Network`] takes 3 and 4; and every [`Economy`](crate::Economy) needs a single gradient of each activation at a
+/// in another order of rounding. A row goes forward and backward for one group at a time, and for the groups that it
+/// counts in alone: the rows of a group lie together in the epoch's table. So a step of head and tail costs 2 forward and
+/// 2 backward passes of the batch when both are perturbed, where a [`Network`] takes 3 and 4; and every [`Economy`](crate::Economy) needs a single gradient of each activation at a
 /// time. Rows are gathered anew for each pass. The weights in the table have the whole batch as their divisor.
 ///
-/// Evaluation is the network's own affair. `PERCEPTRON` is the network's.
+/// To evaluate, use the network itself. `PERCEPTRON` is that of [`Network`].
 #[derive(Clone, Debug)]
 pub struct Pieces<'a, const N: usize, const PERCEPTRON: bool = false> {
     network: Network<'a, N, PERCEPTRON>,
     samples: Samples,
     scratch: Span,
-    rows: Span,
-    heads: usize,
+    rows: [Span; 2],
     losses: Losses,
     statistics: Statistics,
 }
@@ -43,37 +43,27 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Pieces<'a, N, PERCEPTRON> {
             return Err(Error::Pieces);
         }
         let losses = Losses { plain: [scratch; 2], perturbed: [scratch; 2] };
-        let rows = Span { length: 0, ..scratch };
-        Ok(Self { network, samples, scratch, rows, heads: 0, losses, statistics: Statistics::Update })
+        let rows = [Span { length: 0, ..scratch }; 2];
+        Ok(Self { network, samples, scratch, rows, losses, statistics: Statistics::Update })
     }
 
-    /// Makes `rows` of an epoch's table the batch; the first `heads` of them count in column 0, the others in column 1.
-    ///
-    /// # Errors
-    /// [`Error::Batch`] when there are no rows, or fewer than `heads`.
-    pub fn set_batch(&mut self, rows: Span, heads: usize, losses: Losses) -> Result<(), Error> {
-        let count = rows.length / Row::WORDS;
-        if count == 0 || heads > count {
-            return Err(Error::Batch { found: heads, largest: count });
-        }
-        (self.rows, self.heads, self.losses) = (rows, heads, losses);
-        Ok(())
+    /// Makes rows of an epoch's table the batch: those of each group, which may be the same ones
+    /// ([`Tally::parts`](crate::Tally::parts)).
+    pub fn set_batch(&mut self, rows: [Span; 2], losses: Losses) {
+        (self.rows, self.losses) = (rows, losses);
     }
 
     /// The rows of a column, and where its loss goes.
     fn group(&self, column: usize) -> Result<(Span, Span), Error> {
         let Losses { plain, perturbed } = self.losses;
         let losses = if self.statistics == Statistics::Keep { perturbed } else { plain };
-        let loss = losses.get(column).copied().ok_or(Error::Capacity { what: "groups", capacity: 2 })?;
-        let heads = self.heads.saturating_mul(Row::WORDS);
-        let rest = self.rows.length.saturating_sub(heads);
-        let rows = if column == 0 { self.rows.part(0, heads)? } else { self.rows.part(heads, rest)? };
-        Ok((rows, loss))
+        let both = self.rows.get(column).copied().zip(losses.get(column).copied());
+        both.ok_or(Error::Capacity { what: "groups", capacity: 2 })
     }
 }
 
 impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Pieces<'_, N, PERCEPTRON> {
-    /// Takes note of what is asked for: a piece goes forward just before it goes backward.
+    /// Only notes the arguments: each piece goes forward just before it goes backward.
     fn forward(&mut self, _: &mut B, _: Span, statistics: Statistics) -> Result<(), B::Error> {
         self.statistics = statistics;
         Ok(())
@@ -84,14 +74,14 @@ impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Pieces<'
         let largest = self.network.plan().max_batch().saturating_mul(Row::WORDS);
         for target in targets {
             let (rows, loss) = self.group(target.column)?;
-            backend.fill(loss, 0.0)?;
+            backend.run(&Fill { to: loss, value: 0.0 })?;
             let mut at = 0;
             while at < rows.length {
                 let length = largest.min(rows.length - at);
                 self.network.gather(backend, rows.part(at, length)?, &self.samples, piece)?;
                 self.network.forward(backend, params, self.statistics)?;
                 self.network.backward(backend, params, &[*target])?;
-                backend.axpy(loss, 1.0, self.scratch)?;
+                backend.run(&Axpy { y: loss, alpha: 1.0, x: self.scratch })?;
                 at += length;
             }
         }

@@ -1,4 +1,4 @@
-//! Where everything lies: memory is announced before it is lent.
+//! Plans memory: says how much a network needs, and where everything lies, before memory is lent.
 
 use heapless::Vec;
 
@@ -13,7 +13,7 @@ use crate::space::Space;
 /// What happens to the gradient of a batch norm's residual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Residual {
-    /// There is none, or nobody wants its gradient.
+    /// There is no residual, or its gradient is not needed.
     None,
     /// The masked output gradient becomes it, where it lies.
     Inherits,
@@ -38,7 +38,7 @@ pub struct Slot {
     pub gradient: Option<u8>,
     /// Whether the input's gradient is wanted, and if so whether it is added to what is there.
     pub backward_input: Option<bool>,
-    /// What happens to the residual's gradient.
+    /// What becomes of the residual's gradient.
     pub residual: Residual,
 }
 
@@ -86,8 +86,8 @@ impl<const N: usize> Plan<N> {
     /// [`Error::Batch`] when `max_batch` is zero, [`Error::Range`] when there are more than [`Row::CLASSES`] outputs, else
     /// as [`Arena::allocate`].
     pub fn new(graph: &Graph<N>, max_batch: usize, streams: usize, arena: &mut Arena) -> Result<Self, Error> {
-        // Not by way of `fine_tuning`: a chip that freezes nothing need not carry what shares activations.
-        // Worked on where it is returned: a plan is large for a chip's stack.
+        // Not through `fine_tuning`: a chip that freezes nothing then links no code for sharing activations.
+        // Built in the place it is returned in: a plan is large for a chip's stack.
         let mut plan = Self::outline(graph, 0, max_batch, arena);
         if let Ok(plan) = &mut plan {
             plan.place_gradients(graph, streams, arena)?;
@@ -198,14 +198,14 @@ impl<const N: usize> Plan<N> {
             self.trainable += if is_frozen { 0 } else { weight.length + bias.length };
             self.slots.push(slot).map_err(|_| Error::Capacity { what: "layers of a graph", capacity: N })?;
         }
-        // Whole lanes, so that a vector's padding is its own and stays zero.
+        // Rounded up to the alignment, so that a vector's padding belongs to it alone and stays zero.
         self.parameters = vector.len().next_multiple_of(vector.alignment.max(1));
         self.frozen = frozen.len();
         Ok(())
     }
 
     /// Walks the forward pass of the frozen layers once and gives every output a block that is free at that time. One
-    /// that a trained layer reads, or nobody, is never free again.
+    /// that a trained layer reads, or that no layer reads, is never free again.
     fn share_activations(&mut self, graph: &Graph<N>, arena: &mut Arena) -> Result<(), Error> {
         let mut pool = Pool::default();
         let mut owners: Vec<(usize, u8), N> = Vec::new();
@@ -247,7 +247,7 @@ impl<const N: usize> Plan<N> {
             }
             let Some(own) = self.slot_mut(index)?.gradient else { continue };
             let residual = self.place_residual(graph, layer, own)?;
-            // Batch norm's gradients come in one operation: its input's has a place even where nobody reads it.
+            // Batch norm writes all its gradients in one operation: its input's needs a place even if unread.
             if layer.op != Op::Input && (layer.normalises() || self.wants_gradient(graph, layer.input)?) {
                 let input = layer.input.index();
                 let accumulate = match self.slot_mut(input)?.gradient {

@@ -1,7 +1,32 @@
 //! The rectifier.
 
 use crate::error::Error;
+use crate::memory::Span;
 use crate::ops::math::rows::{expect, put};
+use crate::ops::operation::{Access, Extent, Operation, length, streams};
+
+/// `y[i] = x[i] > 0 ? x[i] : 0`: [`relu_forward`] on a machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReluForward {
+    /// `[n]`, overwritten.
+    pub y: Span,
+    /// `[n]`.
+    pub x: Span,
+}
+
+impl Operation for ReluForward {
+    const NAME: &'static str = "relu_forward";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        expect("x", self.y.length, self.x.length)?;
+        Ok(Extent::Vector(self.y.length))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        see(Access::Write, self.y);
+        see(Access::Read, self.x);
+    }
+}
 
 /// Rectifier: `y[i] = x[i] > 0 ? x[i] : 0`.
 ///
@@ -13,6 +38,41 @@ pub fn relu_forward(y: &mut [f32], x: &[f32]) -> Result<(), Error> {
         *y = rectified(*x);
     }
     Ok(())
+}
+
+/// `dx[i] = y[i] > 0 ? dy[i] : 0`: [`relu_backward`] on a machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReluBackward<'a> {
+    /// `[n]` each, overwritten or added to.
+    pub dx: &'a [Span],
+    /// `[n]` each.
+    pub dy: &'a [Span],
+    /// `[n]`, output of the forward pass.
+    pub y: Span,
+    /// Whether `dx` is added to.
+    pub accumulate: bool,
+}
+
+impl Operation for ReluBackward<'_> {
+    const NAME: &'static str = "relu_backward";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        if streams(&[self.dx, self.dy])? > 0 {
+            expect("dx", self.y.length, length(self.dx))?;
+            expect("dy", self.y.length, length(self.dy))?;
+        }
+        Ok(Extent::Vector(self.y.length))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        self.dx.iter().for_each(|dx| see(Access::gradient(self.accumulate), *dx));
+        self.dy.iter().for_each(|dy| see(Access::Read, *dy));
+        see(Access::Read, self.y);
+    }
+
+    fn streams(&self) -> usize {
+        self.dy.len()
+    }
 }
 
 /// The gradient of [`relu_forward`]: `dx[i] = y[i] > 0 ? dy[i] : 0`, added to `dx` when `accumulate` is set.

@@ -1,10 +1,12 @@
 //! Batch normalisation, with an optional residual input and rectifier.
 
 use crate::error::Error;
+use crate::memory::Span;
 use crate::ops::activation::rectified;
 use crate::ops::math::elementary::sqrt;
 use crate::ops::math::reduce::{CHANNELS, lanes, sum};
 use crate::ops::math::rows::{expect, pieces_mut, put, rows, rows_mut, whole_rows};
+use crate::ops::operation::{Access, Extent, Operation, length, streams};
 
 /// Added to variances.
 const EPSILON: f32 = 1e-5;
@@ -15,6 +17,8 @@ const MOMENTUM: f32 = 0.1;
 type Lanes = [f32; CHANNELS];
 
 /// Checks the lengths that all three share and returns the number of values a channel has.
+// A call: it is there once.
+#[inline(never)]
 fn check(y: usize, x: usize, weight: usize, bias: usize, statistics: usize) -> Result<usize, Error> {
     let values = whole_rows("x", x, weight)?;
     expect("y", x, y)?;
@@ -29,6 +33,91 @@ fn combine(a: Lanes, b: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
     let mut result = a;
     result.iter_mut().zip(b).for_each(|(a, b)| *a = f(*a, b));
     result
+}
+
+/// What a normalisation adds to its result: the residual must be as long as the input.
+fn check_residual(x: usize, residual: Option<usize>) -> Result<(), Error> {
+    expect("residual", x, residual.unwrap_or(x))
+}
+
+/// `y = relu?(weight * (x - mean) / sqrt(var + 1e-5) + bias + residual?)` with the batch's own mean and biased variance of
+/// each channel: [`batch_norm_forward`] on a machine.
+///
+/// A channel with a single value, or whose statistics are not finite, leaves `running` as it is. The number of channels is
+/// `weight.length`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormForward {
+    /// `[m][channels]`, overwritten.
+    pub y: Span,
+    /// `[2][channels]`, overwritten with `mean` and `1 / sqrt(var + 1e-5)`.
+    pub saved: Span,
+    /// `[2][channels]`, mean and variance; if given, moves by 0.1 towards the batch's mean and unbiased variance.
+    pub running: Option<Span>,
+    /// `[m][channels]`.
+    pub x: Span,
+    /// `[channels]`.
+    pub weight: Span,
+    /// `[channels]`.
+    pub bias: Span,
+    /// `[m][channels]`, added before the rectifier.
+    pub residual: Option<Span>,
+    /// Whether a rectifier follows.
+    pub relu: bool,
+}
+
+impl Operation for BatchNormForward {
+    const NAME: &'static str = "batch_norm_forward";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        let (x, channels) = (self.x.length, self.weight.length);
+        let rows = check(self.y.length, x, channels, self.bias.length, self.saved.length)?;
+        check_residual(x, self.residual.map(|residual| residual.length))?;
+        expect("running", self.saved.length, self.running.map_or(self.saved.length, |running| running.length))?;
+        Ok(Extent::Rows(rows, channels))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        see(Access::Write, self.y);
+        see(Access::Write, self.saved);
+        self.running.into_iter().for_each(|running| see(Access::Update, running));
+        [self.x, self.weight, self.bias].into_iter().chain(self.residual).for_each(|read| see(Access::Read, read));
+    }
+}
+
+/// [`BatchNormForward`] with the running statistics in place of the batch's: [`batch_norm_inference`] on a machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormInference {
+    /// `[m][channels]`, overwritten.
+    pub y: Span,
+    /// `[m][channels]`.
+    pub x: Span,
+    /// `[channels]`.
+    pub weight: Span,
+    /// `[channels]`.
+    pub bias: Span,
+    /// `[2][channels]`, mean and variance.
+    pub running: Span,
+    /// `[m][channels]`, added before the rectifier.
+    pub residual: Option<Span>,
+    /// Whether a rectifier follows.
+    pub relu: bool,
+}
+
+impl Operation for BatchNormInference {
+    const NAME: &'static str = "batch_norm_inference";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        let (x, channels) = (self.x.length, self.weight.length);
+        let rows = check(self.y.length, x, channels, self.bias.length, self.running.length)?;
+        check_residual(x, self.residual.map(|residual| residual.length))?;
+        Ok(Extent::Rows(rows, channels))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        see(Access::Write, self.y);
+        let read = [self.x, self.weight, self.bias, self.running];
+        read.into_iter().chain(self.residual).for_each(|read| see(Access::Read, read));
+    }
 }
 
 /// Batch normalisation of each channel with the batch's own statistics.
@@ -53,6 +142,7 @@ fn combine(a: Lanes, b: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
 ///
 /// # Source
 /// Ioffe and Szegedy 2015, algorithm 1; running statistics as PyTorch's.
+#[expect(clippy::too_many_arguments, reason = "slices by name, as the formula has them")]
 pub fn batch_norm_forward(
     y: &mut [f32],
     saved: &mut [f32],
@@ -64,7 +154,7 @@ pub fn batch_norm_forward(
     relu: bool,
 ) -> Result<(), Error> {
     let values = check(y.len(), x.len(), weight.len(), bias.len(), saved.len())?;
-    expect("residual", x.len(), residual.map_or(x.len(), <[f32]>::len))?;
+    check_residual(x.len(), residual.map(<[f32]>::len))?;
     expect("running", saved.len(), running.as_ref().map_or(saved.len(), |running| running.len()))?;
     let Some((means, factors)) = saved.split_at_mut_checked(weight.len()) else { return Ok(()) };
     statistics(means, factors, x, values);
@@ -113,6 +203,7 @@ fn inverse_deviation(variance: f32) -> f32 {
 }
 
 /// `y = relu?(weight * (x - mean) * factor(spread) + bias + residual?)`.
+#[expect(clippy::too_many_arguments, reason = "slices by name, as the formula has them")]
 fn normalize(
     y: &mut [f32],
     x: &[f32],
@@ -165,11 +256,77 @@ pub fn batch_norm_inference(
     relu: bool,
 ) -> Result<(), Error> {
     check(y.len(), x.len(), weight.len(), bias.len(), running.len())?;
-    expect("residual", x.len(), residual.map_or(x.len(), <[f32]>::len))?;
+    check_residual(x.len(), residual.map(<[f32]>::len))?;
     if let Some(statistics) = running.split_at_checked(weight.len()) {
         normalize(y, x, statistics, inverse_deviation, weight, bias, residual, relu);
     }
     Ok(())
+}
+
+/// Checks the lengths of a stream's gradients.
+fn check_gradients(x: usize, weight: usize, dx: usize, dweight: usize, dy: usize) -> Result<(), Error> {
+    expect("dx", x, dx)?;
+    expect("dy", x, dy)?;
+    expect("dweight", weight, dweight)
+}
+
+/// The gradients of [`BatchNormForward`]: [`batch_norm_backward`] on a machine.
+///
+/// With `masked = relu ? (y > 0 ? dy : 0) : dy`, `xhat = (x - mean) * inv_std` and `m` values a channel:
+/// `dbias += sum masked`, `dweight += sum masked * xhat`,
+/// `dx = weight * inv_std * (masked - sum masked / m - xhat * sum(masked * xhat) / m)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormBackward<'a> {
+    /// `[m][channels]` each, overwritten or added to.
+    pub dx: &'a [Span],
+    /// `[channels]` each, added to.
+    pub dweight: &'a [Span],
+    /// `[channels]` each, added to.
+    pub dbias: &'a [Span],
+    /// `[m][channels]` each. With a residual they hold `masked` afterwards, else nothing of meaning.
+    pub dy: &'a [Span],
+    /// `[m][channels]`, output of the forward pass; a machine may compute it anew from `x` and `bias` where there is no
+    /// residual.
+    pub y: Span,
+    /// `[m][channels]`, its input.
+    pub x: Span,
+    /// `[channels]`.
+    pub weight: Span,
+    /// `[channels]`.
+    pub bias: Span,
+    /// `[2][channels]`, what it saved.
+    pub saved: Span,
+    /// Whether it had a rectifier.
+    pub relu: bool,
+    /// Whether it had a residual whose gradient is wanted.
+    pub residual: bool,
+    /// Whether `dx` is added to.
+    pub accumulate: bool,
+}
+
+impl Operation for BatchNormBackward<'_> {
+    const NAME: &'static str = "batch_norm_backward";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        let (x, channels) = (self.x.length, self.weight.length);
+        let rows = check(self.y.length, x, channels, self.bias.length, self.saved.length)?;
+        if streams(&[self.dx, self.dweight, self.dbias, self.dy])? > 0 {
+            check_gradients(x, channels, length(self.dx), length(self.dweight), length(self.dy))?;
+            expect("dbias", channels, length(self.dbias))?;
+        }
+        Ok(Extent::Rows(rows, channels))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        self.dx.iter().for_each(|dx| see(Access::gradient(self.accumulate), *dx));
+        self.dweight.iter().chain(self.dbias).chain(self.dy).for_each(|changed| see(Access::Update, *changed));
+        let read = [self.y, self.x, self.weight, self.bias, self.saved];
+        read.into_iter().for_each(|read| see(Access::Read, read));
+    }
+
+    fn streams(&self) -> usize {
+        self.dy.len()
+    }
 }
 
 /// The gradients of [`batch_norm_forward`].
@@ -192,6 +349,7 @@ pub fn batch_norm_inference(
 ///
 /// # Errors
 /// [`Error::Length`] when the slices do not fit together.
+#[expect(clippy::too_many_arguments, reason = "slices by name, as the formula has them")]
 pub fn batch_norm_backward(
     dx: &mut [f32],
     dweight: &mut [f32],
@@ -205,9 +363,7 @@ pub fn batch_norm_backward(
     accumulate: bool,
 ) -> Result<(), Error> {
     let values = check(y.len(), x.len(), weight.len(), dbias.len(), saved.len())?;
-    expect("dx", x.len(), dx.len())?;
-    expect("dy", x.len(), dy.len())?;
-    expect("dweight", weight.len(), dweight.len())?;
+    check_gradients(x.len(), weight.len(), dx.len(), dweight.len(), dy.len())?;
     let Some((means, factors)) = saved.split_at_checked(weight.len()) else { return Ok(()) };
     if relu {
         mask(dy, y);

@@ -3,21 +3,27 @@
 use core::ops::Range;
 
 use crate::error::Error;
+use crate::memory::Span;
 use crate::ops::math::rows::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::ops::math::tile::{PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, outer, transpose, width};
+use crate::ops::operation::{Access, Extent, Operation, length, streams};
 use crate::shape::Conv2d;
 
 /// Outputs whose weights are transposed at a time.
 const DEPTH: usize = 16;
 
-fn check(y: usize, x: usize, weight: usize, conv: &Conv2d) -> Result<(), Error> {
+/// Checks the lengths and returns the number of images.
+// A call: it is there once.
+#[inline(never)]
+fn check(y: usize, x: usize, weight: usize, conv: &Conv2d) -> Result<usize, Error> {
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     if Conv2d::new(input, output.channels, kernel, stride, padding)? != *conv {
         return Err(Error::Image { what: "a convolution", found: (output.height, output.width, output.channels) });
     }
     let images = whole_rows("x", x, input.len())?;
     expect("y", images.saturating_mul(output.len()), y)?;
-    expect("weight", conv.weights(), weight)
+    expect("weight", conv.weights(), weight)?;
+    Ok(images)
 }
 
 /// The kernel positions at which output `position` of a side meets the input of `size`.
@@ -32,6 +38,34 @@ fn positions(tap: usize, size: usize, outputs: usize, conv: &Conv2d) -> Range<us
     let first = conv.padding.saturating_sub(tap).div_ceil(stride);
     let last = (size + conv.padding).saturating_sub(tap).div_ceil(stride);
     first..last.min(outputs)
+}
+
+/// `y[n][i][j][o] = sum_{a,b,c} x[n][i*stride+a-padding][j*stride+b-padding][c] * weight[a][b][c][o]`:
+/// [`conv2d_forward`] on a machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conv2dForward<'a> {
+    /// `[n]` images of `conv.output`, overwritten.
+    pub y: Span,
+    /// `[n]` images of `conv.input`.
+    pub x: Span,
+    /// `[kernel][kernel][in][out]`.
+    pub weight: Span,
+    /// The sizes.
+    pub conv: &'a Conv2d,
+}
+
+impl Operation for Conv2dForward<'_> {
+    const NAME: &'static str = "conv2d_forward";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        Ok(Extent::Conv2d(check(self.y.length, self.x.length, self.weight.length, self.conv)?, *self.conv))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        see(Access::Write, self.y);
+        see(Access::Read, self.x);
+        see(Access::Read, self.weight);
+    }
 }
 
 /// Two-dimensional convolution without bias.
@@ -131,6 +165,40 @@ fn border<const C: usize>(
     }
 }
 
+/// The gradient of [`Conv2dForward`] with respect to `x`: [`conv2d_backward_input`] on a machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conv2dBackwardInput<'a> {
+    /// `[n]` images of `conv.input` each, overwritten or added to.
+    pub dx: &'a [Span],
+    /// `[n]` images of `conv.output` each.
+    pub dy: &'a [Span],
+    /// `[kernel][kernel][in][out]`.
+    pub weight: Span,
+    /// The sizes.
+    pub conv: &'a Conv2d,
+    /// Whether `dx` is added to.
+    pub accumulate: bool,
+}
+
+impl Operation for Conv2dBackwardInput<'_> {
+    const NAME: &'static str = "conv2d_backward_input";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        streams(&[self.dx, self.dy])?;
+        Ok(Extent::Conv2d(check(length(self.dy), length(self.dx), self.weight.length, self.conv)?, *self.conv))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        self.dx.iter().for_each(|dx| see(Access::gradient(self.accumulate), *dx));
+        self.dy.iter().for_each(|dy| see(Access::Read, *dy));
+        see(Access::Read, self.weight);
+    }
+
+    fn streams(&self) -> usize {
+        self.dy.len()
+    }
+}
+
 /// The gradient of [`conv2d_forward`] with respect to `x`.
 ///
 /// `dx[n][h][w][c] = sum dy[n][i][j][o] * weight[a][b][c][o]` over all `i*stride+a-padding = h`,
@@ -149,7 +217,7 @@ pub fn conv2d_backward_input(
     if !accumulate {
         dx.fill(0.0);
     }
-    // Enough images at a time for a transposed block of weights to be worth its making.
+    // Several images at a time, so that transposing a block of weights pays.
     let images = (256 / conv.output.height.saturating_mul(conv.output.width).max(1)).max(1);
     let (inputs, outputs) = (images.saturating_mul(conv.input.len()), images.saturating_mul(conv.output.len()));
     let groups = pieces_mut(dx, inputs).zip(pieces(dy, outputs));
@@ -226,6 +294,40 @@ fn spread_tile<const C: usize>(dx: &mut [f32], step: usize, dy: &[f32], pitch: u
         if let (Some(dx), true) = (columns_mut(dx, p * step), pixel.is_some()) {
             *dx = *sums;
         }
+    }
+}
+
+/// Adds the gradient of [`Conv2dForward`] with respect to `weight`: [`conv2d_backward_weight`] on a machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conv2dBackwardWeight<'a> {
+    /// `[kernel][kernel][in][out]` each, added to.
+    pub dweight: &'a [Span],
+    /// `[n]` images of `conv.input`.
+    pub x: Span,
+    /// `[n]` images of `conv.output` each.
+    pub dy: &'a [Span],
+    /// The sizes.
+    pub conv: &'a Conv2d,
+}
+
+impl Operation for Conv2dBackwardWeight<'_> {
+    const NAME: &'static str = "conv2d_backward_weight";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        if streams(&[self.dweight, self.dy])? == 0 {
+            return Ok(Extent::Conv2d(0, *self.conv));
+        }
+        Ok(Extent::Conv2d(check(length(self.dy), self.x.length, length(self.dweight), self.conv)?, *self.conv))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        self.dweight.iter().for_each(|dweight| see(Access::Update, *dweight));
+        see(Access::Read, self.x);
+        self.dy.iter().for_each(|dy| see(Access::Read, *dy));
+    }
+
+    fn streams(&self) -> usize {
+        self.dy.len()
     }
 }
 

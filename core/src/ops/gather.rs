@@ -2,7 +2,8 @@
 
 use crate::error::Error;
 use crate::memory::Span;
-use crate::ops::math::rows::{expect, rows_mut};
+use crate::ops::math::rows::{expect, rows_mut, whole_rows};
+use crate::ops::operation::{Access, Extent, Operation};
 use crate::shape::Shape;
 
 /// Where the pictures of a data set lie and how pixels become numbers. Their labels are in the rows: see [`Row`].
@@ -16,7 +17,17 @@ pub struct Samples {
     pub normalization: Span,
 }
 
-/// Where [`Backend::gather`] puts a batch.
+impl Samples {
+    /// How many pictures there are.
+    ///
+    /// # Errors
+    /// [`Error::Length`] when the last one is not whole.
+    pub fn count(&self) -> Result<usize, Error> {
+        whole_rows("the samples", self.images.length, self.image.len())
+    }
+}
+
+/// Where [`Gather`] puts a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// `[rows][height][width][channels]`.
@@ -76,6 +87,46 @@ impl Row {
             flip: named & 1 == 1,
             weights: [head, tail],
         }
+    }
+}
+
+/// Cuts a batch out of the samples by rows of an epoch's table: [`gather`] for each row, on a machine.
+///
+/// `image = (byte - mean) / deviation` for each channel, NHWC; the rows' labels and group weights beside it. A row that names no
+/// sample may be noticed after earlier rows were written, or show as a loss that is not finite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gather<'a> {
+    /// Where they go.
+    pub batch: &'a Batch,
+    /// `[rows][Row::WORDS]`.
+    pub rows: Span,
+    /// Where they come from.
+    pub samples: &'a Samples,
+}
+
+impl Operation for Gather<'_> {
+    const NAME: &'static str = "gather";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        let (Batch { images, labels, weights: [head, tail] }, samples) = (*self.batch, self.samples);
+        let size = samples.image.len();
+        let count = whole_rows("rows", self.rows.length, Row::WORDS)?;
+        samples.count()?;
+        expect("images", count.saturating_mul(size), images.length)?;
+        for written in [labels, head, tail] {
+            expect("labels and weights", count, written.length)?;
+        }
+        expect("normalization", samples.image.channels.saturating_mul(2), samples.normalization.length)?;
+        Ok(Extent::Images(count, samples.image))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        let (Batch { images, labels, weights: [head, tail] }, samples) = (*self.batch, self.samples);
+        [images, labels, head, tail].into_iter().for_each(|written| see(Access::Write, written));
+        see(Access::Read, self.rows);
+        see(Access::Read, samples.normalization);
+        // Of the samples as many bytes as the batch has numbers.
+        see(Access::Bytes, Span { length: images.length.min(samples.images.length), ..samples.images });
     }
 }
 

@@ -3,9 +3,11 @@
 use core::ops::Range;
 
 use crate::error::Error;
+use crate::memory::Span;
 use crate::ops::math::reduce::for_each_sum;
 use crate::ops::math::rows::{expect, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::ops::math::tile::{PIXELS, WIDE, get_columns, multiply_all, multiply_one, outer, put_columns, transpose};
+use crate::ops::operation::{Access, Extent, Operation, length, streams};
 
 /// Inputs of a tile of the weight's gradient.
 const INPUTS: usize = 4;
@@ -20,6 +22,38 @@ fn check(x: usize, y: usize, weight: usize, outputs: usize) -> Result<usize, Err
     let inputs = whole_rows("weight", weight, outputs)?;
     expect("x", samples.saturating_mul(inputs), x)?;
     Ok(inputs)
+}
+
+/// The sizes of a layer whose parts fit together.
+fn layer(x: usize, y: usize, weight: usize, outputs: usize) -> Result<Extent, Error> {
+    let inputs = check(x, y, weight, outputs)?;
+    Ok(Extent::Linear { rows: y.checked_div(outputs).unwrap_or(0), inputs, outputs })
+}
+
+/// `y[n][o] = bias[o] + sum_i x[n][i] * weight[i][o]`: [`linear_forward`] on a machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LinearForward {
+    /// `[n][out]`, overwritten.
+    pub y: Span,
+    /// `[n][in]`.
+    pub x: Span,
+    /// `[in][out]`.
+    pub weight: Span,
+    /// `[out]`.
+    pub bias: Span,
+}
+
+impl Operation for LinearForward {
+    const NAME: &'static str = "linear_forward";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        layer(self.x.length, self.y.length, self.weight.length, self.bias.length)
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        see(Access::Write, self.y);
+        [self.x, self.weight, self.bias].into_iter().for_each(|read| see(Access::Read, read));
+    }
 }
 
 /// Fully connected layer: `y[n][o] = bias[o] + sum_i x[n][i] * weight[i][o]`.
@@ -66,6 +100,40 @@ fn last_columns(y: &mut [f32], outputs: usize, at: usize, (x, inputs): (&[f32], 
                 *y += weight.get(column).map_or(0.0, |weight| x * weight);
             }
         }
+    }
+}
+
+/// `dx[n][i] = sum_o dy[n][o] * weight[i][o]`: [`linear_backward_input`] on a machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LinearBackwardInput<'a> {
+    /// `[n][in]` each, overwritten or added to.
+    pub dx: &'a [Span],
+    /// `[n][out]` each.
+    pub dy: &'a [Span],
+    /// `[in][out]`.
+    pub weight: Span,
+    /// The number of `o`.
+    pub outputs: usize,
+    /// Whether `dx` is added to.
+    pub accumulate: bool,
+}
+
+impl Operation for LinearBackwardInput<'_> {
+    const NAME: &'static str = "linear_backward_input";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        streams(&[self.dx, self.dy])?;
+        layer(length(self.dx), length(self.dy), self.weight.length, self.outputs)
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        self.dx.iter().for_each(|dx| see(Access::gradient(self.accumulate), *dx));
+        self.dy.iter().for_each(|dy| see(Access::Read, *dy));
+        see(Access::Read, self.weight);
+    }
+
+    fn streams(&self) -> usize {
+        self.dy.len()
     }
 }
 
@@ -121,7 +189,7 @@ fn backward_columns<const C: usize>(
 
 /// `y[n][at + c] += sum_t x[n][terms.start + t] * weight[t][column + c]` for up to `C` columns.
 ///
-/// Rows are as long as the second number of each pair says; those of `weight` as the first of the last.
+/// The second number of `(y, y_pitch)` and `(x, x_pitch)` is the length of a row, `pitch` that of a row of `weight`.
 #[inline(never)]
 fn add_product<const C: usize>(
     (y, y_pitch): (&mut [f32], usize),
@@ -138,7 +206,7 @@ fn add_product<const C: usize>(
         let sample = |p: usize| x.get(p * x_pitch..p * x_pitch + terms.len());
         let first = sample(0).unwrap_or_default();
         if x.len() > x_pitch {
-            // Where samples are missing, copies of the first; what becomes of them is thrown away.
+            // Missing samples are replaced by copies of the first, whose results are discarded.
             let sample = |p| sample(p).unwrap_or(first);
             multiply_all(&mut sums, [first, sample(1), sample(2), sample(3)], weight, pitch, column);
         } else {
@@ -146,6 +214,40 @@ fn add_product<const C: usize>(
             multiply_one(sum, first, weight, pitch, column);
         }
         rows_mut(y, y_pitch).zip(&sums).for_each(|(y, sums)| put_columns(y, at, sums));
+    }
+}
+
+/// `dweight[i][o] += sum_n x[n][i] * dy[n][o]`, `dbias[o] += sum_n dy[n][o]`: [`linear_backward_weight`] on a machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LinearBackwardWeight<'a> {
+    /// `[in][out]` each, added to.
+    pub dweight: &'a [Span],
+    /// `[out]` each, added to.
+    pub dbias: &'a [Span],
+    /// `[n][in]`.
+    pub x: Span,
+    /// `[n][out]` each.
+    pub dy: &'a [Span],
+}
+
+impl Operation for LinearBackwardWeight<'_> {
+    const NAME: &'static str = "linear_backward_weight";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        if streams(&[self.dweight, self.dbias, self.dy])? == 0 {
+            return Ok(Extent::Linear { rows: 0, inputs: 0, outputs: 0 });
+        }
+        layer(self.x.length, length(self.dy), length(self.dweight), length(self.dbias))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        self.dweight.iter().chain(self.dbias).for_each(|gradient| see(Access::Update, *gradient));
+        see(Access::Read, self.x);
+        self.dy.iter().for_each(|dy| see(Access::Read, *dy));
+    }
+
+    fn streams(&self) -> usize {
+        self.dy.len()
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::error::Error;
 use crate::memory::Span;
 use crate::ops::math::elementary::{exp, log1p};
-use crate::ops::math::rows::expect;
+use crate::ops::math::rows::{expect, whole_rows};
+use crate::ops::operation::{Access, Extent, Operation, length, streams};
 
 /// The three tables of the adjusted cross-entropy, `[classes]` each, and the exponent of its focal factor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +30,57 @@ pub struct LossTables<'a> {
     pub margin: &'a [f32],
     /// Exponent of `1 - p`; 0 for none.
     pub focal: f32,
+}
+
+/// The adjusted softmax cross-entropy for every row, once for each group: [`cross_entropy`] on a machine.
+///
+/// `dlogits[g]` is overwritten with its gradient, `losses[g]` with the sum over rows of `weights[g][row] * loss`. The
+/// number of classes is `terms.scale.length`. A label that is no class may be noticed after earlier rows were written, or
+/// show as a loss that is not finite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CrossEntropy<'a> {
+    /// `[rows][classes]` each, overwritten.
+    pub dlogits: &'a [Span],
+    /// `[1]` each, overwritten.
+    pub losses: &'a [Span],
+    /// `[rows][classes]`.
+    pub logits: Span,
+    /// `[rows]`, class indices as numbers.
+    pub labels: Span,
+    /// `[rows]` each.
+    pub weights: &'a [Span],
+    /// Tables and exponent.
+    pub terms: Terms,
+}
+
+impl Operation for CrossEntropy<'_> {
+    const NAME: &'static str = "cross_entropy";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        let Terms { scale, shift, margin, .. } = self.terms;
+        let classes = scale.length;
+        let rows = whole_rows("logits", self.logits.length, classes)?;
+        expect("shift", classes, shift.length)?;
+        expect("margin", classes, margin.length)?;
+        expect("labels", rows, self.labels.length)?;
+        if streams(&[self.dlogits, self.losses, self.weights])? > 0 {
+            expect("dlogits", self.logits.length, length(self.dlogits))?;
+            expect("losses", 1, length(self.losses))?;
+            expect("weights", rows, length(self.weights))?;
+        }
+        Ok(Extent::Rows(rows, classes))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        self.dlogits.iter().chain(self.losses).for_each(|written| see(Access::Write, *written));
+        let Terms { scale, shift, margin, .. } = self.terms;
+        let read = [self.logits, self.labels, scale, shift, margin];
+        read.iter().chain(self.weights).for_each(|read| see(Access::Read, *read));
+    }
+
+    fn streams(&self) -> usize {
+        self.dlogits.len()
+    }
 }
 
 /// Adjusted softmax cross-entropy of one sample, with its gradient: every loss of this crate.

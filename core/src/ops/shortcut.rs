@@ -1,18 +1,47 @@
 //! The parameter-free shortcut of small residual networks.
 
 use crate::error::Error;
+use crate::memory::Span;
 use crate::ops::math::rows::{expect, pieces, pieces_mut, put, rows, rows_mut, whole_rows};
+use crate::ops::operation::{Access, Extent, Operation, length, streams};
 use crate::shape::Shape;
 
-/// Checks the shapes and returns the zero channels before the input's.
-fn check(y: usize, x: usize, input: Shape, output: Shape) -> Result<usize, Error> {
+/// Checks the shapes; returns the number of images, and the zero channels before the input's.
+fn check(y: usize, x: usize, input: Shape, output: Shape) -> Result<(usize, usize), Error> {
     let halved = input.height.div_ceil(2) == output.height && input.width.div_ceil(2) == output.width;
     let (true, Some(added)) = (halved, output.channels.checked_sub(input.channels)) else {
         return Err(Error::Image { what: "a shortcut", found: (output.height, output.width, output.channels) });
     };
     let images = whole_rows("x", x, input.len())?;
     expect("y", images.saturating_mul(output.len()), y)?;
-    Ok(added / 2)
+    Ok((images, added / 2))
+}
+
+/// Every second row and column, channels padded with zeros: [`shortcut_forward`] on a machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShortcutForward {
+    /// `[n]` images of `output`, overwritten.
+    pub y: Span,
+    /// `[n]` images of `input`.
+    pub x: Span,
+    /// One image.
+    pub input: Shape,
+    /// What becomes of it: sides are the input's halved, rounded up; at least as many channels.
+    pub output: Shape,
+}
+
+impl Operation for ShortcutForward {
+    const NAME: &'static str = "shortcut_forward";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        let (images, _) = check(self.y.length, self.x.length, self.input, self.output)?;
+        Ok(Extent::Mapped(images, self.input, self.output))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        see(Access::Write, self.y);
+        see(Access::Read, self.x);
+    }
 }
 
 /// Every second pixel of a row of pixels.
@@ -42,7 +71,7 @@ fn skipped(row: usize, height: usize) -> bool {
 /// # Source
 /// He et al. 2016, section 3.3 (A).
 pub fn shortcut_forward(y: &mut [f32], x: &[f32], input: Shape, output: Shape) -> Result<(), Error> {
-    let before = check(y.len(), x.len(), input, output)?;
+    let (_, before) = check(y.len(), x.len(), input, output)?;
     let all = rows(x, input.width * input.channels).enumerate();
     let kept = all.filter(|(row, _)| !skipped(*row, input.height)).map(|(_, row)| row);
     y.fill(0.0);
@@ -52,6 +81,40 @@ pub fn shortcut_forward(y: &mut [f32], x: &[f32], input: Shape, output: Shape) -
         }
     }
     Ok(())
+}
+
+/// The gradient of [`ShortcutForward`]: [`shortcut_backward`] on a machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShortcutBackward<'a> {
+    /// `[n]` images of `input` each, overwritten or added to.
+    pub dx: &'a [Span],
+    /// `[n]` images of `output` each.
+    pub dy: &'a [Span],
+    /// One image.
+    pub input: Shape,
+    /// What became of it.
+    pub output: Shape,
+    /// Whether `dx` is added to.
+    pub accumulate: bool,
+}
+
+impl Operation for ShortcutBackward<'_> {
+    const NAME: &'static str = "shortcut_backward";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        streams(&[self.dx, self.dy])?;
+        let (images, _) = check(length(self.dy), length(self.dx), self.input, self.output)?;
+        Ok(Extent::Mapped(images, self.input, self.output))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        self.dx.iter().for_each(|dx| see(Access::gradient(self.accumulate), *dx));
+        self.dy.iter().for_each(|dy| see(Access::Read, *dy));
+    }
+
+    fn streams(&self) -> usize {
+        self.dy.len()
+    }
 }
 
 /// The gradient of [`shortcut_forward`]: `dx[n][2 i][2 j][c] = dy[n][i][j][before + c]`, 0 elsewhere; added to `dx`
@@ -66,7 +129,7 @@ pub fn shortcut_backward(
     output: Shape,
     accumulate: bool,
 ) -> Result<(), Error> {
-    let before = check(dy.len(), dx.len(), input, output)?;
+    let (_, before) = check(dy.len(), dx.len(), input, output)?;
     if !accumulate {
         dx.fill(0.0);
     }

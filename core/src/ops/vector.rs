@@ -5,6 +5,7 @@ use crate::memory::Span;
 use crate::ops::math::elementary::sqrt;
 use crate::ops::math::reduce::{RUN, Total};
 use crate::ops::math::rows::expect;
+use crate::ops::operation::{Access, Extent, Operation};
 
 /// Stochastic gradient descent with momentum, as PyTorch writes it.
 ///
@@ -35,8 +36,85 @@ pub struct Outcome {
     pub number: f32,
 }
 
-/// Sums that a norm adds up side by side; part of what fixes its bits.
+impl Outcome {
+    /// Refuses slots that are not one number each; those of the groups are not an update's.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        expect("squared_norm", 1, self.squared_norm.length)?;
+        expect("failure", 1, self.failure.length)
+    }
+}
+
+/// Lanes of a norm's sum: their number is part of its bits.
 const LANES: usize = 16;
+
+/// `to[i] = value`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fill {
+    /// `[n]`, overwritten.
+    pub to: Span,
+    /// The number.
+    pub value: f32,
+}
+
+impl Operation for Fill {
+    const NAME: &'static str = "fill";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        Ok(Extent::Vector(self.to.length))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        see(Access::Write, self.to);
+    }
+}
+
+/// `to[i] = from[i]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Copy {
+    /// `[n]`, overwritten.
+    pub to: Span,
+    /// `[n]`.
+    pub from: Span,
+}
+
+impl Operation for Copy {
+    const NAME: &'static str = "copy";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        expect("from", self.to.length, self.from.length)?;
+        Ok(Extent::Vector(self.to.length))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        see(Access::Write, self.to);
+        see(Access::Read, self.from);
+    }
+}
+
+/// `y[i] += alpha * x[i]`: [`axpy`] on a machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Axpy {
+    /// `[n]`, added to.
+    pub y: Span,
+    /// Factor of what is added.
+    pub alpha: f32,
+    /// `[n]`.
+    pub x: Span,
+}
+
+impl Operation for Axpy {
+    const NAME: &'static str = "axpy";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        expect("x", self.y.length, self.x.length)?;
+        Ok(Extent::Vector(self.y.length))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        see(Access::Update, self.y);
+        see(Access::Read, self.x);
+    }
+}
 
 /// `y[i] += alpha * x[i]`.
 ///
@@ -70,6 +148,38 @@ pub fn squared_norm(x: &[f32]) -> f32 {
     total.value()
 }
 
+/// `point <- params + radius * point / (||point||_2 + 1e-16)`, in place: [`ascend`] on a machine.
+///
+/// `point` holds a gradient before and the perturbed parameters afterwards; the norm never leaves the machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ascend {
+    /// `[n]`, a gradient that becomes the perturbed parameters.
+    pub point: Span,
+    /// `[1]`, overwritten with the gradient's squared norm.
+    pub squared_norm: Span,
+    /// `[n]`.
+    pub params: Span,
+    /// How far it climbs.
+    pub radius: f32,
+}
+
+impl Operation for Ascend {
+    const NAME: &'static str = "ascend";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        expect("params", self.point.length, self.params.length)?;
+        expect("squared_norm", 1, self.squared_norm.length)?;
+        Ok(Extent::Vector(self.point.length))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        see(Access::Update, self.point);
+        see(Access::Again, self.point);
+        see(Access::Write, self.squared_norm);
+        see(Access::Read, self.params);
+    }
+}
+
 /// Climbs: `point <- params + radius * point / (||point||_2 + 1e-16)`, in place.
 ///
 /// `point` holds a gradient on entry and the perturbed parameters on return. Returns the gradient's squared norm.
@@ -87,6 +197,43 @@ pub fn ascend(point: &mut [f32], params: &[f32], radius: f32) -> Result<f32, Err
         *point = param + factor * *point;
     }
     Ok(squared_norm)
+}
+
+/// One update as [`Sgd`] says, and of its [`Outcome`] the squared norm and the failure: [`sgd`] on a machine.
+///
+/// Changes neither `params` nor `velocity` when the squared norm of `gradient` is not finite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdUpdate<'a> {
+    /// `[n]`, the parameters.
+    pub params: Span,
+    /// `[n]`.
+    pub velocity: Span,
+    /// Where it leaves what became of it.
+    pub outcome: &'a Outcome,
+    /// `[n]`.
+    pub gradient: Span,
+    /// The rule.
+    pub sgd: &'a Sgd,
+}
+
+impl Operation for SgdUpdate<'_> {
+    const NAME: &'static str = "sgd";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        expect("velocity", self.params.length, self.velocity.length)?;
+        expect("gradient", self.params.length, self.gradient.length)?;
+        self.outcome.check()?;
+        Ok(Extent::Vector(self.params.length))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        see(Access::Update, self.params);
+        see(Access::Update, self.velocity);
+        see(Access::Write, self.outcome.squared_norm);
+        see(Access::Update, self.outcome.failure);
+        see(Access::Read, self.gradient);
+        see(Access::Again, self.gradient);
+    }
 }
 
 /// One update of stochastic gradient descent, as [`Sgd`] says.
@@ -109,8 +256,35 @@ pub fn sgd(params: &mut [f32], velocity: &mut [f32], gradient: &[f32], sgd: &Sgd
     Ok(squared_norm)
 }
 
-/// The velocity as an update begins with it where gradients are added to it: `velocity[i] = momentum * velocity[i] +
-/// weight_decay * params[i]`.
+/// `velocity[i] = momentum * velocity[i] + weight_decay * params[i]`: [`decay`] on a machine.
+///
+/// The first part of an update in lean memory, where gradients are added to the velocity.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decay<'a> {
+    /// `[n]`, changed in place.
+    pub velocity: Span,
+    /// `[n]`.
+    pub params: Span,
+    /// The rule.
+    pub sgd: &'a Sgd,
+}
+
+impl Operation for Decay<'_> {
+    const NAME: &'static str = "decay";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        expect("params", self.velocity.length, self.params.length)?;
+        Ok(Extent::Vector(self.velocity.length))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        see(Access::Update, self.velocity);
+        see(Access::Read, self.params);
+    }
+}
+
+/// The first part of an update in lean memory, where gradients are added to the velocity:
+/// `velocity[i] = momentum * velocity[i] + weight_decay * params[i]`.
 ///
 /// # Errors
 /// [`Error::Length`] when the slices differ in length.
@@ -122,7 +296,41 @@ pub fn decay(velocity: &mut [f32], params: &[f32], sgd: &Sgd) -> Result<(), Erro
     Ok(())
 }
 
-/// The end of such an update: `params[i] -= learning_rate * velocity[i]`.
+/// `params[i] -= learning_rate * velocity[i]`, and its [`Outcome`]: [`descend`] on a machine.
+///
+/// The last part of that update. When the squared norm of `velocity` is not finite, `params` do not change and the
+/// velocity becomes zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Descend<'a> {
+    /// `[n]`, the parameters.
+    pub params: Span,
+    /// `[n]`; written when it is not finite.
+    pub velocity: Span,
+    /// Where it leaves what became of it.
+    pub outcome: &'a Outcome,
+    /// Step length.
+    pub learning_rate: f32,
+}
+
+impl Operation for Descend<'_> {
+    const NAME: &'static str = "descend";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        expect("velocity", self.params.length, self.velocity.length)?;
+        self.outcome.check()?;
+        Ok(Extent::Vector(self.params.length))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        see(Access::Update, self.params);
+        see(Access::Update, self.velocity);
+        see(Access::Again, self.velocity);
+        see(Access::Write, self.outcome.squared_norm);
+        see(Access::Update, self.outcome.failure);
+    }
+}
+
+/// The last part of an update in lean memory: `params[i] -= learning_rate * velocity[i]`.
 ///
 /// Returns the squared norm of `velocity`; when it is not finite, `params` have not changed and `velocity` is zero.
 ///

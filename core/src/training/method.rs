@@ -26,6 +26,16 @@ pub enum Method {
         /// Share of the epochs that form the first stage, in `0..=1`.
         gamma: f64,
     },
+    /// Every sample counts in both groups, the more in the one that is perturbed the rarer its class is (Li et al. 2025):
+    /// see [`focal_share`](crate::longtail::classes::focal_share).
+    FocalSam {
+        /// Radius of the second group.
+        rho: f64,
+        /// The largest share of a loss that is perturbed, in `0..=1`.
+        lambda: f64,
+        /// How fast the share falls with the frequency of a class; 0 for the same share everywhere.
+        gamma: f64,
+    },
 }
 
 impl Method {
@@ -37,24 +47,29 @@ impl Method {
         }
     }
 
-    /// Whether samples of the tail form a group of their own.
-    pub fn splits(&self) -> bool {
+    /// Whether it tells the tail from the head: a sample then counts in one group alone.
+    pub const fn has_tail(&self) -> bool {
         matches!(self, Self::ImbSam { .. } | Self::SseSam { .. })
     }
 
     /// The groups of `epoch` of `epochs`. Groups of radius 0 are merged.
     ///
     /// # Errors
-    /// [`Error::Range`] when a radius is negative or not finite, or gamma outside `0..=1`.
+    /// [`Error::Range`] when a number is negative or not finite, or SSE-SAM's gamma or Focal-SAM's lambda above 1.
+    // In line: a program whose method is known links nothing of the others.
+    #[inline(always)]
     pub fn groups(&self, epoch: u32, epochs: u32) -> Result<Groups, Error> {
         let (head, tail) = match *self {
             Self::Sgd => (0.0, None),
             Self::Sam { rho } => (radius("rho", rho)?, None),
             Self::ImbSam { rho } => (0.0, Some(radius("rho", rho)?)),
+            Self::FocalSam { rho, lambda, gamma } => {
+                share("lambda", lambda)?;
+                radius("Focal-SAM gamma", gamma)?;
+                (0.0, Some(radius("rho", rho)?))
+            }
             Self::SseSam { head_rho, tail_rho, gamma } => {
-                if !(0.0..=1.0).contains(&gamma) {
-                    return Err(Error::Range { what: "gamma", low: 0.0, high: 1.0, found: gamma as f32 });
-                }
+                share("gamma", gamma)?;
                 let head = radius("head_rho", head_rho)?;
                 (if self.stage(epoch, epochs) == 1 { head } else { 0.0 }, Some(radius("tail_rho", tail_rho)?))
             }
@@ -69,6 +84,14 @@ impl Method {
     pub fn largest(&self) -> Result<Groups, Error> {
         // A single epoch belongs to the first stage, if there is one: the second perturbs no more groups.
         self.groups(0, 1)
+    }
+}
+
+fn share(what: &'static str, found: f64) -> Result<(), Error> {
+    if (0.0..=1.0).contains(&found) {
+        Ok(())
+    } else {
+        Err(Error::Range { what, low: 0.0, high: 1.0, found: found as f32 })
     }
 }
 
@@ -104,9 +127,11 @@ impl Groups {
         Ok(Self { head, tail: tail.filter(|&tail| tail > 0.0 || head > 0.0) })
     }
 
-    /// The column of the table of sample weights in which a sample counts.
-    pub fn column(&self, tail: bool) -> usize {
-        usize::from(tail && self.tail.is_some())
+    /// The factors of a sample's loss in a batch of `rows`, where so much of the sample counts in the second group: what
+    /// [`Rule::factors`](crate::Rule::factors) is without class weights and tail weight, for chips that have no `f64`.
+    pub fn factors(&self, share: f32, rows: usize) -> [f32; 2] {
+        let factor = 1.0 / rows as f32;
+        if self.tail.is_some() { [(1.0 - share) * factor, share * factor] } else { [factor, 0.0] }
     }
 
     /// How many groups there are.
@@ -124,7 +149,7 @@ impl Groups {
         self.present([true, true])
     }
 
-    /// The groups that have samples in a batch, by column. A group without any adds nothing and costs nothing.
+    /// The groups that have samples in a batch, by column; [`Tally::present`](crate::Tally::present) says which.
     pub fn present(&self, columns: [bool; 2]) -> Present {
         let [head, tail] = columns;
         let head = head.then_some(Group { column: 0, radius: self.head });
@@ -202,12 +227,12 @@ mod tests {
     fn groups_of_radius_zero_are_merged() {
         assert_eq!(radii(Method::ImbSam { rho: 0.0 }, 0, 4), [Some(0.0), None]);
         let merged = Method::ImbSam { rho: 0.0 }.groups(0, 4).unwrap();
-        assert_eq!(merged.column(true), 0);
+        assert_eq!(merged.count(), 1);
         // Not where the other group is perturbed: a sample then counts in one of them alone.
         let still_tail = Method::SseSam { head_rho: 0.1, tail_rho: 0.0, gamma: 0.5 };
         assert_eq!([0, 2].map(|epoch| radii(still_tail, epoch, 4)), [[Some(0.1), Some(0.0)], [Some(0.0), None]]);
-        assert_eq!([0, 2].map(|epoch| still_tail.groups(epoch, 4).unwrap().column(true)), [1, 0]);
-        assert_eq!(SSE.groups(0, 4).unwrap().column(true), 1);
+        assert_eq!([0, 2].map(|epoch| still_tail.groups(epoch, 4).unwrap().count()), [2, 1]);
+        assert_eq!(SSE.groups(0, 4).unwrap().count(), 2);
     }
 
     #[test]
@@ -282,9 +307,25 @@ mod tests {
     }
 
     #[test]
-    fn methods_with_a_group_for_the_tail_split() {
-        let split = [Method::ImbSam { rho: 0.1 }, SSE].map(|method| method.splits());
-        assert_eq!(split, [true; 2]);
-        assert_eq!([Method::Sgd, Method::Sam { rho: 0.1 }].map(|method| method.splits()), [false; 2]);
+    fn methods_that_tell_the_tail_have_one() {
+        let focal = Method::FocalSam { rho: 0.1, lambda: 1.0, gamma: 1.0 };
+        assert_eq!([Method::ImbSam { rho: 0.1 }, SSE].map(|method| method.has_tail()), [true; 2]);
+        assert_eq!([Method::Sgd, Method::Sam { rho: 0.1 }, focal].map(|method| method.has_tail()), [false; 3]);
+    }
+
+    #[test]
+    fn focal_sam_perturbs_its_second_group_alone() {
+        let method = |rho, lambda, gamma| Method::FocalSam { rho, lambda, gamma };
+        assert_eq!(radii(method(0.1, 0.5, 2.0), 0, 4), [Some(0.0), Some(0.1)]);
+        assert_eq!(radii(method(0.0, 0.5, 2.0), 0, 4), [Some(0.0), None]);
+        for (what, refused) in [
+            ("lambda", method(0.1, 1.1, 1.0)),
+            ("lambda", method(0.1, f64::NAN, 1.0)),
+            ("Focal-SAM gamma", method(0.1, 1.0, -0.1)),
+            ("rho", method(-0.1, 1.0, 1.0)),
+        ] {
+            let error = refused.groups(0, 1);
+            assert!(matches!(error, Err(Error::Range { what: found, .. }) if found == what), "{error:?}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod method;
 pub mod problem;
+pub mod rule;
 pub mod schedule;
 pub mod session;
 pub mod step;

@@ -89,7 +89,7 @@ mod tests {
         for schedule in [Schedule::Constant, Schedule::Cosine, steps] {
             assert_eq!(schedule.learning_rate(0.1, 0, 0, 0), Ok(0.1), "{schedule:?}");
         }
-        // Of one epoch too, which no cosine has brought down yet; the next one would have nothing left.
+        // Also with a single epoch, at which the cosine is still 1.
         assert_eq!(Schedule::Cosine.learning_rate(0.1, 0, 1, 0), Ok(0.1));
         assert_eq!(Schedule::Cosine.learning_rate(0.1, 1, 1, 0), Ok(0.0));
     }

@@ -1,5 +1,6 @@
 //! The memory of a training: what steps work with, and what they leave behind.
 
+use crate::ops::Fill;
 use heapless::Vec;
 
 use crate::error::Error;
@@ -195,9 +196,10 @@ impl Session {
         }
     }
 
-    /// Where number `at` of a record lies.
-    fn slot(&self, number: usize, at: usize) -> Result<Span, Error> {
-        self.records.part(number.saturating_mul(Record::WORDS).saturating_add(at), 1)
+    /// Where each number of a record lies.
+    fn slots(&self, number: usize) -> Result<impl Fn(usize) -> Span, Error> {
+        let record = self.records.part(number.saturating_mul(Record::WORDS), Record::WORDS)?;
+        Ok(move |at| Span { offset: record.offset.saturating_add(at), length: 1, ..record })
     }
 
     /// Where step `number` of a window leaves its losses.
@@ -205,8 +207,8 @@ impl Session {
     /// # Errors
     /// [`Error::Bounds`] past the end of the window.
     pub fn losses(&self, number: usize) -> Result<Losses, Error> {
-        let slot = |at| self.slot(number, at);
-        Ok(Losses { plain: [slot(0)?, slot(1)?], perturbed: [slot(2)?, slot(3)?] })
+        let slot = self.slots(number)?;
+        Ok(Losses { plain: [slot(0), slot(1)], perturbed: [slot(2), slot(3)] })
     }
 
     /// Where step `number` of a window leaves what became of its update.
@@ -214,9 +216,9 @@ impl Session {
     /// # Errors
     /// [`Error::Bounds`] past the end of the window.
     pub fn outcome(&self, number: usize) -> Result<Outcome, Error> {
-        let slot = |at| self.slot(number, at);
-        let (group_squared_norms, squared_norm) = ([slot(4)?, slot(5)?], slot(6)?);
-        Ok(Outcome { squared_norm, group_squared_norms, failure: slot(7)?, number: 1.0 })
+        let slot = self.slots(number)?;
+        let group_squared_norms = [slot(4), slot(5)];
+        Ok(Outcome { squared_norm: slot(6), group_squared_norms, failure: slot(7), number: 1.0 })
     }
 
     /// Begins a window: a step leaves the numbers of groups without samples as they are.
@@ -224,7 +226,7 @@ impl Session {
     /// # Errors
     /// What the backend reports.
     pub fn clear<B: Backend>(&self, backend: &mut B) -> Result<(), B::Error> {
-        backend.fill(self.records, 0.0)
+        backend.run(&Fill { to: self.records, value: 0.0 })
     }
 
     /// Reads what the first steps of a window left behind, as many as `words` has room for: see [`Record::decode`].

@@ -1,9 +1,10 @@
-//! One training step: a single rule that is SGD, SAM, ImbSAM or SSE-SAM by its groups and radii.
+//! One training step: a single rule that is SGD, SAM, ImbSAM, SSE-SAM or Focal-SAM by its groups and radii.
 
 use crate::error::Error;
 use crate::machine::backend::Backend;
 use crate::memory::Span;
 use crate::ops::vector::{Outcome, Sgd};
+use crate::ops::{Ascend, Decay, Descend, Fill, SgdUpdate};
 use crate::training::method::{Group, Present};
 use crate::training::problem::{Problem, Statistics, Target};
 use crate::training::session::Vectors;
@@ -28,9 +29,35 @@ pub fn step<B: Backend, P: Problem<B>>(
     sgd: &Sgd,
     outcome: &Outcome,
 ) -> Result<(), B::Error> {
-    backend.fill(vectors.gradient, 0.0)?;
+    clear(backend, vectors.gradient)?;
     add_gradients(backend, problem, vectors, groups, outcome)?;
-    backend.sgd(vectors.params, vectors.velocity, outcome, vectors.gradient, sgd)
+    update(backend, vectors, outcome, sgd)
+}
+
+/// Zeros, for gradients to be added to.
+// `inline(never)`, as the next two: stack.
+#[inline(never)]
+fn clear<B: Backend>(backend: &mut B, to: Span) -> Result<(), B::Error> {
+    backend.run(&Fill { to, value: 0.0 })
+}
+
+/// `point <- w + radius * point / (||point||_2 + 1e-16)`.
+#[inline(never)]
+fn ascend<B: Backend>(
+    backend: &mut B,
+    point: Span,
+    squared_norm: Span,
+    params: Span,
+    radius: f32,
+) -> Result<(), B::Error> {
+    backend.run(&Ascend { point, squared_norm, params, radius })
+}
+
+/// `w <- SGD(w, G)`.
+#[inline(never)]
+fn update<B: Backend>(backend: &mut B, vectors: &Vectors, outcome: &Outcome, sgd: &Sgd) -> Result<(), B::Error> {
+    let Vectors { params, velocity, gradient, .. } = *vectors;
+    backend.run(&SgdUpdate { params, velocity, outcome, gradient, sgd })
 }
 
 /// [`step()`] in less memory: gradients are added to the velocity, which needs no vector `G`.
@@ -56,12 +83,17 @@ pub fn lean_step<B: Backend, P: Problem<B>>(
         return Err(Error::Nesterov.into());
     }
     let vectors = &Vectors { gradient: vectors.velocity, ..*vectors };
-    backend.decay(vectors.velocity, vectors.params, sgd)?;
+    backend.run(&Decay { velocity: vectors.velocity, params: vectors.params, sgd })?;
     match vectors.points {
         [Some(point), None] => add_gradients_in_turn(backend, problem, vectors, groups, point, outcome)?,
         _ => add_gradients(backend, problem, vectors, groups, outcome)?,
     }
-    backend.descend(vectors.params, vectors.velocity, outcome, sgd.learning_rate)
+    backend.run(&Descend {
+        params: vectors.params,
+        velocity: vectors.velocity,
+        outcome,
+        learning_rate: sgd.learning_rate,
+    })
 }
 
 /// Adds every group's gradient at its point to `vectors.gradient`; one pass at the parameters serves all groups.
@@ -75,7 +107,7 @@ fn add_gradients<B: Backend, P: Problem<B>>(
     let targets = groups.targets(vectors)?;
     let perturbed = || groups.iter().zip(&targets).filter(|(group, _)| group.radius > 0.0);
     for (_, target) in perturbed() {
-        backend.fill(target.gradient, 0.0)?;
+        clear(backend, target.gradient)?;
     }
     problem.forward(backend, vectors.params, Statistics::Update)?;
     problem.backward(backend, vectors.params, &targets)?;
@@ -103,7 +135,7 @@ fn add_gradients_in_turn<B: Backend, P: Problem<B>>(
         if number > 0 {
             problem.forward(backend, params, Statistics::Repeat)?;
         }
-        backend.fill(point, 0.0)?;
+        clear(backend, point)?;
         problem.backward(backend, params, &[Target { column: group.column, gradient: point }])?;
         add_perturbed(backend, problem, vectors, group, point, outcome)?;
     }
@@ -121,7 +153,7 @@ fn add_perturbed<B: Backend, P: Problem<B>>(
 ) -> Result<(), B::Error> {
     let [head, tail] = outcome.group_squared_norms;
     let squared_norm = if group.column == 0 { head } else { tail };
-    backend.ascend(point, squared_norm, vectors.params, group.radius)?;
+    ascend(backend, point, squared_norm, vectors.params, group.radius)?;
     problem.forward(backend, point, Statistics::Keep)?;
     problem.backward(backend, point, &[Target { column: group.column, gradient: vectors.gradient }])
 }

@@ -194,6 +194,9 @@ pub struct EvalArgs {
     /// Average logits over each image and its mirror image
     #[arg(long)]
     pub flip: bool,
+    /// Write which class was taken for which to a CSV file: label, prediction and how often, a line for each pair
+    #[arg(long, value_name = "FILE", value_parser = paths())]
+    pub confusion: Option<PathBuf>,
     /// Images a pass
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: u32,
@@ -247,7 +250,7 @@ pub struct NetworkArgs {
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: u32,
     /// Number of classes [those of a perceptron's last layer, else 100]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=32767))]
     pub classes: Option<u16>,
     /// Size of an image [that of a perceptron's first layer, else 32x32x3]
     #[arg(long, value_name = "HxWxC", value_parser = image)]
@@ -354,7 +357,7 @@ pub struct FootprintArgs {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub batch: u32,
     /// Number of classes [those of a perceptron's last layer, else 100]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=32767))]
     pub classes: Option<u16>,
     /// Size of an image [that of a perceptron's first layer, grey, else 32x32x3]
     #[arg(long, value_name = "HxWxC", value_parser = image)]

@@ -114,6 +114,6 @@ fn from_data(args: &EvalArgs, source: &str, model: &str, dataset: &Dataset) -> R
         counts,
         eta: args.eta.unwrap_or(defaults.eta),
         shots: resolved::shots((args.many, args.few), defaults)?,
-        normalization: choice.numbers(dataset, &chosen),
+        normalization: choice.numbers(dataset, &chosen)?,
     })
 }

@@ -1,6 +1,6 @@
-//! The `eval` command.
+//! The `eval` command: what trained weights make of a test set.
 
-use sse_sam_core::longtail::classes::Shots;
+use std::sync::Arc;
 
 use crate::cli::args::EvalArgs;
 use crate::cli::described::describe;
@@ -9,18 +9,21 @@ use crate::device::choose::Device;
 use crate::device::layout::{Layout, Needs};
 use crate::device::machine::{Job, Machine};
 use crate::error::Error;
+use crate::report::classes::{Classes, LISTED};
+use crate::report::confusion::Confusion;
 use crate::report::console::{Console, say};
-use crate::report::metrics::{Confusion, table};
+use crate::report::metrics::table;
 use crate::train::evaluate::{TestSet, evaluate};
 use crate::train::feed::Feeds;
-use crate::weights::{self, Description, Weights};
+use crate::weights::{self, Description, Out, Weights};
 
-/// The `eval` command: accuracies, per class and confusion, of a weights file.
+/// Accuracies, per class and confusion, of a weights file.
 ///
 /// # Errors
 /// Whatever is wrong with the weights, the data or the device.
 pub fn run(args: &EvalArgs, console: &Console) -> Result<(), Error> {
     let mut device = Device::choose(&args.device, console)?;
+    let file = args.confusion.as_ref().map(|path| Out::new("--confusion", path, &[&args.weights])).transpose()?;
     let path = weights::find(&args.weights, console)?;
     let (tensors, metadata) = weights::read(&path)?;
     let (mut dataset, metadata) = describe(args, &path, metadata, console)?;
@@ -32,17 +35,14 @@ pub fn run(args: &EvalArgs, console: &Console) -> Result<(), Error> {
         let message = format!("was trained on other images or classes than those of {source}");
         return Err(Error::weights(&path, message));
     }
-    dataset.train = Split::default();
-    let needs = Needs {
-        first: Needs::INFERENCE,
-        rows: dataset.test.len(),
-        ..Needs::new(dataset.image, dataset.classes, (args.batch as usize).min(dataset.test.len().max(1)))
-    };
+    dataset.train = Arc::new(Split::empty(dataset.image));
+    let batch = (args.batch as usize).min(dataset.test.len().max(1));
+    let needs = Needs { first: Needs::INFERENCE, ..Needs::new(dataset.image, dataset.classes, batch) };
     let staged_bytes = |rows| Feeds::staged_bytes(&dataset, rows);
     let plan =
         |device: &Device| device.plan(&description.model, &needs, Feeds::resident_bytes(&dataset), &staged_bytes);
     let (layout, staged) = device.or_next(plan, console)?;
-    let feeds = Feeds::new(&dataset, layout.plan.normalization, staged);
+    let feeds = Feeds::new(&dataset, layout.plan.normalization, staged)?;
     let test = TestSet { feed: feeds.test, flip: args.flip };
     let frozen = weights.frozen(&layout)?;
     let evaluation = Evaluation { layout: &layout, normalization: &description.normalization, test };
@@ -53,7 +53,10 @@ pub fn run(args: &EvalArgs, console: &Console) -> Result<(), Error> {
         return Err(Error::weights(&path, message)
             .with_hint("its numbers are far too large: a run that diverged leaves such weights, or a file that is not what it seems"));
     }
-    say(&report(&confusion, description))
+    if let Some(file) = &file {
+        file.write(|file| confusion.write(file))?;
+    }
+    say(&report(&confusion, description, file.is_some()))
 }
 
 struct Evaluation<'a> {
@@ -74,20 +77,22 @@ impl Job for Evaluation<'_> {
     }
 }
 
-fn report(confusion: &Confusion, description: &Description) -> String {
-    let Shots { many, few } = description.shots;
+/// Accuracies of the whole, then of every class, or of a few where there are many.
+fn report(confusion: &Confusion, description: &Description, is_written: bool) -> String {
+    let (many, few) = (description.shots.many, description.shots.few);
     let accuracy = confusion.accuracy(&description.counts, description.shots);
+    let classes = Classes { confusion, accuracy: &accuracy, counts: &description.counts, eta: description.eta };
     let mut lines = vec![
         table(&[("accuracy %".into(), &accuracy)]),
         format!("many: above {many} training samples, few: below {few}; * tail: below {}\n", description.eta),
-        "class  training  accuracy %   confusion (row: label, column: prediction)".into(),
     ];
-    for (class, row) in confusion.rows().enumerate() {
-        let count = description.counts[class];
-        let tail = if count < description.eta { '*' } else { ' ' };
-        let percent = accuracy.per_class[class].map_or_else(|| "-".into(), |percent| format!("{percent:.2}"));
-        let row: String = row.iter().map(|count| format!("{count:5}")).collect();
-        lines.push(format!("{class:5} {count:8}{tail}  {percent:>10}   {row}"));
+    if description.counts.len() <= LISTED {
+        lines.push(classes.matrix());
+    } else {
+        lines.push(classes.extremes());
+        if !is_written {
+            lines.push("\n--confusion FILE writes what every class was taken for".into());
+        }
     }
     lines.join("\n")
 }

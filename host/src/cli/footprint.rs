@@ -5,7 +5,7 @@ use std::fmt::Write;
 use clap::ValueEnum;
 use serde::Serialize;
 use sse_sam_core::network::models::MAX_LAYERS;
-use sse_sam_core::{Arena, Economy, Error as CoreError, Graph, Model, Plan, Row, Shape};
+use sse_sam_core::{Arena, Economy, Error as CoreError, Graph, Method, Model, Plan, Row, Shape};
 
 use crate::cli::args::FootprintArgs;
 use crate::cli::bench;
@@ -94,7 +94,8 @@ impl Chip {
     }
 
     fn form(&self, name: MethodName, memory: MemoryName) -> Result<Form, Error> {
-        let (groups, economy) = (bench::method(name, 1).largest()?, memory.economy());
+        let (method, economy) = (bench::method(name, 1), memory.economy());
+        let groups = method.largest()?;
         let needs = Needs { groups, economy, ..self.needs };
         let layout = self.layout(&needs)?;
         let (vectors, usage, total_f32) = (needs.demand().vectors(), layout.plan.usage(), layout.words);
@@ -104,7 +105,7 @@ impl Chip {
         Ok(Form {
             method: word(&name),
             memory: word(&memory),
-            passes: passes(&needs),
+            passes: passes(&needs, method),
             vectors,
             vectors_f32,
             activations_f32: usage.activations,
@@ -139,11 +140,13 @@ impl Chip {
 }
 
 /// Forward and backward passes of a batch in a step.
-fn passes(needs: &Needs) -> [usize; 2] {
+fn passes(needs: &Needs, method: Method) -> [usize; 2] {
     let (groups, points) = (needs.groups.count(), needs.groups.points());
     let again = usize::from(needs.economy == Economy::Recompute && points == 2);
     match needs.piece {
-        Some(_) => [1 + points.min(1); 2],
+        // A sample of the head or of the tail passes for its own group alone.
+        Some(_) if method.has_tail() => [1 + points.min(1); 2],
+        Some(_) => [groups + points; 2],
         None => [1 + points + again, groups + points],
     }
 }
@@ -279,9 +282,9 @@ mod tests {
             let chip = chip("mlp:64-32-10", Shape::new(8, 8, 1), piece);
             MethodName::value_variants().iter().map(|&m| chip.form(m, memory).unwrap().passes).collect::<Vec<_>>()
         };
-        assert_eq!(passes(None, MemoryName::Full), [[1, 1], [2, 2], [2, 3], [3, 4]]);
-        assert_eq!(passes(None, MemoryName::Lean), [[1, 1], [2, 2], [2, 3], [3, 4]]);
-        assert_eq!(passes(None, MemoryName::Recompute), [[1, 1], [2, 2], [2, 3], [4, 4]]);
-        assert_eq!(passes(Some(1), MemoryName::Recompute), [[1, 1], [2, 2], [2, 2], [2, 2]]);
+        assert_eq!(passes(None, MemoryName::Full), [[1, 1], [2, 2], [2, 3], [3, 4], [2, 3]]);
+        assert_eq!(passes(None, MemoryName::Lean), [[1, 1], [2, 2], [2, 3], [3, 4], [2, 3]]);
+        assert_eq!(passes(None, MemoryName::Recompute), [[1, 1], [2, 2], [2, 3], [4, 4], [2, 3]]);
+        assert_eq!(passes(Some(1), MemoryName::Recompute), [[1, 1], [2, 2], [2, 2], [2, 2], [3, 3]]);
     }
 }

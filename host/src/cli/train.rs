@@ -69,7 +69,7 @@ fn joined(typed: Options, path: &Path, out: Option<PathBuf>) -> Result<Call, Err
 /// # Errors
 /// As [`run`].
 pub fn start(call: &Call, earlier: Option<RunFolder>, console: &Console) -> Result<(), Error> {
-    // Before a device is looked for: drivers set handlers of their own.
+    // Before a device is looked for: drivers set signal handlers of their own.
     let signals = Signals::listen()?;
     let device = Device::choose(&call.options.device, console)?;
     let options = Options { device: device.applicable(&call.options.device, console), ..call.options.clone() };
@@ -87,7 +87,7 @@ pub fn start(call: &Call, earlier: Option<RunFolder>, console: &Console) -> Resu
     let before = resumed.as_ref().map(|resumed| &resumed.before).or(call.origin.as_ref());
     placed.device.follow(|now| before.filter(|before| before.is_of(now)).map(|before| before.convolutions.clone()));
     let first = Start::new(&placed, resumed, console)?;
-    // Before the folder is seen by anyone: whoever sees a run may end it.
+    // Before the folder is visible: whoever sees a run may send it a signal.
     signals.save_first();
     let folder = earlier.map_or_else(|| create(call.out.as_deref(), &placed), Ok)?;
     console.tell_people(&headline(&placed));
@@ -132,7 +132,7 @@ fn finish(folder: &RunFolder, result: Result<Outcome, Error>) -> Result<Outcome,
     folder.note(&match &result {
         Ok(_) => "finished".into(),
         Err(Error::Interrupted { signal, .. }) => format!("interrupted by signal {signal}"),
-        // A line by itself: a compiler's log is several.
+        // One line: a compiler's log has several.
         Err(error) => format!("failed: {}", shown(&error.to_string())),
     });
     result.map_err(|error| match &error {

@@ -6,12 +6,14 @@ pub(crate) mod found;
 mod input;
 mod normalization;
 pub mod random;
+mod source;
 pub mod split;
 mod subset;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::{fmt, fs, io};
 
 use formats::{cifar, digits, idx};
@@ -20,50 +22,25 @@ use sse_sam_core::Shape;
 use crate::Error;
 
 pub use normalization::normalization;
+pub use source::{Picture, Source, Split};
 pub use subset::{Rule, counts_after, subset};
 
-/// Images with their labels, as bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Split {
-    /// `[samples][height][width][channels]`.
-    pub images: Vec<u8>,
-    /// `[samples]`, class indices.
-    pub labels: Vec<u8>,
-}
-
-impl Split {
-    /// Number of samples.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there is no sample.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// Number of samples of each class; labels from `classes` on are not counted.
-    pub fn counts(&self, classes: usize) -> Vec<u32> {
-        count(self.labels.iter().copied(), classes)
-    }
-}
-
 /// A training set and the test set that belongs to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Dataset {
     /// The source's last component: `digits`, or the name of a folder or archive.
     pub name: String,
     /// How it was stored.
     pub format: Format,
-    /// One image.
+    /// One image, as the network takes it.
     pub image: Shape,
-    /// Number of classes; every label is below it.
+    /// Number of classes, at most [`Row::CLASSES`](sse_sam_core::Row::CLASSES); every label is below it.
     pub classes: usize,
     /// What is trained on.
-    pub train: Split,
+    pub train: Arc<dyn Source>,
     /// What accuracy is measured on.
-    pub test: Split,
-    /// What people should know of how it was read.
+    pub test: Arc<dyn Source>,
+    /// A notice about how the data were read.
     pub notice: Option<String>,
 }
 
@@ -75,44 +52,27 @@ impl Dataset {
 
     /// Number of samples of each class among these of the training set; indices past its end are not counted.
     pub fn counts_of(&self, indices: &[u32]) -> Vec<u32> {
-        count(indices.iter().filter_map(|&index| self.train.labels.get(index as usize).copied()), self.classes)
+        let there = indices.iter().map(|&index| index as usize).filter(|&index| index < self.train.len());
+        source::count(there.map(|index| self.train.label(index)), self.classes)
     }
 
     /// Keeps only these training samples, in this order; indices past the end are left out.
     pub fn keep(&mut self, indices: &[u32]) {
-        let mut kept = Split::default();
-        let images: Vec<&[u8]> = self.train.images.chunks_exact(self.image.len().max(1)).collect();
-        for &index in indices {
-            if let (Some(image), Some(&label)) = (images.get(index as usize), self.train.labels.get(index as usize)) {
-                kept.images.extend_from_slice(image);
-                kept.labels.push(label);
-            }
-        }
-        self.train = kept;
+        let whole = std::mem::replace(&mut self.train, Arc::new(Split::empty(self.image)));
+        self.train = source::part(whole, indices);
     }
 
-    /// CRC-32 of images and labels of both splits, as stored: data that differ have another one.
+    /// Another one for data that differ: the size of an image, the number of classes, and the fingerprints of both sources.
     pub fn fingerprint(&self) -> String {
-        let parts = [&self.train.images, &self.train.labels, &self.test.images, &self.test.labels];
-        let sums = parts.map(|part| format!("{:08x}", crc32fast::hash(part)));
         let Shape { height, width, channels } = self.image;
-        format!("{height}x{width}x{channels}-{}-{}", self.classes, sums.join("-"))
+        let (train, test) = (self.train.fingerprint(), self.test.fingerprint());
+        format!("{height}x{width}x{channels}-{}-{train}-{test}", self.classes)
     }
 
     /// The classes without a training sample: allowed, and worth a warning.
     pub fn empty_classes(&self) -> Vec<usize> {
         self.counts().into_iter().enumerate().filter(|&(_, count)| count == 0).map(|(class, _)| class).collect()
     }
-}
-
-fn count(labels: impl Iterator<Item = u8>, classes: usize) -> Vec<u32> {
-    let mut counts = vec![0; classes];
-    for label in labels {
-        if let Some(count) = counts.get_mut(usize::from(label)) {
-            *count += 1;
-        }
-    }
-    counts
 }
 
 /// How a data set is stored.

@@ -1,6 +1,7 @@
 //! What turns bytes into numbers around zero.
 
-use crate::data::Split;
+use crate::Error;
+use crate::data::{Picture, Source};
 
 /// The mean of each channel's bytes over these samples, and one over their standard deviation.
 ///
@@ -10,24 +11,23 @@ use crate::data::Split;
 ///
 /// | argument   | shape                                   | meaning                    |
 /// |------------|-----------------------------------------|----------------------------|
-/// | `split`    | `[samples][height][width][channels]`    | the images                 |
+/// | `source`   | samples                                 | their pictures are read    |
 /// | `indices`  | list                                    | which samples count        |
 /// | `channels` | scalar                                  | values a pixel             |
-pub fn normalization(split: &Split, indices: &[u32], channels: usize) -> (Vec<f32>, Vec<f32>) {
-    let length = split.images.len().checked_div(split.len()).unwrap_or(0);
-    let mut histograms = vec![[0_u64; 256]; channels];
-    if channels > 0 {
-        let images = indices.iter().filter_map(|&index| {
-            let start = length.checked_mul(index as usize)?;
-            split.images.get(start..start.checked_add(length)?)
-        });
-        for pixel in images.flat_map(|image| image.chunks_exact(channels)) {
+///
+/// # Errors
+/// What keeps a picture from being read.
+pub fn normalization(source: &dyn Source, indices: &[u32], channels: usize) -> Result<(Vec<f32>, Vec<f32>), Error> {
+    let (mut histograms, mut picture) = (vec![[0_u64; 256]; channels], Picture::new());
+    for index in indices.iter().map(|&index| index as usize).filter(|&index| index < source.len()) {
+        source.picture(index, &mut picture)?;
+        for pixel in picture.bytes.chunks_exact(channels.max(1)) {
             for (histogram, &byte) in histograms.iter_mut().zip(pixel) {
                 histogram[usize::from(byte)] += 1;
             }
         }
     }
-    histograms.iter().map(moments).unzip()
+    Ok(histograms.iter().map(moments).unzip())
 }
 
 /// Mean and inverse deviation of the bytes a histogram counts.
@@ -47,21 +47,28 @@ fn moments(histogram: &[u64; 256]) -> (f32, f32) {
 
 #[cfg(test)]
 mod tests {
+    use sse_sam_core::Shape;
+
     use super::*;
+    use crate::data::Split;
 
     #[test]
     fn mean_and_deviation_are_those_of_the_chosen_samples_by_channel() {
-        let split = Split { images: vec![0, 10, 2, 10, 200, 9, 200, 9, 4, 10, 6, 10], labels: vec![0, 0, 1] };
-        let (mean, inverse) = normalization(&split, &[0, 2], 2);
+        let (image, images) = (Shape::new(1, 2, 2), vec![0, 10, 2, 10, 200, 9, 200, 9, 4, 10, 6, 10]);
+        let split = Split { image, images, labels: vec![0, 0, 1] };
+        let (mean, inverse) = normalization(&split, &[0, 2], 2).unwrap();
         assert_eq!(mean, [3.0, 10.0]);
         assert_eq!(inverse, [(1.0 / 5.0_f64.sqrt()) as f32, 1.0]);
     }
 
     #[test]
     fn no_samples_leave_bytes_as_they_are() {
-        assert_eq!(normalization(&Split::default(), &[], 1), (vec![0.0], vec![1.0]));
-        let split = Split { images: vec![5, 6], labels: vec![0, 0] };
-        assert_eq!(normalization(&split, &[7], 1), (vec![0.0], vec![1.0]));
+        let image = Shape::new(1, 1, 1);
+        for (split, indices) in
+            [(Split::empty(image), &[][..]), (Split { image, images: vec![5, 6], labels: vec![0, 0] }, &[7])]
+        {
+            assert_eq!(normalization(&split, indices, 1).unwrap(), (vec![0.0], vec![1.0]));
+        }
     }
 
     #[test]

@@ -100,7 +100,7 @@ fn smaller(before: &[u32], after: &[u32]) -> Option<String> {
 
 /// A group of the method that no sample belongs to, what then happens, and a value that helps.
 fn groups(method: &Method, eta: u32, counts: &[u32]) -> Option<String> {
-    if !method.splits() {
+    if !method.has_tail() {
         return None;
     }
     let (least, most) = range(counts)?;
@@ -132,7 +132,7 @@ fn becomes(method: &Method, all_head: bool) -> &'static str {
         (Method::SseSam { .. }, false) => "sse-sam is sam with --tail-rho",
         (Method::ImbSam { .. }, true) => "imbsam is sgd",
         (Method::ImbSam { .. }, false) => "imbsam is sam",
-        (Method::Sgd | Method::Sam { .. }, _) => "",
+        (Method::Sgd | Method::Sam { .. } | Method::FocalSam { .. }, _) => "",
     }
 }
 

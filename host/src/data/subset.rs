@@ -31,8 +31,8 @@ pub enum Rule {
 pub fn subset(data: &Dataset, imbalance: f64, profile: Profile, rule: Rule, seed: u64) -> Result<Vec<u32>, Error> {
     let counts = counts_after(data, Some(imbalance), profile)?;
     let mut members = vec![Vec::new(); data.classes];
-    for (index, &label) in (0_u32..).zip(&data.train.labels) {
-        members[usize::from(label)].push(index);
+    for (index, label) in (0_u32..).zip(data.train.labels()) {
+        members[label as usize].push(index);
     }
     let mut chosen: Vec<u32> = Vec::with_capacity(counts.iter().sum::<u32>() as usize);
     for (class, (members, &count)) in (0_u64..).zip(members.iter().zip(&counts)) {
@@ -76,21 +76,23 @@ pub fn counts_after(data: &Dataset, imbalance: Option<f64>, profile: Profile) ->
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::{Format, Split};
     use super::*;
     use sse_sam_core::Shape;
 
     /// `per_class` samples of each class, classes interleaved, the image being the index within its class.
-    fn interleaved(classes: u8, per_class: u32) -> Dataset {
-        let labels: Vec<u8> = (0..per_class).flat_map(|_| 0..classes).collect();
-        let images = labels.clone();
+    fn interleaved(classes: u32, per_class: u32) -> Dataset {
+        let labels: Vec<u32> = (0..per_class).flat_map(|_| 0..classes).collect();
+        let (image, images) = (Shape::new(1, 1, 1), labels.iter().map(|&label| label as u8).collect());
         Dataset {
             name: "made".into(),
             format: Format::Idx,
-            image: Shape::new(1, 1, 1),
-            classes: usize::from(classes),
-            train: Split { images, labels },
-            test: Split::default(),
+            image,
+            classes: classes as usize,
+            train: Arc::new(Split { image, images, labels }),
+            test: Arc::new(Split::empty(image)),
             notice: None,
         }
     }
@@ -170,7 +172,8 @@ mod tests {
     #[test]
     fn a_class_without_samples_is_named_before_a_subset_is_made() {
         let mut data = interleaved(3, 9);
-        data.train.labels.iter_mut().filter(|label| **label == 1).for_each(|label| *label = 0);
+        let others: Vec<u32> = (0..27).filter(|&index| data.train.label(index as usize) != 1).collect();
+        data.keep(&others);
         let refused = subset(&data, 2.0, Profile::Exponential, Rule::First, 0).unwrap_err();
         assert_eq!(refused.to_string(), "made: class 1 has no training sample to make a long tail of");
     }

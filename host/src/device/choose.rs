@@ -1,4 +1,4 @@
-//! The machines a run can use, and the memory they lend.
+//! Chooses a device, and checks that a run fits its memory.
 
 use sse_sam_core::{Arena, Cpu, Error as CoreError, Model};
 
@@ -21,8 +21,8 @@ pub enum Device {
     OpenCl {
         /// Which.
         info: Box<DeviceInfo>,
-        /// What takes over when the device is too small: nobody asked for it by name. Where it cannot be opened, the CPU
-        /// core does.
+        /// The device that takes over when this one is too small, where none was named; the CPU core
+        /// where it cannot be opened.
         instead: Option<Box<Device>>,
         /// Bytes of its memory that may be used.
         memory: u64,
@@ -133,7 +133,7 @@ impl Device {
         }
     }
 
-    /// Has runs follow the choices that a run made `before`, where that was on this very device, driver and kernels.
+    /// Makes runs use the choices of an earlier run (`before`), if it ran on this device, driver and kernels.
     pub fn follow(&mut self, before: impl FnOnce(&Identity) -> Option<Table>) {
         if let Self::OpenCl { info, convolution, recorded, .. } = self {
             *recorded = before(&Identity::new(info, *convolution, &Choices::default())).unwrap_or_default();

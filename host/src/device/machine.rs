@@ -9,7 +9,7 @@ use crate::opencl::{self, Convolution, DeviceInfo, OpenCl};
 
 /// A backend with what only the host asks for.
 pub trait Machine: Backend {
-    /// Puts bytes into the samples from `offset` on, after all that was asked for before, without waiting.
+    /// Queues a write of bytes into the samples at `offset`; does not wait.
     ///
     /// # Errors
     /// When they reach past the samples, or when the samples cannot be written.
@@ -27,7 +27,7 @@ pub trait Machine: Backend {
     /// When the device fails.
     fn fma_rate(&mut self) -> Result<f64, Self::Error>;
 
-    /// Has every launch timed from now on, where the machine can.
+    /// Times every launch from now on, where the machine can.
     ///
     /// # Errors
     /// When the device fails.

@@ -208,14 +208,15 @@ fn keep(folder: &Path, owner: &Owner, measured: &Table, known: Known) -> (Conten
 /// Makes the folder and waits until no other process changes its file.
 fn lock(folder: &Path) -> Result<File, String> {
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    // The folder is there for good, and nothing is left in it. Windows opens none, and NFS locks none.
+    // The folder itself is locked where possible, so that no lock file remains. Windows cannot open
+    // folders, NFS cannot lock them.
     if let Ok(opened) = File::open(folder)
         && FileExt::lock(&opened).is_ok()
     {
         return Ok(opened);
     }
     let path = folder.join(LOCK);
-    // Windows locks no file that is open for appending only, and none is to be emptied under who holds it.
+    // Not for appending only, which Windows cannot lock, and not truncated, since another process may hold it.
     let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(|error| format!("{}: {error}", path.display()))?;
     match FileExt::lock(&file) {

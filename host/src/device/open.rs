@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use sse_sam_core::network::layer::Op;
-use sse_sam_core::{Backend, Conv2d, Span};
+use sse_sam_core::ops::Fill;
+use sse_sam_core::{Conv2d, Run, Span};
 
 use crate::device::layout::Layout;
 use crate::device::machine::Identity;
@@ -34,7 +35,7 @@ pub(crate) fn choices(
     if open.is_empty() {
         return Ok(Choices::new(images, table));
     }
-    // Who waited for another's timing finds it remembered.
+    // Another thread may have timed it while this one waited.
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (cache, owner) = (Cache::of_user(), owner(info));
     let known = cache.known(&owner, observer);
@@ -89,8 +90,8 @@ pub(crate) fn open(
     backend.set_choices(choices);
     let rows = layout.plan.max_batch();
     backend.reserve_scratch(scratch(info, layout))?;
-    // A device that launches nothing is found out before anything is made.
-    backend.fill(Span::work(0, layout.words.min(1)), 0.0)?;
+    // A device that cannot launch kernels is noticed before anything is allocated.
+    backend.run(&Fill { to: Span::work(0, layout.words.min(1)), value: 0.0 })?;
     backend.finish()?;
     if let Some(sentence) = without_blocks(info).filter(|_| layout.convolutions().next().is_some()) {
         observer.warn(&format!("warning: {sentence}"));

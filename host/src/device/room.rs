@@ -1,4 +1,4 @@
-//! Whether memory is there, before anything is made in it.
+//! Checks that memory suffices, before anything is allocated.
 
 use crate::device::layout::Layout;
 use crate::device::open::scratch;
@@ -27,7 +27,7 @@ impl Room {
         self.largest <= allocation && self.all <= memory
     }
 
-    /// What is missing where it does not fit.
+    /// The sentence that says what is missing.
     pub fn shortage(self, batch: usize, allocation: u64, memory: u64) -> String {
         let (needed, there, how) =
             if self.all > memory { (self.all, memory, "") } else { (self.largest, allocation, " in one piece") };
@@ -88,7 +88,7 @@ pub fn lends(pieces: &[usize]) -> bool {
         held.push(piece);
         is_lent
     });
-    // Or a compiler would see that nobody uses them.
+    // So that the compiler does not remove them as unused.
     std::hint::black_box(&held);
     is_lent
 }

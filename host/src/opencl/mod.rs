@@ -3,7 +3,6 @@
 //! The library is looked for at run time: [`devices`] is empty where there is none. [`OpenCl`] is a
 //! [`sse_sam_core::Backend`] on one of them.
 
-mod arguments;
 pub mod convolution;
 mod operations;
 mod runtime;

@@ -1,4 +1,4 @@
-//! What holds where no option says otherwise.
+//! Defaults.
 
 use std::num::NonZero;
 
@@ -9,7 +9,7 @@ use crate::recipe::normalize::Normalize;
 use crate::recipe::options::{DeviceOptions, Options};
 use crate::recipe::words::{Augment, LongTail, LossName, MemoryName, MethodName, OnNan, ScheduleName};
 
-/// Radius of sam and imbsam.
+/// Radius of sam, imbsam and focal-sam.
 pub const RHO: f64 = 0.05;
 /// Radius of the head in sse-sam.
 pub const HEAD_RHO: f64 = 0.05;
@@ -17,6 +17,10 @@ pub const HEAD_RHO: f64 = 0.05;
 pub const TAIL_RHO: f64 = 0.1;
 /// Share of the epochs that form sse-sam's first stage.
 pub const GAMMA: f64 = 0.5;
+/// Largest share of a loss that focal-sam perturbs; ours, as is the next: all of it, where a class is rare enough.
+pub const FOCAL_SAM_LAMBDA: f64 = 1.0;
+/// Exponent of focal-sam's share.
+pub const FOCAL_SAM_GAMMA: f64 = 1.0;
 /// Factor of the tail's loss.
 pub const TAIL_WEIGHT: f64 = 1.0;
 /// ldam: margin of the smallest class.

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::recipe::options::Options;
 use crate::recipe::paths::at_home;
 
-/// Options of `train` that are about a call, not about a run.
+/// Options of `train` that apply to one call and are not stored in a run.
 const NOT_SETTINGS: [&str; 5] = ["config", "out", "quiet", "log-format", "help"];
 
 /// The table that says where a run's numbers come from.
@@ -131,7 +131,7 @@ fn place(text: &str, key: &str) -> String {
     text.lines().position(begins).map_or_else(String::new, |line| format!(" (line {})", line + 1))
 }
 
-/// Letters to insert, remove or replace to make one word of the other.
+/// Edit distance (Levenshtein) between two words.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

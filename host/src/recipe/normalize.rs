@@ -41,10 +41,13 @@ impl Normalize {
     }
 
     /// Mean of each channel's bytes and one over their deviation; of the `chosen` training images where data decide.
-    pub fn numbers(&self, dataset: &Dataset, chosen: &[u32]) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// What keeps a picture from being read.
+    pub fn numbers(&self, dataset: &Dataset, chosen: &[u32]) -> Result<Vec<f32>, Error> {
         let channels = dataset.image.channels;
         let (mean, inverse) = match self {
-            Self::Data => data::normalization(&dataset.train, chosen, channels),
+            Self::Data => data::normalization(&*dataset.train, chosen, channels)?,
             Self::None => (vec![0.0; channels], vec![1.0 / 255.0; channels]),
             Self::Given(mean, deviation) => {
                 let pick = |list: &[f64], channel: usize| list[channel.min(list.len() - 1)];
@@ -52,7 +55,7 @@ impl Normalize {
                 (each(&|c| pick(mean, c) * 255.0), each(&|c| 1.0 / (pick(deviation, c) * 255.0)))
             }
         };
-        [mean, inverse].concat()
+        Ok([mean, inverse].concat())
     }
 }
 

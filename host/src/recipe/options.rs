@@ -49,7 +49,7 @@ pub struct Options {
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub few: Option<u32>,
 
-    /// mlp:IN-HIDDEN-OUT, resnet8, resnet20, resnet32, resnet44, resnet56, resnet18, resnet34; resnets take :WIDTH
+    /// mlp:IN-HIDDEN-OUT, resnet8, resnet20, resnet32, resnet44, resnet56, resnet10, resnet18, resnet34, resnet18-imagenet (stem for 224 x 224); resnets take :WIDTH
     #[arg(long, help_heading = "Model")]
     pub model: Option<String>,
     /// Start from these weights, or from the best of a run's folder; a last layer for other classes is drawn anew
@@ -64,7 +64,7 @@ pub struct Options {
     /// Training method
     #[arg(long, value_enum, help_heading = "Method")]
     pub method: Option<MethodName>,
-    /// Radius of sam and imbsam
+    /// Radius of sam, imbsam and focal-sam
     #[arg(long, help_heading = "Method")]
     pub rho: Option<f64>,
     /// Radius of the head in sse-sam's first stage
@@ -82,6 +82,12 @@ pub struct Options {
     /// Share of the epochs that form sse-sam's first stage
     #[arg(long, help_heading = "Method")]
     pub gamma: Option<f64>,
+    /// Largest share of a loss that focal-sam perturbs, in 0..=1
+    #[arg(long, help_heading = "Method")]
+    pub focal_sam_lambda: Option<f64>,
+    /// Exponent of focal-sam's share, lambda * (1 - n_c / N)^gamma; 0 for the same in every class
+    #[arg(long, help_heading = "Method")]
+    pub focal_sam_gamma: Option<f64>,
 
     /// Loss
     #[arg(long, value_enum, help_heading = "Loss")]

@@ -4,7 +4,7 @@ use sse_sam_core::{Error as CoreError, Loss};
 
 use crate::error::Error;
 
-/// A number that is still one as `f32`.
+/// Refuses a number that is not finite as `f32`.
 pub fn positive(option: &str, number: f64) -> Result<f64, Error> {
     if number >= 0.0 && (number as f32).is_finite() {
         Ok(number)
@@ -14,11 +14,13 @@ pub fn positive(option: &str, number: f64) -> Result<f64, Error> {
 }
 
 /// The options that set the numbers which the core checks.
-const OPTIONS: [(&str, &str); 11] = [
+const OPTIONS: [(&str, &str); 13] = [
     ("rho", "--rho"),
     ("head_rho", "--head-rho"),
     ("tail_rho", "--tail-rho"),
     ("gamma", "--gamma"),
+    ("lambda", "--focal-sam-lambda"),
+    ("Focal-SAM gamma", "--focal-sam-gamma"),
     ("LDAM margin", "--ldam-margin"),
     ("LDAM scale", "--ldam-scale"),
     ("tau", "--tau"),
@@ -38,7 +40,7 @@ pub fn by_option(error: impl Into<Error>) -> Error {
     }
 }
 
-/// A table that is not finite is the matter of the loss's options.
+/// A table that is not finite comes from the loss's options.
 pub fn by_loss(error: CoreError, loss: &Loss) -> Error {
     let CoreError::Range { what, .. } = error else { return error.into() };
     if OPTIONS.iter().any(|(name, _)| *name == what) {

@@ -49,7 +49,7 @@ impl Rates {
 
     /// The learning rate of an epoch.
     pub fn at(&self, epoch: u32) -> Result<f64, Error> {
-        // Not the first epoch: the base rate is that of some epoch.
+        // Not epoch 0: the base rate must be the rate of some epoch.
         let share = |fifths: u32| ((u64::from(self.epochs) * u64::from(fifths) / 5) as u32).max(1);
         let milestones = if self.milestones.is_empty() { &[share(3), share(4)][..] } else { &self.milestones };
         let schedule = match self.name {

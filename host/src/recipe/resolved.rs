@@ -175,7 +175,7 @@ impl From<&Recipe> for Options {
             model: Some(recipe.model.to_string()),
             init: recipe.init.clone(),
             trainable_layers: recipe.trainable_layers.clone(),
-            tail_weight: recipe.method.splits().then_some(recipe.tail_weight),
+            tail_weight: recipe.method.has_tail().then_some(recipe.tail_weight),
             eta: Some(recipe.eta),
             drw_epoch: recipe.drw_epoch,
             epochs: Some(recipe.epochs),
@@ -216,6 +216,11 @@ pub fn method(options: &Options) -> Method {
             tail_rho: options.tail_rho.unwrap_or(defaults::TAIL_RHO),
             gamma: options.gamma.unwrap_or(defaults::GAMMA),
         },
+        MethodName::FocalSam => Method::FocalSam {
+            rho,
+            lambda: options.focal_sam_lambda.unwrap_or(defaults::FOCAL_SAM_LAMBDA),
+            gamma: options.focal_sam_gamma.unwrap_or(defaults::FOCAL_SAM_GAMMA),
+        },
     }
 }
 
@@ -227,6 +232,10 @@ fn with_method(options: Options, method: &Method) -> Options {
         Method::Sam { rho } | Method::ImbSam { rho } => Options { rho: Some(rho), ..options },
         Method::SseSam { head_rho, tail_rho, gamma } => {
             Options { head_rho: Some(head_rho), tail_rho: Some(tail_rho), gamma: Some(gamma), ..options }
+        }
+        Method::FocalSam { rho, lambda, gamma } => {
+            let (focal_sam_lambda, focal_sam_gamma) = (Some(lambda), Some(gamma));
+            Options { rho: Some(rho), focal_sam_lambda, focal_sam_gamma, ..options }
         }
     }
 }
@@ -261,12 +270,13 @@ fn with_loss(options: Options, loss: &Loss) -> Options {
     }
 }
 
-/// Refuses numbers of methods and losses that are infinite as `f32`: the core is asked about those, and would say so.
+/// Refuses numbers of methods and losses that are infinite as `f32`, as the core takes them.
 fn are_finite(options: &Options) -> Result<(), Error> {
     let numbers = [
         ("--rho", options.rho),
         ("--head-rho", options.head_rho),
         ("--tail-rho", options.tail_rho),
+        ("--focal-sam-gamma", options.focal_sam_gamma),
         ("--ldam-margin", options.ldam_margin),
         ("--ldam-scale", options.ldam_scale),
         ("--tau", options.tau),
@@ -290,7 +300,7 @@ pub fn normalize(text: Option<&str>, dataset: &Dataset) -> Result<Normalize, Err
     text.map_or(Ok(Normalize::default()), |text| Normalize::new(text, dataset.image.channels))
 }
 
-/// The path as it stays true wherever the program is started next.
+/// The absolute path, which holds in whichever folder the program is started next.
 fn lasting(option: &str, path: &Path, is_name: bool) -> Result<String, Error> {
     let path =
         if is_name { path.to_owned() } else { path::absolute(path).map_err(|source| Error::io(path, source))? };

@@ -14,17 +14,21 @@ use crate::recipe::words::{OnNan, ScheduleName};
 pub fn check(typed: &Options, recipe: &Recipe) -> Result<(), Error> {
     let Recipe { method, loss, epochs, batch, .. } = recipe;
     let is_sse_sam = matches!(method, Method::SseSam { .. });
+    let is_focal_sam = matches!(method, Method::FocalSam { .. });
+    let has_rho = is_focal_sam || matches!(method, Method::Sam { .. } | Method::ImbSam { .. });
     let is_staged = matches!(method, Method::SseSam { gamma, .. } if *gamma != 0.0);
     let (is_cut, is_ldam) = (recipe.imbalance.is_some(), matches!(loss, Loss::Ldam { .. }));
     let has_tau = matches!(loss, Loss::LogitAdjustment { .. } | Loss::VectorScaling { .. });
     let in_steps = recipe.rates.name == ScheduleName::MultiStep;
     // An option, whether it is used where it was typed, and what it needs.
     let rules = [
-        ("rho", matches!(method, Method::Sam { .. } | Method::ImbSam { .. }), "needs --method sam or imbsam".into()),
+        ("rho", has_rho, "needs --method sam, imbsam or focal-sam".into()),
         ("head-rho", is_staged, "needs --method sse-sam with a --gamma above 0".into()),
         ("tail-rho", is_sse_sam, "needs --method sse-sam".into()),
         ("gamma", is_sse_sam, "needs --method sse-sam".into()),
-        ("tail-weight", method.splits(), "needs --method imbsam or sse-sam".into()),
+        ("focal-sam-lambda", is_focal_sam, "needs --method focal-sam".into()),
+        ("focal-sam-gamma", is_focal_sam, "needs --method focal-sam".into()),
+        ("tail-weight", method.has_tail(), "needs --method imbsam or sse-sam".into()),
         ("ldam-margin", is_ldam, "needs --loss ldam".into()),
         ("ldam-scale", is_ldam, "needs --loss ldam".into()),
         ("tau", has_tau, "needs --loss la or vs".into()),

@@ -37,6 +37,8 @@ pub enum MethodName {
     /// Perturbs head and tail, in the second stage the tail only
     #[default]
     SseSam,
+    /// Perturbs a share of every sample's loss: the rarer its class, the more of it
+    FocalSam,
 }
 
 impl MethodName {
@@ -47,6 +49,7 @@ impl MethodName {
             Method::Sam { .. } => Self::Sam,
             Method::ImbSam { .. } => Self::Imbsam,
             Method::SseSam { .. } => Self::SseSam,
+            Method::FocalSam { .. } => Self::FocalSam,
         }
     }
 }

@@ -39,8 +39,8 @@ impl Console {
         Self { format, quiet, progress: Mutex::new(None), told: Mutex::new(None) }
     }
 
-    /// Prints lines about a run for people, where they want to read any. Standard output that cannot be written, such as
-    /// that of a full disk, ends none.
+    /// Prints lines about a run for people, unless it is quiet. A standard output that cannot be written (full disk) does
+    /// not end the run.
     pub fn tell_people(&self, text: &str) {
         if self.quiet || self.format == LogFormat::Json {
             return;
@@ -117,7 +117,7 @@ impl Observer for Console {
     }
 }
 
-/// Prints a line. A reader who has gone away is no reason to stop.
+/// Prints a line. A closed pipe is not an error: nobody reads any more.
 ///
 /// # Errors
 /// [`Error::Io`] when the standard output cannot be written for another reason.
@@ -134,13 +134,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Writes an event as a line of JSON.
 fn tell(event: &Event<'_>) {
-    // What programs are not told of is no line.
+    // Events that are not for programs write no line.
     if let Ok(line) = serde_json::to_string(event) {
         write(&format!("{line}\n"));
     }
 }
 
-/// Help, or what is wrong with the words of a command line. Nobody there to read it is no failure.
+/// Prints help, or what is wrong with a command line. A closed pipe is not an error.
 pub fn told_by_clap(error: &clap::Error) -> ExitCode {
     let _ = error.print();
     ExitCode::from(error.exit_code() as u8)

@@ -3,73 +3,6 @@
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
-use sse_sam_core::longtail::classes::{Shot, Shots};
-
-/// How often each class was taken for each other, `[label][prediction]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Confusion {
-    classes: usize,
-    counts: Vec<u32>,
-    undefined: usize,
-}
-
-impl Confusion {
-    /// No predictions yet.
-    pub fn new(classes: usize) -> Self {
-        Self { classes, counts: vec![0; classes * classes], undefined: 0 }
-    }
-
-    /// Counts the prediction of one sample: the class of the largest logit, the first one of equals.
-    pub fn add(&mut self, label: u8, logits: &[f32]) {
-        let mut best = 0;
-        for (class, &logit) in logits.iter().enumerate() {
-            if logit > logits[best] {
-                best = class;
-            }
-        }
-        self.counts[usize::from(label) * self.classes + best] += 1;
-        self.undefined += usize::from(!logits.iter().all(|logit| logit.is_finite()));
-    }
-
-    /// Samples whose logits were not all finite: what is predicted for them means nothing.
-    pub fn undefined(&self) -> usize {
-        self.undefined
-    }
-
-    /// One row for each label.
-    pub fn rows(&self) -> impl Iterator<Item = &[u32]> {
-        self.counts.chunks_exact(self.classes)
-    }
-
-    /// Accuracies, in percent; shots by the training counts.
-    pub fn accuracy(&self, counts: &[u32], shots: Shots) -> Accuracy {
-        let per_class: Vec<Option<f64>> = self.rows().enumerate().map(|(class, row)| percent(row, class)).collect();
-        let of = |shot: Shot| {
-            let chosen = per_class.iter().zip(counts).filter(|(_, count)| shots.of(**count) == shot);
-            mean(chosen.filter_map(|(accuracy, _)| *accuracy))
-        };
-        let right: u32 = self.rows().enumerate().map(|(class, row)| row[class]).sum();
-        let total: u32 = self.counts.iter().sum();
-        Accuracy {
-            overall: 100.0 * f64::from(right) / f64::from(total.max(1)),
-            balanced: mean(per_class.iter().flatten().copied()).unwrap_or(0.0),
-            many: of(Shot::Many),
-            medium: of(Shot::Medium),
-            few: of(Shot::Few),
-            per_class,
-        }
-    }
-}
-
-fn percent(row: &[u32], class: usize) -> Option<f64> {
-    let total: u32 = row.iter().sum();
-    (total > 0).then(|| 100.0 * f64::from(row[class]) / f64::from(total))
-}
-
-fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
-    (count > 0).then(|| sum / f64::from(count))
-}
 
 /// Accuracies in percent; `None` where no class of the kind has test samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,7 +18,19 @@ pub struct Accuracy {
     /// Mean over few-shot classes.
     pub few: Option<f64>,
     /// Each class.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub per_class: Vec<Option<f64>>,
+}
+
+impl Accuracy {
+    /// The most classes that are told one by one where a line is told; `metrics.jsonl` holds those of any number.
+    const TOLD: usize = 1000;
+
+    /// Without the classes where there are too many for a line.
+    pub fn brief(&self) -> Self {
+        let is_short = self.per_class.len() <= Self::TOLD;
+        Self { per_class: if is_short { self.per_class.clone() } else { Vec::new() }, ..*self }
+    }
 }
 
 /// A table with one line for each of `rows`, a name and accuracies.
@@ -112,22 +57,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accuracies_are_means_over_classes_of_a_kind() {
-        let mut confusion = Confusion::new(3);
-        confusion.add(0, &[2.0, 1.0, 0.0]);
-        confusion.add(0, &[0.0, 1.0, 0.0]);
-        confusion.add(1, &[0.0, 1.0, 1.0]);
-        let accuracy = confusion.accuracy(&[200, 50, 5], Shots { many: 100, few: 20 });
-        assert_eq!(accuracy.per_class, [Some(50.0), Some(100.0), None]);
-        assert_eq!((accuracy.many, accuracy.medium, accuracy.few), (Some(50.0), Some(100.0), None));
-        assert_eq!(accuracy.balanced, 75.0);
-        assert!((accuracy.overall - 200.0 / 3.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn the_first_of_equal_logits_wins() {
-        let mut confusion = Confusion::new(2);
-        confusion.add(1, &[0.5, 0.5]);
-        assert_eq!(confusion.rows().nth(1), Some(&[1, 0][..]));
+    fn a_line_tells_of_no_more_than_a_thousand_classes() {
+        let of = |classes| Accuracy {
+            overall: 1.0,
+            balanced: 2.0,
+            many: None,
+            medium: Some(3.0),
+            few: None,
+            per_class: vec![Some(0.5); classes],
+        };
+        assert_eq!(of(1000).brief(), of(1000));
+        assert_eq!(of(10_000).brief(), of(0));
+        let text = serde_json::to_string(&of(10_000).brief()).unwrap();
+        assert!(!text.contains("per_class") && serde_json::from_str::<Accuracy>(&text).unwrap() == of(0), "{text}");
     }
 }

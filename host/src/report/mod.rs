@@ -1,5 +1,7 @@
-//! What people and programs are told.
+//! Output for people and for programs.
 
+pub mod classes;
+pub mod confusion;
 pub mod console;
 pub mod metrics;
 pub mod observer;

@@ -1,17 +1,17 @@
-//! What happens in a training, and who is told of it.
+//! Events of a training, and the observers that receive them.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::report::metrics::Accuracy;
 
-/// Whoever is told what happens: a terminal, a program that reads lines, a test. Any function of an event is one.
+/// Receives the events of a training: a terminal, a program that reads lines, a test. Any function of an event is one.
 ///
-/// The thread that trains tells of most; the one that writes checkpoints tells of those.
+/// Called from the thread that trains, and from the one that writes checkpoints.
 pub trait Observer: Sync {
     /// Something has happened.
     fn observe(&self, event: &Event<'_>);
 
-    /// Something is worth a warning, and ends nothing.
+    /// Warns; the training goes on.
     fn warn(&self, message: &str) {
         self.observe(&Event::Warning { message });
     }
@@ -23,7 +23,7 @@ impl<F: Fn(&Event<'_>) + Sync> Observer for F {
     }
 }
 
-/// Nobody is told anything.
+/// Ignores every event.
 #[derive(Clone, Copy, Debug)]
 pub struct Silent;
 
@@ -85,8 +85,8 @@ pub enum Event<'a> {
         /// Until the last epoch's end, by the pace so far.
         #[serde(skip)]
         seconds_left: f64,
-        /// Its line of `metrics.jsonl`.
-        #[serde(flatten)]
+        /// Its line of `metrics.jsonl`; as JSON without the accuracies of single classes where there are too many.
+        #[serde(flatten, serialize_with = "brief")]
         line: &'a Line<'a>,
     },
     /// A checkpoint lies whole on the disk.
@@ -94,7 +94,7 @@ pub enum Event<'a> {
         /// The file.
         path: String,
     },
-    /// Something that ends nothing, and that everybody is told.
+    /// A warning: the training goes on.
     Warning {
         /// A sentence.
         message: &'a str,
@@ -133,6 +133,11 @@ pub struct Advance {
     pub loss_tail: Option<f64>,
     /// Until the last epoch's end, by the pace so far.
     pub seconds_left: f64,
+}
+
+/// A line as programs are told it.
+fn brief<S: Serializer>(line: &&Line<'_>, to: S) -> Result<S::Ok, S::Error> {
+    Line { accuracy: &line.accuracy.brief(), ..**line }.serialize(to)
 }
 
 /// One line of `metrics.jsonl`: an epoch. Equal runs give equal lines: no wall-clock time is in it.

@@ -98,6 +98,6 @@ fn rate(images_per_second: f64) -> String {
 
 /// Writes to standard error in one call, so that lines of two threads do not mix.
 pub fn write(text: &str) {
-    // When nobody can hear it, that is no reason to stop.
+    // Standard error may be closed: that does not end a run.
     let _ = io::stderr().write_all(text.as_bytes());
 }

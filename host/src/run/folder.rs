@@ -78,7 +78,7 @@ impl RunFolder {
         nothing_is_lost(&path)?;
         let lock = lock(&path)?;
         nothing_is_lost(&path)?;
-        // First of all: a folder with a configuration is a run that can go on, whatever happens next.
+        // Written first: from here on the folder is a run that can be resumed, whatever happens.
         write_whole(&path.join("config.toml"), |file| file.write_all(config.as_bytes()))?;
         Self::with(path, lock)
     }
@@ -113,7 +113,7 @@ impl RunFolder {
             let file = path.join(name);
             options.create(true).open(&file).map_err(|source| Error::io(&file, source))
         };
-        // Not opened to append to: Windows cuts no such file back.
+        // Not opened for appending: Windows cannot truncate such a file.
         let metrics = open("metrics.jsonl", File::options().read(true).write(true).truncate(false))?;
         let log = open("log.txt", File::options().append(true))?;
         make(&path.join("checkpoints"))?;
@@ -376,7 +376,7 @@ fn nothing_is_lost(path: &Path) -> Result<(), Error> {
 /// Keeps other processes out of a run's folder, as long as the file is open.
 fn lock(path: &Path) -> Result<File, Error> {
     let place = path.join(".lock");
-    // To read as well: Windows locks no file that is opened to append to only.
+    // For reading too: Windows cannot lock a file that is open for appending only.
     let lock = File::options().read(true).append(true).create(true).open(&place);
     let lock = lock.map_err(|source| Error::io(&place, source))?;
     // `runs` holds the lock while it looks.

@@ -1,4 +1,4 @@
-//! Where in a run one is.
+//! A position in a run: epoch, step, and the sums so far.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +34,7 @@ pub struct Evaluated {
     pub accuracy: Accuracy,
 }
 
-/// Where in a run one is.
+/// A position in a run: epoch, step, and the sums so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Position {

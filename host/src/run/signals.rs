@@ -124,7 +124,7 @@ mod system {
     }
 
     pub fn end(signal: i32) -> ! {
-        // SAFETY: ends the process without running what other threads may be in the middle of.
+        // SAFETY: ends the process at once: no destructor runs that another thread may be using.
         unsafe { libc::_exit(128 + signal) }
     }
 

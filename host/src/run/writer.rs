@@ -1,4 +1,4 @@
-//! Files written beside the training, by a second thread.
+//! A second thread that writes files while training goes on.
 //!
 //! There is one place for each kind of file; what waits there is replaced by what is newer, so that a slow disk never
 //! holds up the training.
@@ -27,7 +27,7 @@ struct Queue {
     checkpoint: Option<Box<Checkpoint>>,
     busy: bool,
     closed: bool,
-    /// Whether nobody works here any more.
+    /// Whether the other thread has ended.
     gone: bool,
     failure: Option<Error>,
 }
@@ -37,7 +37,7 @@ impl Queue {
         !self.busy && self.best.is_none() && self.checkpoint.is_none()
     }
 
-    /// What went wrong, once.
+    /// The first error; it is reported once.
     fn outcome(&mut self) -> Result<(), Error> {
         match self.failure.take() {
             Some(error) => Err(error),
@@ -89,7 +89,7 @@ impl Desk {
     }
 }
 
-/// Tells the training that the other side is gone, however that came.
+/// Tells the training thread that the writer has ended, for whatever reason.
 struct Gone<'a>(&'a Desk);
 
 impl Drop for Gone<'_> {
@@ -99,7 +99,7 @@ impl Drop for Gone<'_> {
     }
 }
 
-/// The training's side of the desk.
+/// The training thread's end.
 #[derive(Debug)]
 pub struct Writer<'a> {
     desk: &'a Desk,

@@ -1,7 +1,7 @@
 //! The steps of an epoch: which samples in which order, varied and weighed how, and by how much they move the weights.
 
 use sse_sam_core::training::method::Present;
-use sse_sam_core::{Row, Sgd};
+use sse_sam_core::{Row, Rule, Sgd, Tail, Tally};
 
 use crate::data::random;
 use crate::device::layout::Layout;
@@ -11,12 +11,12 @@ use crate::recipe::words::Augment;
 use crate::run::position::Position;
 use crate::train::feed::Feed;
 use crate::train::prepare::Prepared;
-use crate::train::start::Weighing;
+use crate::train::start::class_weights;
 
 /// An epoch as it is planned before its first step.
 #[derive(Clone, Debug)]
 pub struct Epoch {
-    /// Its samples in order; in each batch the head comes first where batches pass in pieces.
+    /// Its samples in order; in each batch those of a group lie together where batches pass in pieces.
     pub order: Vec<u32>,
     /// Their rows, as the device reads them.
     pub words: Vec<f32>,
@@ -31,8 +31,8 @@ pub struct Step {
     pub first_row: usize,
     /// Samples.
     pub rows: usize,
-    /// Samples of the first column.
-    pub heads: usize,
+    /// How many of them count in which group.
+    pub tally: Tally,
     /// The groups that have samples in it.
     pub present: Present,
 }
@@ -44,39 +44,43 @@ impl Epoch {
     /// [`Error::Core`] when the method does not take its numbers.
     pub fn new(prepared: &Prepared, layout: &Layout, feed: &Feed<'_>, position: &Position) -> Result<Self, Error> {
         let (recipe, epoch) = (&prepared.recipe, position.epoch);
-        let weighing = weighing(prepared, position)?;
-        let mut order = random::permutation(recipe.seed, epoch, feed.split.len() as u32);
+        let rule = rule(prepared, position)?;
+        let deferred = recipe.drw_epoch.is_some_and(|first| epoch >= first);
+        let class_weights = class_weights(&prepared.description.counts, deferred)?;
+        let label = |index: u32| feed.source.label(index as usize) as usize;
+        let factors = |class: usize, rows: usize| rule.factors(class, class_weights[class], rows);
+        let mut order = random::permutation(recipe.seed, epoch, feed.source.len() as u32);
         if layout.session.piece.is_some() {
-            let column = |index: &u32| weighing.column(feed.split.labels[*index as usize]);
-            order.chunks_mut(layout.batch).for_each(|batch| batch.sort_by_key(column));
+            let place = |index: &u32| Tally::place(factors(label(*index), 1));
+            order.chunks_mut(layout.batch).for_each(|batch| batch.sort_by_key(place));
         }
         let (mut words, mut steps) = (Vec::new(), Vec::new());
         for (number, indices) in order.chunks(layout.batch).enumerate() {
             let first_row = words.len() / Row::WORDS;
-            let labels: Vec<u8> = indices.iter().map(|&index| feed.split.labels[index as usize]).collect();
-            for (row, (&index, &label)) in indices.iter().zip(&labels).enumerate() {
+            let mut tally = Tally::default();
+            for (row, &index) in indices.iter().enumerate() {
                 let (top, left, flip) = match recipe.augment {
                     Augment::None => (0, 0, false),
                     Augment::CropFlip => random::augmentation(recipe.seed, epoch, index),
                 };
-                let weights = weighing.weights(label, labels.len());
+                let class = label(index);
+                let weights = factors(class, indices.len());
+                tally.add(weights);
                 let index = feed.index(number, row, index);
-                words.extend(Row { index, label: label.into(), top, left, flip, weights }.encode());
+                words.extend(Row { index, label: class as u32, top, left, flip, weights }.encode());
             }
-            let heads = labels.iter().filter(|&&label| weighing.column(label) == 0).count();
-            steps.push(Step { first_row, rows: labels.len(), heads, present: weighing.present(&labels) });
+            let present = rule.groups.present(tally.present());
+            steps.push(Step { first_row, rows: indices.len(), tally, present });
         }
         Ok(Self { order, words, steps })
     }
 }
 
-/// What the samples of each class count in an epoch.
-fn weighing(prepared: &Prepared, position: &Position) -> Result<Weighing, Error> {
-    let (recipe, epoch) = (&prepared.recipe, position.epoch);
-    let groups = recipe.method.groups(epoch, position.epochs)?;
-    let deferred = recipe.drw_epoch.is_some_and(|first| epoch >= first);
-    let tail_weight = if recipe.method.splits() { recipe.tail_weight } else { 1.0 };
-    Weighing::new(&prepared.description.counts, recipe.eta, tail_weight, deferred, groups)
+/// What the samples of each class count in an epoch, and how far they perturb.
+fn rule<'a>(prepared: &'a Prepared, position: &Position) -> Result<Rule<'a>, Error> {
+    let recipe = &prepared.recipe;
+    let tail = Tail { eta: recipe.eta, weight: recipe.tail_weight };
+    Ok(recipe.method.rule(&prepared.description.counts, tail, position.epoch, position.epochs)?)
 }
 
 /// What the steps of an epoch do with their gradient.

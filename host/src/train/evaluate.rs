@@ -1,4 +1,4 @@
-//! Predictions for a test set.
+//! Which class each sample of a test set is taken for.
 
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::{Network, Problem, Row, Span, Statistics};
@@ -6,7 +6,7 @@ use sse_sam_core::{Network, Problem, Row, Span, Statistics};
 use crate::device::layout::Layout;
 use crate::device::machine::Machine;
 use crate::error::Error;
-use crate::report::metrics::Confusion;
+use crate::report::confusion::Confusion;
 use crate::train::feed::Feed;
 
 /// A test set as the device sees it.
@@ -34,50 +34,47 @@ where
 {
     let classes = layout.graph.layers().last().map_or(0, |layer| layer.output.len());
     let feed = &test.feed;
-    let indices: Vec<u32> = (0..feed.split.len() as u32).collect();
+    let indices: Vec<u32> = (0..feed.source.len() as u32).collect();
     let batches: Vec<&[u32]> = indices.chunks(layout.plan.max_batch()).collect();
-    let mut sums = vec![0.0; indices.len() * classes];
-    for flip in [false, true] {
-        if flip && !test.flip {
-            continue;
-        }
-        write_table(backend, layout.session.table, feed, &batches, flip)?;
-        let mut logits = vec![0.0; layout.plan.max_batch() * classes];
-        feed.each(backend, &batches, 0, |backend, number| {
-            proceed()?;
-            let (first, rows) = (batches[number][0] as usize, batches[number].len());
-            let table = layout.session.table.part(first * Row::WORDS, rows * Row::WORDS)?;
-            network.gather(backend, table, &feed.samples, layout.session.losses(0)?)?;
-            network.forward(backend, layout.session.vectors.params, Statistics::Running)?;
-            let logits = &mut logits[..rows * classes];
-            backend.read(logits, network.logits()?)?;
-            sums[first * classes..].iter_mut().zip(&*logits).for_each(|(sum, logit)| *sum += logit);
-            Ok(())
-        })?;
-    }
     let mut confusion = Confusion::new(classes);
-    for (&label, logits) in feed.split.labels.iter().zip(sums.chunks_exact(classes)) {
-        confusion.add(label, logits);
-    }
+    let [mut sums, mut logits] = [(); 2].map(|()| vec![0.0; layout.plan.max_batch() * classes]);
+    feed.each(backend, &batches, 0, |backend, number| {
+        proceed()?;
+        let batch = batches[number];
+        let (sums, logits) = (&mut sums[..batch.len() * classes], &mut logits[..batch.len() * classes]);
+        sums.fill(0.0);
+        for flip in [false, true].into_iter().filter(|&flip| test.flip || !flip) {
+            let rows = write_rows(backend, layout.session.table, feed, (number, batch), flip)?;
+            network.gather(backend, rows, &feed.samples, layout.session.losses(0)?)?;
+            network.forward(backend, layout.session.vectors.params, Statistics::Running)?;
+            backend.read(logits, network.logits()?)?;
+            sums.iter_mut().zip(&*logits).for_each(|(sum, logit)| *sum += logit);
+        }
+        for (&index, logits) in batch.iter().zip(sums.chunks_exact(classes)) {
+            confusion.add(feed.source.label(index as usize), logits);
+        }
+        Ok(())
+    })?;
     Ok(confusion)
 }
 
-fn write_table<B: Machine>(
+/// Puts the rows of batch `number` where the table begins.
+fn write_rows<B: Machine>(
     backend: &mut B,
     table: Span,
     feed: &Feed<'_>,
-    batches: &[&[u32]],
+    (number, batch): (usize, &[u32]),
     flip: bool,
-) -> Result<(), Error>
+) -> Result<Span, Error>
 where
     Error: From<B::Error>,
 {
-    let mut words = Vec::new();
-    for (number, batch) in batches.iter().enumerate() {
-        for (row, &index) in batch.iter().enumerate() {
-            let (index, label) = (feed.index(number, row, index), feed.split.labels[index as usize].into());
-            words.extend(Row { index, label, top: 0, left: 0, flip, weights: [0.0; 2] }.encode());
-        }
-    }
-    Ok(backend.write(table.part(0, words.len())?, &words)?)
+    let row = |(row, &sample): (usize, &u32)| {
+        let (index, label) = (feed.index(number, row, sample), feed.source.label(sample as usize));
+        Row { index, label, top: 0, left: 0, flip, weights: [0.0; 2] }.encode()
+    };
+    let words: Vec<f32> = batch.iter().enumerate().flat_map(row).collect();
+    let rows = table.part(0, words.len())?;
+    backend.write(rows, &words)?;
+    Ok(rows)
 }

@@ -3,9 +3,9 @@
 use std::sync::mpsc;
 use std::thread;
 
-use sse_sam_core::{Samples, Span};
+use sse_sam_core::{Samples, Shape, Span};
 
-use crate::data::{Dataset, Split};
+use crate::data::{Dataset, Picture, Source};
 use crate::device::machine::Machine;
 use crate::error::Error;
 
@@ -16,7 +16,7 @@ const SLOTS: usize = 4;
 #[derive(Clone, Copy, Debug)]
 pub struct Feed<'a> {
     /// The split on the host.
-    pub split: &'a Split,
+    pub source: &'a dyn Source,
     /// Where its bytes are looked for on the device.
     pub samples: Samples,
     /// Rows of a batch, where batches are staged.
@@ -36,23 +36,23 @@ pub struct Feeds<'a> {
 
 impl<'a> Feeds<'a> {
     /// Both splits on the device, or, with `staged`, room for a few batches of that many rows.
-    pub fn new(dataset: &'a Dataset, normalization: Span, staged: Option<usize>) -> Self {
+    ///
+    /// # Errors
+    /// What keeps a picture from being read.
+    pub fn new(dataset: &'a Dataset, normalization: Span, staged: Option<usize>) -> Result<Self, Error> {
+        let image = dataset.image;
         let mut bytes = Vec::new();
-        let mut put = |part: &[u8], slots: usize| {
+        let mut feed = |source: &'a dyn Source| {
             let offset = bytes.len();
-            bytes.extend_from_slice(part);
-            bytes.resize(offset + part.len() + slots, 0);
-            Span::samples(offset, part.len() + slots)
+            match staged {
+                None => put_all(&mut bytes, source, image)?,
+                Some(rows) => bytes.resize(offset + SLOTS * rows * image.len(), 0),
+            }
+            let images = Span::samples(offset, bytes.len() - offset);
+            Ok::<_, Error>(Feed { source, samples: Samples { images, image, normalization }, staged })
         };
-        let slots = staged.map(|rows| rows * SLOTS);
-        let [train, test] = [&dataset.train, &dataset.test].map(|split| {
-            let images = match slots {
-                None => put(&split.images, 0),
-                Some(slots) => put(&[], slots * dataset.image.len()),
-            };
-            Feed { split, samples: Samples { images, image: dataset.image, normalization }, staged }
-        });
-        Self { bytes, train, test }
+        let (train, test) = (feed(&*dataset.train)?, feed(&*dataset.test)?);
+        Ok(Self { bytes, train, test })
     }
 
     /// Bytes of sample memory that both splits take when they lie on the device as a whole.
@@ -66,6 +66,31 @@ impl<'a> Feeds<'a> {
     }
 }
 
+/// Adds the pictures of all samples.
+fn put_all(bytes: &mut Vec<u8>, source: &dyn Source, image: Shape) -> Result<(), Error> {
+    if let Some(split) = source.resident() {
+        bytes.extend_from_slice(&split.images);
+        return Ok(());
+    }
+    bytes.reserve(source.len() * image.len());
+    put(bytes, source, image, 0..source.len())
+}
+
+/// Adds the pictures of these samples.
+fn put(
+    bytes: &mut Vec<u8>,
+    source: &dyn Source,
+    image: Shape,
+    mut samples: impl Iterator<Item = usize>,
+) -> Result<(), Error> {
+    let mut picture = Picture::new();
+    samples.try_for_each(|index| {
+        source.picture(index, &mut picture)?;
+        bytes.extend_from_slice(picture.sized(image)?);
+        Ok(())
+    })
+}
+
 impl Feed<'_> {
     /// The index under which step `number` finds sample `index`, its row `row`.
     pub fn index(&self, number: usize, row: usize, index: u32) -> u32 {
@@ -74,8 +99,8 @@ impl Feed<'_> {
 
     /// Calls `each(backend, number)` for every batch of sample indices from number `first` on, in order, with the batch's bytes on the device.
     ///
-    /// Staged batches are collected by a second thread, a few ahead; neither it nor the device is waited for but when
-    /// one of them is behind.
+    /// Staged batches are collected by a second thread, a few ahead: they wait for each other only when
+    /// one has fallen behind.
     ///
     /// # Errors
     /// What the device or `each` reports.
@@ -101,16 +126,80 @@ impl Feed<'_> {
             thread.map_err(|source| Error::io("the thread that collects batches", source))?;
             for (number, images) in (first..).zip(receiver.iter()) {
                 let first = number % SLOTS * rows;
-                backend.write_samples(self.samples.images.offset + first * self.samples.image.len(), images)?;
+                backend.write_samples(self.samples.images.offset + first * self.samples.image.len(), images?)?;
                 each(backend, number)?;
             }
             Ok(())
         })
     }
 
-    fn collect(&self, batch: &[u32]) -> Vec<u8> {
-        let length = self.samples.image.len();
-        let image = |&index: &u32| &self.split.images[index as usize * length..][..length];
-        batch.iter().flat_map(image).copied().collect()
+    /// The pictures of a batch.
+    fn collect(&self, batch: &[u32]) -> Result<Vec<u8>, Error> {
+        let image = self.samples.image;
+        let mut bytes = Vec::with_capacity(batch.len() * image.len());
+        put(&mut bytes, self.source, image, batch.iter().map(|&index| index as usize))?;
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::data::{Format, Split};
+
+    /// Pictures that lie nowhere in memory; the last one is of another size.
+    #[derive(Debug)]
+    struct Drawn(usize);
+
+    impl Source for Drawn {
+        fn len(&self) -> usize {
+            self.0
+        }
+
+        fn label(&self, index: usize) -> u32 {
+            index as u32
+        }
+
+        fn picture(&self, index: usize, to: &mut Picture) -> Result<(), Error> {
+            let height = if index == 5 { 3 } else { 2 };
+            to.set(Shape::new(height, 1, 1), &[index as u8, 7, 9][..height]);
+            Ok(())
+        }
+
+        fn fingerprint(&self) -> String {
+            "drawn".into()
+        }
+    }
+
+    fn dataset(train: Arc<dyn Source>) -> Dataset {
+        let image = Shape::new(2, 1, 1);
+        let test = Arc::new(Split { image, images: vec![1, 2, 3, 4], labels: vec![0, 1] });
+        Dataset { name: "drawn".into(), format: Format::Idx, image, classes: 6, train, test, notice: None }
+    }
+
+    #[test]
+    fn pictures_from_anywhere_reach_the_device_as_those_in_memory_do() {
+        let dataset = dataset(Arc::new(Drawn(3)));
+        let feeds = Feeds::new(&dataset, Span::work(0, 2), None).unwrap();
+        assert_eq!(feeds.bytes, [0, 7, 1, 7, 2, 7, 1, 2, 3, 4]);
+        assert_eq!(
+            [feeds.train, feeds.test].map(|feed| feed.samples.images),
+            [Span::samples(0, 6), Span::samples(6, 4)]
+        );
+        let staged = Feeds::new(&dataset, Span::work(0, 2), Some(2)).unwrap();
+        assert_eq!(staged.bytes.len(), Feeds::staged_bytes(&dataset, 2));
+        assert_eq!(staged.train.collect(&[2, 0]).unwrap(), [2, 7, 0, 7]);
+        assert_eq!(staged.test.collect(&[1]).unwrap(), [3, 4]);
+    }
+
+    #[test]
+    fn a_picture_that_does_not_fit_is_an_error_and_not_a_batch() {
+        let dataset = dataset(Arc::new(Drawn(6)));
+        let refused = Feeds::new(&dataset, Span::work(0, 2), None).unwrap_err();
+        assert_eq!(refused.to_string(), "the network's input cannot take images of 3 x 1 x 1");
+        let staged = Feeds::new(&dataset, Span::work(0, 2), Some(2)).unwrap();
+        assert!(staged.train.collect(&[4]).is_ok() && staged.train.collect(&[4, 5]).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What a training comes to.
+//! The result of a training.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A training before it has a device: what it is to do, and with which data.
+//! A prepared training: its recipe and data, checked, without a device yet.
 
 use sse_sam_core::Graph;
 
@@ -54,7 +54,7 @@ pub fn prepare(recipe: Recipe, mut dataset: Dataset, observer: &dyn Observer) ->
         counts,
         eta: recipe.eta,
         shots: recipe.shots,
-        normalization: recipe.normalize.numbers(&dataset, &chosen),
+        normalization: recipe.normalize.numbers(&dataset, &chosen)?,
     };
     Ok(Prepared { recipe, dataset, fingerprint, description, needs })
 }
@@ -72,7 +72,7 @@ fn needs(recipe: &Recipe, dataset: &Dataset) -> Result<Needs, Error> {
         groups: recipe.method.largest()?,
         economy: recipe.economy,
         first: first_trained(&graph, recipe.trainable_layers.as_deref())?,
-        rows: dataset.train.len().max(dataset.test.len()),
+        rows: dataset.train.len(),
     })
 }
 

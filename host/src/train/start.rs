@@ -2,10 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use sse_sam_core::longtail::classes::is_tail;
 use sse_sam_core::longtail::loss::deferred_class_weight;
 use sse_sam_core::network::models::MAX_LAYERS;
-use sse_sam_core::training::method::{Groups, Present};
 use sse_sam_core::{Backend, Cpu, Loss, Plan, Shape};
 
 use crate::data::random::{self, Purpose};
@@ -18,52 +16,13 @@ use crate::train::place::Placed;
 use crate::train::resume::Resumed;
 use crate::weights::{self, Tensor, adapt, torch};
 
-/// The factor of a sample's loss in each group, and the group it belongs to.
-#[derive(Clone, Debug)]
-pub struct Weighing {
-    groups: Groups,
-    tail: Vec<bool>,
-    factors: Vec<f64>,
-}
-
-impl Weighing {
-    /// Class weights (deferred re-weighting, if on) times `tail_weight` in the tail.
-    ///
-    /// # Errors
-    /// None for counts of at least one class.
-    pub fn new(counts: &[u32], eta: u32, tail_weight: f64, deferred: bool, groups: Groups) -> Result<Self, Error> {
-        let tail: Vec<bool> = counts.iter().map(|&count| is_tail(count, eta)).collect();
-        let mut factors = Vec::new();
-        for (class, &tail) in tail.iter().enumerate() {
-            let class_weight = if deferred { deferred_class_weight(counts, class)? } else { 1.0 };
-            factors.push(class_weight * if tail { tail_weight } else { 1.0 });
-        }
-        Ok(Self { groups, tail, factors })
-    }
-
-    /// The factors of a sample in a batch of `rows`: the divisor is the whole batch for every group.
-    pub fn weights(&self, label: u8, rows: usize) -> [f32; 2] {
-        let mut weights = [0.0; 2];
-        weights[self.column(label)] = (self.factors[usize::from(label)] / rows as f64) as f32;
-        weights
-    }
-
-    /// Which groups have samples among these labels.
-    pub fn columns(&self, labels: &[u8]) -> [bool; 2] {
-        let mut columns = [false; 2];
-        labels.iter().for_each(|&label| columns[self.column(label)] = true);
-        columns
-    }
-
-    /// The groups that have samples among these labels.
-    pub fn present(&self, labels: &[u8]) -> Present {
-        self.groups.present(self.columns(labels))
-    }
-
-    /// The group of a class's samples.
-    pub fn column(&self, label: u8) -> usize {
-        self.groups.column(self.tail[usize::from(label)])
-    }
+/// The weight of each class: that of deferred re-weighting where it is on, else 1.
+///
+/// # Errors
+/// None for counts of at least one class.
+pub fn class_weights(counts: &[u32], deferred: bool) -> Result<Vec<f64>, Error> {
+    let weight = |class| if deferred { deferred_class_weight(counts, class) } else { Ok(1.0) };
+    Ok((0..counts.len()).map(weight).collect::<Result<_, _>>()?)
 }
 
 /// Sets weights and running statistics to what they are before the first step of a run with this seed.

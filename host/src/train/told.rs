@@ -1,4 +1,4 @@
-//! What is told of a training, in numbers and in words.
+//! What a training reports, in numbers and in words.
 
 use std::path::Path;
 use std::time::Instant;
@@ -91,7 +91,8 @@ pub fn line<'a>(recipe: &Recipe, position: &Position, accuracy: &'a Accuracy) ->
 
 /// Whether head and tail are groups of their own.
 fn splits(recipe: &Recipe, position: &Position) -> Result<bool, Error> {
-    Ok(recipe.method.groups(position.epoch, position.epochs)?.column(true) == 1)
+    let method = recipe.method;
+    Ok(method.has_tail() && method.groups(position.epoch, position.epochs)?.count() == 2)
 }
 
 /// How far each group is perturbed in an epoch, for TensorBoard.
@@ -99,7 +100,7 @@ fn splits(recipe: &Recipe, position: &Position) -> Result<bool, Error> {
 /// # Errors
 /// As [`advance`].
 pub fn radii(recipe: &Recipe, position: &Position) -> Result<Vec<(String, f64)>, Error> {
-    let names = if recipe.method.splits() { ["radius_head", "radius_tail"] } else { ["radius"; 2] };
+    let names = if recipe.method.has_tail() { ["radius_head", "radius_tail"] } else { ["radius"; 2] };
     let radius = |group: Group| (names[group.column].into(), f64::from(group.radius));
     Ok(recipe.method.groups(position.epoch, position.epochs)?.all().perturbed().map(radius).collect())
 }

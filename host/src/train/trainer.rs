@@ -69,7 +69,7 @@ impl<'a> Trainer<'a> {
     pub fn run(self, observer: &dyn Observer) -> Result<Outcome, Error> {
         let Self { placed, start, folder, signals } = self;
         let Placed { prepared, layout, staged, .. } = placed;
-        let feeds = Feeds::new(&prepared.dataset, layout.plan.normalization, *staged);
+        let feeds = Feeds::new(&prepared.dataset, layout.plan.normalization, *staged)?;
         let training = Training {
             placed,
             start: &start,
@@ -106,7 +106,7 @@ struct Training<'a> {
     observer: &'a dyn Observer,
 }
 
-/// What surrounds the steps.
+/// What training holds beside the device.
 struct Desktop<'a> {
     writer: Writer<'a>,
     keeper: &'a Keeper<'a>,
@@ -195,7 +195,7 @@ impl Training<'_> {
             epochs: recipe.epochs,
             epoch,
             step,
-            images: self.train.split.len() as u64,
+            images: self.train.source.len() as u64,
         });
         Ok(Label { settings, origin })
     }
@@ -342,7 +342,7 @@ impl Training<'_> {
 
     /// Training images of an epoch.
     fn images(&self) -> u64 {
-        self.train.split.len() as u64
+        self.train.source.len() as u64
     }
 
     /// The steps of an epoch that are not done yet.
@@ -368,7 +368,7 @@ impl Training<'_> {
             let table = layout.session.table.part(step.first_row * Row::WORDS, step.rows * Row::WORDS)?;
             let losses = layout.session.losses(slot)?;
             if let Some(pieces) = &mut pieces {
-                pieces.set_batch(table, step.heads, losses)?;
+                pieces.set_batch(step.tally.parts(table)?, losses);
                 layout.session.step(backend, pieces, &step.present, &sgd, slot)?;
             } else {
                 network.gather(backend, table, &self.train.samples, losses)?;

@@ -1,4 +1,4 @@
-//! Steps between two looks at the device: about half a second's worth.
+//! How many steps run between two reads from the device: about half a second of them.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::run::position::Position;
 use crate::train::epoch::Step;
 
-/// Steps between two looks at the device.
+/// Steps between two reads from the device.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     /// Number of the first one in its epoch.

@@ -1,4 +1,4 @@
-//! The file of `--out`: what lies there already may be someone's work, or no file at all.
+//! A file that a command writes: never one that it reads or that a run wrote; it may be a pipe or a device.
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -21,11 +21,12 @@ pub struct Out {
 }
 
 impl Out {
-    /// The file that `path` names, behind symbolic links; `inputs` are what the command reads, files or a run's folder.
+    /// The file that `option` names by `path`, behind symbolic links; `inputs` are what the command reads, files or a run's
+    /// folder.
     ///
     /// # Errors
     /// [`Error::Usage`] when it is one of them, [`Error::Run`] when it belongs to a run.
-    pub fn new(path: &Path, inputs: &[&Path]) -> Result<Self, Error> {
+    pub fn new(option: &str, path: &Path, inputs: &[&Path]) -> Result<Self, Error> {
         let is_stream = fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
         let target = if is_stream || is_standard(path) { path.to_owned() } else { followed(path) };
         let out = Self { is_stream: is_stream || is_standard(path), path: target };
@@ -33,11 +34,11 @@ impl Out {
             return Ok(out);
         }
         if inputs.iter().any(|input| out.is_read_from(input)) {
-            return Err(Error::Usage(format!("--out {} is what is read: name another file", path.display())));
+            return Err(Error::Usage(format!("{option} {} is what is read: name another file", path.display())));
         }
         if belongs_to_a_run(&out.path) {
             let error = Error::run(path, "is a file of a run, which is not overwritten");
-            return Err(error.with_hint("--out takes any other name"));
+            return Err(error.with_hint(format!("{option} takes any other name")));
         }
         Ok(out)
     }
@@ -78,7 +79,7 @@ fn put(stream: impl Write, content: impl FnOnce(&mut dyn Write) -> io::Result<()
     stream.flush()
 }
 
-/// Standard output by its name: opened anew it would begin at the file's front.
+/// Standard output by its name: opened again, it would be written from the beginning.
 fn is_standard(path: &Path) -> bool {
     cfg!(unix) && path == Path::new("/dev/stdout")
 }

@@ -6,8 +6,8 @@ use sse_sam_capi::{
     Image, Network, Update, sse_sam_handle_bytes, sse_sam_initialize, sse_sam_lend, sse_sam_lend_frozen,
     sse_sam_lend_samples, sse_sam_load, sse_sam_message, sse_sam_mlp, sse_sam_perceptron, sse_sam_perceptron_bytes,
     sse_sam_perceptron_with_options, sse_sam_plan, sse_sam_predict, sse_sam_put_bytes, sse_sam_put_floats,
-    sse_sam_put_sample, sse_sam_resnet, sse_sam_save, sse_sam_set_loss, sse_sam_set_normalization, sse_sam_set_tail,
-    sse_sam_step,
+    sse_sam_put_sample, sse_sam_resnet, sse_sam_save, sse_sam_set_focal_sam, sse_sam_set_loss,
+    sse_sam_set_normalization, sse_sam_set_tail, sse_sam_step,
 };
 
 use crate::{any, number};
@@ -38,6 +38,7 @@ pub fn all() {
             sse_sam_lend_frozen(network, pointer(), any()),
             sse_sam_lend_samples(network, pointer(), any()),
             sse_sam_set_tail(network, pointer(), any(), natural),
+            sse_sam_set_focal_sam(network, pointer(), any(), real, real),
             sse_sam_set_loss(network, pointer(), any(), natural, real, real),
             sse_sam_set_normalization(network, pointer(), any()),
             sse_sam_initialize(network, any() as u64, (any() > 0).then_some(draw), pointer()),

@@ -11,11 +11,17 @@ use core::panic::PanicInfo;
 use sse_sam_core::longtail::classes::{Profile, Shots, is_tail, long_tail_counts};
 use sse_sam_core::longtail::loss::deferred_class_weight;
 use sse_sam_core::network::models::MAX_LAYERS;
+use sse_sam_core::ops::{
+    Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBackwardInput, Conv2dBackwardWeight,
+    Conv2dForward, Copy, CrossEntropy, Decay, Descend, Fill, Gather, GlobalAveragePoolBackward,
+    GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight, LinearForward, ReluBackward, ReluForward,
+    SgdUpdate, ShortcutBackward, ShortcutForward,
+};
 use sse_sam_core::training::problem::Target;
 use sse_sam_core::{
-    Arena, Backend, Batch, Conv2d, Cpu, Demand, Economy, Error, Graph, Loss, Losses, Method, Model, Network, Outcome,
-    Pieces, Plan, Problem, Record, Row, Samples, Schedule, Session, Sgd, Shape, Space, Span, Statistics, Terms, lean_step,
-    step,
+    Arena, Batch, Conv2d, Cpu, Demand, Economy, Error, Graph, Loss, Losses, Machine, Method, Model, Network, Outcome,
+    Pieces, Plan, Problem, Record, Row, Run, Samples, Schedule, Session, Sgd, Shape, Space, Span, Statistics, Tail,
+    Tally, Terms, lean_step, step,
 };
 
 unsafe extern "C" {
@@ -72,11 +78,11 @@ fn memory(backend: &mut Cpu<'_>) -> Result<(), Error> {
     let mut values = [0.0; 8];
     backend.write(span().part(any(), any())?, &values)?;
     backend.read(&mut values, span())?;
-    backend.fill(span(), number())?;
-    backend.copy(span(), span())?;
+    backend.run(&Fill { to: span(), value: number() })?;
+    backend.run(&Copy { to: span(), from: span() })?;
     let batch = Batch { images: span(), labels: span(), weights: [span(), span()] };
     let samples = Samples { images: span(), image: shape(), normalization: span() };
-    backend.gather(&batch, span(), &samples)?;
+    backend.run(&Gather { batch: &batch, rows: span(), samples: &samples })?;
     let row = Row::decode(&black_box([0.0; Row::WORDS]));
     black_box(row.encode());
     Ok(())
@@ -88,25 +94,37 @@ fn outcome() -> Outcome {
 }
 
 fn vectors(backend: &mut Cpu<'_>) -> Result<(), Error> {
-    backend.axpy(span(), number(), span())?;
-    backend.ascend(span(), span(), span(), number())?;
+    backend.run(&Axpy { y: span(), alpha: number(), x: span() })?;
+    backend.run(&Ascend { point: span(), squared_norm: span(), params: span(), radius: number() })?;
     let sgd = Sgd { learning_rate: number(), momentum: number(), weight_decay: number(), nesterov: flag() };
-    backend.sgd(span(), span(), &outcome(), span(), &sgd)?;
-    backend.decay(span(), span(), &sgd)?;
-    backend.descend(span(), span(), &outcome(), number())
+    backend.run(&SgdUpdate { params: span(), velocity: span(), outcome: &outcome(), gradient: span(), sgd: &sgd })?;
+    backend.run(&Decay { velocity: span(), params: span(), sgd: &sgd })?;
+    backend.run(&Descend { params: span(), velocity: span(), outcome: &outcome(), learning_rate: number() })
 }
 
 fn layers(backend: &mut Cpu<'_>) -> Result<(), Error> {
     let [a, b, c] = [(); 3].map(|()| Spans::any());
-    backend.linear_forward(span(), span(), span(), span())?;
-    backend.linear_backward_input(a.list(), b.list(), span(), any(), flag())?;
-    backend.linear_backward_weight(a.list(), b.list(), span(), c.list())?;
+    backend.run(&LinearForward { y: span(), x: span(), weight: span(), bias: span() })?;
+    backend.run(&LinearBackwardInput {
+        dx: a.list(),
+        dy: b.list(),
+        weight: span(),
+        outputs: any(),
+        accumulate: flag(),
+    })?;
+    backend.run(&LinearBackwardWeight { dweight: a.list(), dbias: b.list(), x: span(), dy: c.list() })?;
     // Its fields are public: a convolution need not have come out of `Conv2d::new`.
     let conv = Conv2d { input: shape(), output: shape(), kernel: any(), stride: any(), padding: any() };
     for conv in [conv, Conv2d::new(shape(), any(), any(), any(), any())?] {
-        backend.conv2d_forward(span(), span(), span(), &conv)?;
-        backend.conv2d_backward_input(a.list(), b.list(), span(), &conv, flag())?;
-        backend.conv2d_backward_weight(a.list(), span(), b.list(), &conv)?;
+        backend.run(&Conv2dForward { y: span(), x: span(), weight: span(), conv: &conv })?;
+        backend.run(&Conv2dBackwardInput {
+            dx: a.list(),
+            dy: b.list(),
+            weight: span(),
+            conv: &conv,
+            accumulate: flag(),
+        })?;
+        backend.run(&Conv2dBackwardWeight { dweight: a.list(), x: span(), dy: b.list(), conv: &conv })?;
     }
     Ok(())
 }
@@ -114,22 +132,65 @@ fn layers(backend: &mut Cpu<'_>) -> Result<(), Error> {
 fn normalization(backend: &mut Cpu<'_>) -> Result<(), Error> {
     let [a, b, c, d] = [(); 4].map(|()| Spans::any());
     let maybe = || flag().then(span);
-    backend.batch_norm_forward(span(), span(), maybe(), span(), span(), span(), maybe(), flag())?;
-    backend.batch_norm_inference(span(), span(), span(), span(), span(), maybe(), flag())?;
+    backend.run(&BatchNormForward {
+        y: span(),
+        saved: span(),
+        running: maybe(),
+        x: span(),
+        weight: span(),
+        bias: span(),
+        residual: maybe(),
+        relu: flag(),
+    })?;
+    backend.run(&BatchNormInference {
+        y: span(),
+        x: span(),
+        weight: span(),
+        bias: span(),
+        running: span(),
+        residual: maybe(),
+        relu: flag(),
+    })?;
     let (dx, dweight, dbias, dy) = (a.list(), b.list(), c.list(), d.list());
-    backend.batch_norm_backward(dx, dweight, dbias, dy, span(), span(), span(), span(), span(), flag(), flag(), flag())
+    backend.run(&BatchNormBackward {
+        dx,
+        dweight,
+        dbias,
+        dy,
+        y: span(),
+        x: span(),
+        weight: span(),
+        bias: span(),
+        saved: span(),
+        relu: flag(),
+        residual: flag(),
+        accumulate: flag(),
+    })
 }
 
 fn rest(backend: &mut Cpu<'_>) -> Result<(), Error> {
     let [a, b, c] = [(); 3].map(|()| Spans::any());
-    backend.relu_forward(span(), span())?;
-    backend.relu_backward(a.list(), b.list(), span(), flag())?;
-    backend.shortcut_forward(span(), span(), shape(), shape())?;
-    backend.shortcut_backward(a.list(), b.list(), shape(), shape(), flag())?;
-    backend.global_average_pool_forward(span(), span(), shape())?;
-    backend.global_average_pool_backward(a.list(), b.list(), shape(), flag())?;
+    backend.run(&ReluForward { y: span(), x: span() })?;
+    backend.run(&ReluBackward { dx: a.list(), dy: b.list(), y: span(), accumulate: flag() })?;
+    backend.run(&ShortcutForward { y: span(), x: span(), input: shape(), output: shape() })?;
+    backend.run(&ShortcutBackward {
+        dx: a.list(),
+        dy: b.list(),
+        input: shape(),
+        output: shape(),
+        accumulate: flag(),
+    })?;
+    backend.run(&GlobalAveragePoolForward { y: span(), x: span(), input: shape() })?;
+    backend.run(&GlobalAveragePoolBackward { dx: a.list(), dy: b.list(), input: shape(), accumulate: flag() })?;
     let terms = Terms { scale: span(), shift: span(), margin: span(), focal: number() };
-    backend.cross_entropy(a.list(), b.list(), span(), span(), c.list(), &terms)
+    backend.run(&CrossEntropy {
+        dlogits: a.list(),
+        losses: b.list(),
+        logits: span(),
+        labels: span(),
+        weights: c.list(),
+        terms,
+    })
 }
 
 /// Any network, planned, initialised, trained by any method and evaluated.
@@ -150,8 +211,11 @@ fn network(backend: &mut Cpu<'_>) -> Result<(), Error> {
     network.initialize(backend, vectors.params, |layer| black_box(layer as u32))?;
     let samples = Samples { images: span(), image: shape(), normalization: span() };
     network.gather(backend, span(), &samples, losses)?;
-    let groups = method.groups(any() as u32, any() as u32)?;
-    let groups = groups.present([flag(), groups.column(flag()) > 0]);
+    let (counts, tail) = (black_box([7, 3, 0]), Tail { eta: any() as u32, weight: f64::from(number()) });
+    let rule = method.rule(&counts, tail, any() as u32, any() as u32)?;
+    let mut tally = Tally::default();
+    tally.add(rule.factors(any(), f64::from(number()), any()));
+    let groups = rule.groups.present(tally.present());
     let sgd = Sgd { learning_rate: number(), momentum: number(), weight_decay: number(), nesterov: flag() };
     step(backend, &mut network, &vectors, &groups, &sgd, &outcome())?;
     lean_step(backend, &mut network, &vectors, &groups, &sgd, &outcome())?;
@@ -163,7 +227,7 @@ fn network(backend: &mut Cpu<'_>) -> Result<(), Error> {
     network.forward(backend, vectors.params, Statistics::Running)?;
     black_box(network.logits()?);
     let mut pieces = Pieces::new(network, samples, span())?;
-    pieces.set_batch(span(), any(), losses)?;
+    pieces.set_batch(tally.parts(span())?, losses);
     lean_step(backend, &mut pieces, &vectors, &groups, &sgd, &outcome())?;
     fine_tuning(backend, &graph)
 }
@@ -190,6 +254,7 @@ fn method() -> Method {
         0 => Method::Sgd,
         1 => Method::Sam { rho: real() },
         2 => Method::ImbSam { rho: real() },
+        3 => Method::FocalSam { rho: real(), lambda: real(), gamma: real() },
         _ => Method::SseSam { head_rho: real(), tail_rho: real(), gamma: real() },
     }
 }

@@ -1,11 +1,11 @@
-//! The functions of `sse_sam.h` as a static library, with what a bare chip needs beside them.
+//! The functions of `sse_sam.h` as a static library, with a panic handler for bare chips.
 #![cfg_attr(target_os = "none", no_std)]
 
 pub use sse_sam_capi::*;
 
-/// Where a panic would lead, if there were one: a function that the firmware has to define.
+/// What a panic would call: a function that the firmware would have to define.
 ///
-/// An optimised build has no panic path and refers to no such function; so that it links is the proof.
+/// An optimised build has no panic path and never refers to it: that it links is the proof.
 #[cfg(target_os = "none")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

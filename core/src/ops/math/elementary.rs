@@ -1,12 +1,12 @@
-//! Square root, exponential and logarithm: as much of them as a step needs, small and on every machine the same bits.
+//! Square root, exponential and logarithm for what a step needs: small, and the same bits on every machine.
 
 const LN2_HIGH: f32 = f32::from_bits(0x3F31_7200);
 const LN2_LOW: f32 = f32::from_bits(0x35BF_BE8E);
 
 /// `x^(1/2)`, correctly rounded, on every machine the same bits.
 ///
-/// Digit by digit, in an eighth of the room that libm's takes with its table: it is called once a vector, or once a
-/// channel, and never in an inner loop.
+/// Digit by digit: an eighth of the flash that libm's takes with its table. It is called once a vector or channel,
+/// never in an inner loop.
 ///
 /// # Source
 /// FreeBSD's `e_sqrtf.c` (fdlibm).
@@ -18,7 +18,7 @@ pub(crate) fn sqrt(x: f32) -> f32 {
     if x < 0.0 {
         return f32::NAN;
     }
-    // Exact, and no number below has fewer digits.
+    // Scaled to a normal number, which is exact.
     let (x, scale) = if x < f32::MIN_POSITIVE { (x * 16_777_216.0, 1.0 / 4096.0) } else { (x, 1.0) };
     let exponent = (x.to_bits() >> 23) as i32 - 127;
     let mut rest = (x.to_bits() & 0x007F_FFFF | 0x0080_0000) << (1 + (exponent & 1));
@@ -33,7 +33,7 @@ pub(crate) fn sqrt(x: f32) -> f32 {
         rest <<= 1;
         digit >>= 1;
     }
-    // One digit more than there is room for; a root is never half way.
+    // The last digit decides rounding; a root never lies half way between two numbers.
     let mantissa = (root + u32::from(rest != 0 && root & 1 == 1)) >> 1;
     let bits = mantissa.wrapping_add(0x3F00_0000).wrapping_add(((exponent >> 1) << 23) as u32);
     f32::from_bits(bits) * scale
@@ -45,14 +45,14 @@ pub(crate) fn sqrt(x: f32) -> f32 {
 /// FreeBSD's `e_expf.c` (fdlibm).
 #[inline(never)]
 pub(crate) fn exp(x: f32) -> f32 {
-    // Below a half of the least number above zero.
+    // The result is below half of the smallest positive number.
     if x < -103.972_08 {
         return 0.0;
     }
     let mut halvings = 0;
     let (mut high, mut low) = (x, 0.0);
     if x < -0.5 * core::f32::consts::LN_2 {
-        // Towards zero, so rounded; 1 where fdlibm spares itself the multiplication.
+        // `as` rounds towards zero, so 0.5 is added first; near zero it is 1 without a multiplication, as in fdlibm.
         halvings = if x < -1.039_720_8 { (0.5 - core::f32::consts::LOG2_E * x) as u32 } else { 1 };
         let halvings = halvings as f32;
         (high, low) = (x + halvings * LN2_HIGH, -halvings * LN2_LOW);
@@ -62,7 +62,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let c = x - square * (f32::from_bits(0x3E2A_AA8F) - square * f32::from_bits(0x3B35_5215));
     let y = 1.0 + (x * c / (2.0 - c) - low + high);
     let power = |halvings: u32| f32::from_bits(127_u32.wrapping_sub(halvings) << 23);
-    // In two steps, of which the second alone may round.
+    // In two multiplications, of which only the second can round.
     let first = if halvings > 64 { 64 } else { halvings };
     y * power(first) * power(halvings - first)
 }
@@ -104,7 +104,7 @@ mod tests {
             [0.0, -0.0, -1e-9, -0.346_573_6, -0.35, -1.039_720_8, -1.04, -87.4, -103.9, -104.0, f32::NEG_INFINITY];
         let steps = (0x8000_0000..0xC300_0000_u32).step_by(1009).map(f32::from_bits);
         for x in edges.into_iter().chain(steps) {
-            // Closer to 0 than this libm is content with 1 + x.
+            // Closer to 0 than this, libm returns 1 + x.
             let allowed = if x >= -1.0 / 8192.0 { 1 } else { 0 };
             assert!(exp(x).to_bits().abs_diff(libm::expf(x).to_bits()) <= allowed, "{x:e}");
         }

@@ -1,4 +1,4 @@
-//! Sums over pixels and over long vectors: short runs in lanes, run after run with what rounding leaves out.
+//! Sums over pixels and long vectors: short runs are summed in lanes, then added up with compensation for rounding.
 
 use crate::ops::math::rows::{pieces_mut, rows};
 use crate::ops::math::tile::WIDE;
@@ -23,8 +23,8 @@ pub(crate) fn lanes<const N: usize>(row: &[f32], at: usize) -> [f32; N] {
     }
 }
 
-/// A sum of two parts: what was rounded away is kept in the second, as exact as a sum in `f64` and without its arithmetic,
-/// which a chip would have to emulate.
+/// A compensated sum: the second part keeps what rounding took from the first. As exact as a sum in `f64`,
+/// without `f64` arithmetic, which a chip would have to emulate.
 ///
 /// # Source
 /// Knuth, The Art of Computer Programming, volume 2, theorem 4.2.2 B.
@@ -45,7 +45,7 @@ impl Total {
 
     #[inline(always)]
     pub(crate) fn value(self) -> f32 {
-        // The rest of an infinite sum is no number.
+        // Infinity minus infinity is NaN: an infinite sum has no rounding error to keep.
         if self.rounded.is_finite() { self.rounded + self.rest } else { self.rounded }
     }
 }

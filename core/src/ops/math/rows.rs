@@ -1,4 +1,4 @@
-//! Slices in rows, without a division or a bound to guard.
+//! Slices as rows, with no division or index that could panic.
 
 use crate::error::Error;
 
@@ -28,7 +28,7 @@ pub(crate) fn part(values: &[f32], at: usize, length: usize) -> &[f32] {
     values.get(at..at.wrapping_add(length)).unwrap_or_default()
 }
 
-/// The whole rows of `length` elements; none when that is 0. Unlike `chunks_exact`, no division to guard.
+/// The whole rows of `length` elements; none when that is 0. Unlike `chunks_exact`, it cannot panic.
 #[inline(always)]
 pub(crate) fn rows(values: &[f32], length: usize) -> impl Iterator<Item = &[f32]> {
     let mut rest = values;

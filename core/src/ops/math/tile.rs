@@ -101,7 +101,7 @@ pub(crate) fn multiply<const C: usize>(
     }
 }
 
-/// [`multiply`] where pixels are missing: a single one on its own, more beside copies whose sums are thrown away.
+/// [`multiply`] where pixels are missing: one alone, more together with copies whose sums are discarded.
 #[inline(never)]
 fn multiply_some<const C: usize>(
     sums: &mut [[f32; C]; PIXELS],

@@ -4,15 +4,17 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use serde::Serialize;
-use sse_sam_core::machine::watched::{Call, Extent, Watch};
-use sse_sam_core::{Conv2d, Shape, Space, Span};
+use sse_sam_core::machine::watched::Watch;
+use sse_sam_core::ops::Operation;
+use sse_sam_core::ops::operation::{Access, Extent};
+use sse_sam_core::{Conv2d, Run, Shape, Span};
 
 use crate::device::machine::{Clock, Machine};
 
 /// Calls of one operation with the same sizes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
-    /// The operation, a Backend method.
+    /// The operation.
     pub operation: &'static str,
     /// Its sizes: the kind of layer.
     pub shape: String,
@@ -53,29 +55,33 @@ pub struct Ledger {
 }
 
 impl<B: Machine> Watch<B> for Ledger {
-    fn around(
-        &mut self,
-        backend: &mut B,
-        call: &Call<'_>,
-        run: impl FnOnce(&mut B) -> Result<(), B::Error>,
-    ) -> Result<(), B::Error> {
+    fn around<O: Operation>(&mut self, backend: &mut B, operation: &O) -> Result<(), B::Error>
+    where
+        B: Run<O>,
+    {
         let (launches, start) = (backend.launches(), Instant::now());
-        run(backend)?;
+        backend.run(operation)?;
         let elapsed = start.elapsed().as_nanos() as u64;
-        let index = self.entry((call.method, call.extent, call.streams));
+        let (extent, streams) = (operation.extent()?, operation.streams());
+        let index = self.entry((O::NAME, extent, streams));
         let sums = &mut self.entries[index].1;
         sums.calls += 1;
-        sums.flops += 2 * call.extent.products() * call.streams as u64;
-        sums.bytes += call.written.iter().chain(call.read).copied().flatten().map(size).sum::<u64>();
+        sums.flops += 2 * extent.products() * streams as u64;
+        operation.operands(|access, span| sums.bytes += traffic(access, span));
         sums.now += if self.clock == Clock::Host { elapsed } else { 0 };
         self.calls.push((index, backend.launches() - launches));
         Ok(())
     }
 }
 
-/// Bytes of a span.
-fn size(span: &Span) -> u64 {
-    span.length as u64 * if span.space == Space::Samples { 1 } else { 4 }
+/// Bytes of an operand that go to and fro.
+fn traffic(access: Access, span: Span) -> u64 {
+    let times = match access {
+        Access::Read | Access::Write | Access::Again => 4,
+        Access::Update => 2 * 4,
+        Access::Bytes => 1,
+    };
+    times * span.length as u64
 }
 
 impl Ledger {

@@ -11,9 +11,10 @@ use kernels::Ledger;
 use report::{Convolutions, Report, Timing};
 use sse_sam_core::machine::watched::Watched;
 use sse_sam_core::network::plan::Slot;
+use sse_sam_core::ops::{Ascend, Copy, Fill, SgdUpdate};
 use sse_sam_core::training::method::Present;
 use sse_sam_core::{Backend, Method, Model, Sgd, Shape, Span};
-use workload::Workload;
+use workload::{COUNTS, TAIL, Workload};
 
 use crate::cli::args::BenchArgs;
 use crate::device::choose::Device;
@@ -49,7 +50,7 @@ pub fn run(args: &BenchArgs, console: &Console) -> Result<(), Error> {
     let needs = Needs { groups: method.largest()?, ..Needs::new(image, classes, batch) };
     let layout =
         device.or_next(|device| device.plan_network(&model, &needs, |rows| rows * (image.len() + 1)), console)?;
-    let workload = Workload::new(&layout, needs, method.groups(0, 1)?);
+    let workload = Workload::new(&layout, needs, &method.rule(&COUNTS, TAIL, 0, 1)?);
     let bench = Bench { layout: &layout, workload: &workload, steps: args.steps as usize, kernels: args.kernels };
     let timing = device.run(&layout, &[], &workload.bytes, bench, console)?;
     let report = Report::new(args, &device, &model, image, classes, timing);
@@ -128,7 +129,7 @@ impl Bench<'_> {
         Ok(layout.session.step(backend, &mut network, &workload.present, &HYPER, 0)?)
     }
 
-    /// Waits for all that was asked for.
+    /// Waits until all queued work is done.
     fn wait<B: Backend>(&self, backend: &mut B) -> Result<(), B::Error> {
         self.layout.session.record(backend).map(drop)
     }
@@ -142,7 +143,7 @@ impl Bench<'_> {
         let pairs = pairs(self.layout);
         let mut least = f64::INFINITY;
         for _ in 0..OPTIMIZER {
-            pairs.iter().try_for_each(|&[to, from]| backend.copy(to, from))?;
+            pairs.iter().try_for_each(|&[to, from]| backend.run(&Copy { to, from }))?;
             self.wait(backend)?;
             let start = Instant::now();
             vectors(backend, self.layout, &self.workload.present)?;
@@ -185,15 +186,26 @@ where
 {
     let vectors = &layout.session.vectors;
     let points = || vectors.points.iter().flatten().zip(present.perturbed());
-    backend.fill(vectors.gradient, 0.0)?;
+    backend.run(&Fill { to: vectors.gradient, value: 0.0 })?;
     for (&point, _) in points() {
-        backend.fill(point, 0.0)?;
+        backend.run(&Fill { to: point, value: 0.0 })?;
     }
     let outcome = layout.session.outcome(0)?;
     for (&point, group) in points() {
-        backend.ascend(point, outcome.group_squared_norms[group.column], vectors.params, group.radius)?;
+        backend.run(&Ascend {
+            point,
+            squared_norm: outcome.group_squared_norms[group.column],
+            params: vectors.params,
+            radius: group.radius,
+        })?;
     }
-    backend.sgd(vectors.params, vectors.velocity, &outcome, vectors.gradient, &HYPER)?;
+    backend.run(&SgdUpdate {
+        params: vectors.params,
+        velocity: vectors.velocity,
+        outcome: &outcome,
+        gradient: vectors.gradient,
+        sgd: &HYPER,
+    })?;
     Ok(())
 }
 
@@ -220,7 +232,7 @@ where
     while round < rounds {
         let start = Instant::now();
         for _ in 0..times {
-            pairs.iter().try_for_each(|&[to, from]| backend.copy(to, from))?;
+            pairs.iter().try_for_each(|&[to, from]| backend.run(&Copy { to, from }))?;
         }
         layout.session.record(backend)?;
         let seconds = start.elapsed().as_secs_f64();

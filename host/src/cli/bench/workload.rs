@@ -1,7 +1,7 @@
 //! Random data of the right shape, a fifth of it from the tail.
 
-use sse_sam_core::training::method::{Groups, Present};
-use sse_sam_core::{Loss, Row, Samples, Span};
+use sse_sam_core::training::method::Present;
+use sse_sam_core::{Loss, Row, Rule, Samples, Span, Tail, Tally};
 
 use crate::data::random::{self, Purpose};
 use crate::device::layout::{Layout, Needs};
@@ -9,8 +9,9 @@ use crate::device::machine::Machine;
 use crate::error::Error;
 use crate::train::start::{initialize, write_terms};
 
-/// One sample in so many is of the tail.
-const TAIL: usize = 5;
+/// Training samples of the head's classes and of the tail's; so many to one they are in a batch.
+pub(crate) const COUNTS: [u32; 2] = [4, 1];
+pub(crate) const TAIL: Tail = Tail { eta: 2, weight: 1.0 };
 /// Mean and deviation of bytes that are all as likely.
 const UNIFORM: (f32, f32) = (127.5, 73.9);
 
@@ -28,21 +29,19 @@ pub struct Workload {
 
 impl Workload {
     /// A batch for `layout`, which was planned for `needs`.
-    pub fn new(layout: &Layout, needs: Needs, groups: Groups) -> Self {
+    pub fn new(layout: &Layout, needs: Needs, rule: &Rule<'_>) -> Self {
         let rows = layout.plan.max_batch();
         let mut draw = random::stream(0, Purpose::Bench, 0);
         let bytes: Vec<u8> = (0..rows * needs.image.len()).map(|_| (draw() >> 24) as u8).collect();
-        let (mut words, mut columns) = (Vec::new(), [false; 2]);
+        let (mut words, mut tally) = (Vec::new(), Tally::default());
         for row in 0..rows {
-            let column = groups.column(row % TAIL == 0);
-            let mut weights = [0.0; 2];
-            weights[column] = 1.0 / rows as f32;
-            columns[column] = true;
+            let weights = rule.factors(usize::from(row % 5 == 0), 1.0, rows);
+            tally.add(weights);
             let (index, label) = (row as u32, draw() % needs.classes as u32);
             let (top, left, flip) = random::augmentation(0, 0, index);
             words.extend(Row { index, label, top, left, flip, weights }.encode());
         }
-        Self { bytes, rows, present: groups.present(columns), words, needs }
+        Self { bytes, rows, present: rule.groups.present(tally.present()), words, needs }
     }
 
     /// Puts weights, tables and the batch's rows where a step looks for them.

@@ -21,7 +21,7 @@ pub fn run(args: &ExportArgs, console: &Console) -> Result<(), Error> {
     if args.name.is_some() && args.format != Language::C {
         return Err(Error::Usage("--name does nothing here: it needs --format c".into()));
     }
-    let out = args.out.as_ref().map(|path| Out::new(path, &[&args.weights])).transpose()?;
+    let out = args.out.as_ref().map(|path| Out::new("--out", path, &[&args.weights])).transpose()?;
     let weights = Weights::read(&args.weights, console)?;
     let numbers = Numbers::new(&weights)?;
     let constants =

@@ -20,7 +20,7 @@ const WORD: &str = "weights";
 /// [`Error::File`] when the dump is damaged or has another number of numbers than the network, [`Error::Weights`] when
 /// `--like` is no weights file of this program.
 pub fn run(args: &ImportArgs, console: &Console) -> Result<(), Error> {
-    let out = Out::new(&args.out, &[&args.dump, &args.like])?;
+    let out = Out::new("--out", &args.out, &[&args.dump, &args.like])?;
     let like = Weights::read(&args.like, console)?;
     let mut numbers = Numbers::new(&like)?;
     let bytes = fs::read(&args.dump).map_err(|source| Error::io(&args.dump, source))?;

@@ -1,5 +1,5 @@
-//! A network's numbers in the order in which chips hold them: parameters, then running statistics (mean, then variance of
-//! each batch norm), layer by layer, channels last.
+//! A network's numbers in the order of chips: parameters, then running statistics (mean, then variance of each batch
+//! norm), layer by layer, channels last.
 
 use std::ops::Range;
 use std::path::Path;

@@ -5,7 +5,7 @@ mod reference;
 use std::path::Path;
 
 use reference::{Case, Rule, Tensors};
-use sse_sam_core::{Backend, Economy, Loss, Method, Schedule, Sgd, Shape, Span};
+use sse_sam_core::{Backend, Economy, Loss, Method, Schedule, Sgd, Shape, Span, Tail, Tally};
 
 use crate::cli::args::VerifyArgs;
 use crate::device::choose::Device;
@@ -16,7 +16,7 @@ use crate::opencl::{Convolution, Precision};
 use crate::recipe::DeviceOptions;
 use crate::report::Observer;
 use crate::report::console::{Console, say};
-use crate::train::start::{Weighing, write_terms};
+use crate::train::start::{class_weights, write_terms};
 use crate::weights;
 use crate::weights::torch::{self, Kind};
 
@@ -154,18 +154,22 @@ impl Replay<'_> {
     {
         let (case, layout) = (self.case, self.layout);
         let epoch = case.epoch(number);
-        let groups = self.method.groups(epoch, case.epochs)?;
         let labels = self.tensors.labels(number, case.class_counts.len())?;
-        let weighing = Weighing::new(&case.class_counts, case.eta, case.tail_weight, self.class_weights, groups)?;
+        let (counts, tail) = (&case.class_counts, Tail { eta: case.eta, weight: case.tail_weight });
+        let rule = self.method.rule(counts, tail, epoch, case.epochs)?;
+        let class_weights = class_weights(counts, self.class_weights)?;
+        let factors = |&label: &u32| rule.factors(label as usize, class_weights[label as usize], labels.len());
+        let mut tally = Tally::default();
+        labels.iter().for_each(|label| tally.add(factors(label)));
         let mut network = layout.network(self.loss.focal())?;
         network.set_batch(labels.len(), layout.session.losses(0)?)?;
         let batch = network.batch()?;
         let images = self.tensors.floats(&format!("batch{number}/images"))?;
         let Shape { height, width, channels } = self.image;
         backend.write(batch.images, &weights::nchw_to_nhwc(images, [labels.len(), channels, height, width]))?;
-        write_column(backend, batch.labels, labels.iter().map(|&label| f32::from(label)))?;
+        write_column(backend, batch.labels, labels.iter().map(|&label| label as f32))?;
         for (column, &span) in batch.weights.iter().enumerate() {
-            write_column(backend, span, labels.iter().map(|&label| weighing.weights(label, labels.len())[column]))?;
+            write_column(backend, span, labels.iter().map(|label| factors(label)[column]))?;
         }
         let sgd = Sgd {
             learning_rate: self.schedule.learning_rate(case.lr, epoch, case.epochs, 0)? as f32,
@@ -173,7 +177,7 @@ impl Replay<'_> {
             weight_decay: case.weight_decay as f32,
             nesterov: case.nesterov,
         };
-        let present = groups.present(weighing.columns(&labels));
+        let present = rule.groups.present(tally.present());
         Ok(layout.session.step(backend, &mut network, &present, &sgd, 0)?)
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use sse_sam_core::{Loss, Method, Model, Schedule, Shape};
+use sse_sam_core::{Loss, Method, Model, Row, Schedule, Shape};
 
 use crate::error::Error;
 use crate::weights::torch::{Entry, Kind};
@@ -16,9 +16,6 @@ use crate::weights::{self, Data, Tensor};
 /// by more lies outside of it, as a learning rate that is a hundredth off does; a setting with a small share in the update,
 /// such as weight decay, may be further off.
 const LARGEST_ERROR: f64 = 1e-4;
-
-/// A label is a byte.
-const MOST_CLASSES: usize = 256;
 
 /// A reference trajectory's description.
 #[derive(Debug, Deserialize)]
@@ -45,6 +42,10 @@ pub struct Case {
     gamma: f64,
     #[serde(default = "one")]
     focal_gamma: f64,
+    #[serde(default = "one")]
+    focal_sam_lambda: f64,
+    #[serde(default = "one")]
+    focal_sam_gamma: f64,
     #[serde(default = "one")]
     pub tail_weight: f64,
     pub class_counts: Vec<u32>,
@@ -83,8 +84,8 @@ impl Case {
             return Err(format!("steps is {steps}, which {epochs} epochs of {steps_per_epoch} steps do not have"));
         }
         let classes = self.class_counts.len();
-        if !(1..=MOST_CLASSES).contains(&classes) {
-            return Err(format!("class_counts must name 1 to {MOST_CLASSES} classes, names {classes}"));
+        if !(1..=Row::CLASSES).contains(&classes) {
+            return Err(format!("class_counts must name 1 to {} classes, names {classes}", Row::CLASSES));
         }
         (0..steps).try_for_each(|step| self.float32_error(step).map(drop))
     }
@@ -123,6 +124,9 @@ impl Case {
             "sam" => Method::Sam { rho: self.rho },
             "imbsam" => Method::ImbSam { rho: self.rho },
             "ssesam" => Method::SseSam { head_rho: self.head_rho, tail_rho: self.tail_rho, gamma: self.gamma },
+            "focalsam" => {
+                Method::FocalSam { rho: self.rho, lambda: self.focal_sam_lambda, gamma: self.focal_sam_gamma }
+            }
             other => return Err(format!("unknown method {other}")),
         };
         let (loss, class_weights) = match self.loss.as_str() {
@@ -195,13 +199,13 @@ impl Tensors {
     ///
     /// # Errors
     /// [`Error::Weights`] when they are missing, of another type, or no classes.
-    pub fn labels(&self, step: u32, classes: usize) -> Result<Vec<u8>, Error> {
+    pub fn labels(&self, step: u32, classes: usize) -> Result<Vec<u32>, Error> {
         let name = format!("batch{step}/labels");
         let Data::I64(labels) = &self.get(&name)?.data else {
             return self.refuse(format!("{name} must hold numbers of type I64"));
         };
-        let class = |&label: &i64| match u8::try_from(label) {
-            Ok(class) if usize::from(class) < classes => Ok(class),
+        let class = |&label: &i64| match u32::try_from(label) {
+            Ok(class) if (class as usize) < classes => Ok(class),
             _ => self.refuse(format!("{name} holds {label}, which is not below {classes}")),
         };
         labels.iter().map(class).collect()

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use sse_sam_core::Shape;
 
@@ -254,13 +255,13 @@ impl Parts {
     /// The training files in order, and the test file.
     fn finish(mut self, source: &Path, place: &Path, kind: Kind) -> Result<Dataset, Error> {
         let naming = self.naming;
-        let mut train = Split::default();
+        let mut train = Split::empty(IMAGE);
         for name in naming.train_names() {
             let part = self.take(place, name)?;
             train.images.extend_from_slice(&part.images);
             train.labels.extend_from_slice(&part.labels);
         }
-        let test = self.take(place, naming.test_name())?;
+        let (train, test) = (Arc::new(train), Arc::new(self.take(place, naming.test_name())?));
         let format = kind.format();
         Ok(Dataset { name: name_of(source), format, image: IMAGE, classes: kind.classes(), train, test, notice: None })
     }
@@ -278,13 +279,13 @@ fn names(naming: Kind) -> String {
 fn read_split(kind: Kind, path: &Path, reader: &mut dyn Read, length: u64) -> Result<Split, Error> {
     check_length(kind, path, length)?;
     let count = (length / kind.record() as u64) as usize;
-    let mut split = Split::default();
+    let mut split = Split::empty(IMAGE);
     split.images.reserve(count.saturating_mul(PIXELS).min(LARGEST_RESERVE));
     let mut record = vec![0; kind.record()];
     for start in (0..length).step_by(kind.record()) {
         reader.read_exact(&mut record).map_err(|source| read_failed(path, true, start, source))?;
         let (labels, planes) = record.split_at(kind.labels().len());
-        split.labels.push(check_labels(kind, path, labels, start, length)?);
+        split.labels.push(check_labels(kind, path, labels, start, length)?.into());
         split.images.extend_from_slice(&interleave(planes, IMAGE));
     }
     Ok(split)

@@ -4,6 +4,7 @@
 //! CC BY 4.0. Packed by `examples/pack_digits.rs`.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use flate2::read::GzDecoder;
 use sse_sam_core::Shape;
@@ -30,7 +31,10 @@ pub(crate) fn load() -> Result<Dataset, Error> {
         Ok(part.to_vec())
     };
     let (train_labels, test_labels) = (take(TRAIN)?, take(TEST)?);
-    let train = Split { images: take(TRAIN * IMAGE.len())?, labels: train_labels };
-    let test = Split { images: take(TEST * IMAGE.len())?, labels: test_labels };
+    let mut split = |labels: Vec<u8>| -> Result<_, Error> {
+        let images = take(labels.len() * IMAGE.len())?;
+        Ok(Arc::new(Split { image: IMAGE, images, labels: labels.into_iter().map(u32::from).collect() }))
+    };
+    let (train, test) = (split(train_labels)?, split(test_labels)?);
     Ok(Dataset { name: name.to_owned(), format: Format::Digits, image: IMAGE, classes: 10, train, test, notice: None })
 }

@@ -6,8 +6,9 @@
 pub(crate) mod names;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use sse_sam_core::Shape;
+use sse_sam_core::{Row, Shape};
 
 use crate::Error;
 use crate::data::input::Input;
@@ -33,9 +34,9 @@ pub(crate) fn load(path: &Path) -> Result<Dataset, Error> {
     let (image, images, notice) = read_images(&train_path)?;
     let notice = notice.map(|notice| format!("{}: {notice}", train_path.display()));
     let labels = read_labels(&files.open(Role::TRAIN_LABELS)?, &train_path, images.len() / image.len())?.values;
-    let classes = labels.iter().max().map_or(0, |&label| usize::from(label) + 1);
-    let train = Split { images, labels };
-    let test = load_test(&files, (image, &train_path), classes)?;
+    let classes = labels.iter().max().map_or(0, |&label| label as usize + 1);
+    let train = Arc::new(Split { image, images, labels });
+    let test = Arc::new(load_test(&files, (image, &train_path), classes)?);
     Ok(Dataset { name: name_of(path), format: Format::Idx, image, classes, train, test, notice })
 }
 
@@ -53,13 +54,13 @@ fn load_test(files: &Files, (image, train): (Shape, &Path), classes: usize) -> R
     }
     let labels_path = files.open(Role::TEST_LABELS)?;
     let labels = read_labels(&labels_path, &path, images.len() / image.len())?;
-    if let Some((index, label)) = (0..).zip(&labels.values).find(|&(_, &label)| usize::from(label) >= classes) {
+    if let Some((index, label)) = (0..).zip(&labels.values).find(|&(_, &label)| label as usize >= classes) {
         let byte = labels.start + index * labels.stride;
         return Err(Error::file(labels_path, format!("label {label} at byte {byte} is not below {classes}"))
             .at(byte)
             .with_hint(format!("the largest label to train on is {}", classes.saturating_sub(1))));
     }
-    Ok(Split { images, labels: labels.values })
+    Ok(Split { image, images, labels: labels.values })
 }
 
 fn sides(image: Shape) -> String {
@@ -94,7 +95,7 @@ pub(crate) fn read_images(path: &Path) -> Result<(Shape, Vec<u8>, Option<String>
     Ok((image, if is_planes { interleave(&bytes, image) } else { bytes }, notice))
 }
 
-/// What is said of images whose channels may stand in front.
+/// The notice about images whose channels may come first.
 fn order(dimensions: &[usize], image: Shape, is_ambiguous: bool) -> String {
     let Shape { height, width, channels } = image;
     let plural = if channels == 1 { "" } else { "s" };
@@ -123,7 +124,7 @@ pub(crate) fn interleave(planes: &[u8], image: Shape) -> Vec<u8> {
 
 /// Labels of a file, and where they stand in it.
 struct Labels {
-    values: Vec<u8>,
+    values: Vec<u32>,
     /// The first one's byte.
     start: u64,
     /// Bytes from one to the next.
@@ -155,10 +156,11 @@ fn read_labels(path: &Path, images: &Path, count: usize) -> Result<Labels, Error
             let byte = if place == 0 && width > 1 { i64::from(byte.cast_signed()) } else { i64::from(byte) };
             value << 8 | byte
         });
-        u8::try_from(signed).map_err(|_| {
+        u32::try_from(signed).ok().filter(|&label| (label as usize) < Row::CLASSES).ok_or_else(|| {
             let byte = start + row * stride as u64;
-            let message = format!("label {signed} at byte {byte} is not in 0..={}", u8::MAX);
-            Error::file(path, message).at(byte).with_hint("classes are counted from 0, and there are at most 256")
+            let message = format!("label {signed} at byte {byte} is not in 0..={}", Row::CLASSES - 1);
+            let hint = format!("classes are counted from 0, and there are at most {}", Row::CLASSES);
+            Error::file(path, message).at(byte).with_hint(hint)
         })
     };
     let values = (0..).zip(bytes.chunks_exact(stride)).map(label).collect::<Result<_, _>>()?;
@@ -227,7 +229,10 @@ fn read_magic(path: &Path, magic: &[u8], ranks: &[u8], types: &[(u8, usize)]) ->
         (0, 0, None) if matches!(kind, 9 | 11..=14) => {
             let (wanted, hint) = match types {
                 [_] => ("unsigned bytes", "in NumPy: values.round().astype('uint8'), pixels in 0..=255"),
-                _ => ("labels of u8, i16 or i32", "in NumPy: labels.astype('uint8'), classes counted from 0"),
+                _ => (
+                    "labels of u8, i16 or i32",
+                    "in NumPy: labels.astype('uint8'), or labels.astype('>i4') of more than 256 classes, counted from 0",
+                ),
             };
             let message = format!("holds {} values by byte 2, not {wanted}", type_name(kind));
             Err(Error::file(path, message).at(2).with_hint(hint))

@@ -22,11 +22,12 @@ fn emnists_names_are_found_and_one_of_several_sets_can_be_named() {
     assert!(hint.ends_with("emnist-digits"), "{hint}");
     let path = both.path().join("emnist-letters");
     let chosen = load(path.to_str().unwrap(), None).unwrap();
-    assert_eq!((chosen.name.as_str(), chosen.train.labels.as_slice()), ("emnist-letters", &[0, 2, 1][..]));
-    assert_eq!(load(path.to_str().unwrap(), Some(Format::Idx)).unwrap(), chosen);
+    assert_eq!((chosen.name.as_str(), train(&chosen).labels.as_slice()), ("emnist-letters", &[0, 2, 1][..]));
+    let again = load(path.to_str().unwrap(), Some(Format::Idx)).unwrap();
+    assert_eq!((train(&again), test(&again)), (train(&chosen), test(&chosen)));
     assert!(load(both.path().join("emnist").to_str().unwrap(), None).is_err());
     let one = folder(&borrowed(&files[..4]));
-    assert_eq!(open(&one).unwrap().train, chosen.train);
+    assert_eq!(*train(&open(&one).unwrap()), *train(&chosen));
     fs::remove_file(one.path().join(&files[3].0)).unwrap();
     assert_eq!(refusal(&one, None).0, "emnist-letters-t10k-labels-idx1-ubyte is missing");
 }
@@ -35,7 +36,7 @@ fn emnists_names_are_found_and_one_of_several_sets_can_be_named() {
 fn files_that_a_finder_left_behind_are_no_data() {
     let files = folder(&four());
     NAMES.iter().for_each(|name| fs::write(files.path().join(format!("._{name}")), b"Mac OS X").unwrap());
-    assert_eq!(open(&files).unwrap().train.labels, [0, 2, 1]);
+    assert_eq!(train(&open(&files).unwrap()).labels, [0, 2, 1]);
 }
 
 #[test]
@@ -47,7 +48,12 @@ fn labels_may_be_wider_integers_and_the_first_of_qmnists_columns() {
         files[1].1 = typed(kind, &[3], &wide(&[0, 255, 1]));
         files[3].1 = typed(kind, &[2], &wide(&[2, 0]));
         let data = open(&folder(&files)).unwrap();
-        assert_eq!((data.train.labels, data.test.labels, data.classes), (vec![0, 255, 1], vec![2, 0], 256));
+        assert_eq!((&train(&data).labels, &test(&data).labels, data.classes), (&vec![0, 255, 1], &vec![2, 0], 256));
+    }
+    for (kind, last) in [(11, &[0x7f, 0xfe][..]), (12, &[0, 0, 0x7f, 0xfe])] {
+        let zeros = vec![0; 2 * last.len()];
+        let data = open(&four_but(NAMES[1], typed(kind, &[3], &[last, &zeros].concat()))).unwrap();
+        assert_eq!((&train(&data).labels, data.classes), (&vec![32_766, 0, 0], 32_767));
     }
     let mut files = four();
     let columns =
@@ -57,20 +63,20 @@ fn labels_may_be_wider_integers_and_the_first_of_qmnists_columns() {
     files[0].0 = "qmnist-train-images-idx3-ubyte";
     files[2].0 = "qmnist-test-images-idx3-ubyte";
     let data = open(&folder(&files)).unwrap();
-    assert_eq!((data.train.labels, data.test.labels), (vec![0, 2, 1], vec![2, 0]));
+    assert_eq!((&train(&data).labels, &test(&data).labels), (&vec![0, 2, 1], &vec![2, 0]));
 }
 
 #[test]
-fn labels_that_no_byte_holds_are_refused_at_theirs() {
+fn labels_that_no_row_holds_are_refused_at_their_byte() {
     for (kind, values, label, at) in [
-        (11, vec![0, 0, 1, 0, 0, 2], "256", 10),
+        (11, vec![0, 0, 0x7f, 0xff, 0, 2], "32767", 10),
         (11, vec![0, 0, 0xff, 0xff, 0, 2], "-1", 10),
         (12, vec![0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 0xff, 0xff, 0xff], "2147483647", 16),
         (12, vec![0x80, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2], "-2147483648", 8),
     ] {
         let (message, byte, hint) = refusal(&four_but(NAMES[1], typed(kind, &[3], &values)), None);
-        assert_eq!(message, format!("{}: label {label} at byte {at} is not in 0..=255", NAMES[1]));
-        assert!(byte == Some(at) && hint.contains("256"), "{hint}");
+        assert_eq!(message, format!("{}: label {label} at byte {at} is not in 0..=32766", NAMES[1]));
+        assert!(byte == Some(at) && hint.contains("32767"), "{hint}");
     }
     let (message, byte, _) = refusal(&four_but(NAMES[3], typed(12, &[2], &[0, 0, 0, 2, 0, 0, 0, 3])), None);
     assert_eq!((message.as_str(), byte), ("t10k-labels-idx1-ubyte: label 3 at byte 12 is not below 3", Some(12)));
@@ -103,7 +109,7 @@ fn labels_in_columns_are_not_read_as_their_first() {
         assert!(hint.contains("argmax(axis=1)"), "{hint}");
     }
     let column = open(&four_but(NAMES[1], typed(8, &[3, 1], &[0, 2, 1]))).unwrap();
-    assert_eq!(column.train.labels, [0, 2, 1]);
+    assert_eq!(train(&column).labels, [0, 2, 1]);
 }
 
 #[test]
@@ -117,7 +123,7 @@ fn names_in_other_letters_and_bare_endings_are_found() {
         ("t10k-labels-idx1-ubyte", d),
     ]);
     let other = open(&other).unwrap();
-    assert_eq!((other.train, other.test), (plain.train, plain.test));
+    assert_eq!((train(&other), test(&other)), (train(&plain), test(&plain)));
 }
 
 #[test]
@@ -129,7 +135,7 @@ fn two_files_of_one_role_must_be_the_same() {
         folder(&files)
     };
     let mut other = four()[0].1.clone();
-    assert_eq!(open(&with(gzip(&other))).unwrap().train, open(&folder(&four())).unwrap().train);
+    assert_eq!(*train(&open(&with(gzip(&other))).unwrap()), *train(&open(&folder(&four())).unwrap()));
     *other.last_mut().unwrap() ^= 1;
     for bytes in [gzip(&other), other[..20].to_vec()] {
         let (message, _, hint) = refusal(&with(bytes), None);
@@ -184,7 +190,7 @@ fn the_order_of_channels_is_that_in_which_pictures_are_square() {
         files[0].1 = idx(&[3, sides[0], sides[1], sides[2]], &(0..3 * size).collect::<Vec<_>>());
         files[2].1 = idx(&[2, sides[0], sides[1], sides[2]], &vec![0; 2 * usize::from(size)]);
         let data = open(&folder(&files)).unwrap();
-        (data.image, data.train.images[..4].to_vec())
+        (data.image, train(&data).images[..4].to_vec())
     };
     assert_eq!(read([3, 4, 4]), (Shape::new(4, 4, 3), vec![0, 16, 32, 1]), "PyTorch's order");
     assert_eq!(read([4, 4, 3]), (Shape::new(4, 4, 3), vec![0, 1, 2, 3]));
@@ -217,12 +223,12 @@ fn zeros_behind_gzip_are_padding_and_anything_else_is_not() {
     let plain = open(&folder(&four())).unwrap();
     for zeros in [1, 2, 511, 512, 70_000] {
         let padded = [&whole[..], &vec![0; zeros]].concat();
-        assert_eq!(open(&four_but(NAMES[0], padded)).unwrap().train, plain.train, "{zeros}");
+        assert_eq!(*train(&open(&four_but(NAMES[0], padded)).unwrap()), *train(&plain), "{zeros}");
     }
     let files = four();
     let (front, back) = files[0].1.split_at(9);
     let members = [gzip(front), vec![0; 3], gzip(back)].concat();
-    assert_eq!(open(&four_but(NAMES[0], members)).unwrap().train, plain.train);
+    assert_eq!(*train(&open(&four_but(NAMES[0], members)).unwrap()), *train(&plain));
     for garbage in [&b"x"[..], b"\0\0x", b"\x1f", b"\0\x1f\x8b\x08", b"\0\xff\0"] {
         let error = open(&four_but(NAMES[0], [&whole[..], garbage].concat())).unwrap_err();
         assert!(matches!(error, Error::File { .. }), "{garbage:?}: {error:?}");

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use sse_sam_core::{Conv2d, Span};
+use sse_sam_core::Conv2d;
+use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
 
 use crate::opencl::convolution::sizes;
-use crate::opencl::convolution::winograd::Statistics;
+use crate::opencl::operations::batch_norm::Moments;
 use crate::opencl::runtime::launch::{Argument, Launch, arguments};
 use crate::opencl::runtime::machine::OpenCl;
 use crate::opencl::runtime::memory::At;
@@ -334,24 +335,22 @@ pub(crate) fn scratch(device: &DeviceInfo, conv: &Conv2d, images: usize) -> usiz
     needs.max().unwrap_or(0)
 }
 
-/// `y` from `x`, both checked.
-pub(crate) fn forward(
-    cl: &mut OpenCl,
+/// `y` from `x`, and the moments of `y` where its sums are whole.
+pub(crate) fn forward<'c>(
+    cl: &'c mut OpenCl,
     (block, wanted): (Block, Option<usize>),
-    y: Span,
-    x: Span,
-    weight: Span,
-    conv: &Conv2d,
+    operation: &Conv2dForward<'_>,
     images: usize,
-) -> Result<(), Error> {
+) -> Result<Option<Moments<'c>>, Error> {
+    let Conv2dForward { y, x, weight, conv } = *operation;
+    let Conv2d { input, output, kernel, stride, padding } = *conv;
     let sizes = block.sizes(cl.device().multiplier());
     let (mut launch, memory) = cl.split();
     let product = Product::of(conv, Operation::Forward, images);
     let splits = product.splits(launch.tiles, &sizes, wanted);
     let parts = product.rows.div_ceil(sizes.block[0]);
-    let statistics = 3 * parts * product.columns;
-    let Conv2d { input, output, kernel, stride, padding } = *conv;
-    let partial = memory.scratch(0, if splits > 1 { splits * y.length } else { statistics })?;
+    let moments = 3 * parts * product.columns;
+    let partial = memory.scratch(0, if splits > 1 { splits * y.length } else { moments })?;
     let to = if splits > 1 { partial } else { memory.written(y)? };
     let (x, weight) = (memory.read(x)?, memory.read(weight)?);
     let (items, groups) = (sizes.items(), splits * product.blocks(&sizes));
@@ -359,84 +358,83 @@ pub(crate) fn forward(
         sizes![images, input, output, kernel, stride, padding, splits, to, partial, x, weight];
     launch.launch(block.kernel(Operation::Forward), groups * items, items, arguments)?;
     if images == 0 {
-        return Ok(());
+        return Ok(None);
     }
     if splits > 1 {
         let to = memory.written(y)?;
-        return merge(&mut launch, Name::Conv2dForwardMerge, y.length, splits, false, to, partial);
+        merge(&mut launch, Name::Conv2dForwardMerge, y.length, splits, false, to, partial)?;
+        return Ok(None);
     }
-    cl.leave(Statistics { of: y, channels: output.channels, at: 0, parts });
-    Ok(())
+    Ok(Some(Moments { cl, at: 0, parts }))
 }
 
-/// `dx` from `dy`, both checked.
+/// Each `dx` from its `dy`.
 pub(crate) fn backward_input(
     cl: &mut OpenCl,
     (block, parts): (Block, Option<usize>),
-    dx: Span,
-    dy: Span,
-    weight: Span,
-    conv: &Conv2d,
-    accumulate: bool,
+    operation: &Conv2dBackwardInput<'_>,
+    images: usize,
 ) -> Result<(), Error> {
+    let Conv2dBackwardInput { dx, dy, weight, conv, accumulate } = *operation;
+    let Conv2d { input, output, kernel, stride, padding } = *conv;
     let sizes = block.sizes(cl.device().multiplier());
     let (mut launch, memory) = cl.split();
-    let images = dx.length / conv.input.len();
     let product = Product::of(conv, Operation::BackwardInput, images);
     let splits = product.splits(launch.tiles, &sizes, parts);
-    let Conv2d { input, output, kernel, stride, padding } = *conv;
-    let partial = memory.scratch(0, if splits > 1 { splits * dx.length } else { 0 })?;
-    let to = if splits > 1 { partial } else { memory.written(dx)? };
-    let (dy, weight) = (memory.read(dy)?, memory.read(weight)?);
     let (items, groups) = (sizes.items(), splits * product.blocks(&sizes));
     let added = accumulate && splits == 1;
-    let arguments: &[Argument<'_>] =
-        sizes![images, input, output, kernel, stride, padding, splits, added, to, dy, weight];
-    launch.launch(block.kernel(Operation::BackwardInput), groups * items, items, arguments)?;
-    if splits > 1 {
-        let to = memory.written(dx)?;
-        merge(&mut launch, Name::Conv2dBackwardInputMerge, dx.length, splits, accumulate, to, partial)?;
+    for (&dx, &dy) in dx.iter().zip(dy) {
+        let partial = memory.scratch(0, if splits > 1 { splits * dx.length } else { 0 })?;
+        let (own, dy, weight) = (memory.written(dx)?, memory.read(dy)?, memory.read(weight)?);
+        let to = if splits > 1 { partial } else { own };
+        let arguments: &[Argument<'_>] =
+            sizes![images, input, output, kernel, stride, padding, splits, added, to, dy, weight];
+        launch.launch(block.kernel(Operation::BackwardInput), groups * items, items, arguments)?;
+        if splits > 1 {
+            merge(&mut launch, Name::Conv2dBackwardInputMerge, dx.length, splits, accumulate, own, partial)?;
+        }
     }
     Ok(())
 }
 
-/// Adds to `dweight` what `dy` gives, all checked.
+/// Adds to each `dweight` what its `dy` gives.
 pub(crate) fn backward_weight(
     cl: &mut OpenCl,
     (block, parts): (Block, Option<usize>),
-    dweight: Span,
-    x: Span,
-    dy: Span,
-    conv: &Conv2d,
+    operation: &Conv2dBackwardWeight<'_>,
+    images: usize,
 ) -> Result<(), Error> {
+    let Conv2dBackwardWeight { dweight, x, dy, conv } = *operation;
+    let Conv2d { input, output, kernel, stride, padding } = *conv;
     let sizes = block.sizes(cl.device().multiplier());
     let (mut launch, memory) = cl.split();
-    let images = x.length / conv.input.len();
     let product = Product::of(conv, Operation::BackwardWeight, images);
     let splits = product.splits(launch.tiles, &sizes, parts);
-    let Conv2d { input, output, kernel, stride, padding } = *conv;
-    let partial = memory.scratch(0, splits * dweight.length)?;
-    let (to, x, dy) = (memory.written(dweight)?, memory.read(x)?, memory.read(dy)?);
     let [(row, row_shift), (image, image_shift)] = [output.width, output.height * output.width].map(divisor);
     let (items, groups) = (sizes.items(), splits * product.blocks(&sizes));
-    let arguments: &[Argument<'_>] = sizes![
-        images,
-        input,
-        output,
-        kernel,
-        stride,
-        padding,
-        splits,
-        row,
-        row_shift,
-        image,
-        image_shift,
-        partial,
-        x,
-        dy
-    ];
-    launch.launch(block.kernel(Operation::BackwardWeight), groups * items, items, arguments)?;
-    merge(&mut launch, Name::Conv2dBackwardWeightMerge, dweight.length, splits, true, to, partial)
+    for (&dweight, &dy) in dweight.iter().zip(dy) {
+        let partial = memory.scratch(0, splits * dweight.length)?;
+        let (to, x, dy) = (memory.written(dweight)?, memory.read(x)?, memory.read(dy)?);
+        let arguments: &[Argument<'_>] = sizes![
+            images,
+            input,
+            output,
+            kernel,
+            stride,
+            padding,
+            splits,
+            row,
+            row_shift,
+            image,
+            image_shift,
+            partial,
+            x,
+            dy
+        ];
+        launch.launch(block.kernel(Operation::BackwardWeight), groups * items, items, arguments)?;
+        merge(&mut launch, Name::Conv2dBackwardWeightMerge, dweight.length, splits, true, to, partial)?;
+    }
+    Ok(())
 }
 
 /// Adds `parts` of a sum of `length` numbers in their order.

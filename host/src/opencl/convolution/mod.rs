@@ -3,10 +3,11 @@
 pub mod block;
 pub mod winograd;
 
-use sse_sam_core::{Conv2d, Span};
+use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward};
+use sse_sam_core::{Conv2d, Run, Span};
 
 use crate::opencl::Error;
-use crate::opencl::arguments::{self, streams};
+use crate::opencl::operations::batch_norm::Moments;
 use crate::opencl::runtime::launch::{Argument, arguments};
 use crate::opencl::runtime::machine::OpenCl;
 use crate::opencl::runtime::program::Name;
@@ -181,24 +182,27 @@ fn whole(spans: &[Span]) -> bool {
     spans.iter().all(|span| span.offset.is_multiple_of(4))
 }
 
-pub(crate) fn forward(cl: &mut OpenCl, y: Span, x: Span, weight: Span, conv: &Conv2d) -> Result<(), Error> {
-    let images = arguments::convolution(y.length, x.length, weight.length, conv)?;
-    cl.admit(&[&[y]], &[&[x, weight]])?;
+/// Runs a convolution that was admitted; returns what it learns of its output on the way.
+fn forward<'c>(cl: &'c mut OpenCl, operation: &Conv2dForward<'_>) -> Result<Option<Moments<'c>>, Error> {
+    let Conv2dForward { y, x, weight, conv } = *operation;
+    let images = y.length / conv.output.len();
     let form = cl.form(Operation::Forward, conv, images, whole(&[y, x, weight]));
     match form {
-        Form::Direct => {}
-        Form::Winograd => return winograd::forward(cl, y, x, weight, conv, images),
-        Form::Block(block) | Form::Split(block, _) => {
-            return block::forward(cl, (block, form.parts()), y, x, weight, conv, images);
-        }
+        Form::Direct => direct(cl, operation, images).map(|()| None),
+        Form::Winograd => winograd::forward(cl, operation, images),
+        Form::Block(block) | Form::Split(block, _) => block::forward(cl, (block, form.parts()), operation, images),
     }
+}
+
+/// A convolution as the formula says, in register tiles where there are such kernels.
+fn direct(cl: &mut OpenCl, operation: &Conv2dForward<'_>, images: usize) -> Result<(), Error> {
+    let Conv2dForward { y, x, weight, conv: &Conv2d { input, output, kernel, stride, padding } } = *operation;
     let (mut launch, memory) = cl.split();
-    let Conv2d { input, output, kernel, stride, padding } = *conv;
     let (items, y, x, weight) = (y.length, memory.written(y)?, memory.read(x)?, memory.read(weight)?);
     match forward_tile(launch.tiles, kernel, stride, output.height, output.width) {
         Some(name) => {
             let (groups, taps) = (launch.tiles.groups, kernel * kernel);
-            let size = packed(conv, input.channels, output.channels);
+            let size = packed(operation.conv, input.channels, output.channels);
             let packed = memory.scratch(0, size)?;
             let arguments = arguments![taps, input.channels, output.channels, packed, weight];
             launch.each(Name::Conv2dForwardPack, size / 16, arguments)?;
@@ -212,33 +216,45 @@ pub(crate) fn forward(cl: &mut OpenCl, y: Span, x: Span, weight: Span, conv: &Co
     }
 }
 
-pub(crate) fn backward_input(
-    cl: &mut OpenCl,
-    dx: &[Span],
-    dy: &[Span],
-    weight: Span,
-    conv: &Conv2d,
-    accumulate: bool,
-) -> Result<(), Error> {
-    let count = streams(&[dx, dy])?;
-    for (dx, dy) in dx.iter().zip(dy) {
-        arguments::convolution(dy.length, dx.length, weight.length, conv)?;
+impl Run<Conv2dForward<'_>> for OpenCl {
+    fn run(&mut self, operation: &Conv2dForward<'_>) -> Result<(), Error> {
+        self.admit(operation)?;
+        forward(self, operation).map(drop)
     }
-    cl.admit(&[dx], &[dy, &[weight]])?;
-    let images = dx.first().map_or(0, |dx| dx.length / conv.input.len());
-    let form = cl.form(Operation::BackwardInput, conv, images, whole(dx) && whole(dy) && whole(&[weight]));
-    match form {
-        Form::Direct => {}
-        Form::Winograd => return winograd::backward_input(cl, dx, dy, weight, conv, accumulate),
-        Form::Block(block) | Form::Split(block, _) => {
-            let mut streams = dx.iter().zip(dy);
-            return streams.try_for_each(|(&dx, &dy)| {
-                block::backward_input(cl, (block, form.parts()), dx, dy, weight, conv, accumulate)
-            });
+}
+
+impl Run<Conv2dBatchNormForward<'_>> for OpenCl {
+    fn run(&mut self, operation: &Conv2dBatchNormForward<'_>) -> Result<(), Error> {
+        self.admit(operation)?;
+        let Conv2dBatchNormForward { convolution, norm } = operation;
+        let (y, filters) = (convolution.y, convolution.conv.output.channels);
+        match forward(self, convolution)? {
+            Some(moments) if (norm.x, norm.weight.length) == (y, filters) => moments.normalize(norm),
+            _ => self.run(norm),
         }
     }
-    let (mut launch, memory) = cl.split();
+}
+
+impl Run<Conv2dBackwardInput<'_>> for OpenCl {
+    fn run(&mut self, operation: &Conv2dBackwardInput<'_>) -> Result<(), Error> {
+        self.admit(operation)?;
+        let Conv2dBackwardInput { dx, dy, weight, conv, .. } = *operation;
+        let images = dx.first().map_or(0, |dx| dx.length / conv.input.len());
+        let form = self.form(Operation::BackwardInput, conv, images, whole(dx) && whole(dy) && whole(&[weight]));
+        match form {
+            Form::Direct => direct_backward_input(self, operation, images),
+            Form::Winograd => winograd::backward_input(self, operation),
+            Form::Block(block) | Form::Split(block, _) => {
+                block::backward_input(self, (block, form.parts()), operation, images)
+            }
+        }
+    }
+}
+
+fn direct_backward_input(cl: &mut OpenCl, operation: &Conv2dBackwardInput<'_>, images: usize) -> Result<(), Error> {
+    let Conv2dBackwardInput { dx, dy, weight, conv, accumulate } = *operation;
     let Conv2d { input, output, kernel, stride, padding } = *conv;
+    let (mut launch, memory) = cl.split();
     let (groups, weight) = (launch.tiles.groups, memory.read(weight)?);
     let way = backward_input_tile(launch.tiles, conv);
     let size = packed(conv, output.channels, input.channels);
@@ -252,9 +268,8 @@ pub(crate) fn backward_input(
             packed
         }
     };
-    for stream in 0..count {
-        let (items, images) = (dx[stream].length, dx[stream].length / input.len());
-        let (dx, dy) = (memory.written(dx[stream])?, memory.read(dy[stream])?);
+    for (&dx, &dy) in dx.iter().zip(dy) {
+        let (items, dx, dy) = (dx.length, memory.written(dx)?, memory.read(dy)?);
         match way {
             BackwardInput::Forward(name) => {
                 let padding = kernel - 1 - padding;
@@ -277,36 +292,30 @@ pub(crate) fn backward_input(
     Ok(())
 }
 
-pub(crate) fn backward_weight(
-    cl: &mut OpenCl,
-    dweight: &[Span],
-    x: Span,
-    dy: &[Span],
-    conv: &Conv2d,
-) -> Result<(), Error> {
-    streams(&[dweight, dy])?;
-    for (dweight, dy) in dweight.iter().zip(dy) {
-        arguments::convolution(dy.length, x.length, dweight.length, conv)?;
-    }
-    cl.admit(&[dweight], &[dy, &[x]])?;
-    let images = x.length / conv.input.len();
-    let form = cl.form(Operation::BackwardWeight, conv, images, whole(dweight) && whole(dy) && whole(&[x]));
-    match form {
-        Form::Direct => {}
-        Form::Winograd => return winograd::backward_weight(cl, dweight, x, dy, conv),
-        Form::Block(block) | Form::Split(block, _) => {
-            let mut streams = dweight.iter().zip(dy);
-            return streams.try_for_each(|(&dweight, &dy)| {
-                block::backward_weight(cl, (block, form.parts()), dweight, x, dy, conv)
-            });
+impl Run<Conv2dBackwardWeight<'_>> for OpenCl {
+    fn run(&mut self, operation: &Conv2dBackwardWeight<'_>) -> Result<(), Error> {
+        self.admit(operation)?;
+        let Conv2dBackwardWeight { dweight, x, dy, conv } = *operation;
+        let images = x.length / conv.input.len();
+        let form = self.form(Operation::BackwardWeight, conv, images, whole(dweight) && whole(dy) && whole(&[x]));
+        match form {
+            Form::Direct => direct_backward_weight(self, operation, images),
+            Form::Winograd => winograd::backward_weight(self, operation, images),
+            Form::Block(block) | Form::Split(block, _) => {
+                block::backward_weight(self, (block, form.parts()), operation, images)
+            }
         }
     }
+}
+
+fn direct_backward_weight(cl: &mut OpenCl, operation: &Conv2dBackwardWeight<'_>, images: usize) -> Result<(), Error> {
+    let Conv2dBackwardWeight { dweight, x, dy, conv } = *operation;
+    let Conv2d { input, output, kernel, stride, padding } = *conv;
+    let (mut launch, memory) = cl.split();
+    let BackwardWeight { name, parts, blocks, subsets, piece } = backward_weight_tile(launch.tiles, conv, images);
+    let (partial, x) = (memory.scratch(0, parts * conv.weights())?, memory.read(x)?);
     for (&dweight, &dy) in dweight.iter().zip(dy) {
-        let (mut launch, memory) = cl.split();
-        let Conv2d { input, output, kernel, stride, padding } = *conv;
-        let BackwardWeight { name, parts, blocks, subsets, piece } = backward_weight_tile(launch.tiles, conv, images);
-        let partial = memory.scratch(0, parts * conv.weights())?;
-        let (dweight, x, dy) = (memory.written(dweight)?, memory.read(x)?, memory.read(dy)?);
+        let (dweight, dy) = (memory.written(dweight)?, memory.read(dy)?);
         if name == Name::Conv2dBackwardWeight {
             let arguments: &[Argument<'_>] =
                 sizes![images, input, output, kernel, stride, padding, parts, partial, x, dy];

@@ -1,8 +1,10 @@
 //! Winograd's form of convolutions: which shapes it takes, and its launches.
 
+use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
 use sse_sam_core::{Conv2d, Shape, Span};
 
 use crate::opencl::Error;
+use crate::opencl::operations::batch_norm::Moments;
 use crate::opencl::runtime::launch::{Launch, arguments};
 use crate::opencl::runtime::machine::OpenCl;
 use crate::opencl::runtime::memory::{At, Memory};
@@ -151,19 +153,6 @@ pub(crate) fn scratch(tiles: &Tiles, units: usize, conv: &Conv2d, images: usize)
     weight.max(one_way(channels, filters)).max(one_way(filters, channels))
 }
 
-/// What a convolution left in scratch memory about its output: statistics of `parts` of its pixels, `[parts][3][channels]`.
-#[derive(Clone, Copy)]
-pub(crate) struct Statistics {
-    /// The output.
-    pub of: Span,
-    /// Its channels.
-    pub channels: usize,
-    /// Where they lie.
-    pub at: usize,
-    /// How many there are.
-    pub parts: usize,
-}
-
 /// The forward form from `inputs` channels to `outputs`, both of the same height and width, with weights transformed.
 struct Pass<'a> {
     launch: Launch<'a>,
@@ -189,52 +178,44 @@ impl<'a> Pass<'a> {
         Ok(Self { launch, memory, units, image: conv.output, inputs, outputs, weights })
     }
 
-    fn run(&mut self, y: Span, x: Span, images: usize, accumulate: bool) -> Result<Statistics, Error> {
-        let y_span = y;
+    /// Where the moments of `y` begin in scratch memory, and of how many parts of it.
+    fn run(&mut self, y: Span, x: Span, images: usize, accumulate: bool) -> Result<(usize, usize), Error> {
         let Self { ref mut launch, memory, units, image, inputs, outputs, weights } = *self;
         let Shape { height, width, .. } = image;
         let forward = Forward::of(launch.tiles, units, image, [inputs, outputs], images);
         let (before, own) = (transformed(inputs, outputs), forward.scratch(launch.tiles, inputs));
         let tiles = memory.scratch(before, own)?;
         let parts = pieces(image, images).div_ceil(forward.block);
-        let statistics = memory.scratch(before + own, 3 * parts * outputs)?;
+        let moments = memory.scratch(before + own, 3 * parts * outputs)?;
         let stream = launch.tiles.streams(y, outputs);
         let (y, x) = (memory.written(y)?, memory.read(x)?);
         let Forward { block, groups, splits } = forward;
         let arguments = arguments![
-            images, height, width, inputs, outputs, block, groups, splits, accumulate, stream, y, tiles, statistics, x,
+            images, height, width, inputs, outputs, block, groups, splits, accumulate, stream, y, tiles, moments, x,
             weights
         ];
         launch.looped(Name::Conv2dForwardWinograd, groups, arguments)?;
-        Ok(Statistics { of: y_span, channels: outputs, at: before + own, parts })
+        Ok((before + own, parts))
     }
 }
 
-/// `y` from `x`, both checked.
-pub(crate) fn forward(
-    cl: &mut OpenCl,
-    y: Span,
-    x: Span,
-    weight: Span,
-    conv: &Conv2d,
+/// `y` from `x`, and the moments of `y`.
+pub(crate) fn forward<'c>(
+    cl: &'c mut OpenCl,
+    operation: &Conv2dForward<'_>,
     images: usize,
-) -> Result<(), Error> {
-    if images > 0 {
-        let statistics = Pass::new(cl, weight, conv, false)?.run(y, x, images, false)?;
-        cl.leave(statistics);
+) -> Result<Option<Moments<'c>>, Error> {
+    let Conv2dForward { y, x, weight, conv } = *operation;
+    if images == 0 {
+        return Ok(None);
     }
-    Ok(())
+    let (at, parts) = Pass::new(cl, weight, conv, false)?.run(y, x, images, false)?;
+    Ok(Some(Moments { cl, at, parts }))
 }
 
-/// Each `dx` from its `dy`, all checked.
-pub(crate) fn backward_input(
-    cl: &mut OpenCl,
-    dx: &[Span],
-    dy: &[Span],
-    weight: Span,
-    conv: &Conv2d,
-    accumulate: bool,
-) -> Result<(), Error> {
+/// Each `dx` from its `dy`.
+pub(crate) fn backward_input(cl: &mut OpenCl, operation: &Conv2dBackwardInput<'_>) -> Result<(), Error> {
+    let Conv2dBackwardInput { dx, dy, weight, conv, accumulate } = *operation;
     let mut pass = Pass::new(cl, weight, conv, true)?;
     for (dx, dy) in dx.iter().zip(dy).filter(|(dx, _)| dx.length > 0) {
         pass.run(*dx, *dy, dx.length / conv.input.len(), accumulate)?;
@@ -242,15 +223,13 @@ pub(crate) fn backward_input(
     Ok(())
 }
 
-/// Adds to each `dweight` what its `dy` gives, all checked.
+/// Adds to each `dweight` what its `dy` gives.
 pub(crate) fn backward_weight(
     cl: &mut OpenCl,
-    dweight: &[Span],
-    x: Span,
-    dy: &[Span],
-    conv: &Conv2d,
+    operation: &Conv2dBackwardWeight<'_>,
+    images: usize,
 ) -> Result<(), Error> {
-    let images = x.length / conv.input.len();
+    let Conv2dBackwardWeight { dweight, x, dy, conv } = *operation;
     if images == 0 || dy.is_empty() {
         return Ok(());
     }

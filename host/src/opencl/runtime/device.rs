@@ -385,7 +385,7 @@ fn property_text(id: &DeviceId, name: ffi::cl_device_info) -> Result<String, Err
     Ok(String::from_utf8_lossy(&bytes).trim_end_matches('\0').trim().to_owned())
 }
 
-/// A number of 4 or 8 bytes.
+/// Reads a number of 4 or 8 bytes.
 fn number(id: &DeviceId, name: ffi::cl_device_info) -> Result<u64, Error> {
     let bytes = property(id, name)?;
     if let Some(bytes) = bytes.first_chunk::<8>() {

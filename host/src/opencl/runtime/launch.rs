@@ -11,7 +11,7 @@ use crate::opencl::runtime::memory::At;
 use crate::opencl::runtime::program::{Built, KERNELS, Name};
 use crate::opencl::runtime::tiles::Tiles;
 
-/// Which kernels this process has launched: a test asks whether it left one out.
+/// Which kernels this process has launched, so that a test can find one that was left out.
 pub(crate) static LAUNCHED: [AtomicBool; KERNELS] = [const { AtomicBool::new(false) }; KERNELS];
 
 /// One argument of a kernel; memory is two, the buffer and the offset of its first element.
@@ -108,13 +108,13 @@ impl Launch<'_> {
         Ok(())
     }
 
-    /// Has the device begin with all that was asked for, without waiting: a driver may keep it back until it is told.
+    /// Flushes the queue: a driver may hold work back until it is told to begin. Does not wait.
     pub fn flush(&self) -> Result<(), Error> {
         core::flush(self.queue).map_err(|error| Error::of(self.device, &error))
     }
 }
 
-/// What a kernel counts or starts at, which it does in 32 bits.
+/// A count or an offset as kernels take it: 32 bits.
 fn word(number: usize) -> Result<u32, Error> {
     u32::try_from(number).map_err(|_| CoreError::TooLarge.into())
 }

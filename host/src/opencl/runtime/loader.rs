@@ -76,7 +76,7 @@ pub fn live_buffers() -> i64 {
     LIVE_BUFFERS.load(Relaxed)
 }
 
-/// What the linker would have found.
+/// The functions of OpenCL, defined here for the linker.
 fn candidates() -> Vec<String> {
     if let Some(path) = env::var("SSE_SAM_OPENCL_LIBRARY").ok().filter(|path| !path.is_empty()) {
         return vec![path];

@@ -4,23 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use ocl::core::{self, CommandQueue, CommandQueueProperties, Event, Kernel, ProfilingInfo};
-use sse_sam_core::{Backend, Batch, Conv2d, Outcome, Samples, Sgd, Shape, Span, Terms};
+use sse_sam_core::ops::Operation as Described;
+use sse_sam_core::ops::operation::disjoint;
+use sse_sam_core::{Conv2d, Error as CoreError, Machine, Span};
 
-use crate::opencl::arguments::expect;
 use crate::opencl::convolution;
 use crate::opencl::convolution::block::{self, Block};
-use crate::opencl::convolution::winograd::{self, Convolution, Statistics};
-use crate::opencl::operations::{batch_norm, linear, loss, pointwise, vector};
+use crate::opencl::convolution::winograd::{self, Convolution};
 use crate::opencl::runtime::device::DeviceInfo;
 use crate::opencl::runtime::error::Error;
 use crate::opencl::runtime::launch::{LAUNCHED, Launch};
 use crate::opencl::runtime::measure;
 use crate::opencl::runtime::memory::{self, ALIGNMENT, Memory};
-use crate::opencl::runtime::program::{Built, KERNELS, Name, kernel_names};
+use crate::opencl::runtime::program::{Built, KERNELS, kernel_names};
 use crate::opencl::runtime::tiles::Tiles;
 use crate::opencl::tuning::trial::{self, Choices, Form, Forms, Operation};
 
-/// A [`Backend`] on an OpenCL device.
+/// A [`Backend`](sse_sam_core::Backend) on an OpenCL device.
 ///
 /// Kernels are built when it is made. A call sets arguments and enqueues; it neither waits nor allocates.
 pub struct OpenCl {
@@ -34,8 +34,6 @@ pub struct OpenCl {
     choices: Choices,
     /// Blocks that this device cannot launch, or computes wrongly.
     refused: Vec<(Operation, Block)>,
-    /// What the last operation, a convolution, left about its output.
-    statistics: Option<Statistics>,
     /// The launches since the last look, where they are timed.
     timed: Option<Vec<Event>>,
     pub(crate) built: Arc<Built>,
@@ -76,7 +74,6 @@ impl OpenCl {
             convolution: Convolution::default(),
             choices: Choices::default(),
             refused: block::too_large(device),
-            statistics: None,
             timed: None,
             built,
         })
@@ -204,14 +201,13 @@ impl OpenCl {
     /// # Errors
     /// [`Error::Memory`] when the device has no room, [`sse_sam_core::Error::TooLarge`] when kernels cannot count so far.
     pub fn reserve_scratch(&mut self, needed: usize) -> Result<(), Error> {
-        self.statistics = None;
         self.memory.finish(&self.queue)?;
         // Another buffer may lie where the old one lay.
         self.last.iter_mut().for_each(Vec::clear);
         self.memory.reserve(&self.built, needed)
     }
 
-    /// Puts bytes into the samples from `offset` on, after all that was asked for before, without waiting.
+    /// Queues a write of bytes into the samples at `offset`; does not wait.
     ///
     /// # Errors
     /// [`sse_sam_core::Error::Bounds`] when they reach past the samples, [`Error::Call`] when the driver fails.
@@ -264,7 +260,7 @@ impl OpenCl {
         events.iter().map(time).collect()
     }
 
-    /// Waits for all that was asked for.
+    /// Waits until all queued work is done.
     ///
     /// # Errors
     /// [`Error::Call`] when the driver fails.
@@ -276,24 +272,16 @@ impl OpenCl {
         &self.built.tiles
     }
 
-    /// `Ok` when every span lies inside its memory and no written one shares an element with another.
-    pub(crate) fn admit(&self, written: &[&[Span]], read: &[&[Span]]) -> Result<(), Error> {
-        self.memory.admit(written, read)
-    }
-
-    /// Keeps what a convolution left about its output for the operation that follows.
-    pub(crate) fn leave(&mut self, statistics: Statistics) {
-        self.statistics = Some(statistics);
-    }
-
-    /// What the operation before this one left about `x` of `channels`, if that was the one that wrote it.
-    pub(crate) fn take_statistics(&mut self, x: Span, channels: usize) -> Option<Statistics> {
-        self.statistics.take().filter(|statistics| (statistics.of, statistics.channels) == (x, channels))
+    /// `Ok` when an operation's operands fit together, lie inside their memories, and none that is written shares an element
+    /// with another.
+    pub(crate) fn admit(&self, operation: &impl Described) -> Result<(), Error> {
+        operation.extent()?;
+        disjoint(operation)?;
+        self.memory.admit(operation)
     }
 
     /// What launches kernels, and the memory that their arguments lie in.
     pub(crate) fn split(&mut self) -> (Launch<'_>, &Memory) {
-        self.statistics = None;
         let Self { kernels, last, queue, launches, timed, built, memory, .. } = self;
         let (tiles, device) = (&built.tiles, &built.info.name);
         (Launch { kernels, last, queue, launches, timed, built, tiles, device }, memory)
@@ -303,188 +291,29 @@ impl OpenCl {
 impl Drop for OpenCl {
     fn drop(&mut self) {
         if self.memory.finish(&self.queue).is_err() {
-            // Nobody can be told; what writes under way may still read must not go.
+            // A destructor cannot report errors; but memory that a pending write reads must not be freed.
             self.memory.leak();
         }
     }
 }
 
-impl Backend for OpenCl {
+impl Machine for OpenCl {
     type Error = Error;
 
     fn write(&mut self, to: Span, values: &[f32]) -> Result<(), Error> {
-        expect("values", to.length, values.len())?;
-        self.statistics = None;
+        expect(to, values)?;
         self.memory.written(to)?;
         self.memory.write(&self.queue, to, values.to_vec())
     }
 
     fn read(&mut self, values: &mut [f32], from: Span) -> Result<(), Error> {
-        expect("values", from.length, values.len())?;
+        expect(from, values)?;
         self.memory.get(&self.queue, values, from)
     }
+}
 
-    fn fill(&mut self, to: Span, value: f32) -> Result<(), Error> {
-        vector::fill(self, to, value)
-    }
-
-    fn copy(&mut self, to: Span, from: Span) -> Result<(), Error> {
-        vector::copy(self, to, from)
-    }
-
-    fn gather(&mut self, batch: &Batch, rows: Span, samples: &Samples) -> Result<(), Error> {
-        vector::gather(self, batch, rows, samples)
-    }
-
-    fn axpy(&mut self, y: Span, alpha: f32, x: Span) -> Result<(), Error> {
-        vector::axpy(self, y, alpha, x)
-    }
-
-    fn ascend(&mut self, point: Span, squared_norm: Span, params: Span, radius: f32) -> Result<(), Error> {
-        vector::ascend(self, point, squared_norm, params, radius)
-    }
-
-    fn sgd(&mut self, params: Span, velocity: Span, outcome: &Outcome, gradient: Span, sgd: &Sgd) -> Result<(), Error> {
-        vector::sgd(self, params, velocity, outcome, gradient, sgd)
-    }
-
-    fn decay(&mut self, velocity: Span, params: Span, sgd: &Sgd) -> Result<(), Error> {
-        vector::decay(self, velocity, params, sgd)
-    }
-
-    fn descend(&mut self, params: Span, velocity: Span, outcome: &Outcome, learning_rate: f32) -> Result<(), Error> {
-        vector::descend(self, params, velocity, outcome, learning_rate)
-    }
-
-    fn linear_forward(&mut self, y: Span, x: Span, weight: Span, bias: Span) -> Result<(), Error> {
-        linear::linear_forward(self, y, x, weight, bias)
-    }
-
-    fn linear_backward_input(
-        &mut self,
-        dx: &[Span],
-        dy: &[Span],
-        weight: Span,
-        outputs: usize,
-        accumulate: bool,
-    ) -> Result<(), Error> {
-        linear::linear_backward_input(self, dx, dy, weight, outputs, accumulate)
-    }
-
-    fn linear_backward_weight(&mut self, dweight: &[Span], dbias: &[Span], x: Span, dy: &[Span]) -> Result<(), Error> {
-        linear::linear_backward_weight(self, dweight, dbias, x, dy)
-    }
-
-    fn conv2d_forward(&mut self, y: Span, x: Span, weight: Span, conv: &Conv2d) -> Result<(), Error> {
-        convolution::forward(self, y, x, weight, conv)
-    }
-
-    fn conv2d_backward_input(
-        &mut self,
-        dx: &[Span],
-        dy: &[Span],
-        weight: Span,
-        conv: &Conv2d,
-        accumulate: bool,
-    ) -> Result<(), Error> {
-        convolution::backward_input(self, dx, dy, weight, conv, accumulate)
-    }
-
-    fn conv2d_backward_weight(&mut self, dweight: &[Span], x: Span, dy: &[Span], conv: &Conv2d) -> Result<(), Error> {
-        convolution::backward_weight(self, dweight, x, dy, conv)
-    }
-
-    fn batch_norm_forward(
-        &mut self,
-        y: Span,
-        saved: Span,
-        running: Option<Span>,
-        x: Span,
-        weight: Span,
-        bias: Span,
-        residual: Option<Span>,
-        relu: bool,
-    ) -> Result<(), Error> {
-        batch_norm::forward(self, y, saved, running, x, weight, bias, residual, relu)
-    }
-
-    fn batch_norm_inference(
-        &mut self,
-        y: Span,
-        x: Span,
-        weight: Span,
-        bias: Span,
-        running: Span,
-        residual: Option<Span>,
-        relu: bool,
-    ) -> Result<(), Error> {
-        batch_norm::apply(self, Name::BatchNormInference, y, x, weight, bias, running, residual, relu)
-    }
-
-    fn batch_norm_backward(
-        &mut self,
-        dx: &[Span],
-        dweight: &[Span],
-        dbias: &[Span],
-        dy: &[Span],
-        y: Span,
-        x: Span,
-        weight: Span,
-        bias: Span,
-        saved: Span,
-        relu: bool,
-        residual: bool,
-        accumulate: bool,
-    ) -> Result<(), Error> {
-        batch_norm::backward(self, [dx, dweight, dbias, dy], [y, x, weight, bias, saved], [relu, residual, accumulate])
-    }
-
-    fn relu_forward(&mut self, y: Span, x: Span) -> Result<(), Error> {
-        pointwise::relu_forward(self, y, x)
-    }
-
-    fn relu_backward(&mut self, dx: &[Span], dy: &[Span], y: Span, accumulate: bool) -> Result<(), Error> {
-        pointwise::relu_backward(self, dx, dy, y, accumulate)
-    }
-
-    fn shortcut_forward(&mut self, y: Span, x: Span, input: Shape, output: Shape) -> Result<(), Error> {
-        pointwise::shortcut_forward(self, y, x, input, output)
-    }
-
-    fn shortcut_backward(
-        &mut self,
-        dx: &[Span],
-        dy: &[Span],
-        input: Shape,
-        output: Shape,
-        accumulate: bool,
-    ) -> Result<(), Error> {
-        pointwise::shortcut_backward(self, dx, dy, input, output, accumulate)
-    }
-
-    fn global_average_pool_forward(&mut self, y: Span, x: Span, input: Shape) -> Result<(), Error> {
-        pointwise::pool_forward(self, y, x, input)
-    }
-
-    fn global_average_pool_backward(
-        &mut self,
-        dx: &[Span],
-        dy: &[Span],
-        input: Shape,
-        accumulate: bool,
-    ) -> Result<(), Error> {
-        pointwise::pool_backward(self, dx, dy, input, accumulate)
-    }
-
-    fn cross_entropy(
-        &mut self,
-        dlogits: &[Span],
-        losses: &[Span],
-        logits: Span,
-        labels: Span,
-        weights: &[Span],
-        terms: &Terms,
-    ) -> Result<(), Error> {
-        loss::cross_entropy(self, [dlogits, losses, weights], logits, labels, terms)
-    }
+/// `Ok` when there are as many values as the span has numbers.
+fn expect(span: Span, values: &[f32]) -> Result<(), CoreError> {
+    let (what, expected, found) = ("values", span.length, values.len());
+    if expected == found { Ok(()) } else { Err(CoreError::Length { what, expected, found }) }
 }

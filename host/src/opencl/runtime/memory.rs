@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use ocl::core::{self, CommandQueue, Event, Mem, MemFlags, OclPrm};
+use sse_sam_core::ops::Operation;
+use sse_sam_core::ops::operation::Access;
 use sse_sam_core::{Error as CoreError, Space, Span};
 
-use crate::opencl::arguments::disjoint;
 use crate::opencl::runtime::program::Built;
 use crate::opencl::{DeviceInfo, Error};
 
@@ -133,15 +134,20 @@ impl Memory {
         Ok(At { memory: &self.scratch, offset })
     }
 
-    /// `Ok` when every span lies inside its memory and no written one shares an element with another.
-    pub fn admit(&self, written: &[&[Span]], read: &[&[Span]]) -> Result<(), Error> {
-        for span in written.iter().copied().flatten() {
-            self.written(*span)?;
-        }
-        for span in read.iter().copied().flatten() {
-            self.read(*span)?;
-        }
-        Ok(disjoint(written, read)?)
+    /// `Ok` when every operand lies inside its memory.
+    pub fn admit(&self, operation: &impl Operation) -> Result<(), Error> {
+        let mut found = Ok(());
+        operation.operands(|access, span| {
+            let place = match access {
+                Access::Write | Access::Update => self.written(span),
+                Access::Read | Access::Again => self.read(span),
+                Access::Bytes => self.bytes(span),
+            };
+            if let (Ok(()), Err(error)) = (&found, place) {
+                found = Err(error);
+            }
+        });
+        found
     }
 
     /// Where a span of `f32` lies that is read.
@@ -218,7 +224,7 @@ impl Memory {
         self.keep(queue, event, Bytes::Samples(values))
     }
 
-    /// Keeps what a write reads, lets go of what is done, and waits when too much is on its way.
+    /// Keeps the memory that a write reads until it is done; waits when too many writes are pending.
     fn keep(&mut self, queue: &CommandQueue, event: Event, bytes: Bytes) -> Result<(), Error> {
         self.pending_bytes += bytes.len();
         self.pending.push_back((event, bytes));
@@ -236,7 +242,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Reads numbers, after all that was asked for before.
+    /// Reads numbers after all queued work is done.
     pub fn get(&mut self, queue: &CommandQueue, values: &mut [f32], from: Span) -> Result<(), Error> {
         if values.is_empty() {
             return Ok(());
@@ -252,7 +258,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Waits for all that was asked for.
+    /// Waits until all queued work is done.
     pub fn finish(&mut self, queue: &CommandQueue) -> Result<(), Error> {
         core::finish(queue).map_err(|error| Error::of(&self.device, &error))?;
         self.pending.clear();
@@ -260,7 +266,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Gives up what writes under way read: the device could not be waited for.
+    /// Leaks the memory that pending writes read: waiting for the device has failed.
     pub fn leak(&mut self) {
         std::mem::forget(std::mem::take(&mut self.pending));
     }

@@ -82,6 +82,8 @@ kernels! {
     POOLING {
         GlobalAveragePoolForward = "global_average_pool_forward",
         GlobalAveragePoolBackward = "global_average_pool_backward",
+        MaxPoolForward = "max_pool_forward",
+        MaxPoolBackward = "max_pool_backward",
     }
     LOSS {
         CrossEntropy = "cross_entropy",
@@ -271,7 +273,7 @@ impl Built {
             let mut group = Group { most: self.info.largest_group, required: 0, replaceable };
             for request in [WorkGroup::WorkGroupSize, WorkGroup::CompileWorkGroupSize] {
                 match self.ask(&kernel, request)? {
-                    // No driver means none at all.
+                    // Some drivers report 0: the device's own limit counts then.
                     WorkGroupResult::WorkGroupSize(most) if most > 0 => group.most = most.min(group.most),
                     WorkGroupResult::CompileWorkGroupSize([required, ..]) => group.required = required,
                     _ => {}
@@ -403,7 +405,7 @@ pub(crate) fn build(context: &Context, device: &DeviceInfo, source: &Source, opt
     let options = CString::new(options).map_err(|error| failed(error.to_string()))?;
     let program =
         core::create_program_with_source(context, &[text]).map_err(|error| Error::of(&device.name, &error))?;
-    // With an empty log `ocl` takes a failed build for a success: the failure is asked for where it was seen.
+    // `ocl` takes a failed build with an empty log for a success, so the loader's last failure is looked at too.
     let result = core::build_program(&program, Some(&[device.id]), &options, None, None);
     match (loader::take_failure(), result) {
         (None, Ok(())) => Ok(program),

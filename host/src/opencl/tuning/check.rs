@@ -1,11 +1,13 @@
-//! Whether a device computes in a block what it computes by the general kernel: asked once a process, before the block is
-//! used.
+//! Checks blocks against the general kernel, once a process, before they are used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sse_sam_core::{Arena, Backend, Conv2d, Shape, Span};
+use sse_sam_core::ops::{
+    BatchNormForward, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward,
+};
+use sse_sam_core::{Arena, Conv2d, Machine, Run, Shape, Span};
 
 use crate::opencl::runtime::machine::OpenCl;
 use crate::opencl::runtime::program::Built;
@@ -208,15 +210,33 @@ impl Problem {
         match operation {
             Operation::Forward => {
                 let [normalized, scale, shift, saved] = self.normalized;
-                cl.conv2d_forward(target, first, second, conv)?;
-                cl.batch_norm_forward(normalized, saved, None, target, scale, shift, None, false)?;
+                let norm = BatchNormForward {
+                    y: normalized,
+                    saved,
+                    running: None,
+                    x: target,
+                    weight: scale,
+                    bias: shift,
+                    residual: None,
+                    relu: false,
+                };
+                let convolution = Conv2dForward { y: target, x: first, weight: second, conv };
+                cl.run(&Conv2dBatchNormForward { convolution, norm })?;
                 left.push(saved);
             }
             // Where the sum is split, adding is the merging kernel's part.
             Operation::BackwardInput => {
-                cl.conv2d_backward_input(&[target], &[first], second, conv, conv.stride > 1)?;
+                cl.run(&Conv2dBackwardInput {
+                    dx: &[target],
+                    dy: &[first],
+                    weight: second,
+                    conv,
+                    accumulate: conv.stride > 1,
+                })?;
             }
-            Operation::BackwardWeight => cl.conv2d_backward_weight(&[target], first, &[second], conv)?,
+            Operation::BackwardWeight => {
+                cl.run(&Conv2dBackwardWeight { dweight: &[target], x: first, dy: &[second], conv })?
+            }
         }
         let values = |span: Span| {
             let mut values = vec![0.0; span.length];

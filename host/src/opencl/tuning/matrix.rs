@@ -1,4 +1,4 @@
-//! Whether a device's matrix instructions do as they are asked.
+//! Checks that a device's matrix instructions compute the right product.
 
 use ocl::core::{self, ArgVal, Context, Event, Mem, MemFlags};
 use sse_sam_kernels as sources;

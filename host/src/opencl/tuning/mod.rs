@@ -1,4 +1,4 @@
-//! What is tried on a device before it is relied on.
+//! Timings and checks of a device's kernels, made before they are used.
 
 pub mod check;
 pub mod matrix;

@@ -5,13 +5,14 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use sse_sam_core::{Arena, Backend, Conv2d, Span};
+use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward, Fill};
+use sse_sam_core::{Arena, Conv2d, Run, Span};
 
 use crate::opencl::convolution::{block, winograd};
 use crate::opencl::runtime::tiles::Tiles;
 use crate::opencl::{Block, Class, DeviceInfo, DeviceType, Error, Fault, OpenCl, Refusal};
 
-/// Multiply-adds below which a timing is not worth its while: some 50 us of a CPU.
+/// Fewer multiply-adds than this are not timed: they take some 50 us on a CPU.
 const SMALL: usize = 1 << 22;
 /// Rounds of a timing, one form after the other: fewest, and most where they take no longer than [`BUDGET`].
 const ROUNDS: (usize, usize) = (3, 9);
@@ -139,7 +140,7 @@ pub struct Case {
     window: [usize; 3],
 }
 
-/// The window that goes without saying.
+/// The usual kernel, stride and padding, which are not written.
 const USUAL: [usize; 3] = [3, 1, 1];
 
 impl Case {
@@ -205,7 +206,7 @@ pub struct Choices {
 }
 
 impl Choices {
-    /// Choices for batches of at most so many images.
+    /// Choices for batches of at most this many images.
     pub fn new(images: usize, table: Table) -> Self {
         Self { images, table }
     }
@@ -248,7 +249,7 @@ fn splits(device: &DeviceInfo, form: Form, operation: Operation, conv: &Conv2d, 
     parts.into_iter().filter(|parts| *parts != rule).filter_map(split).collect()
 }
 
-/// The forms that a convolution takes as long as nothing better is known.
+/// The forms a convolution takes until something faster is found.
 pub fn shipped(device: &DeviceInfo, conv: &Conv2d) -> Forms {
     let tiled = winograd::fits(&Tiles::for_device(device), conv) && winograd::pays(conv);
     [if tiled { Form::Winograd } else { Form::Direct }; 3]
@@ -361,7 +362,7 @@ impl Trial {
         let mut machine = OpenCl::new(device, arena.len(), &[], &[])?;
         machine.reserve_convolution(conv, images)?;
         for (span, value) in [(x, 0.5), (y, 0.25), (weight, 0.01)] {
-            machine.fill(span, value)?;
+            machine.run(&Fill { to: span, value })?;
         }
         Ok(Self { machine, conv: *conv, x, y, out, weight, dweight, skipped: Vec::new() })
     }
@@ -372,7 +373,7 @@ impl Trial {
 
     /// Least seconds of an operation in each of these forms, infinite where it fails.
     fn least(&mut self, operation: Operation, forms: &[Form]) -> Result<Vec<f64>, Error> {
-        // Drivers finish kernels and memory at the first use.
+        // Some drivers compile kernels and allocate memory at the first use only.
         for form in forms {
             self.attempt(operation, *form)?;
         }
@@ -424,11 +425,19 @@ impl Trial {
         let started = Instant::now();
         for _ in 0..repeats {
             match operation {
-                Operation::Forward => machine.conv2d_forward(out.part(0, y.length)?, x, weight, conv)?,
+                Operation::Forward => machine.run(&Conv2dForward { y: out.part(0, y.length)?, x, weight, conv })?,
                 Operation::BackwardInput => {
-                    machine.conv2d_backward_input(&[out.part(0, x.length)?], &[y], weight, conv, false)?;
+                    machine.run(&Conv2dBackwardInput {
+                        dx: &[out.part(0, x.length)?],
+                        dy: &[y],
+                        weight,
+                        conv,
+                        accumulate: false,
+                    })?;
                 }
-                Operation::BackwardWeight => machine.conv2d_backward_weight(&[dweight], x, &[y], conv)?,
+                Operation::BackwardWeight => {
+                    machine.run(&Conv2dBackwardWeight { dweight: &[dweight], x, dy: &[y], conv })?
+                }
             }
         }
         machine.finish()?;
@@ -473,7 +482,7 @@ mod tests {
     fn a_difference_must_be_there_every_time() {
         assert_eq!(decide(Form::Winograd, &[[0.5, 1.0, 9.0], [1.0, 0.5, 9.0], [0.5, 1.0, 9.0]]), (Form::Winograd, 2));
         assert_eq!(decide(Form::Direct, &[[1.0, 0.5, 9.0], [1.0, 0.5, 9.0], [1.0, 0.95, 9.0]]), (Form::Direct, 3));
-        // The fastest of the first timing alone is timed again.
+        // Only the fastest of the first timing is timed again.
         assert_eq!(decide(Form::Direct, &[[1.0, 0.6, 0.5], [1.0, 0.5, 0.95]]), (Form::Direct, 2));
     }
 

@@ -1,6 +1,7 @@
 //! The data of every trial: a long-tailed subset of the handwritten digits, and the order in which it is used.
 
 use sse_sam_core::Shape;
+use sse_sam_core::longtail::classes;
 
 /// One picture.
 pub const IMAGE: Shape = Shape::new(8, 8, 1);
@@ -26,7 +27,18 @@ pub fn sample(epoch: u32, position: usize) -> usize {
 
 /// Whether a label belongs to the tail.
 pub fn is_tail(label: u8) -> bool {
-    COUNTS.get(usize::from(label)).is_some_and(|&count| sse_sam_core::longtail::classes::is_tail(count, ETA))
+    COUNTS.get(usize::from(label)).is_some_and(|&count| classes::is_tail(count, ETA))
+}
+
+/// What of a sample counts in the second group where that is the tail's: all or nothing.
+pub fn tail_share(label: u8) -> f32 {
+    if is_tail(label) { 1.0 } else { 0.0 }
+}
+
+/// The same in Focal-SAM.
+pub fn focal_share(label: u8) -> f32 {
+    let count = COUNTS.get(usize::from(label)).copied().unwrap_or_default();
+    classes::focal_share(count, TRAIN as u64, 1.0, 0.5) as f32
 }
 
 /// The next number of a random stream that `counter` counts.

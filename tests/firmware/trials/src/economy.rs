@@ -2,8 +2,11 @@
 //! and evaluated with everything there.
 
 use sse_sam_core::network::models::mlp;
+use sse_sam_core::ops::Fill;
+use sse_sam_core::training::method::Groups;
 use sse_sam_core::{
-    Arena, Backend, Cpu, Demand, Economy, Error, Loss, Network, Pieces, Plan, Problem, Row, Span, lean_step,
+    Arena, Cpu, Demand, Economy, Error, Loss, Machine as _, Network, Pieces, Plan, Problem, Row, Run, Span, Tally,
+    lean_step,
 };
 
 use crate::digits::{self, CLASSES};
@@ -34,19 +37,20 @@ const fn numbers<const N: usize>(bytes: &[u8]) -> [f32; N] {
 
 /// A network that takes its batch whole or in pieces.
 trait Learner: for<'c> Problem<Cpu<'c>> {
-    /// Makes the table's rows the next batch; the first `heads` of them belong to the head.
-    fn take(&mut self, cpu: &mut Cpu, layout: &Layout, heads: usize) -> Result<(), Error>;
+    /// Makes the table's rows the next batch: the head first.
+    fn take(&mut self, cpu: &mut Cpu, layout: &Layout, tally: &Tally) -> Result<(), Error>;
 }
 
 impl<const N: usize> Learner for Network<'_, N, true> {
-    fn take(&mut self, cpu: &mut Cpu, layout: &Layout, _: usize) -> Result<(), Error> {
+    fn take(&mut self, cpu: &mut Cpu, layout: &Layout, _: &Tally) -> Result<(), Error> {
         self.gather(cpu, layout.session.table, &layout.train(), layout.session.losses(0)?)
     }
 }
 
 impl<const N: usize> Learner for Pieces<'_, N, true> {
-    fn take(&mut self, _: &mut Cpu, layout: &Layout, heads: usize) -> Result<(), Error> {
-        self.set_batch(layout.session.table, heads, layout.session.losses(0)?)
+    fn take(&mut self, _: &mut Cpu, layout: &Layout, tally: &Tally) -> Result<(), Error> {
+        self.set_batch(tally.parts(layout.session.table)?, layout.session.losses(0)?);
+        Ok(())
     }
 }
 
@@ -206,9 +210,9 @@ fn begin<const N: usize>(cpu: &mut Cpu, network: &Network<N, true>, layout: &Lay
     let [scale, shift, margin] = plan.terms;
     network.initialize(cpu, layout.session.vectors.params, |_| digits::draw(&mut counter))?;
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
-    cpu.fill(scale, 1.0)?;
+    cpu.run(&Fill { to: scale, value: 1.0 })?;
     for span in [shift, margin, layout.session.vectors.velocity, layout.session.outcome(0)?.failure] {
-        cpu.fill(span, 0.0)?;
+        cpu.run(&Fill { to: span, value: 0.0 })?;
     }
     Ok(())
 }
@@ -226,10 +230,10 @@ fn train<M: Machine, const N: usize>(
     for (epoch, number) in (0..EPOCHS).flat_map(|epoch| (0..STEPS).map(move |number| (epoch, number))) {
         let groups = SSE_SAM.groups(epoch, EPOCHS)?;
         let started = machine.instructions();
-        let heads = write_rows(cpu, layout.session.table, epoch, number, samples)?;
-        let columns = [heads > 0, heads < BATCH];
-        learner.take(cpu, layout, heads)?;
-        lean_step(cpu, learner, &layout.session.vectors, &groups.present(columns), &SGD, &layout.session.outcome(0)?)?;
+        let tally = write_rows(cpu, layout.session.table, &groups, (epoch, number), samples)?;
+        let (columns, outcome) = (tally.present(), layout.session.outcome(0)?);
+        learner.take(cpu, layout, &tally)?;
+        lean_step(cpu, learner, &layout.session.vectors, &groups.present(columns), &SGD, &outcome)?;
         if number == 0 {
             let instructions = machine.instructions().wrapping_sub(started);
             machine.note(Label::Step(SSE_SAM.stage(epoch, EPOCHS)), instructions);
@@ -244,22 +248,29 @@ fn train<M: Machine, const N: usize>(
     Ok(())
 }
 
-/// A batch's rows, head first. Returns how many belong to the head.
-fn write_rows(cpu: &mut Cpu, rows: Span, epoch: u32, number: u32, samples: &[u8]) -> Result<usize, Error> {
-    let (mut heads, mut tails) = (0, 0);
+/// A batch's rows, head first.
+fn write_rows(
+    cpu: &mut Cpu,
+    rows: Span,
+    groups: &Groups,
+    (epoch, number): (u32, u32),
+    samples: &[u8],
+) -> Result<Tally, Error> {
+    let (mut heads, mut tails, mut tally) = (0, 0, Tally::default());
     for position in (number as usize * BATCH..).take(BATCH) {
         let index = digits::sample(epoch, position);
         let label = samples.get(index).copied().unwrap_or_default();
-        let share = 1.0 / BATCH as f32;
-        let (place, weights) = if digits::is_tail(label) {
+        let weights = groups.factors(digits::tail_share(label), BATCH);
+        tally.add(weights);
+        let place = if digits::is_tail(label) {
             tails += 1;
-            (BATCH - tails, [0.0, share])
+            BATCH - tails
         } else {
             heads += 1;
-            (heads - 1, [share, 0.0])
+            heads - 1
         };
         let row = Row { index: index as u32, label: label.into(), top: 0, left: 0, flip: false, weights };
         cpu.write(rows.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
     }
-    Ok(heads)
+    Ok(tally)
 }

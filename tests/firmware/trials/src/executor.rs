@@ -1,9 +1,10 @@
 //! A training through graph, plan and executor.
 
+use sse_sam_core::ops::Fill;
 use sse_sam_core::training::method::Groups;
 use sse_sam_core::{
-    Arena, Backend, Cpu, Demand, Economy, Error, Graph, Loss, Losses, Method, Network, Plan, Problem, Row, Samples,
-    Session, Sgd, Span, Statistics, step,
+    Arena, Cpu, Demand, Economy, Error, Graph, Loss, Losses, Machine as _, Method, Network, Plan, Problem, Row, Run,
+    Samples, Session, Sgd, Span, Statistics, Tally, step,
 };
 
 use crate::Room;
@@ -15,6 +16,8 @@ use crate::report::{Hash, Label, Machine, Step};
 pub struct Recipe {
     /// The method.
     pub method: Method,
+    /// What of a sample counts in the method's second group, by its label.
+    pub share: fn(u8) -> f32,
     /// The loss.
     pub loss: Loss,
     /// The update.
@@ -124,7 +127,7 @@ pub fn train<const N: usize, const PERCEPTRON: bool>(
     let mut cpu = Cpu::new(work, &[], samples);
     let mut network = make(graph, plan, recipe.loss.focal(), layout.session.losses(0)?)?;
     let mut counter = 0;
-    cpu.fill(Span::work(0, arena.len()), 0.0)?;
+    cpu.run(&Fill { to: Span::work(0, arena.len()), value: 0.0 })?;
     network.initialize(&mut cpu, layout.session.vectors.params, |_| digits::draw(&mut counter))?;
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
     write_tables(&mut cpu, plan.terms, &recipe.loss)?;
@@ -173,14 +176,8 @@ fn run<M: Machine, const N: usize, const PERCEPTRON: bool>(
         for number in 0..recipe.steps {
             let started = machine.instructions();
             let columns = take(cpu, network, recipe, layout, &groups, number, epoch, samples)?;
-            step(
-                cpu,
-                network,
-                &layout.session.vectors,
-                &groups.present(columns),
-                &recipe.sgd,
-                &layout.session.outcome(0)?,
-            )?;
+            let (present, outcome) = (groups.present(columns), layout.session.outcome(0)?);
+            step(cpu, network, &layout.session.vectors, &present, &recipe.sgd, &outcome)?;
             if number == 0 {
                 let instructions = machine.instructions().wrapping_sub(started);
                 machine.note(Label::Step(recipe.method.stage(epoch, recipe.epochs)), instructions);
@@ -197,7 +194,7 @@ fn run<M: Machine, const N: usize, const PERCEPTRON: bool>(
 }
 
 /// Makes the samples of step `number` the network's batch; returns which groups have any.
-// A call: what it takes of the stack is free again in the step.
+// `inline(never)`: its stack is free again in the step.
 #[inline(never)]
 fn take<const N: usize, const PERCEPTRON: bool>(
     cpu: &mut Cpu,
@@ -209,26 +206,24 @@ fn take<const N: usize, const PERCEPTRON: bool>(
     epoch: u32,
     samples: &[u8],
 ) -> Result<[bool; 2], Error> {
-    let mut columns = [false; 2];
+    let mut tally = Tally::default();
     for place in 0..recipe.batch {
         let position = number as usize * recipe.batch + place;
         let index = digits::sample(epoch, position);
         let label = samples.get(index).copied().unwrap_or_default();
-        let column = groups.column(digits::is_tail(label));
-        let row = row((index, label), position, recipe, column);
+        let row = row((index, label), position, recipe, groups);
+        tally.add(row.weights);
         cpu.write(layout.session.table.part(place * Row::WORDS, Row::WORDS)?, &row.encode())?;
-        columns.iter_mut().skip(column).take(1).for_each(|column| *column = true);
     }
     network.gather(cpu, layout.session.table, &layout.train(), layout.session.losses(0)?)?;
-    Ok(columns)
+    Ok(tally.present())
 }
 
 /// A row of the batch, moved and mirrored by its position when the recipe crops.
-fn row((index, label): (usize, u8), position: usize, recipe: &Recipe, column: usize) -> Row {
+fn row((index, label): (usize, u8), position: usize, recipe: &Recipe, groups: &Groups) -> Row {
     let span = 2 * usize::from(recipe.crop.unsigned_abs()) + 1;
     let shift = |position: usize| (position % span) as i8 - recipe.crop;
-    let mut weights = [0.0; 2];
-    weights.iter_mut().skip(column).take(1).for_each(|weight| *weight = 1.0 / recipe.batch as f32);
+    let weights = groups.factors((recipe.share)(label), recipe.batch);
     let flip = recipe.crop > 0 && position % 4 == 3;
     Row { index: index as u32, label: label.into(), top: shift(position), left: shift(position / 3), flip, weights }
 }

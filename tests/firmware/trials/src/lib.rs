@@ -59,6 +59,7 @@ pub const RESIDUAL_LAYERS: usize = 20;
 // Constants: what a recipe does not use is not linked.
 static PERCEPTRON: Recipe = Recipe {
     method: SSE_SAM,
+    share: digits::tail_share,
     loss: Loss::CrossEntropy,
     sgd: SGD,
     epochs: EPOCHS,
@@ -68,6 +69,7 @@ static PERCEPTRON: Recipe = Recipe {
 };
 static RESIDUAL: Recipe = Recipe {
     method: SSE_SAM,
+    share: digits::tail_share,
     loss: Loss::VectorScaling { gamma: 0.05, tau: 0.75 },
     sgd: SGD,
     epochs: 2,
@@ -111,6 +113,7 @@ pub fn sweep(
         ("sam", Method::Sam { rho: 0.05 }),
         ("imbsam", Method::ImbSam { rho: 0.05 }),
         ("sse-sam", SSE_SAM),
+        ("focal-sam", Method::FocalSam { rho: 0.05, lambda: 1.0, gamma: 0.5 }),
     ];
     let losses = [
         ("ce", Loss::CrossEntropy),
@@ -124,7 +127,8 @@ pub fn sweep(
         for (loss_name, loss) in losses {
             Line::new(machine).text(method_name).text(loss_name).end();
             let sgd = Sgd { nesterov: method == Method::Sgd, ..SGD };
-            let recipe = Recipe { method, loss, sgd, epochs: 2, steps: 1, batch: MLP_BATCH, crop: 2 };
+            let share = if method.has_tail() { digits::tail_share } else { digits::focal_share };
+            let recipe = Recipe { method, share, loss, sgd, epochs: 2, steps: 1, batch: MLP_BATCH, crop: 2 };
             executor::train(machine, room, &recipe, executor::any_network, work, samples)?;
         }
     }

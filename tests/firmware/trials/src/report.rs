@@ -7,7 +7,7 @@ pub trait Machine {
 
     /// Prints.
     fn text(&mut self, text: &str);
-    /// Instructions executed so far; 0 where nobody counts.
+    /// Instructions executed so far; 0 where they are not counted.
     fn instructions(&mut self) -> u64;
     /// Takes note of a figure for the label.
     fn note(&mut self, label: Label, value: u64);
