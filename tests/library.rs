@@ -1,12 +1,15 @@
 //! Training from a program, without the command line.
 
 use std::fs;
+use std::num::NonZero;
 use std::process::Command;
 use std::sync::Mutex;
 
+use clap::ValueEnum;
 use sse_sam::device::choose::Device;
-use sse_sam::recipe::words::{MethodName, OnNan};
-use sse_sam::recipe::{Options, Recipe};
+use sse_sam::opencl::Convolution;
+use sse_sam::recipe::words::{LossName, MethodName, OnNan, ScheduleName};
+use sse_sam::recipe::{DeviceOptions, Options, Recipe};
 use sse_sam::report::{Event, Observer, Silent};
 use sse_sam::train::outcome::Outcome;
 use sse_sam::train::{place, prepare};
@@ -112,16 +115,33 @@ fn a_training_without_a_folder_goes_back_and_gives_up_without_one() {
 #[test]
 fn what_a_recipe_is_written_down_as_gives_the_same_recipe() {
     let dataset = data::load("digits", None).unwrap();
-    for method in [MethodName::Sgd, MethodName::Sam, MethodName::Imbsam, MethodName::SseSam, MethodName::FocalSam] {
-        for more in [
-            Options::default(),
-            Options { normalize: Some("0.1/0.25".into()), seed: Some(u64::MAX), ..Options::default() },
-            Options { milestones: Some(vec![1, 3]), on_nan: Some(OnNan::Rollback), ..Options::default() },
-        ] {
-            let settings = |options: &Options| Options::from(&Recipe::resolve(options, &dataset).unwrap());
-            let once = settings(&more.or(&options(method)).unwrap());
-            assert_eq!(settings(&once), once);
-            assert_eq!(toml::from_str::<Options>(&once.table().unwrap().to_string()).unwrap(), once);
+    let steps = Some(ScheduleName::MultiStep);
+    let device = DeviceOptions { conv: Some(Convolution::default()), ..DeviceOptions::default() };
+    for method in MethodName::value_variants() {
+        for loss in LossName::value_variants() {
+            for more in [
+                Options {
+                    rho: Some(0.3),
+                    tail_rho: Some(0.2),
+                    tau: Some(0.75),
+                    focal_gamma: Some(2.0),
+                    ..Options::default()
+                },
+                Options { normalize: Some("0.1/0.25".into()), seed: Some(u64::MAX), ..Options::default() },
+                Options { schedule: steps, milestones: Some(vec![1, 3]), flip: Some(true), ..Options::default() },
+                Options {
+                    on_nan: Some(OnNan::Rollback),
+                    keep: NonZero::new(7),
+                    imbalance: Some(20.0),
+                    ..Options::default()
+                },
+            ] {
+                let asked = Options { loss: Some(*loss), device: device.clone(), ..options(*method) };
+                let recipe = Recipe::resolve(&more.or(&asked).unwrap(), &dataset).unwrap();
+                let written = Options::from(&recipe);
+                assert_eq!(Recipe::resolve(&written, &dataset).unwrap(), recipe);
+                assert_eq!(toml::from_str::<Options>(&written.table().unwrap().to_string()).unwrap(), written);
+            }
         }
     }
 }

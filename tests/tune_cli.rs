@@ -15,7 +15,6 @@ use sse_sam::device::measured::Cache;
 use sse_sam::opencl::tuning::trial::{Form, Forms, Operation};
 use sse_sam::opencl::{self, Block, Class, DeviceInfo, Error, Fault, OpenCl, devices};
 use sse_sam::recipe::DeviceOptions;
-use sse_sam::report::Silent;
 use sse_sam::report::console::{Console, LogFormat};
 use sse_sam_core::training::method::Groups;
 use sse_sam_core::{Conv2d, Economy, Shape};
@@ -44,6 +43,11 @@ impl Outcome {
     fn said(&self) -> String {
         self.stderr.lines().filter(|line| line.starts_with("sse-sam: ")).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Standard error, where a child says what its parent reads.
+fn console() -> Console {
+    Console::new(LogFormat::Text, false)
 }
 
 /// A folder to work in, with a cache of its own.
@@ -260,7 +264,7 @@ fn auto_goes_on_to_the_next_device_where_one_is_too_small() {
     let choose = |name: &str| {
         let cli = Cli::try_parse_from(["sse-sam", "bench", "--model", "resnet8:4", "--device", name]).unwrap();
         let Subcommand::Bench(args) = cli.command else { unreachable!() };
-        let mut device = Device::choose(&args.device, &Silent).unwrap();
+        let mut device = Device::choose(&args.device, &console()).unwrap();
         let Device::OpenCl { info, memory, instead, .. } = &mut device else { unreachable!() };
         let next = instead.as_deref().cloned();
         // So small by itself, and not by an option.
@@ -272,10 +276,10 @@ fn auto_goes_on_to_the_next_device_where_one_is_too_small() {
     let needs = Needs { groups, ..Needs::new(image, 5, 6) };
     let plan = |device: &Device| device.plan_network(&"resnet8:16".parse().unwrap(), &needs, |rows| rows * image.len());
     let (mut device, next) = choose("auto");
-    device.or_next(plan, &Silent).unwrap();
+    device.or_next(plan, &console()).unwrap();
     assert_eq!(device.name(), next.unwrap().name());
     let (mut named, next) = choose("opencl");
-    let error = named.or_next(plan, &Silent).unwrap_err();
+    let error = named.or_next(plan, &console()).unwrap_err();
     assert!(next.is_none() && error.to_string().contains("MiB are needed at batch 6, 1 MiB are there"), "{error}");
     assert!(error.hint().unwrap().contains("--device cpu"), "{error}");
 }
@@ -283,7 +287,7 @@ fn auto_goes_on_to_the_next_device_where_one_is_too_small() {
 /// The preferred OpenCL device with the tiles of a GPU.
 fn gpu() -> Device {
     let (device, tiles) = ("opencl".into(), Some(Class::Gpu));
-    Device::choose(&DeviceOptions { device: Some(device), tiles, ..DeviceOptions::default() }, &Silent).unwrap()
+    Device::choose(&DeviceOptions { device: Some(device), tiles, ..DeviceOptions::default() }, &console()).unwrap()
 }
 
 fn info(device: &Device) -> DeviceInfo {
@@ -309,7 +313,7 @@ fn blocks_that_local_memory_is_too_small_for_are_skipped_with_a_line_each() {
     let mut limit = |bytes: u64| {
         let Device::OpenCl { info, .. } = &mut device else { unreachable!() };
         info.local_memory = bytes;
-        tune::tune(&device, &layout, "resnet8:4", &Cache::at(folder.path()), &Silent).unwrap()
+        tune::tune(&device, &layout, "resnet8:4", &Cache::at(folder.path()), &console()).unwrap()
     };
     let least = Block::ALL.iter().map(|block| block.local_bytes(&there)).min().unwrap();
     let large = || Block::ALL.into_iter().filter(|block| block.local_bytes(&there) > least);
@@ -393,7 +397,7 @@ impl Job for Look<'_> {
 /// Replays a residual network's trajectory on a device.
 fn assert_verified(device: &Device) {
     let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/resnet8-ssesam-ce.json");
-    for report in verify::replay(&case, device, Economy::Full, &Silent).unwrap() {
+    for report in verify::replay(&case, device, Economy::Full, &console()).unwrap() {
         assert!(report.error <= report.bound, "{}: {:e}", report.what, report.error);
     }
 }
@@ -406,7 +410,7 @@ fn child_trains_without_any_block() {
     all_blocks().into_iter().for_each(|(operation, block)| opencl::falsify(operation, block, 1e3));
     let device = gpu();
     let layout = small(&device);
-    let forms = device.run(&layout, &[], &[], Look(&layout), &Silent).unwrap();
+    let forms = device.run(&layout, &[], &[], Look(&layout), &console()).unwrap();
     // Nothing needs the gradient with respect to the images, so its block is not checked.
     assert_eq!(forms[0][0], Form::Direct);
     assert!(forms[1..].iter().all(|forms| *forms == [Form::Direct; 3]), "{forms:?}");
@@ -461,7 +465,7 @@ fn child_has_another_block_take_over() {
     assert_eq!(block(&machine, 64), whole);
     assert_ne!(block(&machine, 1), last);
     // The network's own.
-    let look = || device.run(&layout, &[], &[], Look(&layout), &Silent).unwrap();
+    let look = || device.run(&layout, &[], &[], Look(&layout), &console()).unwrap();
     let before = look()[1];
     opencl::forget_checks(&info(&device)).unwrap();
     opencl::falsify(Operation::BackwardWeight, before[2].block().unwrap(), 1e3);
@@ -470,7 +474,7 @@ fn child_has_another_block_take_over() {
     assert!(after[2] != before[2] && after[2].block().is_some(), "{after:?}");
     assert_verified(&device);
     // A wrong block is not timed, and tune says so.
-    let report = tune::tune(&device, &layout, "resnet8:4", &Cache::of_user(), &Silent).unwrap();
+    let report = tune::tune(&device, &layout, "resnet8:4", &Cache::of_user(), &console()).unwrap();
     let wrong = format!("{} is skipped for the weight gradient: its result differs", before[2].name());
     assert_eq!(report.skipped.iter().filter(|sentence| sentence.starts_with(&wrong)).count(), 1, "{report:?}");
     assert!(report.convolutions.iter().all(|line| line.backward_weight.form != before[2]));
@@ -537,7 +541,7 @@ fn child_tunes_on_a_device_that_fails_now_and_then() {
     }
     let device = gpu();
     let (layout, cache) = (small(&device), Cache::of_user());
-    let tune = || tune::tune(&device, &layout, "resnet8:4", &cache, &Silent);
+    let tune = || tune::tune(&device, &layout, "resnet8:4", &cache, &console());
     tune().unwrap();
     let before = opencl::calls();
     assert!(tune().unwrap().skipped.is_empty(), "nothing fails yet");

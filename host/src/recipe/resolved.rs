@@ -16,7 +16,7 @@ use crate::recipe::rates::Rates;
 use crate::recipe::words::{Augment, LongTail, LossName, MemoryName, MethodName, OnNan};
 
 /// Everything that decides what a training does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
     /// Where the data came from.
     pub data: String,
