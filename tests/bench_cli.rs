@@ -116,10 +116,9 @@ fn kernels_lists_every_operation_of_a_step() {
     let operations = [
         "gather",
         "fill",
-        "conv2d_forward",
+        "conv2d_batch_norm_forward",
         "conv2d_backward_weight",
         "conv2d_backward_input",
-        "batch_norm_forward",
         "batch_norm_backward",
         "shortcut_forward",
         "shortcut_backward",
