@@ -27,8 +27,9 @@ struct Normalized {
 }
 
 impl Normalized {
-    fn new(device: &DeviceInfo, (block, size, placement): (Block, Size, Placement), channels: usize) -> Self {
+    fn new(device: &DeviceInfo, (block, size, placement): (Block, Size, Placement)) -> Self {
         let (conv, images) = (convolution(size), size[0]);
+        let channels = conv.output.channels;
         let mut numbers = Numbers::named(&format!("{size:?}"));
         let around: Vec<f32> = numbers.list(images * conv.input.len()).iter().map(|value| 30.0 + value).collect();
         // Positive, so that means are some 30 times the deviations and differ from filter to filter.

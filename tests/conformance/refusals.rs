@@ -19,7 +19,7 @@ struct Call<E> {
     written: &'static [usize],
     read: &'static [usize],
     /// Operands that may have been written when another one, of right length, is refused: those of the first of two
-    /// streams.
+    /// streams or steps.
     early: &'static [usize],
     run: Run<E>,
 }
@@ -116,7 +116,8 @@ fn calls<E: From<Error>>() -> Vec<Call<E>> {
             let (weight, bias, residual) = (s[6], s[7], Some(s[8]));
             let norm = BatchNormForward { y, saved, running, x, weight, bias, residual, relu: true };
             b.run(&Conv2dBatchNormForward { convolution, norm })
-        }),
+        })
+        .after(&[0]),
         Call::of::<BatchNormForward>(&[64, 8, 8], &[64, 4, 4, 64], |b, s, _| {
             let (y, saved, running) = (s[0], s[1], Some(s[2]));
             let (x, weight, bias, residual) = (s[3], s[4], s[5], Some(s[6]));

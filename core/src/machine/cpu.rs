@@ -5,7 +5,7 @@ use crate::machine::backend::{Machine, Run};
 use crate::machine::operands::{Memory, OPERANDS, range};
 use crate::memory::Span;
 use crate::ops::math::rows::{expect, rows, rows_mut};
-use crate::ops::operation::streams;
+use crate::ops::operation::{disjoint, streams};
 use crate::ops::{
     self, Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBackwardInput,
     Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward, Copy, CrossEntropy, Decay, Descend, Fill, Gather,
@@ -299,19 +299,12 @@ impl Run<Conv2dBackwardWeight<'_>> for Cpu<'_> {
 }
 
 impl Run<Conv2dBatchNormForward<'_>> for Cpu<'_> {
+    // One after the other: what is added may be what the convolution reads.
     fn run(&mut self, operation: &Conv2dBatchNormForward<'_>) -> Result<(), Error> {
         operation.extent()?;
-        let Conv2dBatchNormForward { convolution, norm } = operation;
-        let mut memory = self.memory();
-        let (convolved, x, kernel) =
-            (memory.write(&convolution.y), memory.read(&convolution.x), memory.read(&convolution.weight));
-        let (y, saved) = (memory.write(&norm.y), memory.write(&norm.saved));
-        let moved = norm.running.as_ref().map(|running| memory.write(running));
-        let added = norm.residual.as_ref().map(|residual| memory.read(residual));
-        let (weight, bias) = (memory.read(&norm.weight), memory.read(&norm.bias));
-        memory.found?;
-        ops::conv2d_forward(convolved, x, kernel, convolution.conv)?;
-        ops::batch_norm_forward(y, saved, moved, convolved, weight, bias, added, norm.relu)
+        disjoint(operation)?;
+        self.run(&operation.convolution)?;
+        self.run(&operation.norm)
     }
 }
 

@@ -9,7 +9,8 @@ use crate::ops::operation::{Access, Extent, Operation};
 /// A convolution, then a normalisation of what it gives.
 ///
 /// Both in turn are the same. As one call a machine can keep what the convolution learns of its output's mean and variance
-/// until the normalisation needs it, with nothing between the two. One that gains nothing from it runs one after the other.
+/// until the normalisation needs it, with nothing between the two. One that gains nothing from it runs one after the
+/// other; an operand of the normalisation that lies outside of memory is then noticed when the convolution is done.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv2dBatchNormForward<'a> {
     /// The convolution.
