@@ -244,7 +244,7 @@ fn bad_input_is_refused_before_anything_is_measured() {
     refused(&["--method", "adam"], 2, &["--method", "sse-sam"]);
     refused(&["--batch", "0"], 2, &["--batch"]);
     refused(&["--steps", "0"], 2, &["--steps"]);
-    refused(&["--classes", "257"], 2, &["--classes"]);
+    refused(&["--classes", "32768"], 2, &["--classes"]);
     refused(&["--image", "32x32"], 2, &["an image is HEIGHTxWIDTHxCHANNELS"]);
     refused(&["--image", "32x0x3"], 2, &["an image is HEIGHTxWIDTHxCHANNELS"]);
     refused(&["--conv", "fast"], 2, &["--conv", "auto, direct, winograd"]);
