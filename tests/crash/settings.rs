@@ -164,7 +164,7 @@ fn options_that_would_do_nothing_are_refused_where_they_are_typed() {
         assert!(stderr(&output).contains("hint: sse-sam train --help lists its options"), "{}", stderr(&output));
         assert!(!folder.path().join("out").exists(), "{options:?}");
     };
-    refuse(&["--rho", "0.1"], "--rho does nothing in this run: it needs --method sam or imbsam");
+    refuse(&["--rho", "0.1"], "--rho does nothing in this run: it needs --method sam, imbsam or focal-sam");
     refuse(&["--method", "sgd", "--rho", "0.1"], "--rho does nothing");
     refuse(&["--method", "sam", "--head-rho", "0.1"], "--head-rho does nothing");
     refuse(&["--method", "imbsam", "--tail-rho", "0.1"], "--tail-rho does nothing");
