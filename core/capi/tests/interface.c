@@ -284,7 +284,7 @@ static void steps_refuse_bad_numbers_and_change_nothing(void) {
   put_batch(network, 0);
   IS(sse_sam_step(network, BATCH, &SSE_SAM, &report), OK);
   HOLDS(isfinite(report.squared_norm) && report.head > 0.0f && report.tail > 0.0f && report.perturbed_head > 0.0f);
-  /* Planned for one group without a point: two groups, and a point, are too much. */
+  /* Planned for one group without a point: a point is too much, and so is a second group with one. */
   IS(sse_sam_plan(network, BATCH, &SGD, NULL, &bench.sizes), OK);
   IS(sse_sam_lend(network, bench.arena, bench.sizes.floats), OK);
   update = SGD;
@@ -292,7 +292,11 @@ static void steps_refuse_bad_numbers_and_change_nothing(void) {
   IS(sse_sam_step(network, BATCH, &update, NULL), POINTS);
   update = SGD;
   update.groups = 2;
+  update.tail_radius = 0.1f;
   IS(sse_sam_step(network, BATCH, &update, NULL), POINTS);
+  /* Two groups without a point are one. */
+  update.tail_radius = 0.0f;
+  IS(sse_sam_step(network, BATCH, &update, NULL), OK);
   IS(sse_sam_step(network, BATCH, &SGD, NULL), OK);
   free(before);
   free(after);
