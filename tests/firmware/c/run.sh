@@ -107,7 +107,7 @@ measure() {
 
 # Perceptrons link nothing of residual networks and no power; the residual network shows that the search would find it.
 search() {
-    foreign='convolution|batch_norm|average_pool|shortcut|powf'
+    foreign='convolution|batch_norm|pooling|shortcut|powf'
     for program in perceptron economy; do
         if arm-none-eabi-nm "$out/$chip/label-$program.elf" | grep -E "$foreign"; then fail "$program links these"; fi
     done
