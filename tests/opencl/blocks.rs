@@ -2,7 +2,9 @@
 
 use sse_sam::opencl::tuning::trial::{Case, Choices, Form, Operation, Table};
 use sse_sam::opencl::{Block, Class, Convolution, DeviceInfo, Error, OpenCl};
-use sse_sam_core::ops::{BatchNormForward, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
+use sse_sam_core::ops::{
+    BatchNormForward, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward,
+};
 use sse_sam_core::{Backend, Conv2d, Cpu, Shape, Span};
 
 use super::{Layout, Pair};
@@ -39,8 +41,8 @@ impl Small {
         let Self { conv, x, y, weight, dx, dweight, normalized, scale, shift, saved, .. } = self;
         match operation {
             Operation::Forward => {
-                machine.run(&Conv2dForward { y: *y, x: *x, weight: *weight, conv })?;
-                machine.run(&BatchNormForward {
+                let convolution = Conv2dForward { y: *y, x: *x, weight: *weight, conv };
+                let norm = BatchNormForward {
                     y: *normalized,
                     saved: *saved,
                     running: None,
@@ -49,7 +51,8 @@ impl Small {
                     bias: *shift,
                     residual: None,
                     relu: false,
-                })
+                };
+                machine.run(&Conv2dBatchNormForward { convolution, norm })
             }
             Operation::BackwardInput => {
                 machine.run(&Conv2dBackwardInput { dx: &[*dx], dy: &[*y], weight: *weight, conv, accumulate: true })
