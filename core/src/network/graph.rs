@@ -109,9 +109,9 @@ impl<const N: usize> Graph<N> {
     /// A layer without parameters, whose output the kind alone says: ReLU, pooling.
     ///
     /// # Errors
-    /// [`Error::Capacity`] when the graph is full, [`Error::Model`] for another kind, or pooling of other images.
+    /// [`Error::Capacity`] when the graph is full, [`Error::Graph`] for another kind, or pooling of other images.
     pub fn apply(&mut self, op: Op, x: Node) -> Result<Node, Error> {
-        let output = op.output(self.shape(x)?).ok_or(Error::Model)?;
+        let output = op.output(self.shape(x)?).ok_or(Error::Graph)?;
         self.anonymous(op, x, output)
     }
 

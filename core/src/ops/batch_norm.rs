@@ -17,7 +17,7 @@ const MOMENTUM: f32 = 0.1;
 type Lanes = [f32; CHANNELS];
 
 /// Checks the lengths that all three share and returns the number of values a channel has.
-// A call: it is there once.
+// `inline(never)`: one copy in flash.
 #[inline(never)]
 fn check(y: usize, x: usize, weight: usize, bias: usize, statistics: usize) -> Result<usize, Error> {
     let values = whole_rows("x", x, weight)?;

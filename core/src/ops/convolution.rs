@@ -13,7 +13,7 @@ use crate::shape::Conv2d;
 const DEPTH: usize = 16;
 
 /// Checks the lengths and returns the number of images.
-// A call: it is there once.
+// `inline(never)`: one copy in flash.
 #[inline(never)]
 fn check(y: usize, x: usize, weight: usize, conv: &Conv2d) -> Result<usize, Error> {
     let Conv2d { input, output, kernel, stride, padding } = *conv;

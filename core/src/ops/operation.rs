@@ -79,7 +79,7 @@ pub fn disjoint(operation: &impl Operation) -> Result<(), Error> {
     found.and_then(|()| check_disjoint(&operands))
 }
 
-// A call, as the next one: what operations begin with is there once.
+// `inline(never)`: one copy in flash for all operations.
 #[inline(never)]
 fn check_disjoint(mut operands: &[(Access, Span)]) -> Result<(), Error> {
     while let Some(((access, span), others)) = operands.split_first() {
