@@ -39,8 +39,9 @@ pub use training::method::Method;
 pub use training::problem::{Problem, Statistics};
 pub use training::rule::{Rule, Tail, Tally};
 pub use training::schedule::Schedule;
-pub use training::session::{Demand, Economy, Losses, Record, Session, Vectors};
+pub use training::session::{Losses, Record, Session};
 pub use training::step::{lean_step, step};
+pub use training::vectors::{Demand, Economy, Vectors};
 
 /// The examples of the porting guide, compiled and run.
 #[cfg(doctest)]

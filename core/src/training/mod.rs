@@ -6,3 +6,4 @@ pub mod rule;
 pub mod schedule;
 pub mod session;
 pub mod step;
+pub mod vectors;

@@ -7,7 +7,7 @@ use crate::ops::vector::{Outcome, Sgd};
 use crate::ops::{Ascend, Decay, Descend, Fill, SgdUpdate};
 use crate::training::method::{Group, Present};
 use crate::training::problem::{Problem, Statistics, Target};
-use crate::training::session::Vectors;
+use crate::training::vectors::Vectors;
 
 /// One step of training on one batch.
 ///
