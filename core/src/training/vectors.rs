@@ -16,6 +16,9 @@ use crate::training::problem::Target;
 /// | `Recompute` | [`lean_step`] | 3: w, v, one point               | 4 and 4                                      |
 ///
 /// [`Pieces`](crate::Pieces) take 2 and 2 passes with each.
+///
+/// [`step()`]: crate::step()
+/// [`lean_step`]: crate::lean_step
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Economy {
     /// A vector for the sum of the groups' gradients, and a point for each group that is perturbed.
