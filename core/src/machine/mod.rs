@@ -2,5 +2,4 @@
 
 pub mod backend;
 pub(crate) mod cpu;
-pub(crate) mod operands;
 pub mod watched;

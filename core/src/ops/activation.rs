@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::memory::Span;
+use crate::ops::lent::{Compute, Lent};
 use crate::ops::math::rows::{expect, put};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
 
@@ -25,6 +26,15 @@ impl Operation for ReluForward {
     fn operands(&self, mut see: impl FnMut(Access, Span)) {
         see(Access::Write, self.y);
         see(Access::Read, self.x);
+    }
+}
+
+impl Compute for ReluForward {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let mut memory = lent.memory();
+        let (y, x) = (memory.write(&self.y), memory.read(&self.x));
+        memory.found?;
+        relu_forward(y, x)
     }
 }
 
@@ -72,6 +82,23 @@ impl Operation for ReluBackward<'_> {
 
     fn streams(&self) -> usize {
         self.dy.len()
+    }
+}
+
+impl Compute for ReluBackward<'_> {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let count = streams(&[self.dx, self.dy])?;
+        for stream in 0..count {
+            let mut memory = lent.memory();
+            let (dx, dy, y) = (
+                memory.write_one(self.dx, stream),
+                memory.read_one(self.dy, stream),
+                memory.read(&self.y),
+            );
+            memory.found?;
+            relu_backward(dx, dy, y, self.accumulate)?;
+        }
+        Ok(())
     }
 }
 

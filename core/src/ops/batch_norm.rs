@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::memory::Span;
+use crate::ops::lent::{Compute, Lent};
 use crate::ops::activation::rectified;
 use crate::ops::math::elementary::sqrt;
 use crate::ops::math::reduce::{CHANNELS, lanes, sum};
@@ -84,6 +85,19 @@ impl Operation for BatchNormForward {
     }
 }
 
+impl Compute for BatchNormForward {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let mut memory = lent.memory();
+        let (y, saved) = (memory.write(&self.y), memory.write(&self.saved));
+        let moved = self.running.as_ref().map(|running| memory.write(running));
+        let added = self.residual.as_ref().map(|residual| memory.read(residual));
+        let (x, weight, bias) =
+            (memory.read(&self.x), memory.read(&self.weight), memory.read(&self.bias));
+        memory.found?;
+        batch_norm_forward(y, saved, moved, x, weight, bias, added, self.relu)
+    }
+}
+
 /// [`BatchNormForward`] with the running statistics in place of the batch's: [`batch_norm_inference`] on a machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormInference {
@@ -117,6 +131,22 @@ impl Operation for BatchNormInference {
         see(Access::Write, self.y);
         let read = [self.x, self.weight, self.bias, self.running];
         read.into_iter().chain(self.residual).for_each(|read| see(Access::Read, read));
+    }
+}
+
+impl Compute for BatchNormInference {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let mut memory = lent.memory();
+        let added = self.residual.as_ref().map(|residual| memory.read(residual));
+        let (y, x, weight, bias, running) = (
+            memory.write(&self.y),
+            memory.read(&self.x),
+            memory.read(&self.weight),
+            memory.read(&self.bias),
+            memory.read(&self.running),
+        );
+        memory.found?;
+        batch_norm_inference(y, x, weight, bias, running, added, self.relu)
     }
 }
 
@@ -326,6 +356,43 @@ impl Operation for BatchNormBackward<'_> {
 
     fn streams(&self) -> usize {
         self.dy.len()
+    }
+}
+
+impl Compute for BatchNormBackward<'_> {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let count = streams(&[self.dx, self.dweight, self.dbias, self.dy])?;
+        for stream in 0..count {
+            let mut memory = lent.memory();
+            let (dx, dweight, dbias, dy) = (
+                memory.write_one(self.dx, stream),
+                memory.write_one(self.dweight, stream),
+                memory.write_one(self.dbias, stream),
+                memory.write_one(self.dy, stream),
+            );
+            let (y, x, weight, saved) = (
+                memory.read(&self.y),
+                memory.read(&self.x),
+                memory.read(&self.weight),
+                memory.read(&self.saved),
+            );
+            // The bias must be there; all that the formula needs of it is in `y`.
+            expect("bias", weight.len(), memory.read(&self.bias).len())?;
+            memory.found?;
+            batch_norm_backward(
+                dx,
+                dweight,
+                dbias,
+                dy,
+                y,
+                x,
+                weight,
+                saved,
+                self.relu,
+                self.accumulate,
+            )?;
+        }
+        Ok(())
     }
 }
 

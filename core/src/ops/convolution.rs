@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use crate::error::Error;
 use crate::memory::Span;
+use crate::ops::lent::{Compute, Lent};
 use crate::ops::math::rows::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::ops::math::tile::{PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, outer, transpose, width};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
@@ -65,6 +66,15 @@ impl Operation for Conv2dForward<'_> {
         see(Access::Write, self.y);
         see(Access::Read, self.x);
         see(Access::Read, self.weight);
+    }
+}
+
+impl Compute for Conv2dForward<'_> {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let mut memory = lent.memory();
+        let (y, x, weight) = (memory.write(&self.y), memory.read(&self.x), memory.read(&self.weight));
+        memory.found?;
+        conv2d_forward(y, x, weight, self.conv)
     }
 }
 
@@ -199,6 +209,23 @@ impl Operation for Conv2dBackwardInput<'_> {
     }
 }
 
+impl Compute for Conv2dBackwardInput<'_> {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let count = streams(&[self.dx, self.dy])?;
+        for stream in 0..count {
+            let mut memory = lent.memory();
+            let (dx, dy, weight) = (
+                memory.write_one(self.dx, stream),
+                memory.read_one(self.dy, stream),
+                memory.read(&self.weight),
+            );
+            memory.found?;
+            conv2d_backward_input(dx, dy, weight, self.conv, self.accumulate)?;
+        }
+        Ok(())
+    }
+}
+
 /// The gradient of [`conv2d_forward`] with respect to `x`.
 ///
 /// `dx[n][h][w][c] = sum dy[n][i][j][o] * weight[a][b][c][o]` over all `i*stride+a-padding = h`,
@@ -328,6 +355,23 @@ impl Operation for Conv2dBackwardWeight<'_> {
 
     fn streams(&self) -> usize {
         self.dy.len()
+    }
+}
+
+impl Compute for Conv2dBackwardWeight<'_> {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let count = streams(&[self.dweight, self.dy])?;
+        for stream in 0..count {
+            let mut memory = lent.memory();
+            let (dweight, x, dy) = (
+                memory.write_one(self.dweight, stream),
+                memory.read(&self.x),
+                memory.read_one(self.dy, stream),
+            );
+            memory.found?;
+            conv2d_backward_weight(dweight, x, dy, self.conv)?;
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::memory::Span;
+use crate::ops::lent::{Compute, Lent};
 use crate::ops::math::rows::{expect, rows_mut, whole_rows};
 use crate::ops::operation::{Access, Extent, Operation};
 use crate::shape::Shape;
@@ -127,6 +128,35 @@ impl Operation for Gather<'_> {
         see(Access::Read, samples.normalization);
         // Of the samples as many bytes as the batch has numbers.
         see(Access::Bytes, Span { length: images.length.min(samples.images.length), ..samples.images });
+    }
+}
+
+impl Compute for Gather<'_> {
+    #[inline(never)]
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        self.extent()?;
+        let (pictures, size) = (lent.sample_bytes(&self.samples.images)?, self.samples.image.len());
+        let Gather { batch, samples, .. } = *self;
+        let [head, tail] = &batch.weights;
+        let mut memory = lent.memory();
+        let (images, labels) = (memory.write(&batch.images), memory.write(&batch.labels));
+        let (head, tail, rows) = (memory.write(head), memory.write(tail), memory.read(&self.rows));
+        let normalization = memory.read(&samples.normalization);
+        memory.found?;
+        let (rows, _) = rows.as_chunks();
+        let picture = |index: usize| pictures.get(index.checked_mul(size)?..)?.get(..size);
+        let outputs = rows_mut(images, size).zip(labels).zip(head).zip(tail);
+        for ((((image, label), head), tail), row) in outputs.zip(rows) {
+            let row = Row::decode(row);
+            let index = row.index as usize;
+            let Some(picture) = picture(index) else {
+                return Err(Error::Sample { index, samples: samples.count()? });
+            };
+            gather(image, picture, samples.image, &row, normalization)?;
+            *label = row.label as f32;
+            [*head, *tail] = row.weights;
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use crate::error::Error;
 use crate::memory::Span;
+use crate::ops::lent::{Compute, Lent};
 use crate::ops::math::reduce::for_each_sum;
 use crate::ops::math::rows::{expect, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::ops::math::tile::{PIXELS, WIDE, get_columns, multiply_all, multiply_one, outer, put_columns, transpose};
@@ -53,6 +54,20 @@ impl Operation for LinearForward {
     fn operands(&self, mut see: impl FnMut(Access, Span)) {
         see(Access::Write, self.y);
         [self.x, self.weight, self.bias].into_iter().for_each(|read| see(Access::Read, read));
+    }
+}
+
+impl Compute for LinearForward {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let mut memory = lent.memory();
+        let (y, x, weight, bias) = (
+            memory.write(&self.y),
+            memory.read(&self.x),
+            memory.read(&self.weight),
+            memory.read(&self.bias),
+        );
+        memory.found?;
+        linear_forward(y, x, weight, bias)
     }
 }
 
@@ -134,6 +149,23 @@ impl Operation for LinearBackwardInput<'_> {
 
     fn streams(&self) -> usize {
         self.dy.len()
+    }
+}
+
+impl Compute for LinearBackwardInput<'_> {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let count = streams(&[self.dx, self.dy])?;
+        for stream in 0..count {
+            let mut memory = lent.memory();
+            let (dx, dy, weight) = (
+                memory.write_one(self.dx, stream),
+                memory.read_one(self.dy, stream),
+                memory.read(&self.weight),
+            );
+            memory.found?;
+            linear_backward_input(dx, dy, weight, self.outputs, self.accumulate)?;
+        }
+        Ok(())
     }
 }
 
@@ -248,6 +280,24 @@ impl Operation for LinearBackwardWeight<'_> {
 
     fn streams(&self) -> usize {
         self.dy.len()
+    }
+}
+
+impl Compute for LinearBackwardWeight<'_> {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let count = streams(&[self.dweight, self.dbias, self.dy])?;
+        for stream in 0..count {
+            let mut memory = lent.memory();
+            let (dweight, dbias, x, dy) = (
+                memory.write_one(self.dweight, stream),
+                memory.write_one(self.dbias, stream),
+                memory.read(&self.x),
+                memory.read_one(self.dy, stream),
+            );
+            memory.found?;
+            linear_backward_weight(dweight, dbias, x, dy)?;
+        }
+        Ok(())
     }
 }
 

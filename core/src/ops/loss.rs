@@ -2,8 +2,9 @@
 
 use crate::error::Error;
 use crate::memory::Span;
+use crate::ops::lent::{Compute, Lent};
 use crate::ops::math::elementary::{exp, log1p};
-use crate::ops::math::rows::{expect, whole_rows};
+use crate::ops::math::rows::{expect, rows, rows_mut, whole_rows};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
 
 /// The three tables of the adjusted cross-entropy, `[classes]` each, and the exponent of its focal factor.
@@ -80,6 +81,39 @@ impl Operation for CrossEntropy<'_> {
 
     fn streams(&self) -> usize {
         self.dlogits.len()
+    }
+}
+
+/// A label stored as a number.
+fn class(label: f32, classes: usize) -> Result<usize, Error> {
+    if label >= 0.0 && label < classes as f32 { Ok(label as usize) } else { Err(Error::Label { label, classes }) }
+}
+
+impl Compute for CrossEntropy<'_> {
+    // Inlined with what it calls: where the focal exponent is the constant 0, no power function is linked.
+    #[inline(always)]
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        self.extent()?;
+        let classes = self.terms.scale.length;
+        let terms = &self.terms;
+        for stream in 0..self.dlogits.len() {
+            let mut memory = lent.memory();
+            let (scale, shift, margin) =
+                (memory.read(&terms.scale), memory.read(&terms.shift), memory.read(&terms.margin));
+            let tables = LossTables { scale, shift, margin, focal: terms.focal };
+            let (dlogits, loss) =
+                (memory.write_one(self.dlogits, stream), memory.write_one(self.losses, stream));
+            let (logits, labels) = (memory.read(&self.logits), memory.read(&self.labels));
+            let weights = memory.read_one(self.weights, stream);
+            memory.found?;
+            let outputs = rows_mut(dlogits, classes).zip(rows(logits, classes));
+            let mut total = 0.0;
+            for (((dlogits, logits), label), weight) in outputs.zip(labels).zip(weights) {
+                total += cross_entropy(dlogits, logits, class(*label, classes)?, &tables, *weight)?;
+            }
+            loss.fill(total);
+        }
+        Ok(())
     }
 }
 

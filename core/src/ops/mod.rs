@@ -11,6 +11,7 @@ mod activation;
 mod batch_norm;
 mod convolution;
 pub(crate) mod gather;
+pub mod lent;
 mod linear;
 pub(crate) mod loss;
 pub(crate) mod math;

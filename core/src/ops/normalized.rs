@@ -2,9 +2,10 @@
 
 use crate::error::Error;
 use crate::memory::Span;
+use crate::ops::lent::{Compute, Lent};
 use crate::ops::batch_norm::BatchNormForward;
 use crate::ops::convolution::Conv2dForward;
-use crate::ops::operation::{Access, Extent, Operation};
+use crate::ops::operation::{Access, Extent, Operation, disjoint};
 
 /// A convolution, then a normalisation of what it gives.
 ///
@@ -40,6 +41,16 @@ impl Operation for Conv2dBatchNormForward<'_> {
             shown |= is_input;
             see(if is_input { Access::Again } else { access }, span);
         });
+    }
+}
+
+impl Compute for Conv2dBatchNormForward<'_> {
+    // One after the other: what is added may be what the convolution reads.
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        self.extent()?;
+        disjoint(self)?;
+        self.convolution.compute(lent)?;
+        self.norm.compute(lent)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::memory::Span;
+use crate::ops::lent::{Compute, Lent};
 use crate::ops::math::reduce::for_each_sum;
 use crate::ops::math::rows::{expect, part, put, rows, rows_mut, whole_rows};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
@@ -35,6 +36,15 @@ impl Operation for GlobalAveragePoolForward {
     fn operands(&self, mut see: impl FnMut(Access, Span)) {
         see(Access::Write, self.y);
         see(Access::Read, self.x);
+    }
+}
+
+impl Compute for GlobalAveragePoolForward {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let mut memory = lent.memory();
+        let (y, x) = (memory.write(&self.y), memory.read(&self.x));
+        memory.found?;
+        global_average_pool_forward(y, x, self.input)
     }
 }
 
@@ -85,6 +95,19 @@ impl Operation for GlobalAveragePoolBackward<'_> {
 
     fn streams(&self) -> usize {
         self.dy.len()
+    }
+}
+
+impl Compute for GlobalAveragePoolBackward<'_> {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let count = streams(&[self.dx, self.dy])?;
+        for stream in 0..count {
+            let mut memory = lent.memory();
+            let (dx, dy) = (memory.write_one(self.dx, stream), memory.read_one(self.dy, stream));
+            memory.found?;
+            global_average_pool_backward(dx, dy, self.input, self.accumulate)?;
+        }
+        Ok(())
     }
 }
 
@@ -183,6 +206,15 @@ impl Operation for MaxPoolForward<'_> {
     }
 }
 
+impl Compute for MaxPoolForward<'_> {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let mut memory = lent.memory();
+        let (y, x) = (memory.write(&self.y), memory.read(&self.x));
+        memory.found?;
+        max_pool_forward(y, x, self.pool)
+    }
+}
+
 /// Max-pooling: `y[n][i][j][c] =` the largest `x[n][i*stride+a-padding][j*stride+b-padding][c]` over `a`, `b` below
 /// `kernel` that lie inside the image; NaN where one of them is.
 ///
@@ -241,6 +273,23 @@ impl Operation for MaxPoolBackward<'_> {
 
     fn streams(&self) -> usize {
         self.dy.len()
+    }
+}
+
+impl Compute for MaxPoolBackward<'_> {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let count = streams(&[self.dx, self.dy])?;
+        for stream in 0..count {
+            let mut memory = lent.memory();
+            let (dx, dy, x) = (
+                memory.write_one(self.dx, stream),
+                memory.read_one(self.dy, stream),
+                memory.read(&self.x),
+            );
+            memory.found?;
+            max_pool_backward(dx, dy, x, self.pool, self.accumulate)?;
+        }
+        Ok(())
     }
 }
 

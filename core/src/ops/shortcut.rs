@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::memory::Span;
+use crate::ops::lent::{Compute, Lent};
 use crate::ops::math::rows::{expect, pieces, pieces_mut, put, rows, rows_mut, whole_rows};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
 use crate::shape::Shape;
@@ -41,6 +42,15 @@ impl Operation for ShortcutForward {
     fn operands(&self, mut see: impl FnMut(Access, Span)) {
         see(Access::Write, self.y);
         see(Access::Read, self.x);
+    }
+}
+
+impl Compute for ShortcutForward {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let mut memory = lent.memory();
+        let (y, x) = (memory.write(&self.y), memory.read(&self.x));
+        memory.found?;
+        shortcut_forward(y, x, self.input, self.output)
     }
 }
 
@@ -114,6 +124,19 @@ impl Operation for ShortcutBackward<'_> {
 
     fn streams(&self) -> usize {
         self.dy.len()
+    }
+}
+
+impl Compute for ShortcutBackward<'_> {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let count = streams(&[self.dx, self.dy])?;
+        for stream in 0..count {
+            let mut memory = lent.memory();
+            let (dx, dy) = (memory.write_one(self.dx, stream), memory.read_one(self.dy, stream));
+            memory.found?;
+            shortcut_backward(dx, dy, self.input, self.output, self.accumulate)?;
+        }
+        Ok(())
     }
 }
 

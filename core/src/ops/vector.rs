@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::memory::Span;
+use crate::ops::lent::{Compute, Lent};
 use crate::ops::math::elementary::sqrt;
 use crate::ops::math::reduce::{RUN, Total};
 use crate::ops::math::rows::expect;
@@ -44,6 +45,14 @@ impl Outcome {
     }
 }
 
+/// Leaves what became of the update of step `number`.
+fn report(squared_norm: &mut [f32], failure: &mut [f32], norm: f32, number: f32) {
+    squared_norm.fill(norm);
+    for failure in failure.iter_mut().filter(|failure| **failure == 0.0 && !norm.is_finite()) {
+        *failure = number;
+    }
+}
+
 /// Lanes of a norm's sum: their number is part of its bits.
 const LANES: usize = 16;
 
@@ -65,6 +74,14 @@ impl Operation for Fill {
 
     fn operands(&self, mut see: impl FnMut(Access, Span)) {
         see(Access::Write, self.to);
+    }
+}
+
+impl Compute for Fill {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let mut memory = lent.memory();
+        memory.write(&self.to).fill(self.value);
+        memory.found
     }
 }
 
@@ -91,6 +108,17 @@ impl Operation for Copy {
     }
 }
 
+impl Compute for Copy {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let mut memory = lent.memory();
+        let (to, from) = (memory.write(&self.to), memory.read(&self.from));
+        memory.found?;
+        expect("from", to.len(), from.len())?;
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        Ok(())
+    }
+}
+
 /// `y[i] += alpha * x[i]`: [`axpy`] on a machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Axpy {
@@ -113,6 +141,15 @@ impl Operation for Axpy {
     fn operands(&self, mut see: impl FnMut(Access, Span)) {
         see(Access::Update, self.y);
         see(Access::Read, self.x);
+    }
+}
+
+impl Compute for Axpy {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let mut memory = lent.memory();
+        let (y, x) = (memory.write(&self.y), memory.read(&self.x));
+        memory.found?;
+        axpy(y, self.alpha, x)
     }
 }
 
@@ -180,6 +217,18 @@ impl Operation for Ascend {
     }
 }
 
+impl Compute for Ascend {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let mut memory = lent.memory();
+        let (point, squared_norm, params) =
+            (memory.write(&self.point), memory.write(&self.squared_norm), memory.read(&self.params));
+        memory.found?;
+        expect("squared_norm", 1, squared_norm.len())?;
+        squared_norm.fill(ascend(point, params, self.radius)?);
+        Ok(())
+    }
+}
+
 /// Climbs: `point <- params + radius * point / (||point||_2 + 1e-16)`, in place.
 ///
 /// `point` holds a gradient on entry and the perturbed parameters on return. Returns the gradient's squared norm.
@@ -236,6 +285,21 @@ impl Operation for SgdUpdate<'_> {
     }
 }
 
+impl Compute for SgdUpdate<'_> {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        self.outcome.check()?;
+        let mut memory = lent.memory();
+        let (squared_norm, failure) =
+            (memory.write(&self.outcome.squared_norm), memory.write(&self.outcome.failure));
+        let (params, velocity, gradient) =
+            (memory.write(&self.params), memory.write(&self.velocity), memory.read(&self.gradient));
+        memory.found?;
+        let norm = sgd(params, velocity, gradient, self.sgd)?;
+        report(squared_norm, failure, norm, self.outcome.number);
+        Ok(())
+    }
+}
+
 /// One update of stochastic gradient descent, as [`Sgd`] says.
 ///
 /// Returns the squared norm of `gradient`; when it is not finite, neither `params` nor `velocity` has changed.
@@ -283,6 +347,15 @@ impl Operation for Decay<'_> {
     }
 }
 
+impl Compute for Decay<'_> {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        let mut memory = lent.memory();
+        let (velocity, params) = (memory.write(&self.velocity), memory.read(&self.params));
+        memory.found?;
+        decay(velocity, params, self.sgd)
+    }
+}
+
 /// The first part of an update in lean memory, where gradients are added to the velocity:
 /// `velocity[i] = momentum * velocity[i] + weight_decay * params[i]`.
 ///
@@ -327,6 +400,20 @@ impl Operation for Descend<'_> {
         see(Access::Again, self.velocity);
         see(Access::Write, self.outcome.squared_norm);
         see(Access::Update, self.outcome.failure);
+    }
+}
+
+impl Compute for Descend<'_> {
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+        self.outcome.check()?;
+        let mut memory = lent.memory();
+        let (params, velocity) = (memory.write(&self.params), memory.write(&self.velocity));
+        let (squared_norm, failure) =
+            (memory.write(&self.outcome.squared_norm), memory.write(&self.outcome.failure));
+        memory.found?;
+        let norm = descend(params, velocity, self.learning_rate)?;
+        report(squared_norm, failure, norm, self.outcome.number);
+        Ok(())
     }
 }
 

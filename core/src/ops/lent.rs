@@ -1,13 +1,46 @@
-//! What an operation works on: spans become slices of lent memory, none of which shares anything with another.
+//! What an operation computes on: spans become slices of lent memory, none of which shares anything with another.
 
 use core::ops::Range;
 
 use crate::error::Error;
 use crate::memory::Span;
+use crate::ops::operation::Operation;
 use crate::space::Space;
 
 /// Most operands of an operation.
 pub(crate) const OPERANDS: usize = 9;
+
+/// An operation that the CPU core runs.
+pub trait Compute: Operation {
+    /// Computes it; refuses operands that do not fit together before anything is written.
+    ///
+    /// # Errors
+    /// What is wrong with its operands.
+    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error>;
+}
+
+/// The memories that the caller of a [`Cpu`](crate::Cpu) lends.
+#[derive(Debug)]
+pub struct Lent<'a> {
+    pub(crate) work: &'a mut [f32],
+    pub(crate) constant: &'a [f32],
+    pub(crate) samples: &'a [u8],
+}
+
+impl<'a> Lent<'a> {
+    /// The operands of one operation, or of one of its streams.
+    #[inline(never)]
+    pub(crate) fn memory(&mut self) -> Memory<'_> {
+        Memory::new(self.work, self.constant)
+    }
+
+    pub(crate) fn sample_bytes(&self, span: &Span) -> Result<&'a [u8], Error> {
+        match span.space {
+            Space::Samples => Ok(self.samples.get(range(span, self.samples.len())?).unwrap_or_default()),
+            found => Err(Error::Space { found }),
+        }
+    }
+}
 
 /// The memory of one operation, out of which its operands are taken one by one.
 ///
@@ -95,7 +128,7 @@ impl<'m> Memory<'m> {
 }
 
 /// The elements of `span`, which must lie inside a memory of `available`.
-pub(crate) fn range(span: &Span, available: usize) -> Result<Range<usize>, Error> {
+fn range(span: &Span, available: usize) -> Result<Range<usize>, Error> {
     let Span { space, offset, length } = *span;
     match offset.checked_add(length) {
         Some(end) if end <= available => Ok(offset..end),
