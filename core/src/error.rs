@@ -94,11 +94,13 @@ pub enum Error {
         /// The first class left without samples.
         class: usize,
     },
-    /// A perceptron's graph has a layer that no perceptron has.
+    /// A graph has a layer that is not of the network's set.
     Layer {
         /// The layer's number.
         index: usize,
     },
+    /// A backward pass through batch normalisation followed a forward pass by the running statistics.
+    Evaluated,
     /// Nesterov momentum was asked for where gradients are added to the velocity: it needs them by themselves.
     Nesterov,
     /// A network that normalises by its batch was to take it in pieces.
@@ -142,7 +144,8 @@ impl fmt::Display for Error {
                 write!(f, "{what} cannot take images of {height} x {width} x {channels}")
             }
             Self::EmptyClass { class } => write!(f, "class {class} is left without a sample"),
-            Self::Layer { index } => write!(f, "layer {index} is none of a perceptron's: linear and drawn uniformly, or ReLU"),
+            Self::Layer { index } => write!(f, "layer {index} is not of the set of layers that this network was made for"),
+            Self::Evaluated => f.write_str("a pass by running statistics has no gradient: batch normalisation keeps none of its own"),
             Self::Nesterov => f.write_str("lean memory keeps no gradient, which nesterov momentum needs"),
             Self::Pieces => f.write_str("batch normalisation needs the whole batch at once, not pieces of it"),
             Self::Consumed => f.write_str("the batch's images have made room for activations: gather it once more"),

@@ -2,10 +2,10 @@
 
 mod braid;
 mod frozen;
+mod layers;
 mod lean;
 mod numbers;
 mod passes;
-mod perceptron;
 mod pieces;
 mod plan;
 mod quadratic;

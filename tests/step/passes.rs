@@ -1,7 +1,8 @@
 //! What a step asks of a backend, and how often.
 
 use sse_sam_core::network::layer::Op;
-use sse_sam_core::{Arena, Method, Problem, Row, Statistics};
+use sse_sam_core::training::problem::Target;
+use sse_sam_core::{Arena, Cpu, Error, Method, Problem, Row, Statistics};
 use sse_sam_tests::recorder::Call;
 
 use crate::rig::{BATCH, METHODS, PERCEPTRON, RESNETS, Rig, SSE_SAM, models, overlap};
@@ -101,5 +102,23 @@ fn a_convolution_and_its_norm_are_asked_for_as_one_while_training() {
             count(&calls)
         };
         assert_eq!(evaluate(Statistics::Running), [0, convolutions, 0, convolutions], "{model}: by running statistics");
+    }
+}
+
+#[test]
+fn a_pass_by_running_statistics_has_no_gradient_where_a_norm_is_trained() {
+    for (model, image) in models() {
+        let rig = Rig::new(model, image, Arena::new(1));
+        let (mut memory, bytes) = (vec![0.0; rig.words], rig.bytes());
+        let mut backend = Cpu::new(&mut memory, &[], &bytes);
+        let mut network = rig.prepare(&mut backend);
+        let target = Target { column: 0, gradient: rig.vectors.gradient };
+        let mut gradient = |statistics| {
+            network.forward(&mut backend, rig.vectors.params, statistics).unwrap();
+            network.backward(&mut backend, rig.vectors.params, &[target])
+        };
+        let refused = if model == PERCEPTRON.0 { Ok(()) } else { Err(Error::Evaluated) };
+        assert_eq!(gradient(Statistics::Running), refused, "{model}");
+        assert_eq!(gradient(Statistics::Update), Ok(()), "{model}");
     }
 }

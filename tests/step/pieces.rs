@@ -1,6 +1,7 @@
 //! A perceptron's step against one in f64: a whole batch at once, and in pieces.
 
 use sse_sam_core::machine::watched::{Watch, Watched};
+use sse_sam_core::network::layer::Perceptron;
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::ops::operation::Extent;
 use sse_sam_core::ops::{Fill, Operation};
@@ -126,8 +127,8 @@ fn pieces_of_a_perceptron_step_to_the_same_bits() {
         let mut backend = Cpu::new(&mut work, &[], &bytes);
         let (table, tally) = begin(&rig, &mut backend, method);
         let groups = method.groups(epoch, 2).unwrap().all();
-        let network = Network::perceptron(&rig.graph, &rig.plan, rig.losses).unwrap();
-        let mut pieces: Pieces<'_, MAX_LAYERS, true> =
+        let network = Network::<MAX_LAYERS, Perceptron>::of(&rig.graph, &rig.plan, 0.0, rig.losses).unwrap();
+        let mut pieces: Pieces<'_, MAX_LAYERS, Perceptron> =
             Pieces::new(network, rig.samples(), rig.session.piece().unwrap()).unwrap();
         pieces.set_batch(tally.parts(table).unwrap(), rig.losses);
         rig.step(&mut backend, &mut pieces, &groups).unwrap();

@@ -123,7 +123,7 @@ pub(crate) struct Layout {
     pub(crate) normalization: Span,
     pub(crate) order: Order,
     pub(crate) focal: f32,
-    pub(crate) is_perceptron: bool,
+    pub(crate) has_focal: bool,
 }
 
 impl Layout {

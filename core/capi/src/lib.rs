@@ -18,6 +18,8 @@ mod chacha;
 mod handle;
 mod layout;
 mod memory;
+mod model;
+mod rows;
 mod status;
 mod training;
 mod values;
@@ -27,6 +29,7 @@ use core::ffi::{c_char, c_void};
 use handle::{Handle, make, open, ready};
 use layout::{Order, size};
 use memory::{addresses, apart, input, output, put};
+use sse_sam_core::network::layer::{Layers, Perceptron as Perceptrons, Residual};
 use sse_sam_core::network::models::{Stem, cifar_resnet, mlp, projected_resnet};
 use sse_sam_core::{Graph, Loss, Row};
 use training::{Pixels, Training, finite, streams};
@@ -54,8 +57,8 @@ const PERCEPTRON_LAYERS: usize = 8;
 /// A picture as it is.
 const UNMOVED: Row = Row { index: 0, label: 0, top: 0, left: 0, flip: false, weights: [0.0; 2] };
 
-type General = Handle<LAYERS, false, true>;
-type Perceptron = Handle<PERCEPTRON_LAYERS, true, true>;
+type General = Handle<LAYERS, Residual, true>;
+type Perceptron = Handle<PERCEPTRON_LAYERS, Perceptrons, true>;
 
 const _: () = assert!(LAYERS > USUAL_LAYERS || size_of::<General>() <= SSE_SAM_HANDLE_WORDS * size_of::<usize>());
 const _: () = assert!(size_of::<Perceptron>() <= SSE_SAM_PERCEPTRON_WORDS * size_of::<usize>());
@@ -91,7 +94,7 @@ pub unsafe extern "C" fn sse_sam_perceptron(
     count: usize,
 ) -> Status {
     // SAFETY: the caller's promise.
-    unsafe { perceptron::<PERCEPTRON_LAYERS, true, false>(network, bytes, image, layer_sizes, count) }.into()
+    unsafe { perceptron::<PERCEPTRON_LAYERS, Perceptrons, false>(network, bytes, image, layer_sizes, count) }.into()
 }
 
 /// As `sse_sam_perceptron`, for a network that is planned with options: some more flash.
@@ -104,7 +107,7 @@ pub unsafe extern "C" fn sse_sam_perceptron_with_options(
     count: usize,
 ) -> Status {
     // SAFETY: the caller's promise.
-    unsafe { perceptron::<PERCEPTRON_LAYERS, true, true>(network, bytes, image, layer_sizes, count) }.into()
+    unsafe { perceptron::<PERCEPTRON_LAYERS, Perceptrons, true>(network, bytes, image, layer_sizes, count) }.into()
 }
 
 /// Makes a multi-layer perceptron in `bytes` of memory at `network`: linear layers of `count` sizes (2 to 13) with ReLU
@@ -118,23 +121,20 @@ pub unsafe extern "C" fn sse_sam_mlp(
     count: usize,
 ) -> Status {
     // SAFETY: the caller's promise.
-    unsafe { perceptron::<LAYERS, false, true>(network, bytes, image, layer_sizes, count) }.into()
+    unsafe { perceptron::<LAYERS, Residual, true>(network, bytes, image, layer_sizes, count) }.into()
 }
 
 /// A perceptron of either kind.
 ///
 /// # Safety
 /// As [`make`]; and `layer_sizes` has `count` elements.
-unsafe fn perceptron<const N: usize, const PERCEPTRON: bool, const OPTIONS: bool>(
+unsafe fn perceptron<const N: usize, L: Layers, const OPTIONS: bool>(
     network: *mut Network,
     bytes: usize,
     image: Image,
     layer_sizes: *const u32,
     count: usize,
-) -> Result<(), Status>
-where
-    handle::Body<N, PERCEPTRON, OPTIONS>: handle::Kind<N, PERCEPTRON>,
-{
+) -> Result<(), Status> {
     let own = addresses(network, 1)?.start..addresses(network.cast::<u8>(), bytes)?.end;
     // SAFETY: the caller's promise.
     let widths = unsafe { input(layer_sizes, count, &[own])? };
@@ -142,7 +142,7 @@ where
     widths.iter().try_for_each(|width| size(*width).map(|_| ()))?;
     let (image, classes) = (image.shape()?, size(classes)?);
     // SAFETY: the caller's promise.
-    unsafe { make::<N, PERCEPTRON, OPTIONS>(network, bytes, |graph| mlp(graph, image, classes, widths)) }
+    unsafe { make::<N, L, OPTIONS>(network, bytes, |graph| mlp(graph, image, classes, widths)) }
 }
 
 /// Makes a residual network in `bytes` of memory at `network`: `depth` 8, 20, 32, 44, 56 (three stages of `width`, 2 and
@@ -177,7 +177,7 @@ pub unsafe extern "C" fn sse_sam_resnet(
             None => cifar_resnet(graph, repeats, width, image, classes),
         };
         // SAFETY: the caller's promise.
-        unsafe { make::<LAYERS, false, true>(network, bytes, build) }
+        unsafe { make::<LAYERS, Residual, true>(network, bytes, build) }
     };
     made().into()
 }

@@ -1,12 +1,14 @@
 //! The executor: runs a planned network on any backend.
 
+use core::marker::PhantomData;
+
 use heapless::Vec;
 
 use crate::error::Error;
 use crate::machine::backend::Backend;
 use crate::memory::{Place, Span};
 use crate::network::graph::Graph;
-use crate::network::layer::{Forward, Initializer, Layer, Op};
+use crate::network::layer::{All, Forward, Layer, Layers, Op};
 use crate::network::plan::{Plan, Residual, Slot};
 use crate::ops::gather::{Batch, Row, Samples};
 use crate::ops::{
@@ -19,13 +21,11 @@ use crate::training::session::Losses;
 /// Spans of one or two streams.
 type Streams = Vec<Span, 2>;
 
-/// A planned network at work on one batch.
+/// A planned network at work on one batch, of the layers of a set.
 ///
-/// A `PERCEPTRON`, made by [`Network::perceptron`], computes the same and takes linear layers, ReLU and losses without a
-/// focal exponent alone: a program that makes no other network links no convolution, batch norm, pooling, shortcut or
-/// power.
+/// `L` names them: [`All`] of them ([`Network::new`]), or fewer ([`Network::of`]), which computes the same in less flash.
 #[derive(Clone, Debug)]
-pub struct Network<'a, const N: usize, const PERCEPTRON: bool = false> {
+pub struct Network<'a, const N: usize, L = All> {
     pub(super) graph: &'a Graph<N>,
     pub(super) plan: &'a Plan<N>,
     focal: f32,
@@ -34,35 +34,36 @@ pub struct Network<'a, const N: usize, const PERCEPTRON: bool = false> {
     statistics: Statistics,
     /// Layers whose outputs for this batch are there already: frozen ones after its first pass, whose memory it reused.
     done: usize,
+    layers: PhantomData<L>,
 }
 
 impl<'a, const N: usize> Network<'a, N> {
-    /// A network that leaves its losses in `losses`; `focal` is the focal exponent of its loss.
+    /// A network of any layers that leaves its losses in `losses`; `focal` is the focal exponent of its loss.
     pub fn new(graph: &'a Graph<N>, plan: &'a Plan<N>, focal: f32, losses: Losses) -> Self {
-        Self { graph, plan, focal, losses, rows: plan.max_batch(), statistics: Statistics::Running, done: 0 }
+        Self::unchecked(graph, plan, focal, losses)
     }
 }
 
-impl<'a, const N: usize> Network<'a, N, true> {
-    /// As [`Network::new`], for a perceptron whose loss has no focal exponent.
+impl<'a, const N: usize, L: Layers> Network<'a, N, L> {
+    /// As [`Network::new`], of the layers of `L` alone.
     ///
     /// # Errors
-    /// [`Error::Layer`] when a layer is neither linear, with uniform initial values, nor ReLU.
-    pub fn perceptron(graph: &'a Graph<N>, plan: &'a Plan<N>, losses: Losses) -> Result<Self, Error> {
-        let known = |layer: &Layer| {
-            layer.initializer == Initializer::Uniform && matches!(layer.op, Op::Input | Op::Linear | Op::Relu)
-        };
-        match graph.layers().iter().position(|layer| !known(layer)) {
+    /// [`Error::Layer`] when a layer is not of the set, [`Error::Range`] when it has no focal exponent and `focal` is not 0.
+    pub fn of(graph: &'a Graph<N>, plan: &'a Plan<N>, focal: f32, losses: Losses) -> Result<Self, Error> {
+        if !L::FOCAL && focal != 0.0 {
+            return Err(Error::Range { what: "focal", low: 0.0, high: 0.0, found: focal });
+        }
+        match graph.layers().iter().position(|layer| !L::has(layer)) {
             Some(index) => Err(Error::Layer { index }),
-            None => {
-                let (rows, statistics) = (plan.max_batch(), Statistics::Running);
-                Ok(Self { graph, plan, focal: 0.0, losses, rows, statistics, done: 0 })
-            }
+            None => Ok(Self::unchecked(graph, plan, focal, losses)),
         }
     }
-}
 
-impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
+    fn unchecked(graph: &'a Graph<N>, plan: &'a Plan<N>, focal: f32, losses: Losses) -> Self {
+        let (rows, statistics) = (plan.max_batch(), Statistics::Running);
+        Self { graph, plan, focal, losses, rows, statistics, done: 0, layers: PhantomData }
+    }
+
     /// Its plan.
     pub const fn plan(&self) -> &'a Plan<N> {
         self.plan
@@ -144,13 +145,13 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
         let input = self.graph.shape(layer.input)?;
         match layer.op {
-            Op::BatchNorm { residual, relu } if !PERCEPTRON && statistics == Statistics::Running => {
+            Op::BatchNorm { residual, relu } if L::RESIDUAL && statistics == Statistics::Running => {
                 let running = slot.running.ok_or(Error::Graph)?;
                 let residual = residual.map(|node| self.activation(node.index())).transpose()?;
                 backend.run(&BatchNormInference { y, x, weight, bias, running, residual, relu })
             }
-            Op::BatchNorm { .. } if !PERCEPTRON => backend.run(&self.norm((params, statistics), layer, slot, y)?),
-            _ => layer.forward::<B, PERCEPTRON>(backend, &Forward { y, x, weight, bias, input }),
+            Op::BatchNorm { .. } if L::RESIDUAL => backend.run(&self.norm((params, statistics), layer, slot, y)?),
+            _ => layer.forward::<B, L>(backend, &Forward { y, x, weight, bias, input }),
         }
     }
 
@@ -208,7 +209,7 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         let losses = if self.statistics == Statistics::Keep { self.losses.perturbed } else { self.losses.plain };
         let (losses, weights) = (columns(&losses, targets)?, columns(&weights, targets)?);
         let dlogits = self.gradient(self.graph.layers().len().saturating_sub(1), targets.len())?;
-        let terms = self.plan.terms(if PERCEPTRON { 0.0 } else { self.focal });
+        let terms = self.plan.terms(if L::FOCAL { self.focal } else { 0.0 });
         backend.run(&CrossEntropy {
             dlogits: &dlogits,
             losses: &losses,
@@ -231,7 +232,7 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         if slot.gradient.is_none() {
             return Ok(());
         }
-        if !PERCEPTRON && layer.normalises() {
+        if L::RESIDUAL && layer.normalises() {
             return self.backward_norm(backend, params, targets, index);
         }
         self.backward_weight(backend, targets, index)?;
@@ -241,7 +242,7 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         let forward = Forward { y, x, weight, bias, input: self.graph.shape(layer.input)? };
         let dx = self.gradient(layer.input.index(), targets.len())?;
         let dy = self.gradient(index, targets.len())?;
-        layer.backward_input::<B, PERCEPTRON>(backend, (&dx, accumulate), &forward, &dy)
+        layer.backward_input::<B, L>(backend, (&dx, accumulate), &forward, &dy)
     }
 
     #[inline(never)]
@@ -249,7 +250,7 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
         let (layer, slot) = self.layer(index)?;
         let (dweight, dbias) = (places(slot.weight, targets)?, places(slot.bias, targets)?);
         let (x, dy) = (self.activation(layer.input.index())?, self.gradient(index, targets.len())?);
-        layer.backward_weight::<B, PERCEPTRON>(backend, (&dweight, &dbias), x, &dy)
+        layer.backward_weight::<B, L>(backend, (&dweight, &dbias), x, &dy)
     }
 
     #[inline(never)]
@@ -289,7 +290,7 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Network<'a, N, PERCEPTRON> {
     }
 }
 
-impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Network<'_, N, PERCEPTRON> {
+impl<B: Backend, const N: usize, L: Layers> Problem<B> for Network<'_, N, L> {
     fn forward(&mut self, backend: &mut B, params: Span, statistics: Statistics) -> Result<(), B::Error> {
         self.statistics = statistics;
         // Frozen layers compute the same at every point.
@@ -308,7 +309,7 @@ impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Network<
                 continue;
             }
             let (own, next) = (source(index), source(index.saturating_add(1)));
-            paired = !PERCEPTRON && next.1 != Statistics::Running && self.is_normalized(index);
+            paired = L::RESIDUAL && next.1 != Statistics::Running && self.is_normalized(index);
             if paired {
                 self.forward_normalized(backend, own.0, next, index)?;
             } else {
@@ -320,6 +321,10 @@ impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Network<
     }
 
     fn backward(&mut self, backend: &mut B, params: Span, targets: &[Target]) -> Result<(), B::Error> {
+        // What batch norms saved belongs to an earlier batch.
+        if L::RESIDUAL && self.statistics == Statistics::Running && !self.plan.is_separable() {
+            return Err(Error::Evaluated.into());
+        }
         self.backward_loss(backend, targets)?;
         let layers = self.graph.layers().len();
         // A frozen layer's gradient may have a place all the same: batch norm gives its input's with the others.

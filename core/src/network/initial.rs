@@ -4,11 +4,11 @@ use crate::error::Error;
 use crate::machine::backend::Backend;
 use crate::memory::Span;
 use crate::network::executor::Network;
-use crate::network::layer::{Initializer, Layer, Op};
+use crate::network::layer::{Initializer, Layer, Layers, Op};
 use crate::ops::Fill;
 use crate::ops::math::elementary::sqrt;
 
-impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
+impl<const N: usize, L: Layers> Network<'_, N, L> {
     /// Sets the parameters and running statistics that are trained to their initial values.
     ///
     /// `draw(layer)` returns the next number of that layer's own random stream. Weights and biases are drawn in the
@@ -30,7 +30,7 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
             let mut stream = || draw(index);
             let (weight, bias) = (slot.weight.of(params)?, slot.bias.of(params)?);
             match (layer.op, slot.running) {
-                (Op::BatchNorm { .. }, Some(running)) if !PERCEPTRON => {
+                (Op::BatchNorm { .. }, Some(running)) if L::RESIDUAL => {
                     let channels = layer.output.channels;
                     backend.run(&Fill { to: weight, value: 1.0 })?;
                     backend.run(&Fill { to: running.part(0, channels)?, value: 0.0 })?;
@@ -41,7 +41,7 @@ impl<const N: usize, const PERCEPTRON: bool> Network<'_, N, PERCEPTRON> {
                     let bound = 1.0 / sqrt(fan_in);
                     let fan_out = weight.length as f32 / self.input_channels(layer)? as f32;
                     let deviation = match layer.initializer {
-                        _ if PERCEPTRON => None,
+                        _ if !L::RESIDUAL => None,
                         Initializer::Uniform => None,
                         Initializer::KaimingFanIn => Some(sqrt(2.0 / fan_in)),
                         Initializer::KaimingFanOut => Some(sqrt(2.0 / fan_out)),

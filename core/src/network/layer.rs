@@ -133,6 +133,55 @@ impl Op {
     }
 }
 
+/// A set of kinds of layers: a program links of a [`Network`](crate::Network) what its set names, and nothing else.
+pub trait Layers: 'static {
+    /// Convolution, batch norm, shortcut, global average pooling, and normal initial values.
+    const RESIDUAL: bool;
+    /// Max-pooling.
+    const MAX_POOL: bool;
+    /// A loss with a focal exponent.
+    const FOCAL: bool;
+
+    /// Whether `layer` is of the set.
+    fn has(layer: &Layer) -> bool {
+        match layer.op {
+            Op::Input | Op::Linear | Op::Relu => Self::RESIDUAL || layer.initializer == Initializer::Uniform,
+            Op::MaxPool(_) => Self::MAX_POOL,
+            _ => Self::RESIDUAL,
+        }
+    }
+}
+
+/// Every kind of layer and loss.
+#[derive(Clone, Copy, Debug)]
+pub struct All;
+
+impl Layers for All {
+    const RESIDUAL: bool = true;
+    const MAX_POOL: bool = true;
+    const FOCAL: bool = true;
+}
+
+/// Residual networks for small images: all but max-pooling.
+#[derive(Clone, Copy, Debug)]
+pub struct Residual;
+
+impl Layers for Residual {
+    const RESIDUAL: bool = true;
+    const MAX_POOL: bool = false;
+    const FOCAL: bool = true;
+}
+
+/// Perceptrons: linear layers with uniform initial values, ReLU, losses without a focal exponent.
+#[derive(Clone, Copy, Debug)]
+pub struct Perceptron;
+
+impl Layers for Perceptron {
+    const RESIDUAL: bool = false;
+    const MAX_POOL: bool = false;
+    const FOCAL: bool = false;
+}
+
 /// One layer of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layer {
@@ -239,10 +288,10 @@ pub(super) struct Forward {
 }
 
 impl Layer {
-    /// Its output. Batch norm is not among these: its statistics are the executor's. Neither is anything but linear layers
-    /// and ReLU in a perceptron, which links nothing else.
+    /// Its output. Batch norm is not among these: its statistics are the executor's. Neither is a kind that the set `L`
+    /// leaves out.
     #[inline(always)]
-    pub(super) fn forward<B: Backend, const PERCEPTRON: bool>(
+    pub(super) fn forward<B: Backend, L: Layers>(
         &self,
         backend: &mut B,
         &Forward { y, x, weight, bias, input }: &Forward,
@@ -251,18 +300,18 @@ impl Layer {
             Op::Input => Ok(()),
             Op::Linear => backend.run(&LinearForward { y, x, weight, bias }),
             Op::Relu => backend.run(&ReluForward { y, x }),
-            _ if PERCEPTRON => Err(Error::Graph.into()),
+            _ if !L::RESIDUAL => Err(Error::Graph.into()),
             Op::Conv2d(conv) => backend.run(&Conv2dForward { y, x, weight, conv: &conv }),
             Op::Shortcut => backend.run(&ShortcutForward { y, x, input, output: self.output }),
             Op::GlobalAveragePool => backend.run(&GlobalAveragePoolForward { y, x, input }),
-            Op::MaxPool(pool) => backend.run(&MaxPoolForward { y, x, pool: &pool }),
-            Op::BatchNorm { .. } => Err(Error::Graph.into()),
+            Op::MaxPool(pool) if L::MAX_POOL => backend.run(&MaxPoolForward { y, x, pool: &pool }),
+            Op::MaxPool(_) | Op::BatchNorm { .. } => Err(Error::Graph.into()),
         }
     }
 
     /// Adds the gradients of its weight and bias, where it has any.
     #[inline(always)]
-    pub(super) fn backward_weight<B: Backend, const PERCEPTRON: bool>(
+    pub(super) fn backward_weight<B: Backend, L: Layers>(
         &self,
         backend: &mut B,
         (dweight, dbias): (&[Span], &[Span]),
@@ -271,14 +320,14 @@ impl Layer {
     ) -> Result<(), B::Error> {
         match self.op {
             Op::Linear => backend.run(&LinearBackwardWeight { dweight, dbias, x, dy }),
-            Op::Conv2d(conv) if !PERCEPTRON => backend.run(&Conv2dBackwardWeight { dweight, x, dy, conv: &conv }),
+            Op::Conv2d(conv) if L::RESIDUAL => backend.run(&Conv2dBackwardWeight { dweight, x, dy, conv: &conv }),
             _ => Ok(()),
         }
     }
 
     /// The gradients of what it reads.
     #[inline(always)]
-    pub(super) fn backward_input<B: Backend, const PERCEPTRON: bool>(
+    pub(super) fn backward_input<B: Backend, L: Layers>(
         &self,
         backend: &mut B,
         (dx, accumulate): (&[Span], bool),
@@ -289,12 +338,12 @@ impl Layer {
         match self.op {
             Op::Linear => backend.run(&LinearBackwardInput { dx, dy, weight, outputs, accumulate }),
             Op::Relu => backend.run(&ReluBackward { dx, dy, y, accumulate }),
-            _ if PERCEPTRON => Ok(()),
+            _ if !L::RESIDUAL => Ok(()),
             Op::Conv2d(conv) => backend.run(&Conv2dBackwardInput { dx, dy, weight, conv: &conv, accumulate }),
             Op::Shortcut => backend.run(&ShortcutBackward { dx, dy, input, output: self.output, accumulate }),
             Op::GlobalAveragePool => backend.run(&GlobalAveragePoolBackward { dx, dy, input, accumulate }),
-            Op::MaxPool(pool) => backend.run(&MaxPoolBackward { dx, dy, x, pool: &pool, accumulate }),
-            Op::Input | Op::BatchNorm { .. } => Ok(()),
+            Op::MaxPool(pool) if L::MAX_POOL => backend.run(&MaxPoolBackward { dx, dy, x, pool: &pool, accumulate }),
+            Op::Input | Op::MaxPool(_) | Op::BatchNorm { .. } => Ok(()),
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::machine::backend::Backend;
 use crate::memory::Span;
 use crate::network::executor::Network;
+use crate::network::layer::{All, Layers};
 use crate::ops::gather::{Row, Samples};
 use crate::ops::{Axpy, Fill};
 use crate::training::problem::{Problem, Statistics, Target};
@@ -18,10 +19,10 @@ use crate::training::session::Losses;
 /// 2 backward passes of the batch when both are perturbed, where a [`Network`] takes 3 and 4; and every [`Economy`](crate::Economy) needs a single gradient of each activation at a
 /// time. Rows are gathered anew for each pass. The weights in the table have the whole batch as their divisor.
 ///
-/// To evaluate, use the network itself. `PERCEPTRON` is that of [`Network`].
+/// To evaluate, use the network itself. `L` is that of [`Network`].
 #[derive(Clone, Debug)]
-pub struct Pieces<'a, const N: usize, const PERCEPTRON: bool = false> {
-    network: Network<'a, N, PERCEPTRON>,
+pub struct Pieces<'a, const N: usize, L = All> {
+    network: Network<'a, N, L>,
     samples: Samples,
     scratch: Span,
     rows: [Span; 2],
@@ -29,12 +30,12 @@ pub struct Pieces<'a, const N: usize, const PERCEPTRON: bool = false> {
     statistics: Statistics,
 }
 
-impl<'a, const N: usize, const PERCEPTRON: bool> Pieces<'a, N, PERCEPTRON> {
+impl<'a, const N: usize, L: Layers> Pieces<'a, N, L> {
     /// A network that takes its pieces from `samples`; `scratch`, `[1]`, holds the loss of a piece.
     ///
     /// # Errors
     /// [`Error::Pieces`] when a layer that is trained normalises by the batch, [`Error::Inference`] when none is trained.
-    pub fn new(network: Network<'a, N, PERCEPTRON>, samples: Samples, scratch: Span) -> Result<Self, Error> {
+    pub fn new(network: Network<'a, N, L>, samples: Samples, scratch: Span) -> Result<Self, Error> {
         let plan = network.plan();
         if plan.parameters() == 0 {
             return Err(Error::Inference);
@@ -62,7 +63,7 @@ impl<'a, const N: usize, const PERCEPTRON: bool> Pieces<'a, N, PERCEPTRON> {
     }
 }
 
-impl<B: Backend, const N: usize, const PERCEPTRON: bool> Problem<B> for Pieces<'_, N, PERCEPTRON> {
+impl<B: Backend, const N: usize, L: Layers> Problem<B> for Pieces<'_, N, L> {
     /// Only notes the arguments: each piece goes forward just before it goes backward.
     fn forward(&mut self, _: &mut B, _: Span, statistics: Statistics) -> Result<(), B::Error> {
         self.statistics = statistics;

@@ -90,11 +90,8 @@ impl Compute for ReluBackward<'_> {
         let count = streams(&[self.dx, self.dy])?;
         for stream in 0..count {
             let mut memory = lent.memory();
-            let (dx, dy, y) = (
-                memory.write_one(self.dx, stream),
-                memory.read_one(self.dy, stream),
-                memory.read(&self.y),
-            );
+            let (dx, dy, y) =
+                (memory.write_one(self.dx, stream), memory.read_one(self.dy, stream), memory.read(&self.y));
             memory.found?;
             relu_backward(dx, dy, y, self.accumulate)?;
         }

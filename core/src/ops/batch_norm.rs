@@ -2,8 +2,8 @@
 
 use crate::error::Error;
 use crate::memory::Span;
-use crate::ops::lent::{Compute, Lent};
 use crate::ops::activation::rectified;
+use crate::ops::lent::{Compute, Lent};
 use crate::ops::math::elementary::sqrt;
 use crate::ops::math::reduce::{CHANNELS, lanes, sum};
 use crate::ops::math::rows::{expect, pieces_mut, put, rows, rows_mut, whole_rows};
@@ -91,8 +91,7 @@ impl Compute for BatchNormForward {
         let (y, saved) = (memory.write(&self.y), memory.write(&self.saved));
         let moved = self.running.as_ref().map(|running| memory.write(running));
         let added = self.residual.as_ref().map(|residual| memory.read(residual));
-        let (x, weight, bias) =
-            (memory.read(&self.x), memory.read(&self.weight), memory.read(&self.bias));
+        let (x, weight, bias) = (memory.read(&self.x), memory.read(&self.weight), memory.read(&self.bias));
         memory.found?;
         batch_norm_forward(y, saved, moved, x, weight, bias, added, self.relu)
     }
@@ -370,27 +369,12 @@ impl Compute for BatchNormBackward<'_> {
                 memory.write_one(self.dbias, stream),
                 memory.write_one(self.dy, stream),
             );
-            let (y, x, weight, saved) = (
-                memory.read(&self.y),
-                memory.read(&self.x),
-                memory.read(&self.weight),
-                memory.read(&self.saved),
-            );
+            let (y, x, weight, saved) =
+                (memory.read(&self.y), memory.read(&self.x), memory.read(&self.weight), memory.read(&self.saved));
             // The bias must be there; all that the formula needs of it is in `y`.
             expect("bias", weight.len(), memory.read(&self.bias).len())?;
             memory.found?;
-            batch_norm_backward(
-                dx,
-                dweight,
-                dbias,
-                dy,
-                y,
-                x,
-                weight,
-                saved,
-                self.relu,
-                self.accumulate,
-            )?;
+            batch_norm_backward(dx, dweight, dbias, dy, y, x, weight, saved, self.relu, self.accumulate)?;
         }
         Ok(())
     }

@@ -214,11 +214,8 @@ impl Compute for Conv2dBackwardInput<'_> {
         let count = streams(&[self.dx, self.dy])?;
         for stream in 0..count {
             let mut memory = lent.memory();
-            let (dx, dy, weight) = (
-                memory.write_one(self.dx, stream),
-                memory.read_one(self.dy, stream),
-                memory.read(&self.weight),
-            );
+            let (dx, dy, weight) =
+                (memory.write_one(self.dx, stream), memory.read_one(self.dy, stream), memory.read(&self.weight));
             memory.found?;
             conv2d_backward_input(dx, dy, weight, self.conv, self.accumulate)?;
         }
@@ -363,11 +360,8 @@ impl Compute for Conv2dBackwardWeight<'_> {
         let count = streams(&[self.dweight, self.dy])?;
         for stream in 0..count {
             let mut memory = lent.memory();
-            let (dweight, x, dy) = (
-                memory.write_one(self.dweight, stream),
-                memory.read(&self.x),
-                memory.read_one(self.dy, stream),
-            );
+            let (dweight, x, dy) =
+                (memory.write_one(self.dweight, stream), memory.read(&self.x), memory.read_one(self.dy, stream));
             memory.found?;
             conv2d_backward_weight(dweight, x, dy, self.conv)?;
         }

@@ -60,12 +60,8 @@ impl Operation for LinearForward {
 impl Compute for LinearForward {
     fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
         let mut memory = lent.memory();
-        let (y, x, weight, bias) = (
-            memory.write(&self.y),
-            memory.read(&self.x),
-            memory.read(&self.weight),
-            memory.read(&self.bias),
-        );
+        let (y, x, weight, bias) =
+            (memory.write(&self.y), memory.read(&self.x), memory.read(&self.weight), memory.read(&self.bias));
         memory.found?;
         linear_forward(y, x, weight, bias)
     }
@@ -157,11 +153,8 @@ impl Compute for LinearBackwardInput<'_> {
         let count = streams(&[self.dx, self.dy])?;
         for stream in 0..count {
             let mut memory = lent.memory();
-            let (dx, dy, weight) = (
-                memory.write_one(self.dx, stream),
-                memory.read_one(self.dy, stream),
-                memory.read(&self.weight),
-            );
+            let (dx, dy, weight) =
+                (memory.write_one(self.dx, stream), memory.read_one(self.dy, stream), memory.read(&self.weight));
             memory.found?;
             linear_backward_input(dx, dy, weight, self.outputs, self.accumulate)?;
         }

@@ -101,8 +101,7 @@ impl Compute for CrossEntropy<'_> {
             let (scale, shift, margin) =
                 (memory.read(&terms.scale), memory.read(&terms.shift), memory.read(&terms.margin));
             let tables = LossTables { scale, shift, margin, focal: terms.focal };
-            let (dlogits, loss) =
-                (memory.write_one(self.dlogits, stream), memory.write_one(self.losses, stream));
+            let (dlogits, loss) = (memory.write_one(self.dlogits, stream), memory.write_one(self.losses, stream));
             let (logits, labels) = (memory.read(&self.logits), memory.read(&self.labels));
             let weights = memory.read_one(self.weights, stream);
             memory.found?;

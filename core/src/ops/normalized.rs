@@ -2,9 +2,9 @@
 
 use crate::error::Error;
 use crate::memory::Span;
-use crate::ops::lent::{Compute, Lent};
 use crate::ops::batch_norm::BatchNormForward;
 use crate::ops::convolution::Conv2dForward;
+use crate::ops::lent::{Compute, Lent};
 use crate::ops::operation::{Access, Extent, Operation, disjoint};
 
 /// A convolution, then a normalisation of what it gives.

@@ -281,11 +281,8 @@ impl Compute for MaxPoolBackward<'_> {
         let count = streams(&[self.dx, self.dy])?;
         for stream in 0..count {
             let mut memory = lent.memory();
-            let (dx, dy, x) = (
-                memory.write_one(self.dx, stream),
-                memory.read_one(self.dy, stream),
-                memory.read(&self.x),
-            );
+            let (dx, dy, x) =
+                (memory.write_one(self.dx, stream), memory.read_one(self.dy, stream), memory.read(&self.x));
             memory.found?;
             max_pool_backward(dx, dy, x, self.pool, self.accumulate)?;
         }

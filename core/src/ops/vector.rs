@@ -289,8 +289,7 @@ impl Compute for SgdUpdate<'_> {
     fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
         self.outcome.check()?;
         let mut memory = lent.memory();
-        let (squared_norm, failure) =
-            (memory.write(&self.outcome.squared_norm), memory.write(&self.outcome.failure));
+        let (squared_norm, failure) = (memory.write(&self.outcome.squared_norm), memory.write(&self.outcome.failure));
         let (params, velocity, gradient) =
             (memory.write(&self.params), memory.write(&self.velocity), memory.read(&self.gradient));
         memory.found?;
@@ -408,8 +407,7 @@ impl Compute for Descend<'_> {
         self.outcome.check()?;
         let mut memory = lent.memory();
         let (params, velocity) = (memory.write(&self.params), memory.write(&self.velocity));
-        let (squared_norm, failure) =
-            (memory.write(&self.outcome.squared_norm), memory.write(&self.outcome.failure));
+        let (squared_norm, failure) = (memory.write(&self.outcome.squared_norm), memory.write(&self.outcome.failure));
         memory.found?;
         let norm = descend(params, velocity, self.learning_rate)?;
         report(squared_norm, failure, norm, self.outcome.number);

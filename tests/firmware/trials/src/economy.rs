@@ -1,6 +1,7 @@
 //! The perceptron in less memory: by the lean forms of the step, one sample at a time, with a layer in constant memory,
 //! and evaluated with everything there.
 
+use sse_sam_core::network::layer::Perceptron;
 use sse_sam_core::network::models::mlp;
 use sse_sam_core::ops::Fill;
 use sse_sam_core::training::method::Groups;
@@ -41,13 +42,13 @@ trait Learner: for<'c> Problem<Cpu<'c>> {
     fn take(&mut self, cpu: &mut Cpu, session: &Session, tally: &Tally) -> Result<(), Error>;
 }
 
-impl<const N: usize> Learner for Network<'_, N, true> {
+impl<const N: usize> Learner for Network<'_, N, Perceptron> {
     fn take(&mut self, cpu: &mut Cpu, session: &Session, _: &Tally) -> Result<(), Error> {
         self.gather(cpu, session.table, &digits::train(self.plan().normalization), session.losses(0)?)
     }
 }
 
-impl<const N: usize> Learner for Pieces<'_, N, true> {
+impl<const N: usize> Learner for Pieces<'_, N, Perceptron> {
     fn take(&mut self, _: &mut Cpu, session: &Session, tally: &Tally) -> Result<(), Error> {
         self.set_batch(tally.parts(session.table)?, session.losses(0)?);
         Ok(())
@@ -100,7 +101,7 @@ fn whole(
     let plan = plan.as_ref().map_err(|error| *error)?;
     let session = lay_out(machine, plan, &demand, arena)?;
     let mut cpu = Cpu::new(work, &[], samples);
-    let mut network = Network::perceptron(graph, plan, session.losses(0)?)?;
+    let mut network = Network::<MLP_LAYERS, Perceptron>::of(graph, plan, 0.0, session.losses(0)?)?;
     begin(&mut cpu, &network, &session)?;
     let mut evaluated = network.clone();
     train(machine, &mut cpu, &mut network, &mut evaluated, &session, samples)?;
@@ -122,7 +123,7 @@ fn fine_tuning(
     let session = lay_out(machine, plan, &demand, arena)?;
     let (frozen, trained) = START.split_at_checked(plan.frozen().length).ok_or(Error::Model)?;
     let mut cpu = Cpu::new(work, frozen, samples);
-    let mut network = Network::perceptron(graph, plan, session.losses(0)?)?;
+    let mut network = Network::<MLP_LAYERS, Perceptron>::of(graph, plan, 0.0, session.losses(0)?)?;
     begin(&mut cpu, &network, &session)?;
     cpu.write(session.vectors.params, trained)?;
     let [_, shift, _] = plan.terms;
@@ -149,7 +150,7 @@ fn pieces(
     let session = &lay_out(machine, plan, &demand, arena);
     let session = session.as_ref().map_err(|error| *error)?;
     let mut cpu = Cpu::new(work, &[], samples);
-    let mut network = Network::perceptron(graph, plan, session.losses(0)?)?;
+    let mut network = Network::<MLP_LAYERS, Perceptron>::of(graph, plan, 0.0, session.losses(0)?)?;
     begin(&mut cpu, &network, session)?;
     let piece = session.piece().ok_or(Error::Pieces)?;
     let mut pieces = Pieces::new(network.clone(), digits::train(plan.normalization), piece)?;
@@ -175,7 +176,7 @@ fn evaluation(
     let (before, rest) = work.split_at_mut_checked(params.offset + params.length).ok_or(Error::Model)?;
     let mut cpu = Cpu::new(rest, before.get(params.offset..).unwrap_or_default(), samples);
     cpu.write(plan.normalization, &digits::NORMALIZATION)?;
-    let mut network = Network::perceptron(graph, plan, session.losses(0)?)?;
+    let mut network = Network::<MLP_LAYERS, Perceptron>::of(graph, plan, 0.0, session.losses(0)?)?;
     let correct = correct(&mut cpu, &mut network, BATCH, &session, samples)?;
     Line::new(machine).text("correct").number(correct).end();
     Ok(())
@@ -205,7 +206,7 @@ fn lay_out<M: Machine, const N: usize>(
 
 /// Everything zero but the initial parameters, the normalisation and the scale of plain cross-entropy.
 #[inline(never)]
-fn begin<const N: usize>(cpu: &mut Cpu, network: &Network<N, true>, session: &Session) -> Result<(), Error> {
+fn begin<const N: usize>(cpu: &mut Cpu, network: &Network<N, Perceptron>, session: &Session) -> Result<(), Error> {
     let (plan, mut counter) = (network.plan(), 0);
     let [scale, shift, margin] = plan.terms;
     network.initialize(cpu, session.vectors.params, |_| digits::draw(&mut counter))?;
@@ -223,7 +224,7 @@ fn train<M: Machine, const N: usize>(
     machine: &mut M,
     cpu: &mut Cpu,
     learner: &mut impl Learner,
-    network: &mut Network<N, true>,
+    network: &mut Network<N, Perceptron>,
     session: &Session,
     samples: &[u8],
 ) -> Result<(), Error> {

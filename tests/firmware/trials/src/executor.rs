@@ -1,10 +1,11 @@
 //! A training through graph, plan and executor.
 
+use sse_sam_core::network::layer::Layers;
 use sse_sam_core::ops::Fill;
 use sse_sam_core::training::method::Groups;
 use sse_sam_core::{
-    Arena, Cpu, Demand, Economy, Error, Graph, Loss, Losses, Machine as _, Method, Network, Plan, Problem, Row, Run,
-    Session, Sgd, Span, Statistics, Tally, step,
+    Arena, Cpu, Demand, Economy, Error, Graph, Loss, Machine as _, Method, Network, Plan, Problem, Row, Run, Session,
+    Sgd, Span, Statistics, Tally, step,
 };
 
 use crate::Room;
@@ -44,43 +45,11 @@ fn lay_out<const N: usize>(plan: &Plan<N>, recipe: &Recipe, arena: &mut Arena) -
     Session::new(plan.parameters(), &recipe.demand()?, recipe.batch, 1, arena)
 }
 
-/// What makes a network of graph, plan, focal exponent and losses.
-pub trait Make<const N: usize, const PERCEPTRON: bool>:
-    for<'a> FnOnce(&'a Graph<N>, &'a Plan<N>, f32, Losses) -> Result<Network<'a, N, PERCEPTRON>, Error>
-{
-}
-
-impl<F, const N: usize, const PERCEPTRON: bool> Make<N, PERCEPTRON> for F where
-    F: for<'a> FnOnce(&'a Graph<N>, &'a Plan<N>, f32, Losses) -> Result<Network<'a, N, PERCEPTRON>, Error>
-{
-}
-
-/// [`Network::new`].
-pub fn any_network<'a, const N: usize>(
-    graph: &'a Graph<N>,
-    plan: &'a Plan<N>,
-    focal: f32,
-    losses: Losses,
-) -> Result<Network<'a, N>, Error> {
-    Ok(Network::new(graph, plan, focal, losses))
-}
-
-/// [`Network::perceptron`]; its loss has no focal exponent.
-pub fn perceptron<'a, const N: usize>(
-    graph: &'a Graph<N>,
-    plan: &'a Plan<N>,
-    _focal: f32,
-    losses: Losses,
-) -> Result<Network<'a, N, true>, Error> {
-    Network::perceptron(graph, plan, losses)
-}
-
 /// Trains the graph in `room` as `recipe` says, from the same start on every machine.
-pub fn train<const N: usize, const PERCEPTRON: bool>(
+pub fn train<const N: usize, L: Layers>(
     machine: &mut impl Machine,
     room: &mut Room<N>,
     recipe: &Recipe,
-    make: impl Make<N, PERCEPTRON>,
     work: &mut [f32],
     samples: &[u8],
 ) -> Result<(), Error> {
@@ -93,7 +62,7 @@ pub fn train<const N: usize, const PERCEPTRON: bool>(
     let session = session.as_ref().map_err(|error| *error)?;
     machine.note(Label::Arena, 4 * arena.len() as u64);
     let mut cpu = Cpu::new(work, &[], samples);
-    let mut network = make(graph, plan, recipe.loss.focal(), session.losses(0)?)?;
+    let mut network = Network::<N, L>::of(graph, plan, recipe.loss.focal(), session.losses(0)?)?;
     let mut counter = 0;
     cpu.run(&Fill { to: Span::work(0, arena.len()), value: 0.0 })?;
     network.initialize(&mut cpu, session.vectors.params, |_| digits::draw(&mut counter))?;
@@ -143,10 +112,10 @@ fn write_tables(cpu: &mut Cpu, [scale, shift, margin]: [Span; 3], loss: &Loss) -
 }
 
 #[inline(never)]
-fn run<M: Machine, const N: usize, const PERCEPTRON: bool>(
+fn run<M: Machine, const N: usize, L: Layers>(
     machine: &mut M,
     cpu: &mut Cpu,
-    network: &mut Network<N, PERCEPTRON>,
+    network: &mut Network<N, L>,
     recipe: &Recipe,
     session: &Session,
     samples: &[u8],
@@ -176,9 +145,9 @@ fn run<M: Machine, const N: usize, const PERCEPTRON: bool>(
 /// Makes the samples of step `number` the network's batch; returns which groups have any.
 // `inline(never)`: its stack is free again in the step.
 #[inline(never)]
-fn take<const N: usize, const PERCEPTRON: bool>(
+fn take<const N: usize, L: Layers>(
     cpu: &mut Cpu,
-    network: &mut Network<N, PERCEPTRON>,
+    network: &mut Network<N, L>,
     recipe: &Recipe,
     session: &Session,
     groups: &Groups,
@@ -219,9 +188,9 @@ pub fn loss(cpu: &mut Cpu, session: &Session, columns: [bool; 2]) -> Result<f32,
 }
 
 /// Test images that the network classifies correctly.
-pub fn correct<const N: usize, const PERCEPTRON: bool>(
+pub fn correct<const N: usize, L: Layers>(
     cpu: &mut Cpu,
-    network: &mut Network<N, PERCEPTRON>,
+    network: &mut Network<N, L>,
     batch: usize,
     session: &Session,
     samples: &[u8],

@@ -12,6 +12,7 @@ mod report;
 mod slices;
 
 use report::Line;
+use sse_sam_core::network::layer::{All, Perceptron, Residual};
 use sse_sam_core::network::models::{cifar_resnet, mlp};
 use sse_sam_core::{Error, Graph, Loss, Method, Plan, Sgd};
 
@@ -86,7 +87,7 @@ pub fn perceptron(
     samples: &[u8],
 ) -> Result<(), Error> {
     mlp(&mut room.graph, digits::IMAGE, digits::CLASSES, &[64, 32, 10])?;
-    executor::train(machine, room, &PERCEPTRON, executor::perceptron, work, samples)
+    executor::train::<MLP_LAYERS, Perceptron>(machine, room, &PERCEPTRON, work, samples)
 }
 
 /// A residual network with convolutions, batch norm and shortcuts, with SSE-SAM through both stages, batch 8.
@@ -97,7 +98,7 @@ pub fn residual(
     samples: &[u8],
 ) -> Result<(), Error> {
     cifar_resnet(&mut room.graph, 1, 4, digits::IMAGE, digits::CLASSES)?;
-    executor::train(machine, room, &RESIDUAL, executor::any_network, work, samples)
+    executor::train::<RESIDUAL_LAYERS, Residual>(machine, room, &RESIDUAL, work, samples)
 }
 
 /// Every method with every loss, a few steps each, on a perceptron.
@@ -129,7 +130,7 @@ pub fn sweep(
             let sgd = Sgd { nesterov: method == Method::Sgd, ..SGD };
             let share = if method.has_tail() { digits::tail_share } else { digits::focal_share };
             let recipe = Recipe { method, share, loss, sgd, epochs: 2, steps: 1, batch: MLP_BATCH, crop: 2 };
-            executor::train(machine, room, &recipe, executor::any_network, work, samples)?;
+            executor::train::<MLP_LAYERS, All>(machine, room, &recipe, work, samples)?;
         }
     }
     Ok(())
