@@ -309,9 +309,7 @@ fn frozen_layers_are_computed_once_a_batch() {
     let mut network = rig.network();
     rig.gather(&mut backend, &mut network, &(0..BATCH).collect::<Vec<_>>());
     let layers = full.graph.layers().len();
-    // The convolution that is trained runs with its norm.
-    let once = |layers: usize| layers - 1;
-    let calls = [(Statistics::Update, once(layers - 1)), (Statistics::Keep, once(layers - first))];
+    let calls = [(Statistics::Update, layers - 1), (Statistics::Keep, layers - first)];
     let logits = calls.map(|(statistics, calls)| {
         backend.watch.calls.clear();
         network.forward(&mut backend, rig.vectors.params, statistics).unwrap();

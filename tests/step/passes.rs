@@ -1,11 +1,12 @@
 //! What a step asks of a backend, and how often.
 
 use sse_sam_core::network::layer::Op;
+use sse_sam_core::ops::lent::Compute;
 use sse_sam_core::training::problem::Target;
-use sse_sam_core::{Arena, Cpu, Error, Method, Problem, Row, Statistics};
-use sse_sam_tests::recorder::Call;
+use sse_sam_core::{Arena, Backend, Cpu, Error, Machine, Method, Problem, Row, Run, Span, Statistics};
+use sse_sam_tests::recorder::{Call, List, Recorder};
 
-use crate::rig::{BATCH, METHODS, PERCEPTRON, RESNETS, Rig, SSE_SAM, models, overlap};
+use crate::rig::{BATCH, METHODS, PERCEPTRON, RESNETS, Rig, SSE_SAM, assert_same_bits, models, overlap};
 
 #[test]
 fn step_never_reads_the_device() {
@@ -88,20 +89,56 @@ fn absent_groups_cost_nothing() {
     assert_eq!(cost(present(Method::ImbSam { rho: 0.1 }, 0, [true, false])), (1, 1));
 }
 
+/// The CPU core as a machine that gains from a convolution and its norm as one operation.
+struct Pairing<'a>(Cpu<'a>);
+
+impl Machine for Pairing<'_> {
+    type Error = Error;
+
+    fn write(&mut self, to: Span, values: &[f32]) -> Result<(), Error> {
+        self.0.write(to, values)
+    }
+
+    fn read(&mut self, values: &mut [f32], from: Span) -> Result<(), Error> {
+        self.0.read(values, from)
+    }
+
+    fn pairs_norms(&self) -> bool {
+        true
+    }
+}
+
+impl<O: Compute> Run<O> for Pairing<'_> {
+    fn run(&mut self, operation: &O) -> Result<(), Error> {
+        self.0.run(operation)
+    }
+}
+
+/// The state after one step of SSE-SAM and a pass by running statistics, and the calls of each.
+fn step_and_evaluate(rig: &Rig, machine: &mut impl Backend<Error = Error>) -> [Vec<Call>; 2] {
+    let mut backend = Recorder::new(machine, List::default());
+    let mut network = rig.prepare(&mut backend);
+    backend.watch.calls.clear();
+    rig.step(&mut backend, &mut network, &SSE_SAM.groups(0, 2).unwrap().all()).unwrap();
+    let step = core::mem::take(&mut backend.watch.calls);
+    network.forward(&mut backend, rig.vectors.params, Statistics::Running).unwrap();
+    [step, backend.watch.calls]
+}
+
 #[test]
-fn a_convolution_and_its_norm_are_asked_for_as_one_while_training() {
+fn a_convolution_and_its_norm_are_asked_for_as_one_where_a_machine_gains_from_it() {
     for (model, image) in RESNETS {
         let rig = Rig::new(model, image, Arena::new(1));
         let convolutions = rig.graph.layers().iter().filter(|layer| matches!(layer.op, Op::Conv2d(_))).count();
         let names = ["conv2d_batch_norm_forward", "conv2d_forward", "batch_norm_forward", "batch_norm_inference"];
         let count = |calls: &[Call]| names.map(|name| calls.iter().filter(|call| call.name == name).count());
-        let training = rig.calls(&SSE_SAM.groups(0, 2).unwrap().all());
-        assert_eq!(count(&training), [3 * convolutions, 0, 0, 0], "{model}: three passes");
-        let evaluate = |statistics| {
-            let (_, calls) = rig.run(|backend, network| network.forward(backend, rig.vectors.params, statistics));
-            count(&calls)
-        };
-        assert_eq!(evaluate(Statistics::Running), [0, convolutions, 0, convolutions], "{model}: by running statistics");
+        let ([mut apart, mut paired], bytes) = ([vec![0.0; rig.words], vec![0.0; rig.words]], rig.bytes());
+        let [step, evaluation] = step_and_evaluate(&rig, &mut Pairing(Cpu::new(&mut paired, &[], &bytes)));
+        assert_eq!(count(&step), [3 * convolutions, 0, 0, 0], "{model}: three passes");
+        assert_eq!(count(&evaluation), [0, convolutions, 0, convolutions], "{model}: by running statistics");
+        let [step, _] = step_and_evaluate(&rig, &mut Cpu::new(&mut apart, &[], &bytes));
+        assert_eq!(count(&step), [0, 3 * convolutions, 3 * convolutions, 0], "{model}: apart");
+        assert_same_bits(&rig.state(&apart), &rig.state(&paired), model);
     }
 }
 

@@ -100,19 +100,15 @@ impl Loss {
     }
 }
 
-/// The class weight of deferred re-weighting, `(1 - b) / (1 - b^n_c)` with `b` 0.9999, scaled so that the weights of
-/// all classes sum to their number. A class without training samples has weight 0.
-///
-/// # Errors
-/// [`Error::Label`] when there is no such class.
+/// The class weights of deferred re-weighting, `(1 - b) / (1 - b^n_c)` with `b` 0.9999, scaled so that those of all
+/// classes sum to their number. A class without training samples has weight 0.
 ///
 /// # Source
 /// Cui et al. 2019 (class-balanced loss), eq. 5; deferred by Cao et al. 2019.
-pub fn deferred_class_weight(counts: &[u32], class: usize) -> Result<f64, Error> {
+pub fn deferred_class_weights(counts: &[u32]) -> impl Iterator<Item = f64> {
     let weight = |count: u32| if count == 0 { 0.0 } else { 1e-4 / (1.0 - libm::pow(0.9999, f64::from(count))) };
-    let own = counts.get(class).ok_or(Error::Label { label: class as f32, classes: counts.len() })?;
     let total = counts.iter().map(|&count| weight(count)).sum::<f64>();
-    Ok(if total > 0.0 { weight(*own) * counts.len() as f64 / total } else { 0.0 })
+    counts.iter().map(move |&count| if total > 0.0 { weight(count) * counts.len() as f64 / total } else { 0.0 })
 }
 
 #[cfg(test)]
@@ -120,6 +116,11 @@ mod tests {
     use super::*;
 
     const COUNTS: [u32; 3] = [100, 10, 1];
+
+    fn weights(counts: &[u32; 3]) -> [f64; 3] {
+        let mut weights = deferred_class_weights(counts);
+        [0; 3].map(|_| weights.next().unwrap())
+    }
 
     fn terms(loss: Loss) -> [ClassTerms; 3] {
         [0, 1, 2].map(|class| loss.terms(&COUNTS, class).unwrap())
@@ -143,7 +144,7 @@ mod tests {
 
     #[test]
     fn deferred_weights_sum_to_the_number_of_classes_and_favour_the_tail() {
-        let weights = [0, 1, 2].map(|class| deferred_class_weight(&COUNTS, class).unwrap());
+        let weights = weights(&COUNTS);
         assert!((weights.iter().sum::<f64>() - 3.0).abs() < 1e-12);
         assert!(weights[0] < weights[1] && weights[1] < weights[2]);
     }
@@ -203,7 +204,6 @@ mod tests {
     #[test]
     fn a_class_that_is_none_is_refused() {
         assert_eq!(Loss::CrossEntropy.terms(&COUNTS, 3), Err(Error::Label { label: 3.0, classes: 3 }));
-        assert_eq!(deferred_class_weight(&COUNTS, 3), Err(Error::Label { label: 3.0, classes: 3 }));
         assert_eq!(Loss::BalancedSoftmax.terms(&[], 0), Err(Error::Label { label: 0.0, classes: 0 }));
     }
 
@@ -224,11 +224,11 @@ mod tests {
 
     #[test]
     fn a_class_without_samples_weighs_nothing_and_the_others_sum_to_the_number_of_classes() {
-        let weights = [0, 1, 2].map(|class| deferred_class_weight(&[100, 0, 10], class).unwrap());
+        let weights = weights(&[100, 0, 10]);
         assert_eq!(weights[1], 0.0);
         assert!((weights.iter().sum::<f64>() - 3.0).abs() < 1e-12, "{weights:?}");
         assert!(0.0 < weights[0] && weights[0] < weights[2]);
-        assert_eq!([0, 1].map(|class| deferred_class_weight(&[0, 0], class)), [Ok(0.0), Ok(0.0)]);
+        assert!(deferred_class_weights(&[0, 0]).eq([0.0, 0.0]));
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         let weight = |count: i32| 1e-4 / (1.0 - 0.9999f64.powi(count));
         let total = weight(100) + weight(10) + weight(1);
         for (class, count) in [100, 10, 1].into_iter().enumerate() {
-            let (found, expected) = (deferred_class_weight(&COUNTS, class).unwrap(), 3.0 * weight(count) / total);
+            let (found, expected) = (weights(&COUNTS)[class], 3.0 * weight(count) / total);
             assert!((found / expected - 1.0).abs() < 1e-9, "{found} {expected}");
         }
     }

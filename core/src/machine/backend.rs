@@ -28,6 +28,13 @@ pub trait Machine {
     /// # Errors
     /// As [`Machine::write`].
     fn read(&mut self, values: &mut [f32], from: Span) -> Result<(), Self::Error>;
+
+    /// Whether it gains from a convolution and the norm of its output as one operation; else they are asked for one by
+    /// one, and nothing of it is linked.
+    #[inline(always)]
+    fn pairs_norms(&self) -> bool {
+        false
+    }
 }
 
 /// A machine that runs one kind of operation.

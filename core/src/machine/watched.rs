@@ -46,6 +46,10 @@ impl<M: Machine, W: Watch<M>> Machine for Watched<'_, M, W> {
         self.watch.passed(Access::Read, from);
         self.inner.read(values, from)
     }
+
+    fn pairs_norms(&self) -> bool {
+        self.inner.pairs_norms()
+    }
 }
 
 impl<O: Operation, M: Run<O>, W: Watch<M>> Run<O> for Watched<'_, M, W> {

@@ -245,7 +245,6 @@ impl<'a, const N: usize, L: Layers> Network<'a, N, L> {
         layer.backward_input::<B, L>(backend, (&dx, accumulate), &forward, &dy)
     }
 
-    #[inline(never)]
     fn backward_weight<B: Backend>(&self, backend: &mut B, targets: &[Target], index: usize) -> Result<(), B::Error> {
         let (layer, slot) = self.layer(index)?;
         let (dweight, dbias) = (places(slot.weight, targets)?, places(slot.bias, targets)?);
@@ -309,7 +308,7 @@ impl<B: Backend, const N: usize, L: Layers> Problem<B> for Network<'_, N, L> {
                 continue;
             }
             let (own, next) = (source(index), source(index.saturating_add(1)));
-            paired = L::RESIDUAL && next.1 != Statistics::Running && self.is_normalized(index);
+            paired = L::RESIDUAL && backend.pairs_norms() && next.1 != Statistics::Running && self.is_normalized(index);
             if paired {
                 self.forward_normalized(backend, own.0, next, index)?;
             } else {

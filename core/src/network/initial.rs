@@ -63,7 +63,7 @@ impl<const N: usize, L: Layers> Network<'_, N, L> {
 
     fn input_channels(&self, layer: &Layer) -> Result<usize, Error> {
         let input = self.graph.shape(layer.input)?;
-        Ok(if layer.op == Op::Linear { input.len() } else { input.channels })
+        Ok(if matches!(layer.op, Op::Linear) { input.len() } else { input.channels })
     }
 }
 

@@ -264,7 +264,7 @@ impl Layer {
     /// Whether it reads the output of the layer numbered `index`.
     pub fn reads(&self, index: usize) -> bool {
         let residual = self.residual().is_some_and(|node| node.index() == index);
-        residual || (self.op != Op::Input && self.input.index() == index)
+        residual || (!matches!(self.op, Op::Input) && self.input.index() == index)
     }
 
     /// Whether it normalises by statistics, which it keeps.

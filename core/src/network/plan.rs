@@ -248,7 +248,7 @@ impl<const N: usize> Plan<N> {
             let Some(own) = self.slot_mut(index)?.gradient else { continue };
             let residual = self.place_residual(graph, layer, own)?;
             // Batch norm writes all its gradients in one operation: its input's needs a place even if unread.
-            if layer.op != Op::Input && (layer.normalises() || self.wants_gradient(graph, layer.input)?) {
+            if !matches!(layer.op, Op::Input) && (layer.normalises() || self.wants_gradient(graph, layer.input)?) {
                 let input = layer.input.index();
                 let accumulate = match self.slot_mut(input)?.gradient {
                     Some(_) => true,
@@ -292,7 +292,7 @@ impl<const N: usize> Plan<N> {
     fn wants_gradient(&self, graph: &Graph<N>, mut node: Node) -> Result<bool, Error> {
         loop {
             let layer = graph.layer(node)?;
-            if node.index() < self.first || layer.op == Op::Input {
+            if node.index() < self.first || matches!(layer.op, Op::Input) {
                 return Ok(false);
             }
             if !layer.tensors().is_empty() {

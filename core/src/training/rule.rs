@@ -93,7 +93,9 @@ impl Tally {
 
     /// Counts a row with these factors.
     pub fn add(&mut self, factors: [f32; 2]) {
-        self.rows.iter_mut().skip(Self::place(factors)).take(1).for_each(|rows| *rows += 1);
+        if let Some(rows) = self.rows.get_mut(Self::place(factors)) {
+            *rows += 1;
+        }
     }
 
     /// Which groups have a row: a group without any adds nothing and costs nothing.

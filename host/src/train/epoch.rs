@@ -46,7 +46,7 @@ impl Epoch {
         let (recipe, epoch) = (&prepared.recipe, position.epoch);
         let rule = rule(prepared, position)?;
         let deferred = recipe.drw_epoch.is_some_and(|first| epoch >= first);
-        let class_weights = class_weights(&prepared.description.counts, deferred)?;
+        let class_weights = class_weights(&prepared.description.counts, deferred);
         let label = |index: u32| feed.source.label(index as usize) as usize;
         let factors = |class: usize, rows: usize| rule.factors(class, class_weights[class], rows);
         let mut order = random::permutation(recipe.seed, epoch, feed.source.len() as u32);

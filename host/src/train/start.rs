@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sse_sam_core::longtail::loss::deferred_class_weight;
+use sse_sam_core::longtail::loss::deferred_class_weights;
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::{Backend, Cpu, Loss, Plan, Shape};
 
@@ -17,12 +17,8 @@ use crate::train::resume::Resumed;
 use crate::weights::{self, Tensor, adapt, torch};
 
 /// The weight of each class: that of deferred re-weighting where it is on, else 1.
-///
-/// # Errors
-/// None for counts of at least one class.
-pub fn class_weights(counts: &[u32], deferred: bool) -> Result<Vec<f64>, Error> {
-    let weight = |class| if deferred { deferred_class_weight(counts, class) } else { Ok(1.0) };
-    Ok((0..counts.len()).map(weight).collect::<Result<_, _>>()?)
+pub fn class_weights(counts: &[u32], deferred: bool) -> Vec<f64> {
+    if deferred { deferred_class_weights(counts).collect() } else { vec![1.0; counts.len()] }
 }
 
 /// Sets weights and running statistics to what they are before the first step of a run with this seed.

@@ -157,7 +157,7 @@ impl Replay<'_> {
         let labels = self.tensors.labels(number, case.class_counts.len())?;
         let (counts, tail) = (&case.class_counts, Tail { eta: case.eta, weight: case.tail_weight });
         let rule = self.method.rule(counts, tail, epoch, case.epochs)?;
-        let class_weights = class_weights(counts, self.class_weights)?;
+        let class_weights = class_weights(counts, self.class_weights);
         let factors = |&label: &u32| rule.factors(label as usize, class_weights[label as usize], labels.len());
         let mut tally = Tally::default();
         labels.iter().for_each(|label| tally.add(factors(label)));

@@ -310,6 +310,10 @@ impl Machine for OpenCl {
         expect(from, values)?;
         self.memory.get(&self.queue, values, from)
     }
+
+    fn pairs_norms(&self) -> bool {
+        true
+    }
 }
 
 /// `Ok` when there are as many values as the span has numbers.

@@ -62,7 +62,8 @@ pub fn train<const N: usize, L: Layers>(
     let session = session.as_ref().map_err(|error| *error)?;
     machine.note(Label::Arena, 4 * arena.len() as u64);
     let mut cpu = Cpu::new(work, &[], samples);
-    let mut network = Network::<N, L>::of(graph, plan, recipe.loss.focal(), session.losses(0)?)?;
+    let focal = if L::FOCAL { recipe.loss.focal() } else { 0.0 };
+    let mut network = Network::<N, L>::of(graph, plan, focal, session.losses(0)?)?;
     let mut counter = 0;
     cpu.run(&Fill { to: Span::work(0, arena.len()), value: 0.0 })?;
     network.initialize(&mut cpu, session.vectors.params, |_| digits::draw(&mut counter))?;
