@@ -2,6 +2,71 @@ use core::fmt;
 
 use crate::space::Space;
 
+/// A number that has a range; a refusal begins with its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[repr(u32)] // Whole words, as in an error.
+pub enum Quantity {
+    /// Radius of SAM, of ImbSAM's tail, of Focal-SAM's second group.
+    Rho,
+    /// SSE-SAM's radius of the head.
+    HeadRho,
+    /// SSE-SAM's radius of the tail.
+    TailRho,
+    /// SSE-SAM's share of the first stage.
+    Gamma,
+    /// Focal-SAM's largest share.
+    FocalSamLambda,
+    /// Focal-SAM's exponent.
+    FocalSamGamma,
+    /// LDAM's largest margin.
+    LdamMargin,
+    /// LDAM's scale.
+    LdamScale,
+    /// Factor of the logarithm of a class's share.
+    Tau,
+    /// Exponent of vector scaling.
+    VectorScalingGamma,
+    /// Exponent of a focal loss.
+    FocalGamma,
+    /// Learning rate.
+    LearningRate,
+    /// The largest class over the smallest.
+    Imbalance,
+    /// Number of classes.
+    Classes,
+    /// An entry of a loss's tables.
+    LossTable,
+    /// A group's radius.
+    Radius,
+    /// The second group's radius.
+    TailRadius,
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match *self {
+            Self::Rho => "rho",
+            Self::HeadRho => "head_rho",
+            Self::TailRho => "tail_rho",
+            Self::Gamma => "gamma",
+            Self::FocalSamLambda => "lambda",
+            Self::FocalSamGamma => "Focal-SAM gamma",
+            Self::LdamMargin => "LDAM margin",
+            Self::LdamScale => "LDAM scale",
+            Self::Tau => "tau",
+            Self::VectorScalingGamma => "vector scaling gamma",
+            Self::FocalGamma => "focal gamma",
+            Self::LearningRate => "learning rate",
+            Self::Imbalance => "imbalance",
+            Self::Classes => "the number of classes",
+            Self::LossTable => "an entry of the loss's tables",
+            Self::Radius => "radius",
+            Self::TailRadius => "tail radius",
+        })
+    }
+}
+
 /// Everything that can go wrong in this crate, with the offending values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
@@ -74,7 +139,7 @@ pub enum Error {
     /// A number lies outside its range.
     Range {
         /// Which number.
-        what: &'static str,
+        what: Quantity,
         /// Its lower bound.
         low: f32,
         /// Its upper bound.

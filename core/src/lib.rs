@@ -21,7 +21,7 @@ pub mod shape;
 pub mod space;
 pub mod training;
 
-pub use error::Error;
+pub use error::{Error, Quantity};
 pub use longtail::loss::Loss;
 pub use machine::backend::{Backend, Machine, Run};
 pub use machine::cpu::Cpu;

@@ -2,7 +2,7 @@
 
 use sse_sam_core::network::layer::{Layers, Perceptron, Residual};
 use sse_sam_core::network::models::MAX_LAYERS;
-use sse_sam_core::{Arena, Cpu, Error, Network, Shape};
+use sse_sam_core::{Arena, Cpu, Error, Network, Quantity, Shape};
 
 use crate::rig::{BATCH, METHODS, PERCEPTRON, RESNETS, Rig, at};
 
@@ -51,5 +51,5 @@ fn other_networks_are_refused_by_their_first_layer() {
     let pooled = ("resnet10-imagenet:1", Shape::new(16, 16, 1));
     assert_eq!(refusal::<Residual>(pooled.0, pooled.1, 0.0), Some(Error::Layer { index: 3 }));
     let (model, image) = PERCEPTRON;
-    assert!(matches!(refusal::<Perceptron>(model, image, 0.5), Some(Error::Range { what: "focal", .. })));
+    assert!(matches!(refusal::<Perceptron>(model, image, 0.5), Some(Error::Range { what: Quantity::FocalGamma, .. })));
 }

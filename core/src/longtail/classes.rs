@@ -1,6 +1,6 @@
 //! Long-tailed class counts, the head/tail split, and the many/medium/few shots.
 
-use crate::error::Error;
+use crate::error::{Error, Quantity};
 
 /// What of a sample's loss Focal-SAM perturbs: `lambda * (1 - n_c / N)^gamma`, `n_c` training samples of its class among
 /// `N`. So the rare classes are smoothed most.
@@ -42,7 +42,7 @@ pub enum Profile {
 pub fn long_tail_counts(counts: &mut [u32], largest: u32, imbalance: f64, profile: Profile) -> Result<(), Error> {
     if !(imbalance > 0.0 && imbalance.is_finite()) {
         return Err(Error::Range {
-            what: "imbalance",
+            what: Quantity::Imbalance,
             low: f32::MIN_POSITIVE,
             high: f32::INFINITY,
             found: imbalance as f32,

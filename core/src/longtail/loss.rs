@@ -1,6 +1,6 @@
 //! The tables that turn one adjusted cross-entropy into the losses of long-tailed classification.
 
-use crate::error::Error;
+use crate::error::{Error, Quantity};
 
 /// A loss by its name in the literature; [`Loss::terms`] makes its tables.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,7 +73,7 @@ impl Loss {
         let terms = ClassTerms { scale: scale as f32, shift: shift as f32, margin: margin as f32 };
         match [terms.scale, terms.shift, terms.margin].into_iter().find(|entry| !entry.is_finite()) {
             Some(found) => {
-                let what = "an entry of the loss's tables";
+                let what = Quantity::LossTable;
                 Err(Error::Range { what, low: f32::MIN, high: f32::INFINITY, found })
             }
             None => Ok(terms),
@@ -88,10 +88,10 @@ impl Loss {
     fn check(&self) -> Result<(), Error> {
         let numbers = match *self {
             Self::CrossEntropy | Self::BalancedSoftmax => return Ok(()),
-            Self::Ldam { max_m, scale } => [("LDAM margin", max_m), ("LDAM scale", scale)],
-            Self::LogitAdjustment { tau } => [("tau", tau), ("tau", tau)],
-            Self::VectorScaling { gamma, tau } => [("vector scaling gamma", gamma), ("tau", tau)],
-            Self::Focal { gamma } => [("focal gamma", gamma), ("focal gamma", gamma)],
+            Self::Ldam { max_m, scale } => [(Quantity::LdamMargin, max_m), (Quantity::LdamScale, scale)],
+            Self::LogitAdjustment { tau } => [(Quantity::Tau, tau), (Quantity::Tau, tau)],
+            Self::VectorScaling { gamma, tau } => [(Quantity::VectorScalingGamma, gamma), (Quantity::Tau, tau)],
+            Self::Focal { gamma } => [(Quantity::FocalGamma, gamma), (Quantity::FocalGamma, gamma)],
         };
         match numbers.into_iter().find(|(_, number)| !(*number >= 0.0 && (*number as f32).is_finite())) {
             Some((what, found)) => Err(Error::Range { what, low: 0.0, high: f32::INFINITY, found: found as f32 }),
@@ -150,14 +150,14 @@ mod tests {
     }
 
     /// Every loss that has parameters, with one of them replaced.
-    fn with(number: f64) -> [(&'static str, Loss); 6] {
+    fn with(number: f64) -> [(Quantity, Loss); 6] {
         [
-            ("LDAM margin", Loss::Ldam { max_m: number, scale: 30.0 }),
-            ("LDAM scale", Loss::Ldam { max_m: 0.5, scale: number }),
-            ("tau", Loss::LogitAdjustment { tau: number }),
-            ("vector scaling gamma", Loss::VectorScaling { gamma: number, tau: 1.0 }),
-            ("tau", Loss::VectorScaling { gamma: 0.3, tau: number }),
-            ("focal gamma", Loss::Focal { gamma: number }),
+            (Quantity::LdamMargin, Loss::Ldam { max_m: number, scale: 30.0 }),
+            (Quantity::LdamScale, Loss::Ldam { max_m: 0.5, scale: number }),
+            (Quantity::Tau, Loss::LogitAdjustment { tau: number }),
+            (Quantity::VectorScalingGamma, Loss::VectorScaling { gamma: number, tau: 1.0 }),
+            (Quantity::Tau, Loss::VectorScaling { gamma: 0.3, tau: number }),
+            (Quantity::FocalGamma, Loss::Focal { gamma: number }),
         ]
     }
 
@@ -180,7 +180,7 @@ mod tests {
         ];
         for (loss, class) in large.into_iter().zip([0, 2, 2]) {
             let refused = loss.terms(&COUNTS, class).unwrap_err();
-            assert!(matches!(refused, Error::Range { what: "an entry of the loss's tables", .. }), "{refused:?}");
+            assert!(matches!(refused, Error::Range { what: Quantity::LossTable, .. }), "{refused:?}");
         }
     }
 
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn tables_of_a_class_without_samples_are_those_of_a_single_one() {
         let (empty, single) = ([100, 0, 10], [100, 1, 10]);
-        for (_, loss) in with(0.5).into_iter().chain([("", Loss::BalancedSoftmax), ("", Loss::CrossEntropy)]) {
+        for loss in with(0.5).map(|(_, loss)| loss).into_iter().chain([Loss::BalancedSoftmax, Loss::CrossEntropy]) {
             for class in 0..3 {
                 let found = loss.terms(&empty, class).unwrap();
                 assert_eq!(Ok(found), loss.terms(&single, class), "{loss:?}, class {class}");

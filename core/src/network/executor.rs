@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 
 use heapless::Vec;
 
-use crate::error::Error;
+use crate::error::{Error, Quantity};
 use crate::machine::backend::Backend;
 use crate::memory::{Place, Span};
 use crate::network::graph::Graph;
@@ -51,7 +51,7 @@ impl<'a, const N: usize, L: Layers> Network<'a, N, L> {
     /// [`Error::Layer`] when a layer is not of the set, [`Error::Range`] when it has no focal exponent and `focal` is not 0.
     pub fn of(graph: &'a Graph<N>, plan: &'a Plan<N>, focal: f32, losses: Losses) -> Result<Self, Error> {
         if !L::FOCAL && focal != 0.0 {
-            return Err(Error::Range { what: "focal", low: 0.0, high: 0.0, found: focal });
+            return Err(Error::Range { what: Quantity::FocalGamma, low: 0.0, high: 0.0, found: focal });
         }
         match graph.layers().iter().position(|layer| !L::has(layer)) {
             Some(index) => Err(Error::Layer { index }),

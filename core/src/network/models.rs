@@ -238,6 +238,7 @@ fn basic_block<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Quantity;
     use crate::memory::Arena;
     use crate::network::plan::Plan;
 
@@ -265,7 +266,7 @@ mod tests {
         };
         assert_eq!(plan(32_767), Ok(()));
         let refused = plan(32_768).unwrap_err();
-        assert!(matches!(refused, Error::Range { what: "the number of classes", found: 32_768.0, .. }), "{refused:?}");
+        assert!(matches!(refused, Error::Range { what: Quantity::Classes, found: 32_768.0, .. }), "{refused:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use heapless::Vec;
 
-use crate::error::Error;
+use crate::error::{Error, Quantity};
 use crate::memory::{Arena, Place, Span};
 use crate::network::graph::Graph;
 use crate::network::layer::{Layer, Node, Op};
@@ -138,7 +138,7 @@ impl<const N: usize> Plan<N> {
         let classes = if first < graph.layers().len() { last.output.len() } else { 0 };
         if classes > Row::CLASSES {
             let (high, found) = (Row::CLASSES as f32, classes as f32);
-            return Err(Error::Range { what: "the number of classes", low: 1.0, high, found });
+            return Err(Error::Range { what: Quantity::Classes, low: 1.0, high, found });
         }
         let mut tables = 0_usize;
         let mut table = |length: usize| {

@@ -1,6 +1,6 @@
 //! Methods: which groups a batch is split into, and how far each is perturbed.
 
-use crate::error::Error;
+use crate::error::{Error, Quantity};
 
 /// A training method: which groups a batch is split into, and how far each is perturbed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,17 +61,17 @@ impl Method {
     pub fn groups(&self, epoch: u32, epochs: u32) -> Result<Groups, Error> {
         let (head, tail) = match *self {
             Self::Sgd => (0.0, None),
-            Self::Sam { rho } => (radius("rho", rho)?, None),
-            Self::ImbSam { rho } => (0.0, Some(radius("rho", rho)?)),
+            Self::Sam { rho } => (radius(Quantity::Rho, rho)?, None),
+            Self::ImbSam { rho } => (0.0, Some(radius(Quantity::Rho, rho)?)),
             Self::FocalSam { rho, lambda, gamma } => {
-                share("lambda", lambda)?;
-                radius("Focal-SAM gamma", gamma)?;
-                (0.0, Some(radius("rho", rho)?))
+                share(Quantity::FocalSamLambda, lambda)?;
+                radius(Quantity::FocalSamGamma, gamma)?;
+                (0.0, Some(radius(Quantity::Rho, rho)?))
             }
             Self::SseSam { head_rho, tail_rho, gamma } => {
-                share("gamma", gamma)?;
-                let head = radius("head_rho", head_rho)?;
-                (if self.stage(epoch, epochs) == 1 { head } else { 0.0 }, Some(radius("tail_rho", tail_rho)?))
+                share(Quantity::Gamma, gamma)?;
+                let head = radius(Quantity::HeadRho, head_rho)?;
+                (if self.stage(epoch, epochs) == 1 { head } else { 0.0 }, Some(radius(Quantity::TailRho, tail_rho)?))
             }
         };
         Ok(Groups { head, tail: tail.filter(|&tail| tail > 0.0 || head > 0.0) })
@@ -87,7 +87,7 @@ impl Method {
     }
 }
 
-fn share(what: &'static str, found: f64) -> Result<(), Error> {
+fn share(what: Quantity, found: f64) -> Result<(), Error> {
     if (0.0..=1.0).contains(&found) {
         Ok(())
     } else {
@@ -95,7 +95,7 @@ fn share(what: &'static str, found: f64) -> Result<(), Error> {
     }
 }
 
-fn radius(what: &'static str, found: f64) -> Result<f32, Error> {
+fn radius(what: Quantity, found: f64) -> Result<f32, Error> {
     if found >= 0.0 && (found as f32).is_finite() {
         Ok(found as f32)
     } else {
@@ -119,7 +119,7 @@ impl Groups {
     /// # Errors
     /// [`Error::Range`] when a radius is negative or not finite.
     pub fn new(head: f32, tail: Option<f32>) -> Result<Self, Error> {
-        for (what, found) in [("radius", head), ("tail radius", tail.unwrap_or(0.0))] {
+        for (what, found) in [(Quantity::Radius, head), (Quantity::TailRadius, tail.unwrap_or(0.0))] {
             if !(found >= 0.0 && found.is_finite()) {
                 return Err(Error::Range { what, low: 0.0, high: f32::INFINITY, found });
             }
@@ -260,14 +260,14 @@ mod tests {
     fn numbers_outside_their_range_are_refused() {
         for gamma in [-0.1, 1.7, f64::NAN] {
             let method = Method::SseSam { head_rho: 0.1, tail_rho: 0.1, gamma };
-            assert!(matches!(method.groups(0, 1), Err(Error::Range { what: "gamma", .. })), "{gamma}");
+            assert!(matches!(method.groups(0, 1), Err(Error::Range { what: Quantity::Gamma, .. })), "{gamma}");
         }
         for bad in [-1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
             let methods = [
-                ("rho", Method::Sam { rho: bad }),
-                ("rho", Method::ImbSam { rho: bad }),
-                ("head_rho", Method::SseSam { head_rho: bad, tail_rho: 0.1, gamma: 0.5 }),
-                ("tail_rho", Method::SseSam { head_rho: 0.1, tail_rho: bad, gamma: 0.5 }),
+                (Quantity::Rho, Method::Sam { rho: bad }),
+                (Quantity::Rho, Method::ImbSam { rho: bad }),
+                (Quantity::HeadRho, Method::SseSam { head_rho: bad, tail_rho: 0.1, gamma: 0.5 }),
+                (Quantity::TailRho, Method::SseSam { head_rho: 0.1, tail_rho: bad, gamma: 0.5 }),
             ];
             for (name, method) in methods {
                 // In either stage, though the head's radius counts in the first one only.
@@ -287,8 +287,8 @@ mod tests {
     fn every_radius_of_groups_must_be_finite_and_not_negative() {
         for bad in [-1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let (head, tail) = (Groups::new(bad, Some(0.1)), Groups::new(0.1, Some(bad)));
-            assert!(matches!(head, Err(Error::Range { what: "radius", .. })), "{head:?}");
-            assert!(matches!(tail, Err(Error::Range { what: "tail radius", .. })), "{tail:?}");
+            assert!(matches!(head, Err(Error::Range { what: Quantity::Radius, .. })), "{head:?}");
+            assert!(matches!(tail, Err(Error::Range { what: Quantity::TailRadius, .. })), "{tail:?}");
         }
     }
 
@@ -319,10 +319,10 @@ mod tests {
         assert_eq!(radii(method(0.1, 0.5, 2.0), 0, 4), [Some(0.0), Some(0.1)]);
         assert_eq!(radii(method(0.0, 0.5, 2.0), 0, 4), [Some(0.0), None]);
         for (what, refused) in [
-            ("lambda", method(0.1, 1.1, 1.0)),
-            ("lambda", method(0.1, f64::NAN, 1.0)),
-            ("Focal-SAM gamma", method(0.1, 1.0, -0.1)),
-            ("rho", method(-0.1, 1.0, 1.0)),
+            (Quantity::FocalSamLambda, method(0.1, 1.1, 1.0)),
+            (Quantity::FocalSamLambda, method(0.1, f64::NAN, 1.0)),
+            (Quantity::FocalSamGamma, method(0.1, 1.0, -0.1)),
+            (Quantity::Rho, method(-0.1, 1.0, 1.0)),
         ] {
             let error = refused.groups(0, 1);
             assert!(matches!(error, Err(Error::Range { what: found, .. }) if found == what), "{error:?}");

@@ -1,6 +1,6 @@
 //! Learning rates by epoch.
 
-use crate::error::Error;
+use crate::error::{Error, Quantity};
 
 /// How the learning rate falls.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,7 +28,12 @@ impl Schedule<'_> {
     /// [`Error::Range`] when `base` is negative or not finite.
     pub fn learning_rate(&self, base: f64, epoch: u32, epochs: u32, warmup: u32) -> Result<f64, Error> {
         if !(base >= 0.0 && base.is_finite()) {
-            return Err(Error::Range { what: "learning rate", low: 0.0, high: f32::INFINITY, found: base as f32 });
+            return Err(Error::Range {
+                what: Quantity::LearningRate,
+                low: 0.0,
+                high: f32::INFINITY,
+                found: base as f32,
+            });
         }
         if epoch < warmup {
             return Ok(base * (f64::from(epoch) + 1.0) / f64::from(warmup));
@@ -111,7 +116,7 @@ mod tests {
     fn negative_and_non_finite_rates_are_refused() {
         for base in [-0.1, f64::NAN, f64::INFINITY] {
             let refused = Schedule::Constant.learning_rate(base, 0, 1, 0);
-            assert!(matches!(refused, Err(Error::Range { what: "learning rate", .. })), "{base}");
+            assert!(matches!(refused, Err(Error::Range { what: Quantity::LearningRate, .. })), "{base}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Numbers out of their range, refused by the option that set them.
 
-use sse_sam_core::{Error as CoreError, Loss};
+use sse_sam_core::{Error as CoreError, Loss, Quantity};
 
 use crate::error::Error;
 
@@ -14,28 +14,28 @@ pub fn positive(option: &str, number: f64) -> Result<f64, Error> {
 }
 
 /// The options that set the numbers which the core checks.
-const OPTIONS: [(&str, &str); 13] = [
-    ("rho", "--rho"),
-    ("head_rho", "--head-rho"),
-    ("tail_rho", "--tail-rho"),
-    ("gamma", "--gamma"),
-    ("lambda", "--focal-sam-lambda"),
-    ("Focal-SAM gamma", "--focal-sam-gamma"),
-    ("LDAM margin", "--ldam-margin"),
-    ("LDAM scale", "--ldam-scale"),
-    ("tau", "--tau"),
-    ("vector scaling gamma", "--vs-gamma"),
-    ("focal gamma", "--focal-gamma"),
-    ("learning rate", "--lr"),
-    ("imbalance", "--imbalance"),
+const OPTIONS: [(Quantity, &str); 13] = [
+    (Quantity::Rho, "--rho"),
+    (Quantity::HeadRho, "--head-rho"),
+    (Quantity::TailRho, "--tail-rho"),
+    (Quantity::Gamma, "--gamma"),
+    (Quantity::FocalSamLambda, "--focal-sam-lambda"),
+    (Quantity::FocalSamGamma, "--focal-sam-gamma"),
+    (Quantity::LdamMargin, "--ldam-margin"),
+    (Quantity::LdamScale, "--ldam-scale"),
+    (Quantity::Tau, "--tau"),
+    (Quantity::VectorScalingGamma, "--vs-gamma"),
+    (Quantity::FocalGamma, "--focal-gamma"),
+    (Quantity::LearningRate, "--lr"),
+    (Quantity::Imbalance, "--imbalance"),
 ];
 
 /// The same error; for a number out of its range one that names the option to change.
 pub fn by_option(error: impl Into<Error>) -> Error {
     let error = error.into();
-    let Error::Core(CoreError::Range { what, low, high, found }) = error else { return error };
-    match OPTIONS.iter().find(|(name, _)| *name == what) {
-        Some(&(_, option)) => Error::Usage(CoreError::Range { what: option, low, high, found }.to_string()),
+    let Error::Core(core @ CoreError::Range { what, .. }) = &error else { return error };
+    match OPTIONS.iter().find(|(quantity, _)| quantity == what) {
+        Some((_, option)) => Error::Usage(core.to_string().replacen(&what.to_string(), option, 1)),
         None => error,
     }
 }
@@ -43,7 +43,7 @@ pub fn by_option(error: impl Into<Error>) -> Error {
 /// A table that is not finite comes from the loss's options.
 pub fn by_loss(error: CoreError, loss: &Loss) -> Error {
     let CoreError::Range { what, .. } = error else { return error.into() };
-    if OPTIONS.iter().any(|(name, _)| *name == what) {
+    if OPTIONS.iter().any(|(quantity, _)| *quantity == what) {
         return by_option(error);
     }
     let options = match loss {

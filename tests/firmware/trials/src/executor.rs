@@ -125,7 +125,7 @@ fn run<M: Machine, const N: usize, L: Layers>(
         let groups = recipe.method.groups(epoch, recipe.epochs)?;
         for number in 0..recipe.steps {
             let started = machine.instructions();
-            let columns = take(cpu, network, recipe, session, &groups, number, epoch, samples)?;
+            let columns = take(cpu, network, recipe, session, &groups, (epoch, number), samples)?;
             let (present, outcome) = (groups.present(columns), session.outcome(0)?);
             step(cpu, network, &session.vectors, &present, &recipe.sgd, &outcome)?;
             if number == 0 {
@@ -152,8 +152,7 @@ fn take<const N: usize, L: Layers>(
     recipe: &Recipe,
     session: &Session,
     groups: &Groups,
-    number: u32,
-    epoch: u32,
+    (epoch, number): (u32, u32),
     samples: &[u8],
 ) -> Result<[bool; 2], Error> {
     let mut tally = Tally::default();
