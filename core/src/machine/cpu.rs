@@ -5,18 +5,32 @@ use crate::machine::backend::{Machine, Run};
 use crate::memory::Span;
 use crate::ops::lent::{Compute, Lent, OPERANDS};
 use crate::ops::math::rows::expect;
+use crate::ops::workers::{Alone, Workers};
 
 /// A [`Backend`](crate::Backend) on memory that the caller lends: it has each operation compute itself. The same bits on
-/// every architecture.
+/// every architecture, and by any workers.
 #[derive(Debug)]
-pub struct Cpu<'a> {
+pub struct Cpu<'a, W = Alone> {
     lent: Lent<'a>,
+    workers: W,
 }
 
 impl<'a> Cpu<'a> {
     /// A backend whose spans point into these three.
     pub fn new(work: &'a mut [f32], constant: &'a [f32], samples: &'a [u8]) -> Self {
-        Self { lent: Lent { work, constant, samples } }
+        Self::with(Alone, work, constant, samples)
+    }
+}
+
+impl<'a, W> Cpu<'a, W> {
+    /// As [`Cpu::new`], computed by these workers.
+    pub fn with(workers: W, work: &'a mut [f32], constant: &'a [f32], samples: &'a [u8]) -> Self {
+        Self { lent: Lent { work, constant, samples }, workers }
+    }
+
+    /// What computes.
+    pub const fn workers(&self) -> &W {
+        &self.workers
     }
 
     /// Bytes of memory that were lent.
@@ -42,7 +56,7 @@ impl<'a> Cpu<'a> {
     }
 }
 
-impl Machine for Cpu<'_> {
+impl<W> Machine for Cpu<'_, W> {
     type Error = Error;
 
     fn write(&mut self, to: Span, values: &[f32]) -> Result<(), Error> {
@@ -64,11 +78,11 @@ impl Machine for Cpu<'_> {
     }
 }
 
-impl<O: Compute> Run<O> for Cpu<'_> {
+impl<O: Compute, W: Workers> Run<O> for Cpu<'_, W> {
     // Inlined: where a loss's focal exponent is the constant 0, no power function is linked.
     #[inline(always)]
     fn run(&mut self, operation: &O) -> Result<(), Error> {
-        operation.compute(&mut self.lent)
+        operation.compute(&mut self.lent, &self.workers)
     }
 }
 

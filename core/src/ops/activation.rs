@@ -2,9 +2,10 @@
 
 use crate::error::Error;
 use crate::memory::Span;
-use crate::ops::lent::{Compute, Lent};
+use crate::ops::lent::{ByRows, Memory, one};
 use crate::ops::math::rows::{expect, put};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
+use crate::ops::parts::{Rows, RowsMut};
 
 /// `y[i] = x[i] > 0 ? x[i] : 0`: [`relu_forward`] on a machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,12 +30,16 @@ impl Operation for ReluForward {
     }
 }
 
-impl Compute for ReluForward {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
-        let mut memory = lent.memory();
-        let (y, x) = (memory.write(&self.y), memory.read(&self.x));
-        memory.found?;
-        relu_forward(y, x)
+impl ByRows for ReluForward {
+    type Slices<'m> = (RowsMut<'m>, Rows<'m>);
+
+    fn slices<'m>(&self, memory: &mut Memory<'m>, _: usize) -> Self::Slices<'m> {
+        (memory.rows_mut(&self.y, 1), memory.rows(&self.x, 1))
+    }
+
+    #[inline(always)]
+    fn formula(&self, (y, x): Self::Slices<'_>) -> Result<(), Error> {
+        relu_forward(y.values, x.values)
     }
 }
 
@@ -42,6 +47,7 @@ impl Compute for ReluForward {
 ///
 /// # Errors
 /// [`Error::Length`] when the slices differ in length.
+#[cfg_attr(feature = "wide", inline(always))]
 pub fn relu_forward(y: &mut [f32], x: &[f32]) -> Result<(), Error> {
     expect("x", y.len(), x.len())?;
     for (y, x) in y.iter_mut().zip(x) {
@@ -85,17 +91,20 @@ impl Operation for ReluBackward<'_> {
     }
 }
 
-impl Compute for ReluBackward<'_> {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
-        let count = streams(&[self.dx, self.dy])?;
-        for stream in 0..count {
-            let mut memory = lent.memory();
-            let (dx, dy, y) =
-                (memory.write_one(self.dx, stream), memory.read_one(self.dy, stream), memory.read(&self.y));
-            memory.found?;
-            relu_backward(dx, dy, y, self.accumulate)?;
-        }
-        Ok(())
+impl ByRows for ReluBackward<'_> {
+    type Slices<'m> = (RowsMut<'m>, Rows<'m>, Rows<'m>);
+
+    fn count(&self) -> Result<usize, Error> {
+        streams(&[self.dx, self.dy])
+    }
+
+    fn slices<'m>(&self, memory: &mut Memory<'m>, stream: usize) -> Self::Slices<'m> {
+        (memory.rows_mut(one(self.dx, stream), 1), memory.rows(one(self.dy, stream), 1), memory.rows(&self.y, 1))
+    }
+
+    #[inline(always)]
+    fn formula(&self, (dx, dy, y): Self::Slices<'_>) -> Result<(), Error> {
+        relu_backward(dx.values, dy.values, y.values, self.accumulate)
     }
 }
 
@@ -103,6 +112,7 @@ impl Compute for ReluBackward<'_> {
 ///
 /// # Errors
 /// [`Error::Length`] when the slices differ in length.
+#[cfg_attr(feature = "wide", inline(always))]
 pub fn relu_backward(dx: &mut [f32], dy: &[f32], y: &[f32], accumulate: bool) -> Result<(), Error> {
     expect("dy", dx.len(), dy.len())?;
     expect("y", dx.len(), y.len())?;

@@ -3,11 +3,13 @@
 use crate::error::Error;
 use crate::memory::Span;
 use crate::ops::activation::rectified;
-use crate::ops::lent::{Compute, Lent};
+use crate::ops::lent::{Compute, Lent, one};
 use crate::ops::math::elementary::sqrt;
-use crate::ops::math::reduce::{CHANNELS, lanes, sum};
+use crate::ops::math::reduce::{CHANNELS, lanes};
 use crate::ops::math::rows::{expect, pieces_mut, put, rows, rows_mut, whole_rows};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
+use crate::ops::parts::{Rows, RowsMut};
+use crate::ops::workers::{Alone, Columns, Formula, Terms, Workers};
 
 /// Added to variances.
 const EPSILON: f32 = 1e-5;
@@ -86,14 +88,14 @@ impl Operation for BatchNormForward {
 }
 
 impl Compute for BatchNormForward {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+    fn compute<W: Workers>(&self, lent: &mut Lent<'_>, workers: &W) -> Result<(), Error> {
         let mut memory = lent.memory();
         let (y, saved) = (memory.write(&self.y), memory.write(&self.saved));
         let moved = self.running.as_ref().map(|running| memory.write(running));
         let added = self.residual.as_ref().map(|residual| memory.read(residual));
         let (x, weight, bias) = (memory.read(&self.x), memory.read(&self.weight), memory.read(&self.bias));
         memory.found?;
-        batch_norm_forward(y, saved, moved, x, weight, bias, added, self.relu)
+        forward(workers, y, saved, moved, x, weight, bias, added, self.relu)
     }
 }
 
@@ -134,7 +136,7 @@ impl Operation for BatchNormInference {
 }
 
 impl Compute for BatchNormInference {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+    fn compute<W: Workers>(&self, lent: &mut Lent<'_>, workers: &W) -> Result<(), Error> {
         let mut memory = lent.memory();
         let added = self.residual.as_ref().map(|residual| memory.read(residual));
         let (y, x, weight, bias, running) = (
@@ -145,7 +147,7 @@ impl Compute for BatchNormInference {
             memory.read(&self.running),
         );
         memory.found?;
-        batch_norm_inference(y, x, weight, bias, running, added, self.relu)
+        inference(workers, y, x, weight, bias, running, added, self.relu)
     }
 }
 
@@ -182,33 +184,63 @@ pub fn batch_norm_forward(
     residual: Option<&[f32]>,
     relu: bool,
 ) -> Result<(), Error> {
+    forward(&Alone, y, saved, running, x, weight, bias, residual, relu)
+}
+
+/// [`batch_norm_forward`] by some workers.
+#[expect(clippy::too_many_arguments, reason = "slices by name, as the formula has them")]
+fn forward<W: Workers>(
+    workers: &W,
+    y: &mut [f32],
+    saved: &mut [f32],
+    running: Option<&mut [f32]>,
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    residual: Option<&[f32]>,
+    relu: bool,
+) -> Result<(), Error> {
     let values = check(y.len(), x.len(), weight.len(), bias.len(), saved.len())?;
     check_residual(x.len(), residual.map(<[f32]>::len))?;
     expect("running", saved.len(), running.as_ref().map_or(saved.len(), |running| running.len()))?;
     let Some((means, factors)) = saved.split_at_mut_checked(weight.len()) else { return Ok(()) };
-    statistics(means, factors, x, values);
+    statistics(workers, means, factors, x, values);
     if let Some((mean, variance)) = running.and_then(|running| running.split_at_mut_checked(weight.len())) {
         move_running(mean, variance, means, factors, values);
     }
     factors.iter_mut().for_each(|factor| *factor = inverse_deviation(*factor));
-    normalize(y, x, (means, factors), |factor| factor, weight, bias, residual, relu);
-    Ok(())
+    let normalize = Normalize { means, spreads: factors, factor: |factor| factor, weight, bias, relu };
+    workers.each(&normalize, normalize.parts(y, x, residual))
+}
+
+/// `(x - mean)^2` of the channels from `at` on.
+struct Squares {
+    at: usize,
+    mean: Lanes,
+}
+
+impl<'p> Terms<Rows<'p>, CHANNELS, 1> for Squares {
+    #[inline(always)]
+    fn terms(&self, x: Rows<'p>) -> impl Iterator<Item = [Lanes; 1]> {
+        rows(x.values, x.length).map(|x| [combine(lanes(x, self.at), self.mean, squared_difference)])
+    }
 }
 
 /// Each channel's mean and biased variance.
-fn statistics(means: &mut [f32], variances: &mut [f32], x: &[f32], values: usize) {
-    let channels = means.len();
+fn statistics(workers: &impl Workers, means: &mut [f32], variances: &mut [f32], x: &[f32], values: usize) {
+    let x = Rows { values: x, length: means.len() };
     let count = values as f32;
     for (block, (means, variances)) in pieces_mut(means, CHANNELS).zip(pieces_mut(variances, CHANNELS)).enumerate() {
         let at = block * CHANNELS;
-        let [mean] = sum(rows(x, channels).map(|x| [lanes(x, at)]));
+        let [mean] = workers.sums(&Columns { at }, x);
         let mean = mean.map(|sum| sum / count);
-        let [variance] = sum(rows(x, channels).map(|x| [combine(lanes(x, at), mean, squared_difference)]));
+        let [variance] = workers.sums(&Squares { at, mean }, x);
         means.iter_mut().zip(mean).for_each(|(to, mean)| *to = mean);
         variances.iter_mut().zip(variance).for_each(|(to, sum)| *to = sum / count);
     }
 }
 
+#[cfg_attr(feature = "wide", inline(always))]
 fn squared_difference(a: f32, b: f32) -> f32 {
     (a - b) * (a - b)
 }
@@ -232,26 +264,46 @@ fn inverse_deviation(variance: f32) -> f32 {
 }
 
 /// `y = relu?(weight * (x - mean) * factor(spread) + bias + residual?)`.
-#[expect(clippy::too_many_arguments, reason = "slices by name, as the formula has them")]
-fn normalize(
-    y: &mut [f32],
-    x: &[f32],
-    (means, spreads): (&[f32], &[f32]),
+struct Normalize<'a> {
+    means: &'a [f32],
+    spreads: &'a [f32],
     factor: fn(f32) -> f32,
-    weight: &[f32],
-    bias: &[f32],
-    residual: Option<&[f32]>,
+    weight: &'a [f32],
+    bias: &'a [f32],
     relu: bool,
-) {
+}
+
+/// Output, input and residual of a normalisation.
+type Normalized<'p> = (RowsMut<'p>, Rows<'p>, Option<Rows<'p>>);
+
+impl Normalize<'_> {
+    fn parts<'p>(&self, y: &'p mut [f32], x: &'p [f32], residual: Option<&'p [f32]>) -> Normalized<'p> {
+        let length = self.weight.len();
+        (RowsMut { values: y, length }, Rows { values: x, length }, residual.map(|values| Rows { values, length }))
+    }
+}
+
+impl<'p> Formula<Normalized<'p>> for Normalize<'_> {
+    #[inline(always)]
+    fn run(&self, parts: Normalized<'p>) -> Result<(), Error> {
+        normalize(self, parts);
+        Ok(())
+    }
+}
+
+#[cfg_attr(not(feature = "wide"), inline(never))]
+#[cfg_attr(feature = "wide", inline(always))]
+fn normalize(normalize: &Normalize<'_>, (y, x, residual): Normalized<'_>) {
+    let Normalize { means, spreads, factor, weight, bias, relu } = *normalize;
     let channels = weight.len();
     for at in (0..weight.len()).step_by(CHANNELS) {
         let scale = combine(lanes(weight, at), lanes(spreads, at), |weight, spread| weight * factor(spread));
         let (mean, bias) = (lanes(means, at), lanes(bias, at));
-        for (row, (y, x)) in rows_mut(y, channels).zip(rows(x, channels)).enumerate() {
+        for (row, (y, x)) in rows_mut(y.values, channels).zip(rows(x.values, channels)).enumerate() {
             let centred = combine(lanes(x, at), mean, |x, mean| x - mean);
             let mut result = combine(combine(centred, scale, |x, scale| x * scale), bias, |x, bias| x + bias);
             if let Some(residual) = residual {
-                let residual = residual.get(row * channels..).unwrap_or_default();
+                let residual = residual.values.get(row * channels..).unwrap_or_default();
                 result = combine(result, lanes(residual, at), |x, residual| x + residual);
             }
             store(y, at, if relu { result.map(rectified) } else { result }, false);
@@ -284,12 +336,26 @@ pub fn batch_norm_inference(
     residual: Option<&[f32]>,
     relu: bool,
 ) -> Result<(), Error> {
+    inference(&Alone, y, x, weight, bias, running, residual, relu)
+}
+
+/// [`batch_norm_inference`] by some workers.
+#[expect(clippy::too_many_arguments, reason = "slices by name, as the formula has them")]
+fn inference<W: Workers>(
+    workers: &W,
+    y: &mut [f32],
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    running: &[f32],
+    residual: Option<&[f32]>,
+    relu: bool,
+) -> Result<(), Error> {
     check(y.len(), x.len(), weight.len(), bias.len(), running.len())?;
     check_residual(x.len(), residual.map(<[f32]>::len))?;
-    if let Some(statistics) = running.split_at_checked(weight.len()) {
-        normalize(y, x, statistics, inverse_deviation, weight, bias, residual, relu);
-    }
-    Ok(())
+    let Some((means, spreads)) = running.split_at_checked(weight.len()) else { return Ok(()) };
+    let normalize = Normalize { means, spreads, factor: inverse_deviation, weight, bias, relu };
+    workers.each(&normalize, normalize.parts(y, x, residual))
 }
 
 /// Checks the lengths of a stream's gradients.
@@ -359,22 +425,22 @@ impl Operation for BatchNormBackward<'_> {
 }
 
 impl Compute for BatchNormBackward<'_> {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+    fn compute<W: Workers>(&self, lent: &mut Lent<'_>, workers: &W) -> Result<(), Error> {
         let count = streams(&[self.dx, self.dweight, self.dbias, self.dy])?;
         for stream in 0..count {
             let mut memory = lent.memory();
             let (dx, dweight, dbias, dy) = (
-                memory.write_one(self.dx, stream),
-                memory.write_one(self.dweight, stream),
-                memory.write_one(self.dbias, stream),
-                memory.write_one(self.dy, stream),
+                memory.write(one(self.dx, stream)),
+                memory.write(one(self.dweight, stream)),
+                memory.write(one(self.dbias, stream)),
+                memory.write(one(self.dy, stream)),
             );
             let (y, x, weight, saved) =
                 (memory.read(&self.y), memory.read(&self.x), memory.read(&self.weight), memory.read(&self.saved));
             // The bias must be there; all that the formula needs of it is in `y`.
             expect("bias", weight.len(), memory.read(&self.bias).len())?;
             memory.found?;
-            batch_norm_backward(dx, dweight, dbias, dy, y, x, weight, saved, self.relu, self.accumulate)?;
+            backward(workers, dx, dweight, dbias, dy, y, x, weight, saved, self.relu, self.accumulate)?;
         }
         Ok(())
     }
@@ -413,39 +479,106 @@ pub fn batch_norm_backward(
     relu: bool,
     accumulate: bool,
 ) -> Result<(), Error> {
+    backward(&Alone, dx, dweight, dbias, dy, y, x, weight, saved, relu, accumulate)
+}
+
+/// [`batch_norm_backward`] by some workers.
+#[expect(clippy::too_many_arguments, reason = "slices by name, as the formula has them")]
+fn backward<W: Workers>(
+    workers: &W,
+    dx: &mut [f32],
+    dweight: &mut [f32],
+    dbias: &mut [f32],
+    dy: &mut [f32],
+    y: &[f32],
+    x: &[f32],
+    weight: &[f32],
+    saved: &[f32],
+    relu: bool,
+    accumulate: bool,
+) -> Result<(), Error> {
     let values = check(y.len(), x.len(), weight.len(), dbias.len(), saved.len())?;
     check_gradients(x.len(), weight.len(), dx.len(), dweight.len(), dy.len())?;
     let Some((means, factors)) = saved.split_at_checked(weight.len()) else { return Ok(()) };
     if relu {
-        mask(dy, y);
+        workers.each(&Mask, (RowsMut { values: &mut *dy, length: 1 }, Rows { values: y, length: 1 }))?;
     }
-    let channels = weight.len();
+    let length = weight.len();
+    let (dy, x) = (Rows { values: dy, length }, Rows { values: x, length });
     for (block, (dweight, dbias)) in pieces_mut(dweight, CHANNELS).zip(pieces_mut(dbias, CHANNELS)).enumerate() {
         let at = block * CHANNELS;
-        let (mean, factor) = (lanes(means, at), lanes(factors, at));
-        let xhat = |x: &[f32]| combine(combine(lanes(x, at), mean, |x, mean| x - mean), factor, |x, factor| x * factor);
-        let pixels = rows(dy, channels).zip(rows(x, channels));
-        let [dy_sum, dy_xhat_sum] = sum(pixels.map(|(dy, x)| {
-            let dy = lanes(dy, at);
-            [dy, combine(dy, xhat(x), |dy, xhat| dy * xhat)]
-        }));
+        let column = Column { at, mean: lanes(means, at), factor: lanes(factors, at) };
+        let [dy_sum, dy_xhat_sum] = workers.sums(&column, (dy, x));
         dbias.iter_mut().zip(dy_sum).for_each(|(dbias, sum)| *dbias += sum);
         dweight.iter_mut().zip(dy_xhat_sum).for_each(|(dweight, sum)| *dweight += sum);
         let [dy_mean, slope] = [dy_sum, dy_xhat_sum].map(|sums| sums.map(|sum| sum / values as f32));
-        let scale = combine(lanes(weight, at), factor, |weight, factor| weight * factor);
-        for ((dx, dy), x) in rows_mut(dx, channels).zip(rows(dy, channels)).zip(rows(x, channels)) {
-            let centred = combine(lanes(dy, at), dy_mean, |dy, mean| dy - mean);
-            let straight = combine(centred, combine(xhat(x), slope, |xhat, slope| xhat * slope), |dy, fit| dy - fit);
-            store(dx, at, combine(straight, scale, |dy, scale| dy * scale), accumulate);
-        }
+        let scale = combine(lanes(weight, at), column.factor, |weight, factor| weight * factor);
+        let gradient = Gradient { column, dy_mean, slope, scale, accumulate };
+        workers.each(&gradient, (RowsMut { values: &mut *dx, length }, dy, x))?;
     }
     Ok(())
 }
 
 /// `dy = y > 0 ? dy : 0`, in place.
-fn mask(dy: &mut [f32], y: &[f32]) {
-    for (dy, y) in dy.iter_mut().zip(y) {
-        *dy = if *y > 0.0 { *dy } else { 0.0 };
+struct Mask;
+
+impl<'p> Formula<(RowsMut<'p>, Rows<'p>)> for Mask {
+    #[inline(always)]
+    fn run(&self, (dy, y): (RowsMut<'p>, Rows<'p>)) -> Result<(), Error> {
+        for (dy, y) in dy.values.iter_mut().zip(y.values) {
+            *dy = if *y > 0.0 { *dy } else { 0.0 };
+        }
+        Ok(())
+    }
+}
+
+/// The channels from `at` on, and how their inputs are normalised.
+struct Column {
+    at: usize,
+    mean: Lanes,
+    factor: Lanes,
+}
+
+impl Column {
+    #[inline(always)]
+    fn xhat(&self, x: &[f32]) -> Lanes {
+        let centred = combine(lanes(x, self.at), self.mean, |x, mean| x - mean);
+        combine(centred, self.factor, |x, factor| x * factor)
+    }
+}
+
+impl<'p> Terms<(Rows<'p>, Rows<'p>), CHANNELS, 2> for Column {
+    /// `dy` and `dy * xhat`.
+    #[inline(always)]
+    fn terms(&self, (dy, x): (Rows<'p>, Rows<'p>)) -> impl Iterator<Item = [Lanes; 2]> {
+        rows(dy.values, dy.length).zip(rows(x.values, x.length)).map(|(dy, x)| {
+            let dy = lanes(dy, self.at);
+            [dy, combine(dy, self.xhat(x), |dy, xhat| dy * xhat)]
+        })
+    }
+}
+
+/// `dx = scale * (dy - dy_mean - xhat * slope)` of a column.
+struct Gradient {
+    column: Column,
+    dy_mean: Lanes,
+    slope: Lanes,
+    scale: Lanes,
+    accumulate: bool,
+}
+
+impl<'p> Formula<(RowsMut<'p>, Rows<'p>, Rows<'p>)> for Gradient {
+    #[inline(always)]
+    fn run(&self, (dx, dy, x): (RowsMut<'p>, Rows<'p>, Rows<'p>)) -> Result<(), Error> {
+        let Self { ref column, dy_mean, slope, scale, accumulate } = *self;
+        let pixels = rows_mut(dx.values, dx.length).zip(rows(dy.values, dy.length)).zip(rows(x.values, x.length));
+        for ((dx, dy), x) in pixels {
+            let centred = combine(lanes(dy, column.at), dy_mean, |dy, mean| dy - mean);
+            let fit = combine(column.xhat(x), slope, |xhat, slope| xhat * slope);
+            let straight = combine(centred, fit, |dy, fit| dy - fit);
+            store(dx, column.at, combine(straight, scale, |dy, scale| dy * scale), accumulate);
+        }
+        Ok(())
     }
 }
 

@@ -4,10 +4,11 @@ use core::ops::Range;
 
 use crate::error::Error;
 use crate::memory::Span;
-use crate::ops::lent::{Compute, Lent};
+use crate::ops::lent::{ByRows, Memory, one};
 use crate::ops::math::rows::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::ops::math::tile::{PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, outer, transpose, width};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
+use crate::ops::parts::{Numbers, Parts, Rows, RowsMut, Whole};
 use crate::shape::Conv2d;
 
 /// Outputs whose weights are transposed at a time.
@@ -15,7 +16,8 @@ const DEPTH: usize = 16;
 
 /// Checks the lengths and returns the number of images.
 // `inline(never)`: one copy in flash.
-#[inline(never)]
+#[cfg_attr(not(feature = "wide"), inline(never))]
+#[cfg_attr(feature = "wide", inline(always))]
 fn check(y: usize, x: usize, weight: usize, conv: &Conv2d) -> Result<usize, Error> {
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     if Conv2d::new(input, output.channels, kernel, stride, padding)? != *conv {
@@ -28,12 +30,14 @@ fn check(y: usize, x: usize, weight: usize, conv: &Conv2d) -> Result<usize, Erro
 }
 
 /// The kernel positions at which output `position` of a side meets the input of `size`.
+#[cfg_attr(feature = "wide", inline(always))]
 fn taps(position: usize, size: usize, conv: &Conv2d) -> Range<usize> {
     let start = position * conv.stride;
     conv.padding.saturating_sub(start)..(size + conv.padding).saturating_sub(start).min(conv.kernel)
 }
 
 /// The positions of a side of `outputs` at which kernel position `tap` meets the input of `size`.
+#[cfg_attr(feature = "wide", inline(always))]
 fn positions(tap: usize, size: usize, outputs: usize, conv: &Conv2d) -> Range<usize> {
     let stride = conv.stride.max(1);
     let first = conv.padding.saturating_sub(tap).div_ceil(stride);
@@ -69,12 +73,20 @@ impl Operation for Conv2dForward<'_> {
     }
 }
 
-impl Compute for Conv2dForward<'_> {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
-        let mut memory = lent.memory();
-        let (y, x, weight) = (memory.write(&self.y), memory.read(&self.x), memory.read(&self.weight));
-        memory.found?;
-        conv2d_forward(y, x, weight, self.conv)
+impl ByRows for Conv2dForward<'_> {
+    type Slices<'m> = (RowsMut<'m>, Rows<'m>, Whole<'m>);
+
+    fn slices<'m>(&self, memory: &mut Memory<'m>, _: usize) -> Self::Slices<'m> {
+        (
+            memory.rows_mut(&self.y, self.conv.output.len()),
+            memory.rows(&self.x, self.conv.input.len()),
+            memory.whole(&self.weight),
+        )
+    }
+
+    #[inline(always)]
+    fn formula(&self, (y, x, weight): Self::Slices<'_>) -> Result<(), Error> {
+        conv2d_forward(y.values, x.values, weight.0, self.conv)
     }
 }
 
@@ -92,6 +104,7 @@ impl Compute for Conv2dForward<'_> {
 ///
 /// # Errors
 /// [`Error::Length`] when a slice does not fit `conv`, [`Error::Image`] when `conv` contradicts itself.
+#[cfg_attr(feature = "wide", inline(always))]
 pub fn conv2d_forward(y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d) -> Result<(), Error> {
     check(y.len(), x.len(), weight.len(), conv)?;
     let images = rows_mut(y, conv.output.len()).zip(rows(x, conv.input.len()));
@@ -113,6 +126,7 @@ pub fn conv2d_forward(y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d) -
 }
 
 /// Channels `at..at + C` of one output image.
+#[cfg_attr(feature = "wide", inline(always))]
 fn plane<const C: usize>(y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d, at: usize) {
     let channels = conv.output.channels;
     for (i, row) in rows_mut(y, conv.output.width * channels).enumerate() {
@@ -129,6 +143,7 @@ fn plane<const C: usize>(y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d
 }
 
 /// Adds up the output pixels from `(i, j)` on, channels `at..at + C`.
+#[cfg_attr(feature = "wide", inline(always))]
 fn window<const C: usize>(
     sums: &mut [[f32; C]; PIXELS],
     x: &[f32],
@@ -155,6 +170,7 @@ fn window<const C: usize>(
 }
 
 /// [`window`] for one kernel row, where the picture or the output ends among the pixels.
+#[cfg_attr(feature = "wide", inline(always))]
 fn border<const C: usize>(
     sums: &mut [[f32; C]; PIXELS],
     x: &[f32],
@@ -209,17 +225,24 @@ impl Operation for Conv2dBackwardInput<'_> {
     }
 }
 
-impl Compute for Conv2dBackwardInput<'_> {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
-        let count = streams(&[self.dx, self.dy])?;
-        for stream in 0..count {
-            let mut memory = lent.memory();
-            let (dx, dy, weight) =
-                (memory.write_one(self.dx, stream), memory.read_one(self.dy, stream), memory.read(&self.weight));
-            memory.found?;
-            conv2d_backward_input(dx, dy, weight, self.conv, self.accumulate)?;
-        }
-        Ok(())
+impl ByRows for Conv2dBackwardInput<'_> {
+    type Slices<'m> = (RowsMut<'m>, Rows<'m>, Whole<'m>);
+
+    fn count(&self) -> Result<usize, Error> {
+        streams(&[self.dx, self.dy])
+    }
+
+    fn slices<'m>(&self, memory: &mut Memory<'m>, stream: usize) -> Self::Slices<'m> {
+        (
+            memory.rows_mut(one(self.dx, stream), self.conv.input.len()),
+            memory.rows(one(self.dy, stream), self.conv.output.len()),
+            memory.whole(&self.weight),
+        )
+    }
+
+    #[inline(always)]
+    fn formula(&self, (dx, dy, weight): Self::Slices<'_>) -> Result<(), Error> {
+        conv2d_backward_input(dx.values, dy.values, weight.0, self.conv, self.accumulate)
     }
 }
 
@@ -230,6 +253,7 @@ impl Compute for Conv2dBackwardInput<'_> {
 ///
 /// # Errors
 /// As [`conv2d_forward`].
+#[cfg_attr(feature = "wide", inline(always))]
 pub fn conv2d_backward_input(
     dx: &mut [f32],
     dy: &[f32],
@@ -263,6 +287,7 @@ pub fn conv2d_backward_input(
 }
 
 /// Input channels `at..at + C` of some images, one block of transposed weights after the other.
+#[cfg_attr(feature = "wide", inline(always))]
 fn spread_taps<const C: usize>(dx: &mut [f32], dy: &[f32], weight: &[f32], conv: &Conv2d, at: usize) {
     let outputs = conv.output.channels;
     let taps = rows(weight, conv.input.channels * outputs);
@@ -280,7 +305,8 @@ fn spread_taps<const C: usize>(dx: &mut [f32], dy: &[f32], weight: &[f32], conv:
 }
 
 /// Adds `dy[..][from..] * block` at kernel position `(a, b)` to channels `at..at + C`.
-#[inline(never)]
+#[cfg_attr(not(feature = "wide"), inline(never))]
+#[cfg_attr(feature = "wide", inline(always))]
 fn spread<const C: usize>(
     dx: &mut [f32],
     dy: &[f32],
@@ -355,16 +381,24 @@ impl Operation for Conv2dBackwardWeight<'_> {
     }
 }
 
-impl Compute for Conv2dBackwardWeight<'_> {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
-        let count = streams(&[self.dweight, self.dy])?;
-        for stream in 0..count {
-            let mut memory = lent.memory();
-            let (dweight, x, dy) =
-                (memory.write_one(self.dweight, stream), memory.read(&self.x), memory.read_one(self.dy, stream));
-            memory.found?;
-            conv2d_backward_weight(dweight, x, dy, self.conv)?;
-        }
+impl ByRows for Conv2dBackwardWeight<'_> {
+    /// The weights of each tap and input channel, their numbers, `x` and `dy`.
+    type Slices<'m> = (RowsMut<'m>, Numbers, Whole<'m>, Whole<'m>);
+
+    fn count(&self) -> Result<usize, Error> {
+        self.extent()?;
+        Ok(self.dy.len())
+    }
+
+    fn slices<'m>(&self, memory: &mut Memory<'m>, stream: usize) -> Self::Slices<'m> {
+        let dweight = memory.rows_mut(one(self.dweight, stream), self.conv.output.channels);
+        let numbers = Numbers(0..dweight.rows());
+        (dweight, numbers, memory.whole(&self.x), memory.whole(one(self.dy, stream)))
+    }
+
+    #[inline(always)]
+    fn formula(&self, (dweight, numbers, x, dy): Self::Slices<'_>) -> Result<(), Error> {
+        add_weights(dweight.values, numbers.0.start, x.0, dy.0, self.conv);
         Ok(())
     }
 }
@@ -378,39 +412,47 @@ impl Compute for Conv2dBackwardWeight<'_> {
 /// As [`conv2d_forward`].
 pub fn conv2d_backward_weight(dweight: &mut [f32], x: &[f32], dy: &[f32], conv: &Conv2d) -> Result<(), Error> {
     check(dy.len(), x.len(), dweight.len(), conv)?;
-    // About 32 pixels are summed in registers before they meet memory: few enough to stay in the first cache.
-    let height = (32 / conv.output.width.max(1)).max(1);
-    for (x, dy) in rows(x, conv.input.len()).zip(rows(dy, conv.output.len())) {
-        let mut first = 0;
-        while first < conv.output.height {
-            band(dweight, x, dy, conv, first..conv.output.height.min(first + height));
-            first += height;
-        }
-    }
+    add_weights(dweight, 0, x, dy, conv);
     Ok(())
 }
 
+/// Adds the gradients of the weights of some taps and input channels, the first of which has this number.
+#[cfg_attr(feature = "wide", inline(always))]
+fn add_weights(dweight: &mut [f32], first: usize, x: &[f32], dy: &[f32], conv: &Conv2d) {
+    // About 32 pixels are summed in registers before they meet memory: few enough to stay in the first cache.
+    let height = (32 / conv.output.width.max(1)).max(1);
+    for (x, dy) in rows(x, conv.input.len()).zip(rows(dy, conv.output.len())) {
+        let mut row = 0;
+        while row < conv.output.height {
+            band(dweight, first, x, dy, conv, row..conv.output.height.min(row + height));
+            row += height;
+        }
+    }
+}
+
 /// What the output rows `rows` of one image add.
-fn band(dweight: &mut [f32], x: &[f32], dy: &[f32], conv: &Conv2d, rows: Range<usize>) {
-    let (inputs, outputs) = (conv.input.channels, conv.output.channels);
-    for (tap, dweight) in rows_mut(dweight, inputs * outputs).enumerate() {
-        let tap = (tap / conv.kernel.max(1), tap % conv.kernel.max(1));
-        let mut c = 0;
-        while c < inputs {
-            let height = if inputs - c < 4 { 1 } else { 4 };
-            if let Some(dweight) = dweight.get_mut(c * outputs..(c + height) * outputs) {
-                if height == 4 {
-                    gather_channels::<4>(dweight, x, dy, conv, &rows, tap, c);
-                } else {
-                    gather_channels::<1>(dweight, x, dy, conv, &rows, tap, c);
-                }
-            }
-            c += height;
+#[cfg_attr(feature = "wide", inline(always))]
+fn band(dweight: &mut [f32], first: usize, x: &[f32], dy: &[f32], conv: &Conv2d, rows: Range<usize>) {
+    let (inputs, outputs) = (conv.input.channels.max(1), conv.output.channels.max(1));
+    let (mut tap, mut c, mut rest) = (first / inputs, first % inputs, dweight);
+    while rest.len() >= outputs {
+        let height = if inputs - c < 4 || rest.len() < 4 * outputs { 1 } else { 4 };
+        let Some((dweight, after)) = rest.split_at_mut_checked(height * outputs) else { return };
+        let position = (tap / conv.kernel.max(1), tap % conv.kernel.max(1));
+        if height == 4 {
+            gather_channels::<4>(dweight, x, dy, conv, &rows, position, c);
+        } else {
+            gather_channels::<1>(dweight, x, dy, conv, &rows, position, c);
+        }
+        (rest, c) = (after, c + height);
+        if c == inputs {
+            (tap, c) = (tap + 1, 0);
         }
     }
 }
 
 /// Input channels `c..c + R` of [`band`] at one kernel position.
+#[cfg_attr(feature = "wide", inline(always))]
 fn gather_channels<const R: usize>(
     dweight: &mut [f32],
     x: &[f32],

@@ -5,6 +5,7 @@ use crate::memory::Span;
 use crate::ops::lent::{Compute, Lent};
 use crate::ops::math::rows::{expect, rows_mut, whole_rows};
 use crate::ops::operation::{Access, Extent, Operation};
+use crate::ops::workers::Workers;
 use crate::shape::Shape;
 
 /// Where the pictures of a data set lie and how pixels become numbers. Their labels are in the rows: see [`Row`].
@@ -133,7 +134,7 @@ impl Operation for Gather<'_> {
 
 impl Compute for Gather<'_> {
     #[inline(never)]
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+    fn compute<W: Workers>(&self, lent: &mut Lent<'_>, _: &W) -> Result<(), Error> {
         self.extent()?;
         let (pictures, size) = (lent.sample_bytes(&self.samples.images)?, self.samples.image.len());
         let Gather { batch, samples, .. } = *self;

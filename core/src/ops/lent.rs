@@ -5,6 +5,8 @@ use core::ops::Range;
 use crate::error::Error;
 use crate::memory::Span;
 use crate::ops::operation::Operation;
+use crate::ops::parts::{Parts, Rows, RowsMut, Whole};
+use crate::ops::workers::{Formula, Workers};
 use crate::space::Space;
 
 /// Most operands of an operation.
@@ -12,11 +14,56 @@ pub(crate) const OPERANDS: usize = 9;
 
 /// An operation that the CPU core runs.
 pub trait Compute: Operation {
-    /// Computes it; refuses operands that do not fit together before anything is written.
+    /// Runs it; refuses operands that do not fit together before anything is written.
     ///
     /// # Errors
     /// What is wrong with its operands.
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error>;
+    fn compute<W: Workers>(&self, lent: &mut Lent<'_>, workers: &W) -> Result<(), Error>;
+}
+
+/// An operation that computes each row of its operands alike, so that they can be divided among workers.
+pub trait ByRows: Operation + Sync {
+    /// Its operands, outputs first.
+    type Slices<'m>: Parts;
+
+    /// Takes the operands of one stream out of memory.
+    fn slices<'m>(&self, memory: &mut Memory<'m>, stream: usize) -> Self::Slices<'m>;
+
+    /// Computes them, all rows or some.
+    ///
+    /// # Errors
+    /// What does not fit together.
+    fn formula(&self, slices: Self::Slices<'_>) -> Result<(), Error>;
+
+    /// How many streams there are, when they fit together.
+    ///
+    /// # Errors
+    /// What does not.
+    fn count(&self) -> Result<usize, Error> {
+        Ok(1)
+    }
+}
+
+impl<O: ByRows> Compute for O {
+    fn compute<W: Workers>(&self, lent: &mut Lent<'_>, workers: &W) -> Result<(), Error> {
+        for stream in 0..self.count()? {
+            let mut memory = lent.memory();
+            let slices = self.slices(&mut memory, stream);
+            memory.found?;
+            workers.each(&Of(self), slices)?;
+        }
+        Ok(())
+    }
+}
+
+/// The formula of an operation.
+struct Of<'o, O>(&'o O);
+
+impl<'m, O: ByRows> Formula<O::Slices<'m>> for Of<'_, O> {
+    #[inline(always)]
+    fn run(&self, slices: O::Slices<'m>) -> Result<(), Error> {
+        self.0.formula(slices)
+    }
 }
 
 /// The memories that the caller of a [`Cpu`](crate::Cpu) lends.
@@ -46,7 +93,7 @@ impl<'a> Lent<'a> {
 ///
 /// An operand that cannot be had is empty; `found` then says why the first one could not, and is looked at before the
 /// operation begins.
-pub(crate) struct Memory<'m> {
+pub struct Memory<'m> {
     length: usize,
     /// What is left of work memory: stretches with their offsets.
     parts: [(usize, &'m mut [f32]); OPERANDS + 1],
@@ -91,16 +138,22 @@ impl<'m> Memory<'m> {
         }
     }
 
-    /// One of a list of operands in work memory.
-    #[inline(never)]
-    pub(crate) fn write_one(&mut self, spans: &[Span], at: usize) -> &'m mut [f32] {
-        self.write(spans.get(at).unwrap_or(&ABSENT))
+    /// [`Memory::write`] in rows of `length`.
+    #[inline(always)]
+    pub(crate) fn rows_mut(&mut self, span: &Span, length: usize) -> RowsMut<'m> {
+        RowsMut { values: self.write(span), length }
     }
 
-    /// One of a list of operands in work or constant memory.
-    #[inline(never)]
-    pub(crate) fn read_one(&mut self, spans: &[Span], at: usize) -> &'m [f32] {
-        self.read(spans.get(at).unwrap_or(&ABSENT))
+    /// [`Memory::read`] in rows of `length`.
+    #[inline(always)]
+    pub(crate) fn rows(&mut self, span: &Span, length: usize) -> Rows<'m> {
+        Rows { values: self.read(span), length }
+    }
+
+    /// [`Memory::read`] for every part.
+    #[inline(always)]
+    pub(crate) fn whole(&mut self, span: &Span) -> Whole<'m> {
+        Whole(self.read(span))
     }
 
     fn take(&mut self, span: &Span) -> Result<&'m mut [f32], Error> {
@@ -134,6 +187,13 @@ fn range(span: &Span, available: usize) -> Result<Range<usize>, Error> {
         Some(end) if end <= available => Ok(offset..end),
         _ => Err(Error::Bounds { space, offset, length, available }),
     }
+}
+
+/// The span of stream `at`.
+// `inline(never)`: one copy in flash.
+#[inline(never)]
+pub(crate) fn one(spans: &[Span], at: usize) -> &Span {
+    spans.get(at).unwrap_or(&ABSENT)
 }
 
 /// Stands for a missing operand: it overlaps nothing.

@@ -4,11 +4,12 @@ use core::ops::Range;
 
 use crate::error::Error;
 use crate::memory::Span;
-use crate::ops::lent::{Compute, Lent};
-use crate::ops::math::reduce::for_each_sum;
+use crate::ops::lent::{ByRows, Compute, Lent, Memory, one};
 use crate::ops::math::rows::{expect, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::ops::math::tile::{PIXELS, WIDE, get_columns, multiply_all, multiply_one, outer, put_columns, transpose};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
+use crate::ops::parts::{Numbers, Rows, RowsMut, Whole};
+use crate::ops::workers::{Alone, Formula, Workers, for_each_sum};
 
 /// Inputs of a tile of the weight's gradient.
 const INPUTS: usize = 4;
@@ -17,7 +18,8 @@ const INPUTS: usize = 4;
 const DEPTH: usize = if WIDE == 4 { 4 } else { 16 };
 
 /// Checks the lengths of `x`, `y` and `weight`; returns the number of inputs.
-#[inline(never)]
+#[cfg_attr(not(feature = "wide"), inline(never))]
+#[cfg_attr(feature = "wide", inline(always))]
 fn check(x: usize, y: usize, weight: usize, outputs: usize) -> Result<usize, Error> {
     let samples = whole_rows("y", y, outputs)?;
     let inputs = whole_rows("weight", weight, outputs)?;
@@ -57,13 +59,21 @@ impl Operation for LinearForward {
     }
 }
 
-impl Compute for LinearForward {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
-        let mut memory = lent.memory();
-        let (y, x, weight, bias) =
-            (memory.write(&self.y), memory.read(&self.x), memory.read(&self.weight), memory.read(&self.bias));
-        memory.found?;
-        linear_forward(y, x, weight, bias)
+impl ByRows for LinearForward {
+    type Slices<'m> = (RowsMut<'m>, Rows<'m>, Whole<'m>, Whole<'m>);
+
+    fn slices<'m>(&self, memory: &mut Memory<'m>, _: usize) -> Self::Slices<'m> {
+        (
+            memory.rows_mut(&self.y, self.bias.length),
+            memory.rows(&self.x, self.weight.length.checked_div(self.bias.length).unwrap_or(0)),
+            memory.whole(&self.weight),
+            memory.whole(&self.bias),
+        )
+    }
+
+    #[inline(always)]
+    fn formula(&self, (y, x, weight, bias): Self::Slices<'_>) -> Result<(), Error> {
+        linear_forward(y.values, x.values, weight.0, bias.0)
     }
 }
 
@@ -78,7 +88,8 @@ impl Compute for LinearForward {
 ///
 /// # Errors
 /// [`Error::Length`] when the slices do not fit together.
-#[inline(never)]
+#[cfg_attr(not(feature = "wide"), inline(never))]
+#[cfg_attr(feature = "wide", inline(always))]
 pub fn linear_forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) -> Result<(), Error> {
     let outputs = bias.len();
     let inputs = check(x.len(), y.len(), weight.len(), outputs)?;
@@ -103,7 +114,8 @@ pub fn linear_forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) ->
 }
 
 /// `y[n][at..] += x[n] * weight[..][at..]`, one number after the other: columns that are too few for a tile.
-#[inline(never)]
+#[cfg_attr(not(feature = "wide"), inline(never))]
+#[cfg_attr(feature = "wide", inline(always))]
 fn last_columns(y: &mut [f32], outputs: usize, at: usize, (x, inputs): (&[f32], usize), weight: &[f32]) {
     for (y, x) in rows_mut(y, outputs).zip(rows(x, inputs)) {
         for (column, y) in y.iter_mut().enumerate().skip(at) {
@@ -148,17 +160,24 @@ impl Operation for LinearBackwardInput<'_> {
     }
 }
 
-impl Compute for LinearBackwardInput<'_> {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
-        let count = streams(&[self.dx, self.dy])?;
-        for stream in 0..count {
-            let mut memory = lent.memory();
-            let (dx, dy, weight) =
-                (memory.write_one(self.dx, stream), memory.read_one(self.dy, stream), memory.read(&self.weight));
-            memory.found?;
-            linear_backward_input(dx, dy, weight, self.outputs, self.accumulate)?;
-        }
-        Ok(())
+impl ByRows for LinearBackwardInput<'_> {
+    type Slices<'m> = (RowsMut<'m>, Rows<'m>, Whole<'m>);
+
+    fn count(&self) -> Result<usize, Error> {
+        streams(&[self.dx, self.dy])
+    }
+
+    fn slices<'m>(&self, memory: &mut Memory<'m>, stream: usize) -> Self::Slices<'m> {
+        (
+            memory.rows_mut(one(self.dx, stream), self.weight.length.checked_div(self.outputs).unwrap_or(0)),
+            memory.rows(one(self.dy, stream), self.outputs),
+            memory.whole(&self.weight),
+        )
+    }
+
+    #[inline(always)]
+    fn formula(&self, (dx, dy, weight): Self::Slices<'_>) -> Result<(), Error> {
+        linear_backward_input(dx.values, dy.values, weight.0, self.outputs, self.accumulate)
     }
 }
 
@@ -168,7 +187,8 @@ impl Compute for LinearBackwardInput<'_> {
 ///
 /// # Errors
 /// [`Error::Length`] when the slices do not fit together.
-#[inline(never)]
+#[cfg_attr(not(feature = "wide"), inline(never))]
+#[cfg_attr(feature = "wide", inline(always))]
 pub fn linear_backward_input(
     dx: &mut [f32],
     dy: &[f32],
@@ -194,6 +214,7 @@ pub fn linear_backward_input(
 }
 
 /// Up to `C` inputs from `at` on of all samples, one block of transposed weights after the other.
+#[cfg_attr(feature = "wide", inline(always))]
 fn backward_columns<const C: usize>(
     dx: &mut [f32],
     dy: &[f32],
@@ -215,7 +236,8 @@ fn backward_columns<const C: usize>(
 /// `y[n][at + c] += sum_t x[n][terms.start + t] * weight[t][column + c]` for up to `C` columns.
 ///
 /// The second number of `(y, y_pitch)` and `(x, x_pitch)` is the length of a row, `pitch` that of a row of `weight`.
-#[inline(never)]
+#[cfg_attr(not(feature = "wide"), inline(never))]
+#[cfg_attr(feature = "wide", inline(always))]
 fn add_product<const C: usize>(
     (y, y_pitch): (&mut [f32], usize),
     at: usize,
@@ -277,18 +299,18 @@ impl Operation for LinearBackwardWeight<'_> {
 }
 
 impl Compute for LinearBackwardWeight<'_> {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+    fn compute<W: Workers>(&self, lent: &mut Lent<'_>, workers: &W) -> Result<(), Error> {
         let count = streams(&[self.dweight, self.dbias, self.dy])?;
         for stream in 0..count {
             let mut memory = lent.memory();
             let (dweight, dbias, x, dy) = (
-                memory.write_one(self.dweight, stream),
-                memory.write_one(self.dbias, stream),
+                memory.write(one(self.dweight, stream)),
+                memory.write(one(self.dbias, stream)),
                 memory.read(&self.x),
-                memory.read_one(self.dy, stream),
+                memory.read(one(self.dy, stream)),
             );
             memory.found?;
-            linear_backward_weight(dweight, dbias, x, dy)?;
+            backward_weight(workers, dweight, dbias, x, dy)?;
         }
         Ok(())
     }
@@ -300,24 +322,54 @@ impl Compute for LinearBackwardWeight<'_> {
 ///
 /// # Errors
 /// [`Error::Length`] when the slices do not fit together.
-#[inline(never)]
 pub fn linear_backward_weight(dweight: &mut [f32], dbias: &mut [f32], x: &[f32], dy: &[f32]) -> Result<(), Error> {
+    backward_weight(&Alone, dweight, dbias, x, dy)
+}
+
+/// [`linear_backward_weight`] by some workers.
+#[inline(never)]
+fn backward_weight<W: Workers>(
+    workers: &W,
+    dweight: &mut [f32],
+    dbias: &mut [f32],
+    x: &[f32],
+    dy: &[f32],
+) -> Result<(), Error> {
     let outputs = dbias.len();
     let inputs = check(x.len(), dy.len(), dweight.len(), outputs)?;
-    for (tile, dweight) in pieces_mut(dweight, INPUTS * outputs).enumerate() {
-        let mut at = 0;
-        while at < outputs {
-            if WIDE > 4 && outputs - at >= WIDE {
-                weight_tile::<WIDE>(dweight, (x, inputs), (dy, outputs), (tile * INPUTS, at));
-                at += WIDE;
-            } else {
-                weight_tile::<4>(dweight, (x, inputs), (dy, outputs), (tile * INPUTS, at));
-                at += 4;
+    let weights = Weights { x, inputs, dy, outputs };
+    workers.each(&weights, (RowsMut { values: dweight, length: outputs }, Numbers(0..inputs)))?;
+    for_each_sum(workers, dbias, dy, |dbias, sum| *dbias += sum);
+    Ok(())
+}
+
+/// `dweight[i][o] += sum_n x[n][i] * dy[n][o]` for some inputs.
+struct Weights<'a> {
+    x: &'a [f32],
+    inputs: usize,
+    dy: &'a [f32],
+    outputs: usize,
+}
+
+impl<'p> Formula<(RowsMut<'p>, Numbers)> for Weights<'_> {
+    #[inline(always)]
+    fn run(&self, (dweight, numbers): (RowsMut<'p>, Numbers)) -> Result<(), Error> {
+        let Self { x, inputs, dy, outputs } = *self;
+        for (tile, dweight) in pieces_mut(dweight.values, INPUTS * outputs).enumerate() {
+            let input = numbers.0.start + tile * INPUTS;
+            let mut at = 0;
+            while at < outputs {
+                if WIDE > 4 && outputs - at >= WIDE {
+                    weight_tile::<WIDE>(dweight, (x, inputs), (dy, outputs), (input, at));
+                    at += WIDE;
+                } else {
+                    weight_tile::<4>(dweight, (x, inputs), (dy, outputs), (input, at));
+                    at += 4;
+                }
             }
         }
+        Ok(())
     }
-    for_each_sum(dbias, dy, |dbias, sum| *dbias += sum);
-    Ok(())
 }
 
 /// Adds to the rows of `dweight`, those of the inputs from `input` on, columns `at..at + C` as far as they go.

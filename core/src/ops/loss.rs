@@ -2,10 +2,11 @@
 
 use crate::error::Error;
 use crate::memory::Span;
-use crate::ops::lent::{Compute, Lent};
+use crate::ops::lent::{Compute, Lent, one};
 use crate::ops::math::elementary::{exp, log1p};
 use crate::ops::math::rows::{expect, rows, rows_mut, whole_rows};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
+use crate::ops::workers::Workers;
 
 /// The three tables of the adjusted cross-entropy, `[classes]` each, and the exponent of its focal factor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,7 +93,7 @@ fn class(label: f32, classes: usize) -> Result<usize, Error> {
 impl Compute for CrossEntropy<'_> {
     // Inlined with what it calls: where the focal exponent is the constant 0, no power function is linked.
     #[inline(always)]
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+    fn compute<W: Workers>(&self, lent: &mut Lent<'_>, _: &W) -> Result<(), Error> {
         self.extent()?;
         let classes = self.terms.scale.length;
         let terms = &self.terms;
@@ -101,9 +102,9 @@ impl Compute for CrossEntropy<'_> {
             let (scale, shift, margin) =
                 (memory.read(&terms.scale), memory.read(&terms.shift), memory.read(&terms.margin));
             let tables = LossTables { scale, shift, margin, focal: terms.focal };
-            let (dlogits, loss) = (memory.write_one(self.dlogits, stream), memory.write_one(self.losses, stream));
+            let (dlogits, loss) = (memory.write(one(self.dlogits, stream)), memory.write(one(self.losses, stream)));
             let (logits, labels) = (memory.read(&self.logits), memory.read(&self.labels));
-            let weights = memory.read_one(self.weights, stream);
+            let weights = memory.read(one(self.weights, stream));
             memory.found?;
             let outputs = rows_mut(dlogits, classes).zip(rows(logits, classes));
             let mut total = 0.0;

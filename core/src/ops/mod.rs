@@ -17,9 +17,11 @@ pub(crate) mod loss;
 pub(crate) mod math;
 mod normalized;
 pub mod operation;
+pub mod parts;
 mod pooling;
 mod shortcut;
 pub(crate) mod vector;
+pub mod workers;
 
 pub use activation::*;
 pub use batch_norm::*;

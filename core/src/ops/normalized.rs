@@ -6,6 +6,7 @@ use crate::ops::batch_norm::BatchNormForward;
 use crate::ops::convolution::Conv2dForward;
 use crate::ops::lent::{Compute, Lent};
 use crate::ops::operation::{Access, Extent, Operation, disjoint};
+use crate::ops::workers::Workers;
 
 /// A convolution, then a normalisation of what it gives.
 ///
@@ -46,11 +47,11 @@ impl Operation for Conv2dBatchNormForward<'_> {
 
 impl Compute for Conv2dBatchNormForward<'_> {
     // One after the other: what is added may be what the convolution reads.
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+    fn compute<W: Workers>(&self, lent: &mut Lent<'_>, workers: &W) -> Result<(), Error> {
         self.extent()?;
         disjoint(self)?;
-        self.convolution.compute(lent)?;
-        self.norm.compute(lent)
+        self.convolution.compute(lent, workers)?;
+        self.norm.compute(lent, workers)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use crate::error::Error;
 use crate::memory::Span;
-use crate::ops::lent::{Compute, Lent};
-use crate::ops::math::reduce::for_each_sum;
+use crate::ops::lent::{ByRows, Memory, one};
 use crate::ops::math::rows::{expect, part, put, rows, rows_mut, whole_rows};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
+use crate::ops::parts::{Rows, RowsMut};
+use crate::ops::workers::{Alone, for_each_sum};
 use crate::shape::{Conv2d, Shape};
 
 /// Checks the lengths and returns the number of images.
@@ -39,12 +40,16 @@ impl Operation for GlobalAveragePoolForward {
     }
 }
 
-impl Compute for GlobalAveragePoolForward {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
-        let mut memory = lent.memory();
-        let (y, x) = (memory.write(&self.y), memory.read(&self.x));
-        memory.found?;
-        global_average_pool_forward(y, x, self.input)
+impl ByRows for GlobalAveragePoolForward {
+    type Slices<'m> = (RowsMut<'m>, Rows<'m>);
+
+    fn slices<'m>(&self, memory: &mut Memory<'m>, _: usize) -> Self::Slices<'m> {
+        (memory.rows_mut(&self.y, self.input.channels), memory.rows(&self.x, self.input.len()))
+    }
+
+    #[inline(always)]
+    fn formula(&self, (y, x): Self::Slices<'_>) -> Result<(), Error> {
+        global_average_pool_forward(y.values, x.values, self.input)
     }
 }
 
@@ -57,11 +62,12 @@ impl Compute for GlobalAveragePoolForward {
 ///
 /// # Errors
 /// [`Error::Length`] when a slice does not fit `input`.
+#[cfg_attr(feature = "wide", inline(always))]
 pub fn global_average_pool_forward(y: &mut [f32], x: &[f32], input: Shape) -> Result<(), Error> {
     check(y.len(), x.len(), input)?;
     let pixels = (input.height * input.width) as f32;
     for (y, x) in rows_mut(y, input.channels).zip(rows(x, input.len())) {
-        for_each_sum(y, x, |y, sum| *y = sum / pixels);
+        for_each_sum(&Alone, y, x, |y, sum| *y = sum / pixels);
     }
     Ok(())
 }
@@ -98,16 +104,23 @@ impl Operation for GlobalAveragePoolBackward<'_> {
     }
 }
 
-impl Compute for GlobalAveragePoolBackward<'_> {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
-        let count = streams(&[self.dx, self.dy])?;
-        for stream in 0..count {
-            let mut memory = lent.memory();
-            let (dx, dy) = (memory.write_one(self.dx, stream), memory.read_one(self.dy, stream));
-            memory.found?;
-            global_average_pool_backward(dx, dy, self.input, self.accumulate)?;
-        }
-        Ok(())
+impl ByRows for GlobalAveragePoolBackward<'_> {
+    type Slices<'m> = (RowsMut<'m>, Rows<'m>);
+
+    fn count(&self) -> Result<usize, Error> {
+        streams(&[self.dx, self.dy])
+    }
+
+    fn slices<'m>(&self, memory: &mut Memory<'m>, stream: usize) -> Self::Slices<'m> {
+        (
+            memory.rows_mut(one(self.dx, stream), self.input.len()),
+            memory.rows(one(self.dy, stream), self.input.channels),
+        )
+    }
+
+    #[inline(always)]
+    fn formula(&self, (dx, dy): Self::Slices<'_>) -> Result<(), Error> {
+        global_average_pool_backward(dx.values, dy.values, self.input, self.accumulate)
     }
 }
 
@@ -116,6 +129,7 @@ impl Compute for GlobalAveragePoolBackward<'_> {
 ///
 /// # Errors
 /// As [`global_average_pool_forward`].
+#[cfg_attr(feature = "wide", inline(always))]
 pub fn global_average_pool_backward(dx: &mut [f32], dy: &[f32], input: Shape, accumulate: bool) -> Result<(), Error> {
     check(dy.len(), dx.len(), input)?;
     let (pixels, channels) = ((input.height * input.width) as f32, input.channels);
@@ -206,12 +220,16 @@ impl Operation for MaxPoolForward<'_> {
     }
 }
 
-impl Compute for MaxPoolForward<'_> {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
-        let mut memory = lent.memory();
-        let (y, x) = (memory.write(&self.y), memory.read(&self.x));
-        memory.found?;
-        max_pool_forward(y, x, self.pool)
+impl ByRows for MaxPoolForward<'_> {
+    type Slices<'m> = (RowsMut<'m>, Rows<'m>);
+
+    fn slices<'m>(&self, memory: &mut Memory<'m>, _: usize) -> Self::Slices<'m> {
+        (memory.rows_mut(&self.y, self.pool.output.len()), memory.rows(&self.x, self.pool.input.len()))
+    }
+
+    #[inline(always)]
+    fn formula(&self, (y, x): Self::Slices<'_>) -> Result<(), Error> {
+        max_pool_forward(y.values, x.values, self.pool)
     }
 }
 
@@ -225,6 +243,7 @@ impl Compute for MaxPoolForward<'_> {
 ///
 /// # Errors
 /// [`Error::Length`] when a slice does not fit `pool`.
+#[cfg_attr(feature = "wide", inline(always))]
 pub fn max_pool_forward(y: &mut [f32], x: &[f32], pool: &Pool2d) -> Result<(), Error> {
     check_max(y.len(), x.len(), pool)?;
     let channels = pool.input.channels;
@@ -276,17 +295,24 @@ impl Operation for MaxPoolBackward<'_> {
     }
 }
 
-impl Compute for MaxPoolBackward<'_> {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
-        let count = streams(&[self.dx, self.dy])?;
-        for stream in 0..count {
-            let mut memory = lent.memory();
-            let (dx, dy, x) =
-                (memory.write_one(self.dx, stream), memory.read_one(self.dy, stream), memory.read(&self.x));
-            memory.found?;
-            max_pool_backward(dx, dy, x, self.pool, self.accumulate)?;
-        }
-        Ok(())
+impl ByRows for MaxPoolBackward<'_> {
+    type Slices<'m> = (RowsMut<'m>, Rows<'m>, Rows<'m>);
+
+    fn count(&self) -> Result<usize, Error> {
+        streams(&[self.dx, self.dy])
+    }
+
+    fn slices<'m>(&self, memory: &mut Memory<'m>, stream: usize) -> Self::Slices<'m> {
+        (
+            memory.rows_mut(one(self.dx, stream), self.pool.input.len()),
+            memory.rows(one(self.dy, stream), self.pool.output.len()),
+            memory.rows(&self.x, self.pool.input.len()),
+        )
+    }
+
+    #[inline(always)]
+    fn formula(&self, (dx, dy, x): Self::Slices<'_>) -> Result<(), Error> {
+        max_pool_backward(dx.values, dy.values, x.values, self.pool, self.accumulate)
     }
 }
 
@@ -301,6 +327,7 @@ impl Compute for MaxPoolBackward<'_> {
 ///
 /// # Errors
 /// As [`max_pool_forward`].
+#[cfg_attr(feature = "wide", inline(always))]
 pub fn max_pool_backward(dx: &mut [f32], dy: &[f32], x: &[f32], pool: &Pool2d, accumulate: bool) -> Result<(), Error> {
     check_max(dy.len(), x.len(), pool)?;
     expect("dx", x.len(), dx.len())?;

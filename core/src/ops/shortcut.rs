@@ -2,9 +2,10 @@
 
 use crate::error::Error;
 use crate::memory::Span;
-use crate::ops::lent::{Compute, Lent};
+use crate::ops::lent::{ByRows, Memory, one};
 use crate::ops::math::rows::{expect, pieces, pieces_mut, put, rows, rows_mut, whole_rows};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
+use crate::ops::parts::{Rows, RowsMut};
 use crate::shape::Shape;
 
 /// Checks the shapes; returns the number of images, and the zero channels before the input's.
@@ -45,21 +46,27 @@ impl Operation for ShortcutForward {
     }
 }
 
-impl Compute for ShortcutForward {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
-        let mut memory = lent.memory();
-        let (y, x) = (memory.write(&self.y), memory.read(&self.x));
-        memory.found?;
-        shortcut_forward(y, x, self.input, self.output)
+impl ByRows for ShortcutForward {
+    type Slices<'m> = (RowsMut<'m>, Rows<'m>);
+
+    fn slices<'m>(&self, memory: &mut Memory<'m>, _: usize) -> Self::Slices<'m> {
+        (memory.rows_mut(&self.y, self.output.len()), memory.rows(&self.x, self.input.len()))
+    }
+
+    #[inline(always)]
+    fn formula(&self, (y, x): Self::Slices<'_>) -> Result<(), Error> {
+        shortcut_forward(y.values, x.values, self.input, self.output)
     }
 }
 
 /// Every second pixel of a row of pixels.
+#[cfg_attr(feature = "wide", inline(always))]
 fn every_second(row: &[f32], channels: usize) -> impl Iterator<Item = &[f32]> {
     pieces(row, 2 * channels).map(move |pair| pair.get(..channels).unwrap_or_default())
 }
 
 /// Every second row of pixels of some images, one after the other; `height` rows an image.
+#[cfg_attr(feature = "wide", inline(always))]
 fn skipped(row: usize, height: usize) -> bool {
     row.checked_rem(height).is_some_and(|row| row % 2 == 1)
 }
@@ -80,6 +87,7 @@ fn skipped(row: usize, height: usize) -> bool {
 ///
 /// # Source
 /// He et al. 2016, section 3.3 (A).
+#[cfg_attr(feature = "wide", inline(always))]
 pub fn shortcut_forward(y: &mut [f32], x: &[f32], input: Shape, output: Shape) -> Result<(), Error> {
     let (_, before) = check(y.len(), x.len(), input, output)?;
     let all = rows(x, input.width * input.channels).enumerate();
@@ -127,16 +135,20 @@ impl Operation for ShortcutBackward<'_> {
     }
 }
 
-impl Compute for ShortcutBackward<'_> {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
-        let count = streams(&[self.dx, self.dy])?;
-        for stream in 0..count {
-            let mut memory = lent.memory();
-            let (dx, dy) = (memory.write_one(self.dx, stream), memory.read_one(self.dy, stream));
-            memory.found?;
-            shortcut_backward(dx, dy, self.input, self.output, self.accumulate)?;
-        }
-        Ok(())
+impl ByRows for ShortcutBackward<'_> {
+    type Slices<'m> = (RowsMut<'m>, Rows<'m>);
+
+    fn count(&self) -> Result<usize, Error> {
+        streams(&[self.dx, self.dy])
+    }
+
+    fn slices<'m>(&self, memory: &mut Memory<'m>, stream: usize) -> Self::Slices<'m> {
+        (memory.rows_mut(one(self.dx, stream), self.input.len()), memory.rows(one(self.dy, stream), self.output.len()))
+    }
+
+    #[inline(always)]
+    fn formula(&self, (dx, dy): Self::Slices<'_>) -> Result<(), Error> {
+        shortcut_backward(dx.values, dy.values, self.input, self.output, self.accumulate)
     }
 }
 
@@ -145,6 +157,7 @@ impl Compute for ShortcutBackward<'_> {
 ///
 /// # Errors
 /// As [`shortcut_forward`].
+#[cfg_attr(feature = "wide", inline(always))]
 pub fn shortcut_backward(
     dx: &mut [f32],
     dy: &[f32],

@@ -2,11 +2,13 @@
 
 use crate::error::Error;
 use crate::memory::Span;
-use crate::ops::lent::{Compute, Lent};
+use crate::ops::lent::{ByRows, Compute, Lent, Memory};
 use crate::ops::math::elementary::sqrt;
 use crate::ops::math::reduce::{RUN, Total};
 use crate::ops::math::rows::expect;
 use crate::ops::operation::{Access, Extent, Operation};
+use crate::ops::parts::{Rows, RowsMut};
+use crate::ops::workers::Workers;
 
 /// Stochastic gradient descent with momentum, as PyTorch writes it.
 ///
@@ -78,7 +80,7 @@ impl Operation for Fill {
 }
 
 impl Compute for Fill {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+    fn compute<W: Workers>(&self, lent: &mut Lent<'_>, _: &W) -> Result<(), Error> {
         let mut memory = lent.memory();
         memory.write(&self.to).fill(self.value);
         memory.found
@@ -108,15 +110,28 @@ impl Operation for Copy {
     }
 }
 
-impl Compute for Copy {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
-        let mut memory = lent.memory();
-        let (to, from) = (memory.write(&self.to), memory.read(&self.from));
-        memory.found?;
-        expect("from", to.len(), from.len())?;
-        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-        Ok(())
+impl ByRows for Copy {
+    type Slices<'m> = (RowsMut<'m>, Rows<'m>);
+
+    fn slices<'m>(&self, memory: &mut Memory<'m>, _: usize) -> Self::Slices<'m> {
+        (memory.rows_mut(&self.to, 1), memory.rows(&self.from, 1))
     }
+
+    #[inline(always)]
+    fn formula(&self, (to, from): Self::Slices<'_>) -> Result<(), Error> {
+        copy(to.values, from.values)
+    }
+}
+
+/// `to[i] = from[i]`.
+///
+/// # Errors
+/// [`Error::Length`] when the slices differ in length.
+#[cfg_attr(feature = "wide", inline(always))]
+pub fn copy(to: &mut [f32], from: &[f32]) -> Result<(), Error> {
+    expect("from", to.len(), from.len())?;
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    Ok(())
 }
 
 /// `y[i] += alpha * x[i]`: [`axpy`] on a machine.
@@ -144,12 +159,16 @@ impl Operation for Axpy {
     }
 }
 
-impl Compute for Axpy {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
-        let mut memory = lent.memory();
-        let (y, x) = (memory.write(&self.y), memory.read(&self.x));
-        memory.found?;
-        axpy(y, self.alpha, x)
+impl ByRows for Axpy {
+    type Slices<'m> = (RowsMut<'m>, Rows<'m>);
+
+    fn slices<'m>(&self, memory: &mut Memory<'m>, _: usize) -> Self::Slices<'m> {
+        (memory.rows_mut(&self.y, 1), memory.rows(&self.x, 1))
+    }
+
+    #[inline(always)]
+    fn formula(&self, (y, x): Self::Slices<'_>) -> Result<(), Error> {
+        axpy(y.values, self.alpha, x.values)
     }
 }
 
@@ -157,6 +176,7 @@ impl Compute for Axpy {
 ///
 /// # Errors
 /// [`Error::Length`] when the slices differ in length.
+#[cfg_attr(feature = "wide", inline(always))]
 pub fn axpy(y: &mut [f32], alpha: f32, x: &[f32]) -> Result<(), Error> {
     expect("x", y.len(), x.len())?;
     for (y, x) in y.iter_mut().zip(x) {
@@ -218,7 +238,7 @@ impl Operation for Ascend {
 }
 
 impl Compute for Ascend {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+    fn compute<W: Workers>(&self, lent: &mut Lent<'_>, _: &W) -> Result<(), Error> {
         let mut memory = lent.memory();
         let (point, squared_norm, params) =
             (memory.write(&self.point), memory.write(&self.squared_norm), memory.read(&self.params));
@@ -286,7 +306,7 @@ impl Operation for SgdUpdate<'_> {
 }
 
 impl Compute for SgdUpdate<'_> {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+    fn compute<W: Workers>(&self, lent: &mut Lent<'_>, _: &W) -> Result<(), Error> {
         self.outcome.check()?;
         let mut memory = lent.memory();
         let (squared_norm, failure) = (memory.write(&self.outcome.squared_norm), memory.write(&self.outcome.failure));
@@ -347,7 +367,7 @@ impl Operation for Decay<'_> {
 }
 
 impl Compute for Decay<'_> {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+    fn compute<W: Workers>(&self, lent: &mut Lent<'_>, _: &W) -> Result<(), Error> {
         let mut memory = lent.memory();
         let (velocity, params) = (memory.write(&self.velocity), memory.read(&self.params));
         memory.found?;
@@ -403,7 +423,7 @@ impl Operation for Descend<'_> {
 }
 
 impl Compute for Descend<'_> {
-    fn compute(&self, lent: &mut Lent<'_>) -> Result<(), Error> {
+    fn compute<W: Workers>(&self, lent: &mut Lent<'_>, _: &W) -> Result<(), Error> {
         self.outcome.check()?;
         let mut memory = lent.memory();
         let (params, velocity) = (memory.write(&self.params), memory.write(&self.velocity));

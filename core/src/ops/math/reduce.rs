@@ -1,6 +1,5 @@
 //! Sums over pixels and long vectors: short runs are summed in lanes, then added up with compensation for rounding.
 
-use crate::ops::math::rows::{pieces_mut, rows};
 use crate::ops::math::tile::WIDE;
 
 /// Channels that are worked on side by side; a channel's own sum does not depend on it.
@@ -67,14 +66,5 @@ pub(crate) fn sum<const N: usize, const K: usize>(mut terms: impl Iterator<Item 
         if taken < RUN {
             return totals.map(|totals| totals.map(Total::value));
         }
-    }
-}
-
-/// Hands `each` every element of `to` with the sum of its column in `from`, rows of `to.len()` elements.
-pub(crate) fn for_each_sum(to: &mut [f32], from: &[f32], each: impl Fn(&mut f32, f32)) {
-    let channels = to.len();
-    for (block, to) in pieces_mut(to, CHANNELS).enumerate() {
-        let [sums] = sum(rows(from, channels).map(|row| [lanes::<CHANNELS>(row, block * CHANNELS)]));
-        to.iter_mut().zip(sums).for_each(|(to, sum)| each(to, sum));
     }
 }

@@ -10,7 +10,7 @@ use crate::ops::math::rows::{part, pieces, rows};
 pub(crate) const PIXELS: usize = 4;
 
 /// Channels of the widest tile: as many as the registers hold sums for.
-pub(crate) const WIDE: usize = if cfg!(any(target_feature = "avx", target_arch = "aarch64")) {
+pub(crate) const WIDE: usize = if cfg!(any(feature = "wide", target_feature = "avx", target_arch = "aarch64")) {
     16
 } else if cfg!(any(target_feature = "sse2", target_feature = "simd128")) {
     8
@@ -102,7 +102,8 @@ pub(crate) fn multiply<const C: usize>(
 }
 
 /// [`multiply`] where pixels are missing: one alone, more together with copies whose sums are discarded.
-#[inline(never)]
+#[cfg_attr(not(feature = "wide"), inline(never))]
+#[cfg_attr(feature = "wide", inline(always))]
 fn multiply_some<const C: usize>(
     sums: &mut [[f32; C]; PIXELS],
     x: [Option<&[f32]>; PIXELS],
@@ -128,7 +129,8 @@ fn multiply_some<const C: usize>(
 }
 
 /// `sums[p][o] += sum_t x[p][t] * weight[t][at + o]`; `weight` has rows of `pitch`.
-#[inline(never)]
+#[cfg_attr(not(feature = "wide"), inline(never))]
+#[cfg_attr(feature = "wide", inline(always))]
 pub(crate) fn multiply_all<const C: usize>(
     sums: &mut [[f32; C]; PIXELS],
     [x0, x1, x2, x3]: [&[f32]; PIXELS],
@@ -148,12 +150,14 @@ pub(crate) fn multiply_all<const C: usize>(
 }
 
 /// `sum[o] += sum_t x[t] * weight[t][at + o]`: a tile of one pixel.
+#[cfg_attr(feature = "wide", inline(always))]
 pub(crate) fn multiply_one<const C: usize>(sum: &mut [f32; C], x: &[f32], weight: &[f32], pitch: usize, at: usize) {
     outer(core::array::from_mut(sum), x, 1, weight, pitch, at);
 }
 
 /// `sums[r][o] += sum_j x[j * step + r] * dy[j][at + o]`; `dy` has rows of `pitch` and ends the sum.
-#[inline(never)]
+#[cfg_attr(not(feature = "wide"), inline(never))]
+#[cfg_attr(feature = "wide", inline(always))]
 pub(crate) fn outer<const R: usize, const C: usize>(
     sums: &mut [[f32; C]; R],
     x: &[f32],
