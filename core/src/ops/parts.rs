@@ -85,7 +85,7 @@ impl Parts for Whole<'_> {
     }
 
     fn numbers(&self) -> usize {
-        0
+        self.0.len()
     }
 
     fn split(self, _: usize) -> (Self, Self) {

@@ -5,6 +5,8 @@ use crate::ops::math::reduce::{CHANNELS, lanes, sum};
 use crate::ops::math::rows::{pieces_mut, rows};
 use crate::ops::parts::{Parts, Rows};
 
+pub use crate::ops::math::reduce::{RUN, Totals, run};
+
 /// What is computed of each part of some operands, whichever part it is.
 pub trait Formula<P>: Sync {
     /// Computes it for `parts`.
@@ -28,7 +30,7 @@ pub trait Workers {
     /// What is wrong with the operands.
     fn each<P: Parts, F: Formula<P>>(&self, formula: &F, parts: P) -> Result<(), Error>;
 
-    /// The sums over all rows, as [`sum`] adds them up.
+    /// The sums over all rows: each [`run`] by itself, and the runs in order to [`Totals`].
     fn sums<P: Parts, T: Terms<P, N, K>, const N: usize, const K: usize>(&self, terms: &T, parts: P) -> [[f32; N]; K];
 }
 

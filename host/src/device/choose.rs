@@ -6,6 +6,7 @@ use crate::device::layout::{Layout, Needs};
 use crate::device::machine::{Identity, Job};
 use crate::device::open::{choices, open};
 use crate::device::room::{Host, Room, largest, lends, mebibytes, refused};
+use crate::device::threads::Threads;
 use crate::error::Error;
 use crate::opencl::tuning::trial::{Choices, Table};
 use crate::opencl::{self, Broken, Class, Convolution, DeviceInfo, OpenCl, Precision};
@@ -350,7 +351,8 @@ impl Device {
             hint: Some("try a smaller --batch or a smaller model".into()),
         })?;
         memory.resize(layout.words, 0.0);
-        job.run(&mut Cpu::new(&mut memory, frozen, samples))
+        let threads = std::env::var("T").map_or(1, |t| t.parse().unwrap());
+        job.run(&mut Cpu::with(Threads::new(threads)?, &mut memory, frozen, samples))
     }
 }
 

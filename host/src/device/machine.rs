@@ -4,6 +4,7 @@ use sse_sam_core::{Backend, Conv2d, Cpu, Error as CoreError, Space};
 
 use crate::device::cpu;
 use crate::error::Error;
+use sse_sam_core::ops::workers::Workers;
 use crate::opencl::tuning::trial::{Choices, Form, Forms, Table};
 use crate::opencl::{self, Convolution, DeviceInfo, OpenCl};
 
@@ -92,7 +93,7 @@ impl Identity {
     }
 }
 
-impl Machine for Cpu<'_> {
+impl<W: Workers> Machine for Cpu<'_, W> {
     /// The CPU core reads samples where they are: nothing is ever staged for it.
     fn write_samples(&mut self, _: usize, _: Vec<u8>) -> Result<(), CoreError> {
         Err(CoreError::Space { found: Space::Samples })

@@ -7,3 +7,4 @@ pub mod machine;
 pub mod measured;
 pub(crate) mod open;
 mod room;
+pub mod threads;

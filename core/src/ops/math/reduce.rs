@@ -6,7 +6,7 @@ use crate::ops::math::tile::WIDE;
 pub(crate) const CHANNELS: usize = if WIDE == 4 { 4 } else { 16 };
 
 /// Terms a lane takes before it goes to the total.
-pub(crate) const RUN: usize = 64;
+pub const RUN: usize = 64;
 
 /// `N` values of `row` from `at`, zeros where it ends.
 #[inline(always)]
@@ -49,22 +49,57 @@ impl Total {
     }
 }
 
+/// Totals of lanes, to which runs are added in order.
+#[derive(Clone, Copy)]
+pub struct Totals<const N: usize, const K: usize>([[Total; N]; K]);
+
+impl<const N: usize, const K: usize> Default for Totals<N, K> {
+    #[inline(always)]
+    fn default() -> Self {
+        Self([[Total::default(); N]; K])
+    }
+}
+
+impl<const N: usize, const K: usize> Totals<N, K> {
+    /// Adds a run.
+    #[inline(always)]
+    pub fn add(&mut self, run: &[[f32; N]; K]) {
+        let totals = self.0.as_flattened_mut().iter_mut();
+        totals.zip(run.as_flattened()).for_each(|(total, run)| total.add(*run));
+    }
+
+    /// The sums.
+    #[inline(always)]
+    pub fn values(self) -> [[f32; N]; K] {
+        self.0.map(|totals| totals.map(Total::value))
+    }
+}
+
+/// The sums of the next [`RUN`] terms, or of those that are left, and how many that were.
+#[inline(always)]
+pub fn run<const N: usize, const K: usize>(
+    terms: &mut impl Iterator<Item = [[f32; N]; K]>,
+) -> ([[f32; N]; K], usize) {
+    let mut runs = [[0.0; N]; K];
+    let mut taken = 0;
+    for term in terms.take(RUN) {
+        for (run, term) in runs.iter_mut().zip(&term) {
+            run.iter_mut().zip(term).for_each(|(run, term)| *run += term);
+        }
+        taken += 1;
+    }
+    (runs, taken)
+}
+
 /// The sums of all `terms`, lane by lane.
 #[inline(always)]
 pub(crate) fn sum<const N: usize, const K: usize>(mut terms: impl Iterator<Item = [[f32; N]; K]>) -> [[f32; N]; K] {
-    let mut totals = [[Total::default(); N]; K];
+    let mut totals = Totals::default();
     loop {
-        let mut runs = [[0.0; N]; K];
-        let mut taken = 0;
-        for term in terms.by_ref().take(RUN) {
-            for (run, term) in runs.iter_mut().zip(&term) {
-                run.iter_mut().zip(term).for_each(|(run, term)| *run += term);
-            }
-            taken += 1;
-        }
-        totals.as_flattened_mut().iter_mut().zip(runs.as_flattened()).for_each(|(total, run)| total.add(*run));
+        let (runs, taken) = run(&mut terms);
+        totals.add(&runs);
         if taken < RUN {
-            return totals.map(|totals| totals.map(Total::value));
+            return totals.values();
         }
     }
 }
