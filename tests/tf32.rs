@@ -4,8 +4,7 @@
 use std::path::Path;
 
 use assert_cmd::Command;
-use sse_sam::opencl::tuning::trial::{Case, Choices, Form};
-use sse_sam::opencl::{Block, Class, DeviceInfo, Matrix, OpenCl, Precision, devices};
+use sse_sam::opencl::{Block, Case, Choices, Class, DeviceInfo, Form, Matrix, OpenCl, Precision, devices};
 use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
 use sse_sam_core::{Conv2d, Machine, Run, Shape, Span};
 use sse_sam_tests::conformance::tolerance;

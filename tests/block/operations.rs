@@ -1,6 +1,6 @@
 //! Every block and every operation against the reference.
 
-use sse_sam::opencl::tuning::trial::Form;
+use sse_sam::opencl::Form;
 use sse_sam::opencl::{Block, DeviceInfo};
 use sse_sam_core::Run;
 use sse_sam_core::ops::Conv2dBackwardWeight;

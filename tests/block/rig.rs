@@ -1,7 +1,6 @@
 //! Devices with blocks, memory between canaries, and convolutions with what they should give.
 
-use sse_sam::opencl::tuning::trial::{Case, Choices, Form, Table};
-use sse_sam::opencl::{Class, DeviceInfo, Error, OpenCl, devices};
+use sse_sam::opencl::{Case, Choices, Class, DeviceInfo, Error, Form, OpenCl, Table, devices};
 use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
 use sse_sam_core::{Conv2d, Machine, Run, Shape, Span};
 use sse_sam_tests::conformance::tolerance;

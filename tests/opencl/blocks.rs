@@ -1,7 +1,6 @@
 //! Convolutions in blocks on their smallest shapes, and without blocks where a device has no local memory for them.
 
-use sse_sam::opencl::tuning::trial::{Case, Choices, Form, Operation, Table};
-use sse_sam::opencl::{Block, Class, Convolution, DeviceInfo, Error, OpenCl};
+use sse_sam::opencl::{Block, Case, Choices, Class, Convolution, DeviceInfo, Error, Form, OpenCl, Operation, Table};
 use sse_sam_core::ops::{
     BatchNormForward, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward,
 };

@@ -12,8 +12,9 @@ use crate::device::layout::{Layout, Needs};
 use crate::device::measured::Cache;
 use crate::device::open::owner;
 use crate::error::Error;
-use crate::opencl::tuning::trial::{self, Case, Form, Found, Measured, Table};
-use crate::opencl::{self, Block, Class, Convolution, DeviceInfo};
+use crate::opencl::convolution::pick;
+use crate::opencl::tuning::trial::{self, Found, Measured};
+use crate::opencl::{self, Block, Case, Class, Convolution, DeviceInfo, Form, Table};
 use crate::recipe::resolved;
 use crate::report::Observer;
 use crate::report::console::{Console, say};
@@ -155,7 +156,7 @@ impl Report {
 
     fn measure(&mut self, info: &DeviceInfo, layout: &Layout, observer: &dyn Observer) -> Result<Table, Error> {
         let (batch, kinds) = (layout.plan.max_batch(), layout.kinds());
-        let several = trial::cases(info, batch, layout.convolutions());
+        let several = pick::cases(info, batch, layout.convolutions());
         let (mut table, mut said) = (Table::new(), BTreeSet::new());
         for (number, (conv, layers)) in kinds.iter().enumerate() {
             let (case, shape) = (Case::new(conv, batch), kernels::convolution(conv));

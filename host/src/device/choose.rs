@@ -7,8 +7,7 @@ use crate::device::machine::{Identity, Job};
 use crate::device::open::{choices, open};
 use crate::device::room::{Host, Room, largest, lends, mebibytes, refused};
 use crate::error::Error;
-use crate::opencl::tuning::trial::{Choices, Table};
-use crate::opencl::{self, Broken, Class, Convolution, DeviceInfo, OpenCl, Precision};
+use crate::opencl::{self, Broken, Choices, Class, Convolution, DeviceInfo, OpenCl, Precision, Table};
 use crate::recipe::{DeviceOptions, defaults};
 use crate::report::Observer;
 

@@ -4,8 +4,7 @@ use sse_sam_core::{Backend, Conv2d, Cpu, Error as CoreError, Space};
 
 use crate::device::cpu;
 use crate::error::Error;
-use crate::opencl::tuning::trial::{Choices, Form, Forms, Table};
-use crate::opencl::{self, Convolution, DeviceInfo, OpenCl};
+use crate::opencl::{self, Choices, Convolution, DeviceInfo, Form, Forms, OpenCl, Table};
 
 /// A backend with what only the host asks for.
 pub trait Machine: Backend {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::machine::Identity;
 use crate::files::write_whole;
-use crate::opencl::tuning::trial::Table;
+use crate::opencl::Table;
 use crate::report::Observer;
 
 const FILE: &str = "devices.toml";
@@ -237,7 +237,7 @@ mod tests {
     use tempfile::{TempDir, tempdir};
 
     use super::*;
-    use crate::opencl::tuning::trial::{Case, Form};
+    use crate::opencl::{Case, Form};
     use crate::report::Silent;
 
     fn owner(driver: &str, kernels: &str) -> Owner {

@@ -10,8 +10,11 @@ use sse_sam_core::{Conv2d, Run, Span};
 use crate::device::layout::Layout;
 use crate::device::machine::Identity;
 use crate::device::measured::{Cache, Owner};
-use crate::opencl::tuning::trial::{self, Case, Choices, Forms, Operation, Table};
-use crate::opencl::{self, Block, Class, Convolution, DeviceInfo, Fault, OpenCl};
+use crate::opencl::convolution::pick;
+use crate::opencl::tuning::trial;
+use crate::opencl::{
+    self, Block, Case, Choices, Class, Convolution, DeviceInfo, Fault, Forms, OpenCl, Operation, Table,
+};
 use crate::report::{Event, Observer};
 
 /// The device as far as what is measured on it is remembered.
@@ -29,7 +32,7 @@ pub(crate) fn choices(
 ) -> Result<Choices, opencl::Error> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let images = layout.plan.max_batch();
-    let mut open = trial::cases(info, images, layout.convolutions());
+    let mut open = pick::cases(info, images, layout.convolutions());
     let mut table = Table::new();
     take(&mut open, &mut table, |case, _| recorded.get(case).copied());
     if open.is_empty() {
@@ -40,8 +43,8 @@ pub(crate) fn choices(
     let (cache, owner) = (Cache::of_user(), owner(info));
     let known = cache.known(&owner, observer);
     take(&mut open, &mut table, |case, _| known.get(case).copied());
-    let timed = |conv: &Conv2d| info.tiles == Class::Cpu && !trial::is_small(conv, images);
-    take(&mut open, &mut table, |_, conv| (!timed(conv)).then(|| trial::shipped(info, conv)));
+    let timed = |conv: &Conv2d| info.tiles == Class::Cpu && !pick::is_small(conv, images);
+    take(&mut open, &mut table, |_, conv| (!timed(conv)).then(|| pick::shipped(info, conv)));
     if open.is_empty() {
         return Ok(Choices::new(images, table));
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::device::machine::Identity;
-use crate::opencl::tuning::trial::Table;
+use crate::opencl::Table;
 
 /// The version that reads the checkpoints it wrote, and no other.
 pub(crate) const PROGRAM: &str = concat!("sse-sam ", env!("CARGO_PKG_VERSION"));

@@ -9,8 +9,7 @@ use super::kernels::{Ledger, Line};
 use crate::cli::args::BenchArgs;
 use crate::device::choose::Device;
 use crate::error::Error;
-use crate::opencl::Precision;
-use crate::opencl::tuning::trial::Form;
+use crate::opencl::{Form, Precision};
 use crate::recipe::words::word;
 
 /// What was measured.

@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use ocl::core::{self, DeviceId};
 use ocl::ffi;
 
+use crate::opencl::algorithm::Matrix;
 use crate::opencl::runtime::error::Error;
 use crate::opencl::runtime::loader;
-use crate::opencl::runtime::tiles::{Class, Matrix, Precision};
 
 const DEVICE_NOT_FOUND: i32 = -1;
 const PLATFORM_NOT_FOUND: i32 = -1001;
@@ -29,6 +29,39 @@ pub enum DeviceType {
     Cpu,
     /// None of these.
     Other,
+}
+
+/// What kind of device kernels are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// A work-item has a tile in vector registers, and a core to itself
+    Cpu,
+    /// A work-group has a block in local memory
+    Gpu,
+}
+
+/// How the factors of large products are rounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// Not at all, 24 bits of fraction
+    #[default]
+    Fp32,
+    /// To 10 bits of fraction, for matrix instructions, which add up with 24
+    Tf32,
+}
+
+impl Class {
+    /// The class of a device of this kind; `SSE_SAM_OPENCL_TILES`, `cpu` or `gpu`, picks another, for tests.
+    pub(crate) fn of(kind: DeviceType) -> Self {
+        match (std::env::var("SSE_SAM_OPENCL_TILES").as_deref(), kind) {
+            (Ok("cpu"), _) => Self::Cpu,
+            (Ok("gpu"), _) => Self::Gpu,
+            (_, DeviceType::Cpu) => Self::Cpu,
+            (_, DeviceType::Gpu | DeviceType::Accelerator | DeviceType::Other) => Self::Gpu,
+        }
+    }
 }
 
 /// One OpenCL device and what it can do.

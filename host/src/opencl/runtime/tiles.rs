@@ -2,51 +2,8 @@
 
 use sse_sam_core::{Row, Span};
 
-use crate::opencl::{DeviceInfo, DeviceType};
-
-/// What kind of device kernels are made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// A work-item has a tile in vector registers, and a core to itself
-    Cpu,
-    /// A work-group has a block in local memory
-    Gpu,
-}
-
-/// How the factors of large products are rounded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Precision {
-    /// Not at all, 24 bits of fraction
-    #[default]
-    Fp32,
-    /// To 10 bits of fraction, for matrix instructions, which add up with 24
-    Tf32,
-}
-
-/// How a device multiplies matrices beside its work-items.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Matrix {
-    /// Not at all.
-    Absent,
-    /// By NVIDIA's instructions.
-    Instructions,
-    /// By the same written out: `SSE_SAM_OPENCL_MATRIX=emulated`, for tests.
-    Emulated,
-}
-
-impl Class {
-    /// The class of a device of this kind; `SSE_SAM_OPENCL_TILES`, `cpu` or `gpu`, picks another, for tests.
-    pub(crate) fn of(kind: DeviceType) -> Self {
-        match (std::env::var("SSE_SAM_OPENCL_TILES").as_deref(), kind) {
-            (Ok("cpu"), _) => Self::Cpu,
-            (Ok("gpu"), _) => Self::Gpu,
-            (_, DeviceType::Cpu) => Self::Cpu,
-            (_, DeviceType::Gpu | DeviceType::Accelerator | DeviceType::Other) => Self::Gpu,
-        }
-    }
-}
+use crate::opencl::algorithm::Matrix;
+use crate::opencl::runtime::device::{Class, DeviceInfo};
 
 /// Sizes that kernels are compiled with, and how many work-items share a reduction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! Checks blocks against the general kernel, once a process, before they are used.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sse_sam_core::ops::{
@@ -9,57 +8,12 @@ use sse_sam_core::ops::{
 };
 use sse_sam_core::{Arena, Conv2d, Machine, Run, Shape, Span};
 
+use crate::opencl::algorithm::{Block, Case, Choices, Form, Matrix, Operation, Table};
+use crate::opencl::runtime::device::DeviceInfo;
+use crate::opencl::runtime::error::Error;
 use crate::opencl::runtime::machine::OpenCl;
 use crate::opencl::runtime::program::Built;
-use crate::opencl::tuning::trial::{Case, Choices, Form, Operation, Table};
-use crate::opencl::{Block, DeviceInfo, Error, Matrix};
-
-/// Largest error of a result, relative to all of it.
-const BOUND: f64 = 1e-5;
-
-/// Why a form of an operation is not used.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Fault {
-    /// Its result differs from the general kernel's, relative to all of it by so much; or it is no number.
-    Wrong(f64),
-    /// A call for it failed.
-    Fails(Error),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Wrong(error) if error.is_finite() => {
-                write!(f, "its result differs from the general kernel's by {error:.1e}, where {BOUND:e} is allowed")
-            }
-            Self::Wrong(_) => f.write_str("its result is not finite"),
-            Self::Fails(error) => error.fmt(f),
-        }
-    }
-}
-
-/// A form of an operation that is not used.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Refusal {
-    /// The operation.
-    pub operation: Operation,
-    /// The form.
-    pub form: Form,
-    /// Why.
-    pub fault: Fault,
-    /// Whether this was found now, not earlier in this process.
-    pub first: bool,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operation, form, fault, .. } = self;
-        write!(f, "{} is skipped for the {operation}: {fault}", form.name())
-    }
-}
-
-/// What was found about blocks, with no fault where they are right.
-pub(crate) type Verdicts = BTreeMap<(Operation, Block), Option<Fault>>;
+use crate::opencl::runtime::verdict::{BOUND, Fault, Refusal};
 
 impl OpenCl {
     /// Refuses those of these blocks that this device cannot launch or computes wrongly, and says which and why. What an
@@ -289,8 +243,8 @@ pub fn forget_checks(device: &DeviceInfo) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opencl::Class;
     use crate::opencl::convolution::block::Product;
+    use crate::opencl::runtime::device::Class;
     use crate::opencl::runtime::tiles::Tiles;
 
     #[test]
@@ -333,24 +287,5 @@ mod tests {
             assert!(!is_rounding(relative_error(&[3.0, number], &[3.0, 4.0])));
         }
         assert!(!is_rounding(relative_error(&[0.0], &[0.0])), "nothing is no result");
-    }
-
-    #[test]
-    fn a_refusal_is_a_sentence() {
-        let refusal = |fault| {
-            let form = Form::Block(Block::B64x16);
-            Refusal { operation: Operation::BackwardWeight, form, fault, first: true }.to_string()
-        };
-        let wrong = "64x16 is skipped for the weight gradient: its result differs from the general kernel's by 2.5e-1, \
-                     where 1e-5 is allowed";
-        assert_eq!(refusal(Fault::Wrong(0.25)), wrong);
-        assert_eq!(
-            refusal(Fault::Wrong(f64::NAN)),
-            "64x16 is skipped for the weight gradient: its result is not finite"
-        );
-        let call = Error::Call { call: "clEnqueueNDRangeKernel", device: "a card".into(), code: -54 };
-        let fails = "64x16 is skipped for the weight gradient: clEnqueueNDRangeKernel failed with -54 \
-                     (CL_INVALID_WORK_GROUP_SIZE) on a card";
-        assert_eq!(refusal(Fault::Fails(call)), fails);
     }
 }
