@@ -21,11 +21,11 @@ pub enum Convolution {
     Winograd,
 }
 
-/// How an operation of a convolution is computed; written `direct`, `winograd`, or as the block is called, with the number
-/// of parts behind a stroke: `128x64/4`.
+/// How a convolution or a gradient of it is computed: what users read of as its form. Written `direct`, `winograd`, or as the
+/// block is called, with the number of parts behind a stroke: `128x64/4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub enum Form {
+pub enum Algorithm {
     /// As the formula says; in a device of blocks, in the one that a rule finds.
     Direct,
     /// In tiles of 4 x 4 pixels.
@@ -36,7 +36,7 @@ pub enum Form {
     Split(Block, u16),
 }
 
-impl Form {
+impl Algorithm {
     /// The word for it.
     pub fn name(self) -> String {
         match self {
@@ -61,19 +61,19 @@ impl Form {
     }
 }
 
-impl From<Block> for Form {
+impl From<Block> for Algorithm {
     fn from(block: Block) -> Self {
         Self::Block(block)
     }
 }
 
-impl From<Form> for String {
-    fn from(form: Form) -> Self {
-        form.name()
+impl From<Algorithm> for String {
+    fn from(algorithm: Algorithm) -> Self {
+        algorithm.name()
     }
 }
 
-impl TryFrom<String> for Form {
+impl TryFrom<String> for Algorithm {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -91,12 +91,12 @@ impl TryFrom<String> for Form {
     }
 }
 
-/// The forms of a convolution, of its gradient with respect to the input, and with respect to the weights.
-pub type Forms = [Form; 3];
+/// The algorithms of a convolution, of its gradient with respect to the input, and with respect to the weights.
+pub type Algorithms = [Algorithm; 3];
 
-/// An operation of a convolution, by its place in [`Forms`].
+/// Which of a convolution's operations, by its place in [`Algorithms`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Operation {
+pub enum Direction {
     /// The forward pass.
     Forward,
     /// The gradient with respect to the input.
@@ -105,12 +105,12 @@ pub enum Operation {
     BackwardWeight,
 }
 
-impl Operation {
+impl Direction {
     /// All three.
     pub const ALL: [Self; 3] = [Self::Forward, Self::BackwardInput, Self::BackwardWeight];
 }
 
-impl fmt::Display for Operation {
+impl fmt::Display for Direction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Forward => "forward pass",
@@ -120,11 +120,11 @@ impl fmt::Display for Operation {
     }
 }
 
-/// Convolutions that share a choice; written `128x32x32x16x16`, in the order of its fields, and behind it `k1s2p0` for
-/// kernel, stride and padding where these are not 3, 1 and 1.
+/// Convolutions that share their algorithms; written `128x32x32x16x16`, in the order of its fields, and behind it `k1s2p0`
+/// for kernel, stride and padding where these are not 3, 1 and 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct Case {
+pub struct ConvProblem {
     /// Images of the largest batch, rounded up to a power of two.
     images: usize,
     height: usize,
@@ -138,8 +138,8 @@ pub struct Case {
 /// The usual kernel, stride and padding, which are not written.
 const USUAL: [usize; 3] = [3, 1, 1];
 
-impl Case {
-    /// The case of `conv`, where the largest batch is of so many images.
+impl ConvProblem {
+    /// The problem of `conv`, where the largest batch is of so many images.
     pub fn new(conv: &Conv2d, images: usize) -> Self {
         let Conv2d { input, output, kernel, stride, padding } = *conv;
         Self {
@@ -153,7 +153,7 @@ impl Case {
     }
 }
 
-impl fmt::Display for Case {
+impl fmt::Display for ConvProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { images, height, width, channels, filters, window } = self;
         write!(f, "{images}x{height}x{width}x{channels}x{filters}")?;
@@ -164,13 +164,13 @@ impl fmt::Display for Case {
     }
 }
 
-impl From<Case> for String {
-    fn from(case: Case) -> Self {
-        case.to_string()
+impl From<ConvProblem> for String {
+    fn from(problem: ConvProblem) -> Self {
+        problem.to_string()
     }
 }
 
-impl TryFrom<String> for Case {
+impl TryFrom<String> for ConvProblem {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -190,29 +190,34 @@ impl TryFrom<String> for Case {
     }
 }
 
-/// Forms by case.
-pub type Table = BTreeMap<Case, Forms>;
+/// Algorithms by problem.
+pub type AlgorithmTable = BTreeMap<ConvProblem, Algorithms>;
 
-/// The forms in force on a backend under [`Convolution::Auto`]; what is missing takes the shipped ones.
+/// The algorithms in force on a backend under [`Convolution::Auto`]; what is missing takes the shipped ones.
 #[derive(Clone, Debug, Default)]
-pub struct Choices {
+pub struct Selection {
     images: usize,
-    table: Table,
+    table: AlgorithmTable,
 }
 
-impl Choices {
-    /// Choices for batches of at most this many images.
-    pub fn new(images: usize, table: Table) -> Self {
+impl Selection {
+    /// A selection for batches of at most this many images.
+    pub fn new(images: usize, table: AlgorithmTable) -> Self {
         Self { images, table }
     }
 
-    /// The forms of a convolution.
-    pub(crate) fn forms(&self, conv: &Conv2d) -> Option<Forms> {
-        self.table.get(&Case::new(conv, self.images)).copied()
+    /// One algorithm for all operations of a convolution.
+    pub fn of(conv: &Conv2d, images: usize, algorithm: Algorithm) -> Self {
+        Self::new(images, AlgorithmTable::from([(ConvProblem::new(conv, images), [algorithm; 3])]))
+    }
+
+    /// The algorithms of a convolution.
+    pub(crate) fn algorithms(&self, conv: &Conv2d) -> Option<Algorithms> {
+        self.table.get(&ConvProblem::new(conv, self.images)).copied()
     }
 
     /// All of them.
-    pub fn table(&self) -> &Table {
+    pub fn table(&self) -> &AlgorithmTable {
         &self.table
     }
 }
@@ -223,9 +228,9 @@ pub(crate) struct Policy {
     /// How convolutions are computed.
     pub convolution: Convolution,
     /// What is in force under [`Convolution::Auto`].
-    pub choices: Choices,
+    pub selection: Selection,
     /// Blocks that the device cannot launch, or computes wrongly.
-    pub refused: Vec<(Operation, Block)>,
+    pub refused: Vec<(Direction, Block)>,
 }
 
 /// `PAD` of convolution_block.cl.
@@ -376,32 +381,34 @@ mod tests {
     #[test]
     fn batches_of_the_same_order_share_a_case() {
         let conv = conv(32, 16);
-        assert_eq!(Case::new(&conv, 100), Case::new(&conv, 128));
-        assert_ne!(Case::new(&conv, 128), Case::new(&conv, 129));
-        assert_eq!(Case::new(&conv, 100).to_string(), "128x32x32x16x16");
+        assert_eq!(ConvProblem::new(&conv, 100), ConvProblem::new(&conv, 128));
+        assert_ne!(ConvProblem::new(&conv, 128), ConvProblem::new(&conv, 129));
+        assert_eq!(ConvProblem::new(&conv, 100).to_string(), "128x32x32x16x16");
     }
 
     #[test]
     fn a_case_survives_the_way_through_its_text() {
         let halving = Conv2d::new(Shape::new(7, 9, 48), 96, 1, 2, 0).unwrap();
-        for case in [Case::new(&conv(7, 48), 3), Case::new(&halving, 3)] {
-            assert_eq!(Case::try_from(case.to_string()), Ok(case));
+        for problem in [ConvProblem::new(&conv(7, 48), 3), ConvProblem::new(&halving, 3)] {
+            assert_eq!(ConvProblem::try_from(problem.to_string()), Ok(problem));
         }
-        assert_eq!(Case::new(&halving, 3).to_string(), "4x7x9x48x96k1s2p0");
+        assert_eq!(ConvProblem::new(&halving, 3).to_string(), "4x7x9x48x96k1s2p0");
         for text in ["", "1x2x3x4", "1x2x3x4x5x6", "1x2x3x4x-5", "1x2x3x4xfive", "1x2x3x4x5k1s2", "1x2x3x4x5k1s2p0s1"] {
-            assert!(Case::try_from(text.to_owned()).is_err(), "{text}");
+            assert!(ConvProblem::try_from(text.to_owned()).is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_form_survives_the_way_through_its_text() {
-        let split = Form::Split(Block::B128x64, 12);
+        let split = Algorithm::Split(Block::B128x64, 12);
         assert_eq!(split.name(), "128x64/12");
-        for form in [Form::Direct, Form::Winograd, split].into_iter().chain(Block::ALL.map(Form::Block)) {
-            assert_eq!(Form::try_from(String::from(form)), Ok(form));
+        for algorithm in
+            [Algorithm::Direct, Algorithm::Winograd, split].into_iter().chain(Block::ALL.map(Algorithm::Block))
+        {
+            assert_eq!(Algorithm::try_from(String::from(algorithm)), Ok(algorithm));
         }
         for text in ["96x96", "128x64/", "128x64/many", "direct/2", "128x64/65536"] {
-            assert!(Form::try_from(text.to_owned()).is_err(), "{text}");
+            assert!(Algorithm::try_from(text.to_owned()).is_err(), "{text}");
         }
     }
 }

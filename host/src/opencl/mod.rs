@@ -9,9 +9,11 @@ mod operations;
 mod runtime;
 pub mod tuning;
 
-pub use algorithm::{Block, Case, Choices, Convolution, Form, Forms, Matrix, Operation, Table};
+pub use algorithm::{
+    Algorithm, AlgorithmTable, Algorithms, Block, ConvProblem, Convolution, Direction, Matrix, Selection,
+};
 pub use runtime::device::{
-    Broken, Class, DeviceInfo, DeviceType, Precision, Survey, devices, preferred, select, survey, usable,
+    Broken, DeviceInfo, DeviceType, Precision, Survey, Tiling, devices, preferred, select, survey, usable,
 };
 pub use runtime::error::Error;
 #[doc(hidden)]

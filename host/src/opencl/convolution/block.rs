@@ -3,10 +3,10 @@
 use sse_sam_core::Conv2d;
 use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
 
-use crate::opencl::algorithm::{Block, Matrix, Operation, Sizes};
+use crate::opencl::algorithm::{Block, Direction, Matrix, Sizes};
 use crate::opencl::operations::batch_norm::Moments;
 use crate::opencl::operations::merge::merge;
-use crate::opencl::runtime::device::{Class, DeviceInfo};
+use crate::opencl::runtime::device::{DeviceInfo, Tiling};
 use crate::opencl::runtime::error::Error;
 use crate::opencl::runtime::launch::{Argument, sizes};
 use crate::opencl::runtime::machine::OpenCl;
@@ -22,8 +22,8 @@ const STRIDE: usize = 8;
 /// What pixels are counted below: they are told apart by a product.
 const PIXELS: usize = 1 << 31;
 
-/// The kernel of convolution_block.cl for an operation in a block.
-fn kernel_of(block: Block, operation: Operation) -> Name {
+/// The kernel of convolution_block.cl that computes in a block.
+fn kernel_of(block: Block, direction: Direction) -> Name {
     let [forward, backward_input, backward_weight] = match block {
         Block::B128x128 => {
             [Name::Conv2dForward128x128, Name::Conv2dBackwardInput128x128, Name::Conv2dBackwardWeight128x128]
@@ -42,14 +42,14 @@ fn kernel_of(block: Block, operation: Operation) -> Name {
         Block::B64x16 => [Name::Conv2dForward64x16, Name::Conv2dBackwardInput64x16, Name::Conv2dBackwardWeight64x16],
         Block::Any => [Name::Conv2dForwardAny, Name::Conv2dBackwardInputAny, Name::Conv2dBackwardWeightAny],
     };
-    match operation {
-        Operation::Forward => forward,
-        Operation::BackwardInput => backward_input,
-        Operation::BackwardWeight => backward_weight,
+    match direction {
+        Direction::Forward => forward,
+        Direction::BackwardInput => backward_input,
+        Direction::BackwardWeight => backward_weight,
     }
 }
 
-/// An operation of a convolution as a product of matrices: rows x sums by sums x columns, `count` of them.
+/// A convolution or a gradient of it as a product of matrices: rows x sums by sums x columns, `count` of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Product {
     rows: usize,
@@ -60,19 +60,19 @@ pub(crate) struct Product {
 }
 
 impl Product {
-    pub fn of(conv: &Conv2d, operation: Operation, images: usize) -> Self {
+    pub fn of(conv: &Conv2d, direction: Direction, images: usize) -> Self {
         let Conv2d { input, output, kernel, stride, .. } = *conv;
         let (channels, filters) = (input.channels, output.channels);
         let pixels = images * output.height * output.width;
-        match operation {
-            Operation::Forward => Self { rows: pixels, columns: filters, sums: kernel * kernel * channels, count: 1 },
+        match direction {
+            Direction::Forward => Self { rows: pixels, columns: filters, sums: kernel * kernel * channels, count: 1 },
             // Pixels that agree in their remainders by the stride are a product of their own.
-            Operation::BackwardInput => {
+            Direction::BackwardInput => {
                 let rows = images * input.height.div_ceil(stride) * input.width.div_ceil(stride);
                 let taps = kernel.div_ceil(stride);
                 Self { rows, columns: channels, sums: taps * taps * filters, count: stride * stride }
             }
-            Operation::BackwardWeight => {
+            Direction::BackwardWeight => {
                 Self { rows: kernel * kernel * channels, columns: filters, sums: pixels, count: 1 }
             }
         }
@@ -102,8 +102,8 @@ impl Product {
 }
 
 /// The parts of a sum in a block that follow from the rule.
-pub(crate) fn splits(device: &DeviceInfo, block: Block, operation: Operation, conv: &Conv2d, images: usize) -> usize {
-    let product = Product::of(conv, operation, images);
+pub(crate) fn splits(device: &DeviceInfo, block: Block, direction: Direction, conv: &Conv2d, images: usize) -> usize {
+    let product = Product::of(conv, direction, images);
     product.splits(&Tiles::for_device(device), &block.sizes(device.multiplier()), None)
 }
 
@@ -119,16 +119,16 @@ pub(crate) fn fits(tiles: &Tiles, conv: &Conv2d, images: usize) -> bool {
 const LAUNCH: f64 = 1e8;
 const NUMBER: f64 = 60.0;
 
-/// The block of those that `takes` allows that should be fastest for an operation. What has not enough work-groups to keep
+/// The block of those that `takes` allows that should be fastest. What has not enough work-groups to keep
 /// every unit of a large device busy comes last.
 pub(crate) fn shipped(
     conv: &Conv2d,
-    operation: Operation,
+    direction: Direction,
     images: usize,
     multiplier: Matrix,
     takes: impl Fn(Block) -> bool,
 ) -> Option<Block> {
-    let (product, tiles) = (Product::of(conv, operation, images), Tiles::of(Class::Gpu));
+    let (product, tiles) = (Product::of(conv, direction, images), Tiles::of(Tiling::Gpu));
     let cost = |block: Block| {
         let sizes @ Sizes { block: [rows, columns], cost, .. } = block.sizes(multiplier);
         let padded = product.rows.next_multiple_of(rows) * product.columns.next_multiple_of(columns) * product.count;
@@ -157,12 +157,12 @@ pub(crate) fn scratch(device: &DeviceInfo, conv: &Conv2d, images: usize) -> usiz
     if tiles.block_groups == 0 {
         return 0;
     }
-    let needs = Operation::ALL.into_iter().flat_map(|operation| {
-        let product = Product::of(conv, operation, images);
-        let length = match operation {
-            Operation::Forward => images * conv.output.len(),
-            Operation::BackwardInput => images * conv.input.len(),
-            Operation::BackwardWeight => conv.weights(),
+    let needs = Direction::ALL.into_iter().flat_map(|direction| {
+        let product = Product::of(conv, direction, images);
+        let length = match direction {
+            Direction::Forward => images * conv.output.len(),
+            Direction::BackwardInput => images * conv.input.len(),
+            Direction::BackwardWeight => conv.weights(),
         };
         Block::ALL.into_iter().map(move |block| {
             let sizes = block.sizes(device.multiplier());
@@ -187,7 +187,7 @@ pub(crate) fn forward<'c>(
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let sizes = block.sizes(cl.device().multiplier());
     let (mut launch, buffers) = cl.split();
-    let product = Product::of(conv, Operation::Forward, images);
+    let product = Product::of(conv, Direction::Forward, images);
     let splits = product.splits(launch.tiles, &sizes, wanted);
     let parts = product.rows.div_ceil(sizes.block[0]);
     let moments = 3 * parts * product.columns;
@@ -197,7 +197,7 @@ pub(crate) fn forward<'c>(
     let (items, groups) = (sizes.items(), splits * product.blocks(&sizes));
     let arguments: &[Argument<'_>] =
         sizes![images, input, output, kernel, stride, padding, splits, to, partial, x, weight];
-    launch.launch(kernel_of(block, Operation::Forward), groups * items, items, arguments)?;
+    launch.launch(kernel_of(block, Direction::Forward), groups * items, items, arguments)?;
     if images == 0 {
         return Ok(None);
     }
@@ -220,7 +220,7 @@ pub(crate) fn backward_input(
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let sizes = block.sizes(cl.device().multiplier());
     let (mut launch, buffers) = cl.split();
-    let product = Product::of(conv, Operation::BackwardInput, images);
+    let product = Product::of(conv, Direction::BackwardInput, images);
     let splits = product.splits(launch.tiles, &sizes, parts);
     let (items, groups) = (sizes.items(), splits * product.blocks(&sizes));
     let added = accumulate && splits == 1;
@@ -230,7 +230,7 @@ pub(crate) fn backward_input(
         let to = if splits > 1 { partial } else { own };
         let arguments: &[Argument<'_>] =
             sizes![images, input, output, kernel, stride, padding, splits, added, to, dy, weight];
-        launch.launch(kernel_of(block, Operation::BackwardInput), groups * items, items, arguments)?;
+        launch.launch(kernel_of(block, Direction::BackwardInput), groups * items, items, arguments)?;
         if splits > 1 {
             merge(&mut launch, Name::Conv2dBackwardInputMerge, dx.length, splits, accumulate, own, partial)?;
         }
@@ -249,7 +249,7 @@ pub(crate) fn backward_weight(
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let sizes = block.sizes(cl.device().multiplier());
     let (mut launch, buffers) = cl.split();
-    let product = Product::of(conv, Operation::BackwardWeight, images);
+    let product = Product::of(conv, Direction::BackwardWeight, images);
     let splits = product.splits(launch.tiles, &sizes, parts);
     let [(row, row_shift), (image, image_shift)] = [output.width, output.height * output.width].map(divisor);
     let (items, groups) = (sizes.items(), splits * product.blocks(&sizes));
@@ -272,7 +272,7 @@ pub(crate) fn backward_weight(
             x,
             dy
         ];
-        launch.launch(kernel_of(block, Operation::BackwardWeight), groups * items, items, arguments)?;
+        launch.launch(kernel_of(block, Direction::BackwardWeight), groups * items, items, arguments)?;
         merge(&mut launch, Name::Conv2dBackwardWeightMerge, dweight.length, splits, true, to, partial)?;
     }
     Ok(())
@@ -323,12 +323,12 @@ mod tests {
 
     #[test]
     fn convolutions_that_blocks_cannot_count_are_left_to_the_general_kernel() {
-        let tiles = Tiles::of(Class::Gpu);
+        let tiles = Tiles::of(Tiling::Gpu);
         let strided = |stride| Conv2d::new(Shape::new(4, 4, 4), 4, 3, stride, 1).unwrap();
         assert!(fits(&tiles, &strided(8), 1) && !fits(&tiles, &strided(9), 1) && !fits(&tiles, &strided(1 << 16), 1));
         let large = Conv2d::new(Shape::new(1 << 10, 1 << 10, 1), 1, 1, 1, 0).unwrap();
         assert!(fits(&tiles, &large, 2047) && !fits(&tiles, &large, 2048));
-        assert!(!fits(&Tiles::of(Class::Cpu), &strided(1), 1));
+        assert!(!fits(&Tiles::of(Tiling::Cpu), &strided(1), 1));
     }
 
     const MULTIPLIERS: [Matrix; 2] = [Matrix::Absent, Matrix::Instructions];
@@ -347,22 +347,22 @@ mod tests {
 
     #[test]
     fn a_large_gpu_has_two_work_groups_a_unit_at_batch_64_and_splits_evenly() {
-        let tiles = Tiles::of(Class::Gpu);
-        let cases = resnet34().into_iter().flat_map(|conv| Operation::ALL.map(|operation| (conv, operation)));
-        for ((conv, operation), multiplier) in cases.flat_map(|case| MULTIPLIERS.map(|matrix| (case, matrix))) {
-            let block = shipped(&conv, operation, 64, multiplier, |block| block.takes(&conv, true)).unwrap();
-            let (product, sizes) = (Product::of(&conv, operation, 64), block.sizes(multiplier));
+        let tiles = Tiles::of(Tiling::Gpu);
+        let cases = resnet34().into_iter().flat_map(|conv| Direction::ALL.map(|direction| (conv, direction)));
+        for ((conv, direction), multiplier) in cases.flat_map(|case| MULTIPLIERS.map(|matrix| (case, matrix))) {
+            let block = shipped(&conv, direction, 64, multiplier, |block| block.takes(&conv, true)).unwrap();
+            let (product, sizes) = (Product::of(&conv, direction, 64), block.sizes(multiplier));
             let splits = product.splits(&tiles, &sizes, None);
             let groups = product.blocks(&sizes) * splits;
-            assert!(groups >= 2 * 132, "{conv:?} {operation:?}: {groups} of {block}");
+            assert!(groups >= 2 * 132, "{conv:?} {direction:?}: {groups} of {block}");
             // Of the time that the sum would take one unit alone, what the unit with most groups takes.
             let share = |parts: usize| (product.blocks(&sizes) * parts).div_ceil(132) as f64 / parts as f64;
             let fewest = (2usize * 132).div_ceil(product.blocks(&sizes));
             assert!(
                 share(splits) <= share(fewest),
-                "{conv:?} {operation:?}: {groups} of {block} are dealt out unevenly"
+                "{conv:?} {direction:?}: {groups} of {block} are dealt out unevenly"
             );
-            assert!(splits <= 2 * fewest, "{conv:?} {operation:?}: {splits} parts where {fewest} are enough");
+            assert!(splits <= 2 * fewest, "{conv:?} {direction:?}: {splits} parts where {fewest} are enough");
         }
     }
 }

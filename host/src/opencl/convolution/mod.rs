@@ -1,4 +1,5 @@
-//! Convolutions on the device: each algorithm in a file of its own, and what takes which.
+//! Convolutions on the device: [`pick`] says which algorithm one takes, and each algorithm launches its kernels in a file of
+//! its own.
 
 pub mod block;
 pub mod pick;
@@ -8,7 +9,7 @@ pub mod winograd;
 use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward};
 use sse_sam_core::{Run, Span};
 
-use crate::opencl::algorithm::{Form, Operation};
+use crate::opencl::algorithm::{Algorithm, Direction};
 use crate::opencl::operations::batch_norm::Moments;
 use crate::opencl::runtime::error::Error;
 use crate::opencl::runtime::machine::OpenCl;
@@ -22,11 +23,13 @@ fn whole(spans: &[Span]) -> bool {
 fn forward<'c>(cl: &'c mut OpenCl, operation: &Conv2dForward<'_>) -> Result<Option<Moments<'c>>, Error> {
     let Conv2dForward { y, x, weight, conv } = *operation;
     let images = y.length / conv.output.len();
-    let form = cl.form(Operation::Forward, conv, images, whole(&[y, x, weight]));
-    match form {
-        Form::Direct => tile::forward(cl, operation, images).map(|()| None),
-        Form::Winograd => winograd::forward(cl, operation, images),
-        Form::Block(block) | Form::Split(block, _) => block::forward(cl, (block, form.parts()), operation, images),
+    let algorithm = cl.algorithm(Direction::Forward, conv, images, whole(&[y, x, weight]));
+    match algorithm {
+        Algorithm::Direct => tile::forward(cl, operation, images).map(|()| None),
+        Algorithm::Winograd => winograd::forward(cl, operation, images),
+        Algorithm::Block(block) | Algorithm::Split(block, _) => {
+            block::forward(cl, (block, algorithm.parts()), operation, images)
+        }
     }
 }
 
@@ -53,12 +56,13 @@ impl Run<Conv2dBackwardInput<'_>> for OpenCl {
         self.admit(operation)?;
         let Conv2dBackwardInput { dx, dy, weight, conv, .. } = *operation;
         let images = dx.first().map_or(0, |dx| dx.length / conv.input.len());
-        let form = self.form(Operation::BackwardInput, conv, images, whole(dx) && whole(dy) && whole(&[weight]));
-        match form {
-            Form::Direct => tile::backward_input(self, operation, images),
-            Form::Winograd => winograd::backward_input(self, operation),
-            Form::Block(block) | Form::Split(block, _) => {
-                block::backward_input(self, (block, form.parts()), operation, images)
+        let algorithm =
+            self.algorithm(Direction::BackwardInput, conv, images, whole(dx) && whole(dy) && whole(&[weight]));
+        match algorithm {
+            Algorithm::Direct => tile::backward_input(self, operation, images),
+            Algorithm::Winograd => winograd::backward_input(self, operation),
+            Algorithm::Block(block) | Algorithm::Split(block, _) => {
+                block::backward_input(self, (block, algorithm.parts()), operation, images)
             }
         }
     }
@@ -69,12 +73,13 @@ impl Run<Conv2dBackwardWeight<'_>> for OpenCl {
         self.admit(operation)?;
         let Conv2dBackwardWeight { dweight, x, dy, conv } = *operation;
         let images = x.length / conv.input.len();
-        let form = self.form(Operation::BackwardWeight, conv, images, whole(dweight) && whole(dy) && whole(&[x]));
-        match form {
-            Form::Direct => tile::backward_weight(self, operation, images),
-            Form::Winograd => winograd::backward_weight(self, operation, images),
-            Form::Block(block) | Form::Split(block, _) => {
-                block::backward_weight(self, (block, form.parts()), operation, images)
+        let algorithm =
+            self.algorithm(Direction::BackwardWeight, conv, images, whole(dweight) && whole(dy) && whole(&[x]));
+        match algorithm {
+            Algorithm::Direct => tile::backward_weight(self, operation, images),
+            Algorithm::Winograd => winograd::backward_weight(self, operation, images),
+            Algorithm::Block(block) | Algorithm::Split(block, _) => {
+                block::backward_weight(self, (block, algorithm.parts()), operation, images)
             }
         }
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use sse_sam_core::Conv2d;
 
-use crate::opencl::algorithm::{Block, Case, Choices, Convolution, Form, Forms, Operation};
+use crate::opencl::algorithm::{Algorithm, Algorithms, Block, ConvProblem, Convolution, Direction, Selection};
 use crate::opencl::convolution::{block, tile, winograd};
-use crate::opencl::runtime::device::{Class, DeviceInfo};
+use crate::opencl::runtime::device::{DeviceInfo, Tiling};
 use crate::opencl::runtime::error::Error;
 use crate::opencl::runtime::machine::OpenCl;
 use crate::opencl::runtime::tiles::Tiles;
@@ -25,57 +25,64 @@ impl OpenCl {
         self.policy.convolution
     }
 
-    /// Puts these choices in force under [`Convolution::Auto`].
-    pub fn set_choices(&mut self, choices: Choices) {
-        self.policy.choices = choices;
+    /// Puts this selection in force under [`Convolution::Auto`].
+    pub fn set_selection(&mut self, selection: Selection) {
+        self.policy.selection = selection;
     }
 
-    /// The choices in force under [`Convolution::Auto`].
-    pub fn choices(&self) -> &Choices {
-        &self.policy.choices
+    /// The selection in force under [`Convolution::Auto`].
+    pub fn selection(&self) -> &Selection {
+        &self.policy.selection
     }
 
-    /// The forms in which `conv` and its gradients with so many images are computed.
-    pub fn forms(&self, conv: &Conv2d, images: usize) -> Forms {
-        Operation::ALL.map(|operation| self.form(operation, conv, images, true))
+    /// The algorithms by which `conv` and its gradients with so many images are computed.
+    pub fn algorithms(&self, conv: &Conv2d, images: usize) -> Algorithms {
+        Direction::ALL.map(|direction| self.algorithm(direction, conv, images, true))
     }
 
-    /// The form of one operation, where its memory lies at `whole` quads.
-    pub(crate) fn form(&self, operation: Operation, conv: &Conv2d, images: usize, whole: bool) -> Form {
+    /// The algorithm of one of them, where its memory lies at `whole` quads.
+    pub(crate) fn algorithm(&self, direction: Direction, conv: &Conv2d, images: usize, whole: bool) -> Algorithm {
         let chosen = match self.policy.convolution {
-            Convolution::Direct => Form::Direct,
-            Convolution::Winograd => Form::Winograd,
+            Convolution::Direct => Algorithm::Direct,
+            Convolution::Winograd => Algorithm::Winograd,
             Convolution::Auto => {
-                let forms = self.policy.choices.forms(conv).unwrap_or_else(|| shipped(self.device(), conv));
-                forms[operation as usize]
+                let algorithms = self.policy.selection.algorithms(conv).unwrap_or_else(|| shipped(self.device(), conv));
+                algorithms[direction as usize]
             }
         };
-        self.resolve(operation, chosen, conv, images, whole)
+        self.resolve(direction, chosen, conv, images, whole)
     }
 
-    /// What a form comes to: the blocks of a device that has them go before the direct form.
-    pub(crate) fn resolve(&self, operation: Operation, form: Form, conv: &Conv2d, images: usize, whole: bool) -> Form {
-        let takes = |block: Block| self.can(operation, block) && block.takes(conv, whole);
-        match form {
-            Form::Winograd if winograd::fits(self.tiles(), conv) => form,
-            _ if !block::fits(self.tiles(), conv, images) => Form::Direct,
-            Form::Block(block) | Form::Split(block, _) if takes(block) => form,
-            _ => block::shipped(conv, operation, images, self.device().multiplier(), takes)
-                .map_or(Form::Direct, Form::Block),
+    /// What an algorithm comes to: the blocks of a device that has them go before the direct algorithm.
+    pub(crate) fn resolve(
+        &self,
+        direction: Direction,
+        algorithm: Algorithm,
+        conv: &Conv2d,
+        images: usize,
+        whole: bool,
+    ) -> Algorithm {
+        let takes = |block: Block| self.can(direction, block) && block.takes(conv, whole);
+        match algorithm {
+            Algorithm::Winograd if winograd::fits(self.tiles(), conv) => algorithm,
+            _ if !block::fits(self.tiles(), conv, images) => Algorithm::Direct,
+            Algorithm::Block(block) | Algorithm::Split(block, _) if takes(block) => algorithm,
+            _ => block::shipped(conv, direction, images, self.device().multiplier(), takes)
+                .map_or(Algorithm::Direct, Algorithm::Block),
         }
     }
 
-    /// Whether the device computes an operation in this block.
-    pub(crate) fn can(&self, operation: Operation, block: Block) -> bool {
-        !self.policy.refused.contains(&(operation, block))
+    /// Whether the device computes in this block.
+    pub(crate) fn can(&self, direction: Direction, block: Block) -> bool {
+        !self.policy.refused.contains(&(direction, block))
     }
 
     /// Computes nothing in these blocks from now on.
-    pub(crate) fn refuse(&mut self, blocks: impl IntoIterator<Item = (Operation, Block)>) {
+    pub(crate) fn refuse(&mut self, blocks: impl IntoIterator<Item = (Direction, Block)>) {
         self.policy.refused.extend(blocks);
     }
 
-    /// `f32` of scratch memory that `conv` and its gradients with `rows` images need on `device`, in any form.
+    /// `f32` of scratch memory that `conv` and its gradients with `rows` images need on `device`, by any algorithm.
     pub fn scratch(device: &DeviceInfo, conv: &Conv2d, rows: usize) -> usize {
         let (tiles, units) = (Tiles::for_device(device), device.compute_units as usize);
         let other = block::scratch(device, conv, rows).max(winograd::scratch(&tiles, units, conv, rows));
@@ -91,28 +98,32 @@ impl OpenCl {
     }
 }
 
-/// The convolutions among these that a device has several forms of, each case once.
-pub fn cases(device: &DeviceInfo, images: usize, convolutions: impl Iterator<Item = Conv2d>) -> BTreeMap<Case, Conv2d> {
+/// The convolutions among these that a device has several algorithms for, by problem.
+pub fn problems(
+    device: &DeviceInfo,
+    images: usize,
+    convolutions: impl Iterator<Item = Conv2d>,
+) -> BTreeMap<ConvProblem, Conv2d> {
     let several = convolutions.filter(|conv| candidates(device, conv).len() > 1);
-    several.map(|conv| (Case::new(&conv, images), conv)).collect()
+    several.map(|conv| (ConvProblem::new(&conv, images), conv)).collect()
 }
 
-/// The forms that a device has of a convolution: the ones that a table of tiles has and that it can launch.
-pub(crate) fn candidates(device: &DeviceInfo, conv: &Conv2d) -> Vec<Form> {
+/// The algorithms that a device has for a convolution: those that come with its tiles and that it can launch.
+pub(crate) fn candidates(device: &DeviceInfo, conv: &Conv2d) -> Vec<Algorithm> {
     match device.tiles {
-        Class::Cpu if winograd::fits(&Tiles::of(Class::Cpu), conv) => vec![Form::Direct, Form::Winograd],
-        Class::Cpu => vec![Form::Direct],
-        Class::Gpu => block::candidates(device, conv).map(Form::Block).collect(),
+        Tiling::Cpu if winograd::fits(&Tiles::of(Tiling::Cpu), conv) => vec![Algorithm::Direct, Algorithm::Winograd],
+        Tiling::Cpu => vec![Algorithm::Direct],
+        Tiling::Gpu => block::candidates(device, conv).map(Algorithm::Block).collect(),
     }
 }
 
-/// The forms a convolution takes until something faster is found.
-pub fn shipped(device: &DeviceInfo, conv: &Conv2d) -> Forms {
+/// The algorithms that a convolution takes until faster ones are found.
+pub fn shipped(device: &DeviceInfo, conv: &Conv2d) -> Algorithms {
     let tiled = winograd::fits(&Tiles::for_device(device), conv) && winograd::pays(conv);
-    [if tiled { Form::Winograd } else { Form::Direct }; 3]
+    [if tiled { Algorithm::Winograd } else { Algorithm::Direct }; 3]
 }
 
-/// Whether so little is to be done that the shipped forms are taken without a timing.
+/// Whether so little is to be done that the shipped algorithms are taken without a timing.
 pub fn is_small(conv: &Conv2d, images: usize) -> bool {
     let pixels = images.saturating_mul(conv.output.height * conv.output.width);
     pixels.saturating_mul(conv.weights()) < SMALL

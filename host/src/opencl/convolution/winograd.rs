@@ -1,4 +1,4 @@
-//! Winograd's form of convolutions: which shapes it takes, and its launches.
+//! Winograd's algorithm: which shapes it takes, and its launches.
 
 use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
 use sse_sam_core::{Conv2d, Shape, Span};
@@ -27,7 +27,7 @@ const SHARED: usize = 32;
 /// Work-items that transform tiles for weight gradients of many channels.
 const TRANSFORMERS: usize = 64;
 
-/// Whether `conv` can be computed in this form.
+/// Whether `conv` can be computed by this algorithm.
 pub(crate) fn fits(tiles: &Tiles, conv: &Conv2d) -> bool {
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     tiles.winograd_block > 0
@@ -36,7 +36,7 @@ pub(crate) fn fits(tiles: &Tiles, conv: &Conv2d) -> bool {
         && output.channels.is_multiple_of(16)
 }
 
-/// Whether this form should be faster for a convolution that it fits.
+/// Whether this algorithm should be faster for a convolution that it fits.
 pub(crate) fn pays(conv: &Conv2d) -> bool {
     let output = conv.output;
     // A tile costs 36 products and gives up to 16 pixels that cost 9 each: it must be two thirds full.
@@ -53,7 +53,7 @@ fn transformed(inputs: usize, outputs: usize) -> usize {
     FREQUENCIES * (inputs * outputs + outputs / 16 * APART)
 }
 
-/// How the work of the forward form is shared out, which changes no bit of the result.
+/// How the work of a forward pass is shared out, which changes no bit of the result.
 #[derive(Clone, Copy)]
 struct Forward {
     /// Tiles that are transformed at once.
@@ -118,7 +118,7 @@ fn fused_tiles(tiles: &Tiles, conv: &Conv2d, groups: usize) -> usize {
     groups * ((channels + filters) / 16 * tiles.winograd_block * CELL + channels.max(filters))
 }
 
-/// `f32` of scratch memory that `conv` and its gradients need in this form.
+/// `f32` of scratch memory that `conv` and its gradients need by this algorithm.
 pub(crate) fn scratch(tiles: &Tiles, units: usize, conv: &Conv2d, images: usize) -> usize {
     if !fits(tiles, conv) {
         return 0;
@@ -139,7 +139,7 @@ pub(crate) fn scratch(tiles: &Tiles, units: usize, conv: &Conv2d, images: usize)
     weight.max(one_way(channels, filters)).max(one_way(filters, channels))
 }
 
-/// The forward form from `inputs` channels to `outputs`, both of the same height and width, with weights transformed.
+/// The forward pass from `inputs` channels to `outputs`, both of the same height and width, with weights transformed.
 struct Pass<'a> {
     launch: Launch<'a>,
     buffers: &'a Buffers,

@@ -1,6 +1,6 @@
 //! Which blocks of convolutions a device has work-groups for.
 
-use crate::opencl::algorithm::{Block, Operation};
+use crate::opencl::algorithm::{Block, Direction};
 use crate::opencl::runtime::device::DeviceInfo;
 
 impl Block {
@@ -21,9 +21,9 @@ impl Block {
 }
 
 /// The blocks that a device has no work-groups for.
-pub(crate) fn too_large(device: &DeviceInfo) -> Vec<(Operation, Block)> {
+pub(crate) fn too_large(device: &DeviceInfo) -> Vec<(Direction, Block)> {
     let large = Block::ALL.into_iter().filter(|block| !block.is_within(device));
-    large.flat_map(|block| Operation::ALL.map(|operation| (operation, block))).collect()
+    large.flat_map(|block| Direction::ALL.map(|direction| (direction, block))).collect()
 }
 
 /// The compiler options that leave these blocks out: some drivers build none of a file with a kernel that is too large.

@@ -34,7 +34,7 @@ pub enum DeviceType {
 /// What kind of device kernels are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Class {
+pub enum Tiling {
     /// A work-item has a tile in vector registers, and a core to itself
     Cpu,
     /// A work-group has a block in local memory
@@ -52,7 +52,7 @@ pub enum Precision {
     Tf32,
 }
 
-impl Class {
+impl Tiling {
     /// The class of a device of this kind; `SSE_SAM_OPENCL_TILES`, `cpu` or `gpu`, picks another, for tests.
     pub(crate) fn of(kind: DeviceType) -> Self {
         match (std::env::var("SSE_SAM_OPENCL_TILES").as_deref(), kind) {
@@ -103,7 +103,7 @@ pub struct DeviceInfo {
     /// What multiplies matrices beside its work-items.
     pub matrix: Matrix,
     /// What kind of device its kernels are made for.
-    pub tiles: Class,
+    pub tiles: Tiling,
     /// How they round the factors of large products.
     pub precision: Precision,
 }
@@ -117,7 +117,7 @@ impl DeviceInfo {
     /// What multiplies the matrices of its kernels.
     pub(crate) fn multiplier(&self) -> Matrix {
         match (self.tiles, self.precision) {
-            (Class::Gpu, Precision::Tf32) => self.matrix,
+            (Tiling::Gpu, Precision::Tf32) => self.matrix,
             _ => Matrix::Absent,
         }
     }
@@ -363,7 +363,7 @@ fn describe(id: DeviceId, (platform, device): (usize, usize), platform_name: &st
         largest_group,
         unusable: unusable(&id)?,
         matrix: if largest_group < MATRIX_ITEMS { Matrix::Absent } else { matrix(&id)? },
-        tiles: Class::of(kind),
+        tiles: Tiling::of(kind),
         precision: Precision::default(),
         profiling: number(&id, ffi::CL_DEVICE_QUEUE_PROPERTIES)? & ffi::CL_QUEUE_PROFILING_ENABLE != 0,
         id,

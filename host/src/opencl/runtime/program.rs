@@ -9,7 +9,7 @@ use sse_sam_kernels::{self as sources, Source};
 
 use crate::opencl::algorithm::{Convolution, Matrix};
 use crate::opencl::runtime::build::{build, build_log, text};
-use crate::opencl::runtime::device::{Class, DeviceInfo};
+use crate::opencl::runtime::device::{DeviceInfo, Tiling};
 use crate::opencl::runtime::error::Error;
 use crate::opencl::runtime::tiles::Tiles;
 use crate::opencl::runtime::verdict::Verdicts;
@@ -149,17 +149,17 @@ kernels! {
 }
 
 /// The class of devices that a file is for, where it is not for all.
-fn class_of(source: &Source) -> Option<Class> {
+fn class_of(source: &Source) -> Option<Tiling> {
     let name = source.name;
     match () {
-        () if name == sources::CONVOLUTION_BLOCK.name => Some(Class::Gpu),
-        () if name == sources::CONVOLUTION_TILE.name || name == sources::WINOGRAD.name => Some(Class::Cpu),
+        () if name == sources::CONVOLUTION_BLOCK.name => Some(Tiling::Gpu),
+        () if name == sources::CONVOLUTION_TILE.name || name == sources::WINOGRAD.name => Some(Tiling::Cpu),
         () => None,
     }
 }
 
 /// Whether devices of a class build a file.
-fn builds(class: Class, source: &Source) -> bool {
+fn builds(class: Tiling, source: &Source) -> bool {
     class_of(source).is_none_or(|other| other == class)
 }
 
@@ -361,7 +361,7 @@ pub struct Unit {
 
 /// What a device with a fused multiply-add builds, and what it measures with, for compilers other than a driver's.
 #[doc(hidden)]
-pub fn units(class: Class, multiplier: Matrix) -> impl Iterator<Item = Unit> {
+pub fn units(class: Tiling, multiplier: Matrix) -> impl Iterator<Item = Unit> {
     let options = Tiles::of(class).options(true, multiplier);
     let files = FILES.iter().copied().filter(move |(source, _)| builds(class, source));
     let files = files.chain([(sources::MEASURE, &["measure_fma"][..])]);

@@ -3,7 +3,7 @@
 use sse_sam_core::{Row, Span};
 
 use crate::opencl::algorithm::Matrix;
-use crate::opencl::runtime::device::{Class, DeviceInfo};
+use crate::opencl::runtime::device::{DeviceInfo, Tiling};
 
 /// Sizes that kernels are compiled with, and how many work-items share a reduction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(crate) struct Tiles {
     pub visitors: usize,
     /// Work-items of a convolution in register tiles; 0 where there are none.
     pub groups: usize,
-    /// Tiles of 4 x 4 pixels that Winograd's form takes at once: `WINOGRAD_BLOCK`; 0 where there are none.
+    /// Tiles of 4 x 4 pixels that Winograd's algorithm takes at once: `WINOGRAD_BLOCK`; 0 where there are none.
     pub winograd_block: usize,
     /// Work-items of such a convolution: the least of one, the most of a weight gradient.
     pub winograd_groups: usize,
@@ -110,10 +110,10 @@ impl Tiles {
     }
 
     /// The table.
-    pub const fn of(class: Class) -> Self {
+    pub const fn of(class: Tiling) -> Self {
         match class {
-            Class::Cpu => CPU,
-            Class::Gpu => GPU,
+            Tiling::Cpu => CPU,
+            Tiling::Gpu => GPU,
         }
     }
 
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn groups_of_the_usual_size_are_those_of_the_table() {
-        for class in [Class::Cpu, Class::Gpu] {
+        for class in [Tiling::Cpu, Tiling::Gpu] {
             for (items, local_memory) in [(256, 32 << 10), (1024, 48 << 10), (usize::MAX, u64::MAX)] {
                 assert_eq!(Tiles::of(class).within(items, local_memory), Tiles::of(class), "{class:?} {items}");
             }
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn no_group_is_larger_than_a_device_has_them_and_all_are_powers_of_two() {
-        for class in [Class::Cpu, Class::Gpu] {
+        for class in [Tiling::Cpu, Tiling::Gpu] {
             for items in (1..=300).chain([1000]) {
                 let tiles = Tiles::of(class).within(items, 32 << 10);
                 for size in [tiles.group, tiles.local, tiles.looped, tiles.merging(), tiles.adders] {
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn local_memory_bounds_what_lies_in_it() {
         for (local_memory, class) in
-            [0, 1 << 10, 4 << 10, 16 << 10].into_iter().flat_map(|n| [(n, Class::Cpu), (n, Class::Gpu)])
+            [0, 1 << 10, 4 << 10, 16 << 10].into_iter().flat_map(|n| [(n, Tiling::Cpu), (n, Tiling::Gpu)])
         {
             let tiles = Tiles::of(class).within(256, local_memory);
             let vector = 4 * tiles.width;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::opencl::algorithm::{Block, Form, Operation};
+use crate::opencl::algorithm::{Algorithm, Block, Direction};
 use crate::opencl::runtime::error::Error;
 
 /// Largest error of a result, relative to all of it.
 pub(crate) const BOUND: f64 = 1e-5;
 
-/// Why a form of an operation is not used.
+/// Why an algorithm is not used.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
     /// Its result differs from the general kernel's, relative to all of it by so much; or it is no number.
@@ -30,13 +30,13 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A form of an operation that is not used.
+/// An algorithm that is not used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
-    /// The operation.
-    pub operation: Operation,
-    /// The form.
-    pub form: Form,
+    /// For which of a convolution's operations.
+    pub direction: Direction,
+    /// The algorithm.
+    pub algorithm: Algorithm,
     /// Why.
     pub fault: Fault,
     /// Whether this was found now, not earlier in this process.
@@ -45,13 +45,13 @@ pub struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operation, form, fault, .. } = self;
-        write!(f, "{} is skipped for the {operation}: {fault}", form.name())
+        let Self { direction, algorithm, fault, .. } = self;
+        write!(f, "{} is skipped for the {direction}: {fault}", algorithm.name())
     }
 }
 
 /// What was found about blocks, with no fault where they are right.
-pub(crate) type Verdicts = BTreeMap<(Operation, Block), Option<Fault>>;
+pub(crate) type Verdicts = BTreeMap<(Direction, Block), Option<Fault>>;
 
 #[cfg(test)]
 mod tests {
@@ -60,8 +60,8 @@ mod tests {
     #[test]
     fn a_refusal_is_a_sentence() {
         let refusal = |fault| {
-            let form = Form::Block(Block::B64x16);
-            Refusal { operation: Operation::BackwardWeight, form, fault, first: true }.to_string()
+            let algorithm = Algorithm::Block(Block::B64x16);
+            Refusal { direction: Direction::BackwardWeight, algorithm, fault, first: true }.to_string()
         };
         let wrong = "64x16 is skipped for the weight gradient: its result differs from the general kernel's by 2.5e-1, \
                      where 1e-5 is allowed";

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::machine::Identity;
 use crate::files::write_whole;
-use crate::opencl::Table;
+use crate::opencl::AlgorithmTable;
 use crate::report::Observer;
 
 const FILE: &str = "devices.toml";
@@ -55,10 +55,10 @@ struct Entry {
     #[serde(flatten)]
     owner: Owner,
     #[serde(default)]
-    convolutions: Table,
+    convolutions: AlgorithmTable,
 }
 
-/// What becomes of what is known about a case that is measured again.
+/// What becomes of what is known about a problem that is measured again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Stays,
@@ -88,21 +88,21 @@ impl Content {
         Self { version: VERSION, device: Vec::new() }
     }
 
-    fn known(&self, owner: &Owner) -> Option<&Table> {
+    fn known(&self, owner: &Owner) -> Option<&AlgorithmTable> {
         self.device.iter().find(|entry| entry.owner == *owner).map(|entry| &entry.convolutions)
     }
 
     /// Adds what is new; what is known already stays, or is replaced. The device moves to the front, and what is too much
     /// goes.
-    fn add(&mut self, owner: &Owner, measured: &Table, known: Known) {
+    fn add(&mut self, owner: &Owner, measured: &AlgorithmTable, known: Known) {
         let place = self.device.iter().position(|entry| entry.owner == *owner);
         let mut convolutions = place.map(|place| self.device.remove(place).convolutions).unwrap_or_default();
         if convolutions.len() + measured.len() > CONVOLUTIONS {
             convolutions.clear();
         }
         match known {
-            Known::Stays => measured.iter().for_each(|(case, forms)| {
-                convolutions.entry(*case).or_insert(*forms);
+            Known::Stays => measured.iter().for_each(|(problem, algorithms)| {
+                convolutions.entry(*problem).or_insert(*algorithms);
             }),
             Known::Goes => convolutions.extend(measured),
         }
@@ -113,12 +113,12 @@ impl Content {
 
 /// The user's cache folder.
 #[derive(Clone, Debug)]
-pub struct Cache {
+pub struct TuningStore {
     /// None where the system names no place for it.
     folder: Option<PathBuf>,
 }
 
-impl Cache {
+impl TuningStore {
     /// `$SSE_SAM_CACHE`, else the folder `sse-sam` where this system keeps caches.
     pub fn of_user() -> Self {
         Self::of(|name| env::var_os(name))
@@ -152,8 +152,8 @@ impl Cache {
     }
 
     /// What was measured on a device so far.
-    pub fn known(&self, owner: &Owner, observer: &dyn Observer) -> Table {
-        let Some(file) = self.file() else { return Table::new() };
+    pub fn known(&self, owner: &Owner, observer: &dyn Observer) -> AlgorithmTable {
+        let Some(file) = self.file() else { return AlgorithmTable::new() };
         match Content::read(&file) {
             Ok(content) => content.known(owner).cloned().unwrap_or_default(),
             Err(error) => {
@@ -161,34 +161,37 @@ impl Cache {
                     let file = file.display();
                     observer.warn(&format!("warning: {file} is ignored, as if nothing had been measured: {error}"));
                 }
-                Table::new()
+                AlgorithmTable::new()
             }
         }
     }
 
     /// Keeps what was measured, and returns what is in force: where another process was earlier, what that one kept.
-    pub fn remember(&self, owner: &Owner, measured: Table, observer: &dyn Observer) -> Table {
+    pub fn remember(&self, owner: &Owner, measured: AlgorithmTable, observer: &dyn Observer) -> AlgorithmTable {
         let Some(folder) = &self.folder else { return measured };
         let (content, written) = keep(folder, owner, &measured, Known::Stays);
         if let Err(reason) = written {
             observer.warn(&format!("warning: what was measured is kept for this run only: {reason}"));
         }
         let kept = content.known(owner).cloned().unwrap_or_default();
-        measured.into_iter().map(|(case, forms)| (case, kept.get(&case).copied().unwrap_or(forms))).collect()
+        measured
+            .into_iter()
+            .map(|(problem, algorithms)| (problem, kept.get(&problem).copied().unwrap_or(algorithms)))
+            .collect()
     }
 
-    /// Keeps what was measured in place of what was known of the same cases.
+    /// Keeps what was measured in place of what was known of the same problems.
     ///
     /// # Errors
     /// Why it could not be written.
-    pub fn replace(&self, owner: &Owner, measured: &Table) -> Result<(), String> {
+    pub fn replace(&self, owner: &Owner, measured: &AlgorithmTable) -> Result<(), String> {
         let folder = self.folder.as_ref().ok_or("there is no cache folder")?;
         keep(folder, owner, measured, Known::Goes).1
     }
 }
 
 /// Adds to what the folder's file holds, if it is whole; what it holds then, and why that could not be written.
-fn keep(folder: &Path, owner: &Owner, measured: &Table, known: Known) -> (Content, Result<(), String>) {
+fn keep(folder: &Path, owner: &Owner, measured: &AlgorithmTable, known: Known) -> (Content, Result<(), String>) {
     let file = folder.join(FILE);
     // Until the end: what another process adds meanwhile would be written over.
     let _lock = match lock(folder) {
@@ -237,29 +240,30 @@ mod tests {
     use tempfile::{TempDir, tempdir};
 
     use super::*;
-    use crate::opencl::{Case, Form};
+    use crate::opencl::{Algorithm, ConvProblem};
     use crate::report::Silent;
 
     fn owner(driver: &str, kernels: &str) -> Owner {
         Owner { name: "device".into(), driver: driver.into(), compute_units: 2, kernels: kernels.into() }
     }
 
-    fn table(channels: impl Iterator<Item = usize>, form: Form) -> Table {
-        let case = |channels| Case::new(&Conv2d::new(Shape::new(8, 8, channels), 16, 3, 1, 1).unwrap(), 128);
-        channels.map(|channels| (case(channels), [Form::Direct, form, Form::Winograd])).collect()
+    fn table(channels: impl Iterator<Item = usize>, algorithm: Algorithm) -> AlgorithmTable {
+        let case = |channels| ConvProblem::new(&Conv2d::new(Shape::new(8, 8, channels), 16, 3, 1, 1).unwrap(), 128);
+        channels.map(|channels| (case(channels), [Algorithm::Direct, algorithm, Algorithm::Winograd])).collect()
     }
 
-    fn cache() -> (TempDir, Cache) {
+    fn store() -> (TempDir, TuningStore) {
         let folder = tempdir().unwrap();
-        let cache = Cache { folder: Some(folder.path().join("some/where")) };
-        (folder, cache)
+        let store = TuningStore { folder: Some(folder.path().join("some/where")) };
+        (folder, store)
     }
 
     #[test]
     #[cfg(all(unix, not(target_os = "macos")))]
     fn the_folder_is_the_one_that_is_named_else_that_of_the_system() {
         let place = |variables: &[(&str, &str)]| {
-            Cache::of(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())).file()
+            TuningStore::of(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
+                .file()
         };
         let [own, system, home] = [("SSE_SAM_CACHE", "here"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")];
         assert_eq!(place(&[home, system, own]), Some("here/devices.toml".into()));
@@ -270,50 +274,52 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_known_to_the_same_device_driver_and_kernels_only() {
-        let (_folder, cache) = cache();
-        let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
-        assert_eq!(cache.known(&here, &Silent), Table::new());
-        assert_eq!(cache.remember(&here, measured.clone(), &Silent), measured);
-        assert_eq!(cache.known(&here, &Silent), measured);
+        let (_folder, store) = store();
+        let (here, measured) = (owner("1", "a"), table(1..4, Algorithm::Winograd));
+        assert_eq!(store.known(&here, &Silent), AlgorithmTable::new());
+        assert_eq!(store.remember(&here, measured.clone(), &Silent), measured);
+        assert_eq!(store.known(&here, &Silent), measured);
         let units = Owner { compute_units: 3, ..here.clone() };
         for other in [owner("2", "a"), owner("1", "b"), units] {
-            assert_eq!(cache.known(&other, &Silent), Table::new(), "{other:?}");
-            cache.remember(&other, table(1..2, Form::Direct), &Silent);
+            assert_eq!(store.known(&other, &Silent), AlgorithmTable::new(), "{other:?}");
+            store.remember(&other, table(1..2, Algorithm::Direct), &Silent);
         }
-        assert_eq!(cache.known(&here, &Silent), measured, "others do not disturb it");
-        let text = fs::read_to_string(cache.place()).unwrap();
+        assert_eq!(store.known(&here, &Silent), measured, "others do not disturb it");
+        let text = fs::read_to_string(store.place()).unwrap();
         assert!(text.contains("128x8x8x3x16 = [\"direct\", \"winograd\", \"winograd\"]"), "{text}");
     }
 
     #[test]
     fn the_process_that_was_earlier_is_followed() {
-        let (_folder, cache) = cache();
+        let (_folder, store) = store();
         let here = owner("1", "a");
-        cache.remember(&here, table(1..3, Form::Winograd), &Silent);
-        let found = cache.remember(&here, table(2..4, Form::Direct), &Silent);
-        let expected = [table(2..3, Form::Winograd), table(3..4, Form::Direct)].into_iter().flatten().collect();
+        store.remember(&here, table(1..3, Algorithm::Winograd), &Silent);
+        let found = store.remember(&here, table(2..4, Algorithm::Direct), &Silent);
+        let expected =
+            [table(2..3, Algorithm::Winograd), table(3..4, Algorithm::Direct)].into_iter().flatten().collect();
         assert_eq!(found, expected);
-        assert_eq!(cache.known(&here, &Silent).len(), 3);
+        assert_eq!(store.known(&here, &Silent).len(), 3);
     }
 
     #[test]
     fn what_is_measured_on_purpose_replaces_what_was_known_of_the_same_cases_alone() {
-        let (_folder, cache) = cache();
+        let (_folder, store) = store();
         let [here, other] = [owner("1", "a"), owner("2", "a")];
-        cache.remember(&here, table(1..3, Form::Winograd), &Silent);
-        cache.remember(&other, table(1..3, Form::Winograd), &Silent);
-        cache.replace(&here, &table(2..4, Form::Direct)).unwrap();
-        let expected = [table(1..2, Form::Winograd), table(2..4, Form::Direct)].into_iter().flatten().collect();
-        assert_eq!(cache.known(&here, &Silent), expected);
-        assert_eq!(cache.known(&other, &Silent), table(1..3, Form::Winograd));
+        store.remember(&here, table(1..3, Algorithm::Winograd), &Silent);
+        store.remember(&other, table(1..3, Algorithm::Winograd), &Silent);
+        store.replace(&here, &table(2..4, Algorithm::Direct)).unwrap();
+        let expected =
+            [table(1..2, Algorithm::Winograd), table(2..4, Algorithm::Direct)].into_iter().flatten().collect();
+        assert_eq!(store.known(&here, &Silent), expected);
+        assert_eq!(store.known(&other, &Silent), table(1..3, Algorithm::Winograd));
     }
 
     #[test]
     fn whatever_the_file_holds_it_is_replaced() {
-        let (_folder, cache) = cache();
-        let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
-        cache.remember(&here, measured.clone(), &Silent);
-        let file = PathBuf::from(cache.place());
+        let (_folder, store) = store();
+        let (here, measured) = (owner("1", "a"), table(1..4, Algorithm::Winograd));
+        store.remember(&here, measured.clone(), &Silent);
+        let file = PathBuf::from(store.place());
         let whole = fs::read(&file).unwrap();
         let text = String::from_utf8(whole.clone()).unwrap();
         let cases = [
@@ -328,89 +334,89 @@ mod tests {
         ];
         for (number, bytes) in cases.into_iter().enumerate() {
             fs::write(&file, bytes).unwrap();
-            let found = cache.known(&here, &Silent);
+            let found = store.known(&here, &Silent);
             // Only the last one is whole as far as it is read.
-            assert_eq!(found, if number == 7 { measured.clone() } else { Table::new() }, "case {number}");
-            assert_eq!(cache.remember(&here, measured.clone(), &Silent), measured, "case {number}");
+            assert_eq!(found, if number == 7 { measured.clone() } else { AlgorithmTable::new() }, "case {number}");
+            assert_eq!(store.remember(&here, measured.clone(), &Silent), measured, "case {number}");
             assert_eq!(fs::read(&file).unwrap(), whole, "case {number}");
         }
     }
 
     #[test]
     fn what_many_add_at_once_is_all_kept() {
-        let (_folder, cache) = cache();
+        let (_folder, store) = store();
         let owner = |number: usize| owner(&(number % 3).to_string(), "a");
-        let alone = |number: usize| table(number + 1..number + 2, Form::Winograd);
+        let alone = |number: usize| table(number + 1..number + 2, Algorithm::Winograd);
         std::thread::scope(|scope| {
             for thread in 0..8 {
-                let cache = cache.clone();
+                let store = store.clone();
                 scope.spawn(move || {
                     for number in (thread * 6)..(thread * 6 + 6) {
-                        cache.remember(&owner(number), alone(number), &Silent);
+                        store.remember(&owner(number), alone(number), &Silent);
                     }
                 });
             }
         });
         for number in 0..48 {
-            let known = cache.known(&owner(number), &Silent);
+            let known = store.known(&owner(number), &Silent);
             assert!(alone(number).keys().all(|case| known.contains_key(case)), "{number} is lost: {known:?}");
         }
     }
 
     #[test]
     fn who_changes_the_file_waits_for_who_holds_its_lock() {
-        let (_folder, cache) = cache();
-        let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
-        let held = lock(cache.folder.as_ref().unwrap()).unwrap();
+        let (_folder, store) = store();
+        let (here, measured) = (owner("1", "a"), table(1..4, Algorithm::Winograd));
+        let held = lock(store.folder.as_ref().unwrap()).unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
-            scope.spawn(|| sender.send(cache.remember(&here, measured.clone(), &Silent)).unwrap());
+            scope.spawn(|| sender.send(store.remember(&here, measured.clone(), &Silent)).unwrap());
             assert!(receiver.recv_timeout(std::time::Duration::from_millis(200)).is_err());
             drop(held);
             assert_eq!(receiver.recv(), Ok(measured.clone()));
         });
         #[cfg(unix)]
-        assert_eq!(fs::read_dir(cache.folder.as_ref().unwrap()).unwrap().count(), 1, "nothing but the file is left");
+        assert_eq!(fs::read_dir(store.folder.as_ref().unwrap()).unwrap().count(), 1, "nothing but the file is left");
     }
 
     #[test]
     fn entries_of_a_later_program_are_no_damage() {
-        let (_folder, cache) = cache();
-        let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
-        cache.remember(&here, measured.clone(), &Silent);
-        let text = fs::read_to_string(cache.place()).unwrap();
+        let (_folder, store) = store();
+        let (here, measured) = (owner("1", "a"), table(1..4, Algorithm::Winograd));
+        store.remember(&here, measured.clone(), &Silent);
+        let text = fs::read_to_string(store.place()).unwrap();
         let more = text.replace("compute_units", "tiles = \"64x64\"\ncompute_units");
         assert_ne!(text, more);
-        fs::write(cache.place(), more).unwrap();
-        assert_eq!(cache.known(&here, &Silent), measured);
+        fs::write(store.place(), more).unwrap();
+        assert_eq!(store.known(&here, &Silent), measured);
     }
 
     #[test]
     fn it_does_not_grow_without_end() {
-        let (_folder, cache) = cache();
+        let (_folder, store) = store();
         for number in 0..2 * DEVICES {
-            cache.remember(&owner(&number.to_string(), "a"), table(1..2, Form::Direct), &Silent);
+            store.remember(&owner(&number.to_string(), "a"), table(1..2, Algorithm::Direct), &Silent);
         }
-        assert_eq!(cache.known(&owner("0", "a"), &Silent).len(), 0, "the oldest is gone");
+        assert_eq!(store.known(&owner("0", "a"), &Silent).len(), 0, "the oldest is gone");
         let here = owner(&DEVICES.to_string(), "a");
         for first in (0..4 * CONVOLUTIONS).step_by(CONVOLUTIONS / 4) {
-            let new = table((1 + first)..(1 + first + CONVOLUTIONS / 4), Form::Winograd);
-            cache.remember(&here, new.clone(), &Silent);
-            let known = cache.known(&here, &Silent);
+            let new = table((1 + first)..(1 + first + CONVOLUTIONS / 4), Algorithm::Winograd);
+            store.remember(&here, new.clone(), &Silent);
+            let known = store.known(&here, &Silent);
             assert!(known.len() <= CONVOLUTIONS && new.keys().all(|case| known.contains_key(case)));
         }
-        assert_eq!(Content::read(Path::new(&cache.place())).unwrap().device.len(), DEVICES);
+        assert_eq!(Content::read(Path::new(&store.place())).unwrap().device.len(), DEVICES);
     }
 
     #[test]
     fn a_folder_that_cannot_be_made_and_no_folder_at_all_lose_nothing_but_memory() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for folder in [Some(file.path().join("below/a/file")), None] {
-            let cache = Cache { folder };
-            let (here, measured) = (owner("1", "a"), table(1..4, Form::Winograd));
-            assert_eq!(cache.remember(&here, measured.clone(), &Silent), measured);
-            assert!(cache.replace(&here, &measured).is_err());
-            assert_eq!(cache.known(&here, &Silent), Table::new());
+            let store = TuningStore { folder };
+            let (here, measured) = (owner("1", "a"), table(1..4, Algorithm::Winograd));
+            assert_eq!(store.remember(&here, measured.clone(), &Silent), measured);
+            assert!(store.replace(&here, &measured).is_err());
+            assert_eq!(store.known(&here, &Silent), AlgorithmTable::new());
         }
     }
 }
