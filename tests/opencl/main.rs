@@ -8,6 +8,7 @@ mod limits;
 mod platforms;
 mod smallest;
 mod step;
+mod units;
 
 use sse_sam::opencl::{Convolution, DeviceInfo, Error, OpenCl, Tiling, devices};
 use sse_sam_core::machine::backend::OPERATIONS;

@@ -192,7 +192,7 @@ impl Report {
         if table.is_empty() {
             return say("nothing is to be chosen here, and nothing is kept");
         }
-        match store.replace(&owner(info), table) {
+        match store.replace(&owner(info), table, observer) {
             Ok(()) => {
                 self.kept = Some(store.place());
                 say(&format!("kept in {}", store.place()))

@@ -1,7 +1,6 @@
 //! The algorithms that a network's convolutions take on an OpenCL device: as recorded, remembered, timed, or shipped.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use sse_sam_core::network::layer::Op;
 use sse_sam_core::ops::Fill;
@@ -31,7 +30,6 @@ pub(crate) fn selection(
     recorded: &AlgorithmTable,
     observer: &dyn Observer,
 ) -> Result<Selection, opencl::Error> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let images = layout.plan.max_batch();
     let mut open = pick::problems(info, images, layout.convolutions());
     let mut table = AlgorithmTable::new();
@@ -39,22 +37,38 @@ pub(crate) fn selection(
     if open.is_empty() {
         return Ok(Selection::new(images, table));
     }
-    // Another thread may have timed it while this one waited.
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let (store, owner) = (TuningStore::of_user(), owner(info));
-    let known = store.known(&owner, observer);
+    let store = TuningStore::of_user();
+    let known = store.known(&owner(info), observer);
     take(&mut open, &mut table, |problem, _| known.get(problem).copied());
-    let timed = |conv: &Conv2d| info.tiles == Tiling::Cpu && !pick::is_small(conv, images);
-    take(&mut open, &mut table, |_, conv| (!timed(conv)).then(|| pick::shipped(info, conv)));
+    let is_timed = |conv: &Conv2d| info.tiles == Tiling::Cpu && !pick::is_small(conv, images);
+    take(&mut open, &mut table, |_, conv| (!is_timed(conv)).then(|| pick::shipped(info, conv)));
+    if !open.is_empty() {
+        table.extend(timed(info, images, open, &store, observer)?);
+    }
+    Ok(Selection::new(images, table))
+}
+
+/// The fastest algorithms of these convolutions, timed while nobody else times any, and kept; or what others found who were
+/// earlier.
+fn timed(
+    info: &DeviceInfo,
+    images: usize,
+    mut open: BTreeMap<ConvProblem, Conv2d>,
+    store: &TuningStore,
+    observer: &dyn Observer,
+) -> Result<AlgorithmTable, opencl::Error> {
+    let (held, owner) = (store.hold(observer), owner(info));
+    let (known, mut table) = (held.known(&owner), AlgorithmTable::new());
+    take(&mut open, &mut table, |problem, _| known.get(problem).copied());
     if open.is_empty() {
-        return Ok(Selection::new(images, table));
+        return Ok(table);
     }
     let (shapes, device, place) = (open.len(), &info.name, store.place());
     let message = &format!("timing convolutions of {shapes} shapes on {device}; kept in {place}");
     observer.observe(&Event::Notice { message });
     let measured = open.iter().map(|(problem, conv)| Ok((*problem, time(info, conv, images)?)));
-    table.extend(store.remember(&owner, measured.collect::<Result<_, opencl::Error>>()?, observer));
-    Ok(Selection::new(images, table))
+    table.extend(held.remember(&owner, measured.collect::<Result<_, opencl::Error>>()?, observer));
+    Ok(table)
 }
 
 /// The fastest algorithms of a convolution, all of which must run.

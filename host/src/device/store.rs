@@ -9,16 +9,16 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use fs4::FileExt;
+use fs4::{FileExt, TryLockError};
 use serde::{Deserialize, Serialize};
 
 use crate::device::machine::Identity;
 use crate::files::write_whole;
 use crate::opencl::AlgorithmTable;
-use crate::report::Observer;
+use crate::report::{Event, Observer};
 
 const FILE: &str = "devices.toml";
-/// Locked by who changes the file, where the folder itself cannot be.
+/// Locked by who measures for the file and changes it, where the folder itself cannot be.
 const LOCK: &str = "devices.lock";
 const HEAD: &str = "\
 # What sse-sam has measured on this user's devices: see host/README.md, \"Devices\". It may be deleted at any time.
@@ -111,7 +111,7 @@ impl Content {
     }
 }
 
-/// The user's cache folder.
+/// What was measured on this user's devices, in a file of the user's cache folder.
 #[derive(Clone, Debug)]
 pub struct TuningStore {
     /// None where the system names no place for it.
@@ -166,10 +166,44 @@ impl TuningStore {
         }
     }
 
+    /// Waits until nobody else, in this process or another, holds the store: so that devices are timed by one at a time, who
+    /// finds what the others kept meanwhile. Nobody waits where there is no folder, or none that can be locked.
+    pub fn hold(&self, observer: &dyn Observer) -> Held<'_> {
+        let message = "waiting for another run, which times convolutions";
+        let waits = || observer.observe(&Event::Notice { message });
+        Held { store: self, lock: self.folder.as_deref().map(|folder| lock(folder, &waits)) }
+    }
+
+    /// Keeps what was measured in place of what was known of the same problems.
+    ///
+    /// # Errors
+    /// Why it could not be written.
+    pub fn replace(&self, owner: &Owner, measured: &AlgorithmTable, observer: &dyn Observer) -> Result<(), String> {
+        self.hold(observer).keep(owner, measured, Known::Goes).1
+    }
+}
+
+/// The store, held until this is dropped.
+#[derive(Debug)]
+pub struct Held<'s> {
+    store: &'s TuningStore,
+    /// None where there is no folder, and why a folder could not be locked.
+    lock: Option<Result<File, String>>,
+}
+
+impl Held<'_> {
+    /// What was measured on a device so far; nothing where the file is damaged.
+    pub fn known(&self, owner: &Owner) -> AlgorithmTable {
+        let content = self.store.file().and_then(|file| Content::read(&file).ok());
+        content.and_then(|content| content.known(owner).cloned()).unwrap_or_default()
+    }
+
     /// Keeps what was measured, and returns what is in force: where another process was earlier, what that one kept.
-    pub fn remember(&self, owner: &Owner, measured: AlgorithmTable, observer: &dyn Observer) -> AlgorithmTable {
-        let Some(folder) = &self.folder else { return measured };
-        let (content, written) = keep(folder, owner, &measured, Known::Stays);
+    pub fn remember(self, owner: &Owner, measured: AlgorithmTable, observer: &dyn Observer) -> AlgorithmTable {
+        if self.lock.is_none() {
+            return measured;
+        }
+        let (content, written) = self.keep(owner, &measured, Known::Stays);
         if let Err(reason) = written {
             observer.warn(&format!("warning: what was measured is kept for this run only: {reason}"));
         }
@@ -180,41 +214,28 @@ impl TuningStore {
             .collect()
     }
 
-    /// Keeps what was measured in place of what was known of the same problems.
-    ///
-    /// # Errors
-    /// Why it could not be written.
-    pub fn replace(&self, owner: &Owner, measured: &AlgorithmTable) -> Result<(), String> {
-        let folder = self.folder.as_ref().ok_or("there is no cache folder")?;
-        keep(folder, owner, measured, Known::Goes).1
+    /// Adds to what the file holds, if it is whole; what it holds then, and why that could not be written.
+    fn keep(self, owner: &Owner, measured: &AlgorithmTable, known: Known) -> (Content, Result<(), String>) {
+        let place = match (&self.lock, self.store.file()) {
+            (Some(Ok(_)), Some(file)) => Ok(file),
+            (Some(Err(reason)), _) => Err(reason.clone()),
+            _ => Err("there is no cache folder".into()),
+        };
+        let content = place.as_ref().ok().and_then(|file| Content::read(file).ok());
+        let mut content = content.unwrap_or_else(Content::empty);
+        content.add(owner, measured, known);
+        let written = place.and_then(|file| write(&file, &content));
+        (content, written)
     }
 }
 
-/// Adds to what the folder's file holds, if it is whole; what it holds then, and why that could not be written.
-fn keep(folder: &Path, owner: &Owner, measured: &AlgorithmTable, known: Known) -> (Content, Result<(), String>) {
-    let file = folder.join(FILE);
-    // Until the end: what another process adds meanwhile would be written over.
-    let _lock = match lock(folder) {
-        Ok(lock) => lock,
-        Err(reason) => {
-            let mut content = Content::empty();
-            content.add(owner, measured, known);
-            return (content, Err(reason));
-        }
-    };
-    let mut content = Content::read(&file).unwrap_or_else(|_| Content::empty());
-    content.add(owner, measured, known);
-    let written = write(&file, &content);
-    (content, written)
-}
-
-/// Makes the folder and waits until no other process changes its file.
-fn lock(folder: &Path) -> Result<File, String> {
+/// Makes the folder and waits until nobody else holds its lock; `waits` is called where somebody does.
+fn lock(folder: &Path, waits: &dyn Fn()) -> Result<File, String> {
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     // The folder itself is locked where possible, so that no lock file remains. Windows cannot open
     // folders, NFS cannot lock them.
     if let Ok(opened) = File::open(folder)
-        && FileExt::lock(&opened).is_ok()
+        && wait(&opened, waits).is_ok()
     {
         return Ok(opened);
     }
@@ -222,10 +243,22 @@ fn lock(folder: &Path) -> Result<File, String> {
     // Not for appending only, which Windows cannot lock, and not truncated, since another process may hold it.
     let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(|error| format!("{}: {error}", path.display()))?;
-    match FileExt::lock(&file) {
+    match wait(&file, waits) {
         // A file system without locks.
         Err(error) if error.kind() != ErrorKind::Unsupported => Err(format!("{}: {error}", path.display())),
         _ => Ok(file),
+    }
+}
+
+/// Waits for a file's lock.
+fn wait(file: &File, waits: &dyn Fn()) -> io::Result<()> {
+    match FileExt::try_lock(file) {
+        Ok(()) => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+        Err(TryLockError::WouldBlock) => {
+            waits();
+            FileExt::lock(file)
+        }
     }
 }
 
@@ -236,6 +269,9 @@ fn write(file: &Path, content: &Content) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
     use sse_sam_core::{Conv2d, Shape};
     use tempfile::{TempDir, tempdir};
 
@@ -250,6 +286,10 @@ mod tests {
     fn table(channels: impl Iterator<Item = usize>, algorithm: Algorithm) -> AlgorithmTable {
         let case = |channels| ConvProblem::new(&Conv2d::new(Shape::new(8, 8, channels), 16, 3, 1, 1).unwrap(), 128);
         channels.map(|channels| (case(channels), [Algorithm::Direct, algorithm, Algorithm::Winograd])).collect()
+    }
+
+    fn remember(store: &TuningStore, owner: &Owner, measured: AlgorithmTable) -> AlgorithmTable {
+        store.hold(&Silent).remember(owner, measured, &Silent)
     }
 
     fn store() -> (TempDir, TuningStore) {
@@ -277,12 +317,12 @@ mod tests {
         let (_folder, store) = store();
         let (here, measured) = (owner("1", "a"), table(1..4, Algorithm::Winograd));
         assert_eq!(store.known(&here, &Silent), AlgorithmTable::new());
-        assert_eq!(store.remember(&here, measured.clone(), &Silent), measured);
+        assert_eq!(remember(&store, &here, measured.clone()), measured);
         assert_eq!(store.known(&here, &Silent), measured);
         let units = Owner { compute_units: 3, ..here.clone() };
         for other in [owner("2", "a"), owner("1", "b"), units] {
             assert_eq!(store.known(&other, &Silent), AlgorithmTable::new(), "{other:?}");
-            store.remember(&other, table(1..2, Algorithm::Direct), &Silent);
+            remember(&store, &other, table(1..2, Algorithm::Direct));
         }
         assert_eq!(store.known(&here, &Silent), measured, "others do not disturb it");
         let text = fs::read_to_string(store.place()).unwrap();
@@ -293,8 +333,8 @@ mod tests {
     fn the_process_that_was_earlier_is_followed() {
         let (_folder, store) = store();
         let here = owner("1", "a");
-        store.remember(&here, table(1..3, Algorithm::Winograd), &Silent);
-        let found = store.remember(&here, table(2..4, Algorithm::Direct), &Silent);
+        remember(&store, &here, table(1..3, Algorithm::Winograd));
+        let found = remember(&store, &here, table(2..4, Algorithm::Direct));
         let expected =
             [table(2..3, Algorithm::Winograd), table(3..4, Algorithm::Direct)].into_iter().flatten().collect();
         assert_eq!(found, expected);
@@ -305,9 +345,9 @@ mod tests {
     fn what_is_measured_on_purpose_replaces_what_was_known_of_the_same_cases_alone() {
         let (_folder, store) = store();
         let [here, other] = [owner("1", "a"), owner("2", "a")];
-        store.remember(&here, table(1..3, Algorithm::Winograd), &Silent);
-        store.remember(&other, table(1..3, Algorithm::Winograd), &Silent);
-        store.replace(&here, &table(2..4, Algorithm::Direct)).unwrap();
+        remember(&store, &here, table(1..3, Algorithm::Winograd));
+        remember(&store, &other, table(1..3, Algorithm::Winograd));
+        store.replace(&here, &table(2..4, Algorithm::Direct), &Silent).unwrap();
         let expected =
             [table(1..2, Algorithm::Winograd), table(2..4, Algorithm::Direct)].into_iter().flatten().collect();
         assert_eq!(store.known(&here, &Silent), expected);
@@ -318,7 +358,7 @@ mod tests {
     fn whatever_the_file_holds_it_is_replaced() {
         let (_folder, store) = store();
         let (here, measured) = (owner("1", "a"), table(1..4, Algorithm::Winograd));
-        store.remember(&here, measured.clone(), &Silent);
+        remember(&store, &here, measured.clone());
         let file = PathBuf::from(store.place());
         let whole = fs::read(&file).unwrap();
         let text = String::from_utf8(whole.clone()).unwrap();
@@ -337,7 +377,7 @@ mod tests {
             let found = store.known(&here, &Silent);
             // Only the last one is whole as far as it is read.
             assert_eq!(found, if number == 7 { measured.clone() } else { AlgorithmTable::new() }, "case {number}");
-            assert_eq!(store.remember(&here, measured.clone(), &Silent), measured, "case {number}");
+            assert_eq!(remember(&store, &here, measured.clone()), measured, "case {number}");
             assert_eq!(fs::read(&file).unwrap(), whole, "case {number}");
         }
     }
@@ -352,7 +392,7 @@ mod tests {
                 let store = store.clone();
                 scope.spawn(move || {
                     for number in (thread * 6)..(thread * 6 + 6) {
-                        store.remember(&owner(number), alone(number), &Silent);
+                        remember(&store, &owner(number), alone(number));
                     }
                 });
             }
@@ -364,16 +404,22 @@ mod tests {
     }
 
     #[test]
-    fn who_changes_the_file_waits_for_who_holds_its_lock() {
+    fn who_comes_second_says_so_and_waits_and_finds_what_the_first_one_kept() {
         let (_folder, store) = store();
         let (here, measured) = (owner("1", "a"), table(1..4, Algorithm::Winograd));
-        let held = lock(store.folder.as_ref().unwrap()).unwrap();
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let first = store.hold(&Silent);
+        let (sender, receiver) = channel();
+        let said = |event: &Event<'_>| {
+            if let Event::Notice { message } = event {
+                sender.send(Err((*message).to_owned())).unwrap();
+            }
+        };
         std::thread::scope(|scope| {
-            scope.spawn(|| sender.send(store.remember(&here, measured.clone(), &Silent)).unwrap());
-            assert!(receiver.recv_timeout(std::time::Duration::from_millis(200)).is_err());
-            drop(held);
-            assert_eq!(receiver.recv(), Ok(measured.clone()));
+            scope.spawn(|| sender.send(Ok(store.hold(&said).known(&here))).unwrap());
+            assert_eq!(receiver.recv().unwrap(), Err("waiting for another run, which times convolutions".into()));
+            assert!(receiver.recv_timeout(Duration::from_millis(200)).is_err());
+            first.remember(&here, measured.clone(), &Silent);
+            assert_eq!(receiver.recv().unwrap(), Ok(measured));
         });
         #[cfg(unix)]
         assert_eq!(fs::read_dir(store.folder.as_ref().unwrap()).unwrap().count(), 1, "nothing but the file is left");
@@ -383,7 +429,7 @@ mod tests {
     fn entries_of_a_later_program_are_no_damage() {
         let (_folder, store) = store();
         let (here, measured) = (owner("1", "a"), table(1..4, Algorithm::Winograd));
-        store.remember(&here, measured.clone(), &Silent);
+        remember(&store, &here, measured.clone());
         let text = fs::read_to_string(store.place()).unwrap();
         let more = text.replace("compute_units", "tiles = \"64x64\"\ncompute_units");
         assert_ne!(text, more);
@@ -395,13 +441,13 @@ mod tests {
     fn it_does_not_grow_without_end() {
         let (_folder, store) = store();
         for number in 0..2 * DEVICES {
-            store.remember(&owner(&number.to_string(), "a"), table(1..2, Algorithm::Direct), &Silent);
+            remember(&store, &owner(&number.to_string(), "a"), table(1..2, Algorithm::Direct));
         }
         assert_eq!(store.known(&owner("0", "a"), &Silent).len(), 0, "the oldest is gone");
         let here = owner(&DEVICES.to_string(), "a");
         for first in (0..4 * CONVOLUTIONS).step_by(CONVOLUTIONS / 4) {
             let new = table((1 + first)..(1 + first + CONVOLUTIONS / 4), Algorithm::Winograd);
-            store.remember(&here, new.clone(), &Silent);
+            remember(&store, &here, new.clone());
             let known = store.known(&here, &Silent);
             assert!(known.len() <= CONVOLUTIONS && new.keys().all(|case| known.contains_key(case)));
         }
@@ -414,8 +460,8 @@ mod tests {
         for folder in [Some(file.path().join("below/a/file")), None] {
             let store = TuningStore { folder };
             let (here, measured) = (owner("1", "a"), table(1..4, Algorithm::Winograd));
-            assert_eq!(store.remember(&here, measured.clone(), &Silent), measured);
-            assert!(store.replace(&here, &measured).is_err());
+            assert_eq!(remember(&store, &here, measured.clone()), measured);
+            assert!(store.replace(&here, &measured, &Silent).is_err());
             assert_eq!(store.known(&here, &Silent), AlgorithmTable::new());
         }
     }

@@ -6,7 +6,7 @@ use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward
 use crate::opencl::algorithm::{Block, Direction, Matrix, Sizes};
 use crate::opencl::operations::batch_norm::Moments;
 use crate::opencl::operations::merge::merge;
-use crate::opencl::runtime::device::{DeviceInfo, Tiling};
+use crate::opencl::runtime::device::DeviceInfo;
 use crate::opencl::runtime::error::Error;
 use crate::opencl::runtime::launch::{Argument, sizes};
 use crate::opencl::runtime::machine::OpenCl;
@@ -119,20 +119,21 @@ pub(crate) fn fits(tiles: &Tiles, conv: &Conv2d, images: usize) -> bool {
 const LAUNCH: f64 = 1e8;
 const NUMBER: f64 = 60.0;
 
-/// The block of those that `takes` allows that should be fastest. What has not enough work-groups to keep
-/// every unit of a large device busy comes last.
+/// The block of those that `takes` allows that should be fastest. What has not enough work-groups to keep every unit busy
+/// comes last.
 pub(crate) fn shipped(
+    tiles: &Tiles,
     conv: &Conv2d,
     direction: Direction,
     images: usize,
     multiplier: Matrix,
     takes: impl Fn(Block) -> bool,
 ) -> Option<Block> {
-    let (product, tiles) = (Product::of(conv, direction, images), Tiles::of(Tiling::Gpu));
+    let product = Product::of(conv, direction, images);
     let cost = |block: Block| {
         let sizes @ Sizes { block: [rows, columns], cost, .. } = block.sizes(multiplier);
         let padded = product.rows.next_multiple_of(rows) * product.columns.next_multiple_of(columns) * product.count;
-        let splits = product.splits(&tiles, &sizes, None);
+        let splits = product.splits(tiles, &sizes, None);
         let groups = (product.blocks(&sizes) * splits).max(1);
         let few = groups < tiles.block_groups;
         // The unit that has most work-groups is waited for.
@@ -290,6 +291,7 @@ mod tests {
     use sse_sam_core::Shape;
 
     use super::*;
+    use crate::opencl::runtime::device::Tiling;
 
     #[test]
     fn a_product_and_a_shift_divide() {
@@ -345,24 +347,26 @@ mod tests {
         }
     }
 
+    /// Multiprocessors of cards, small and large.
+    const UNITS: [usize; 6] = [10, 24, 46, 80, 108, 132];
+
     #[test]
-    fn a_large_gpu_has_two_work_groups_a_unit_at_batch_64_and_splits_evenly() {
-        let tiles = Tiles::of(Tiling::Gpu);
+    fn a_gpu_has_two_work_groups_a_unit_at_batch_64_and_splits_evenly() {
         let cases = resnet34().into_iter().flat_map(|conv| Direction::ALL.map(|direction| (conv, direction)));
-        for ((conv, direction), multiplier) in cases.flat_map(|case| MULTIPLIERS.map(|matrix| (case, matrix))) {
-            let block = shipped(&conv, direction, 64, multiplier, |block| block.takes(&conv, true)).unwrap();
+        let cases = cases.flat_map(|case| MULTIPLIERS.map(|matrix| (case, matrix)));
+        for (((conv, direction), multiplier), units) in cases.flat_map(|case| UNITS.map(|units| (case, units))) {
+            let tiles = Tiles::of(Tiling::Gpu).for_units(units);
+            let block = shipped(&tiles, &conv, direction, 64, multiplier, |block| block.takes(&conv, true)).unwrap();
             let (product, sizes) = (Product::of(&conv, direction, 64), block.sizes(multiplier));
             let splits = product.splits(&tiles, &sizes, None);
             let groups = product.blocks(&sizes) * splits;
-            assert!(groups >= 2 * 132, "{conv:?} {direction:?}: {groups} of {block}");
+            let what = format!("{units} units, {conv:?} {direction:?}, {block}");
+            assert!(groups >= 2 * units, "{what}: {groups} groups");
             // Of the time that the sum would take one unit alone, what the unit with most groups takes.
-            let share = |parts: usize| (product.blocks(&sizes) * parts).div_ceil(132) as f64 / parts as f64;
-            let fewest = (2usize * 132).div_ceil(product.blocks(&sizes));
-            assert!(
-                share(splits) <= share(fewest),
-                "{conv:?} {direction:?}: {groups} of {block} are dealt out unevenly"
-            );
-            assert!(splits <= 2 * fewest, "{conv:?} {direction:?}: {splits} parts where {fewest} are enough");
+            let share = |parts: usize| (product.blocks(&sizes) * parts).div_ceil(units) as f64 / parts as f64;
+            let fewest = (2 * units).div_ceil(product.blocks(&sizes));
+            assert!(share(splits) <= share(fewest), "{what}: {groups} groups are dealt out unevenly");
+            assert!(splits <= 2 * fewest, "{what}: {splits} parts where {fewest} are enough");
         }
     }
 }

@@ -67,7 +67,7 @@ impl OpenCl {
             Algorithm::Winograd if winograd::fits(self.tiles(), conv) => algorithm,
             _ if !block::fits(self.tiles(), conv, images) => Algorithm::Direct,
             Algorithm::Block(block) | Algorithm::Split(block, _) if takes(block) => algorithm,
-            _ => block::shipped(conv, direction, images, self.device().multiplier(), takes)
+            _ => block::shipped(self.tiles(), conv, direction, images, self.device().multiplier(), takes)
                 .map_or(Algorithm::Direct, Algorithm::Block),
         }
     }

@@ -204,7 +204,7 @@ impl Built {
         let mut tiles = Tiles::for_device(device);
         loop {
             let options = tiles.options(device.fma, device.multiplier()) + &blocks::options(device);
-            let found = built.iter().find(|built| built.serves(device, &options)).map(Arc::clone);
+            let found = built.iter().find(|built| built.serves(device, &tiles, &options)).map(Arc::clone);
             let found = match found {
                 Some(found) => found,
                 None => {
@@ -222,9 +222,9 @@ impl Built {
     }
 
     /// Whether its kernels are what `device` wants.
-    fn serves(&self, device: &DeviceInfo, options: &str) -> bool {
-        let DeviceInfo { id, tiles, .. } = &self.info;
-        *id == device.id && *tiles == device.tiles && self.options == options
+    fn serves(&self, device: &DeviceInfo, tiles: &Tiles, options: &str) -> bool {
+        let same_device = self.info.id == device.id && self.info.tiles == device.tiles;
+        same_device && self.tiles == *tiles && self.options == options
     }
 
     fn new(device: &DeviceInfo, tiles: Tiles, options: String) -> Result<Self, Error> {

@@ -1,9 +1,9 @@
-//! The one table of tile sizes: device class -> tiles.
+//! The one table of tile sizes: whose tiles a device takes -> sizes.
 
 use sse_sam_core::{Row, Span};
 
 use crate::opencl::algorithm::Matrix;
-use crate::opencl::runtime::device::{DeviceInfo, Tiling};
+use crate::opencl::runtime::device::{DeviceInfo, DeviceType, Tiling};
 
 /// Sizes that kernels are compiled with, and how many work-items share a reduction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ pub(crate) struct Tiles {
     pub winograd_block: usize,
     /// Work-items of such a convolution: the least of one, the most of a weight gradient.
     pub winograd_groups: usize,
-    /// Fewest work-groups of a convolution in blocks, two for each unit, whose sum is split until there are so many; 0 where
-    /// there are none.
+    /// Fewest work-groups of a convolution in blocks, two for each unit of the device, whose sum is split until there are so
+    /// many; 0 where there are none. The number is part of the result.
     pub block_groups: usize,
 }
 
@@ -99,9 +99,26 @@ const GPU: Tiles = Tiles {
     groups: 0,
     winograd_block: 0,
     winograd_groups: 0,
-    // Two for each of the 132 multiprocessors of the largest cards.
-    block_groups: 264,
+    block_groups: groups_of(UNITS),
 };
+
+/// Units of a device whose own number must not matter: the multiprocessors of a large card.
+const UNITS: usize = 132;
+
+/// Work-groups of convolutions in blocks that keep so many units busy: each has one to compute while another one waits for its
+/// numbers.
+const fn groups_of(units: usize) -> usize {
+    2 * units
+}
+
+/// Units that convolutions in blocks are dealt out to: a device's own, but for a CPU that is made to take a GPU's tiles: there
+/// they would be its cores, and results would depend on how many of them the machine has or the process may use.
+fn units_of(kind: DeviceType, compute_units: u32) -> usize {
+    match kind {
+        DeviceType::Cpu => UNITS,
+        DeviceType::Gpu | DeviceType::Accelerator | DeviceType::Other => (compute_units as usize).max(1),
+    }
+}
 
 impl Tiles {
     /// Work-groups that lie side by side over a row of `numbers`.
@@ -117,9 +134,16 @@ impl Tiles {
         }
     }
 
-    /// The table's sizes for a device, in groups that it has.
+    /// The table's sizes for a device, in groups that it has, and as many groups of blocks as its units want.
     pub fn for_device(device: &DeviceInfo) -> Self {
-        Self::of(device.tiles).within(device.largest_group, device.local_memory)
+        let units = units_of(device.kind, device.compute_units);
+        Self::of(device.tiles).for_units(units).within(device.largest_group, device.local_memory)
+    }
+
+    /// The same for so many units.
+    #[must_use]
+    pub fn for_units(self, units: usize) -> Self {
+        Self { block_groups: if self.block_groups == 0 { 0 } else { groups_of(units) }, ..self }
     }
 
     /// The same in groups of at most so many work-items, with so many bytes of local memory: halved until they are.
@@ -218,6 +242,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_gpu_has_two_groups_of_blocks_a_unit_and_a_cpu_as_many_whatever_its_cores() {
+        let groups = |kind, units| Tiles::of(Tiling::Gpu).for_units(units_of(kind, units)).block_groups;
+        for kind in [DeviceType::Gpu, DeviceType::Accelerator, DeviceType::Other] {
+            assert_eq!([0, 1, 46, 132].map(|units| groups(kind, units)), [2, 2, 92, 264]);
+        }
+        assert_eq!([1, 2, 64].map(|units| groups(DeviceType::Cpu, units)), [264; 3]);
+        assert_eq!(Tiles::of(Tiling::Cpu).for_units(46), Tiles::of(Tiling::Cpu), "no blocks, no groups");
     }
 
     #[test]
