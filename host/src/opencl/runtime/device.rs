@@ -31,7 +31,7 @@ pub enum DeviceType {
     Other,
 }
 
-/// What kind of device kernels are made for.
+/// Whose tiles kernels are made with: how they cut work into pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tiling {
@@ -53,7 +53,7 @@ pub enum Precision {
 }
 
 impl Tiling {
-    /// The class of a device of this kind; `SSE_SAM_OPENCL_TILES`, `cpu` or `gpu`, picks another, for tests.
+    /// That of a device of this kind; `SSE_SAM_OPENCL_TILES`, `cpu` or `gpu`, picks another, for tests.
     pub(crate) fn of(kind: DeviceType) -> Self {
         match (std::env::var("SSE_SAM_OPENCL_TILES").as_deref(), kind) {
             (Ok("cpu"), _) => Self::Cpu,
@@ -102,7 +102,7 @@ pub struct DeviceInfo {
     pub unusable: Option<&'static str>,
     /// What multiplies matrices beside its work-items.
     pub matrix: Matrix,
-    /// What kind of device its kernels are made for.
+    /// Whose tiles its kernels are made with.
     pub tiles: Tiling,
     /// How they round the factors of large products.
     pub precision: Precision,

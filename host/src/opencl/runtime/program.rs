@@ -148,8 +148,8 @@ kernels! {
     }
 }
 
-/// The class of devices that a file is for, where it is not for all.
-fn class_of(source: &Source) -> Option<Tiling> {
+/// Whose tiles a file is for, where it is not for all.
+fn tiling_of(source: &Source) -> Option<Tiling> {
     let name = source.name;
     match () {
         () if name == sources::CONVOLUTION_BLOCK.name => Some(Tiling::Gpu),
@@ -158,9 +158,9 @@ fn class_of(source: &Source) -> Option<Tiling> {
     }
 }
 
-/// Whether devices of a class build a file.
-fn builds(class: Tiling, source: &Source) -> bool {
-    class_of(source).is_none_or(|other| other == class)
+/// Whether devices with these tiles build a file.
+fn builds(tiling: Tiling, source: &Source) -> bool {
+    tiling_of(source).is_none_or(|other| other == tiling)
 }
 
 /// A device with its programs, built once a process.
@@ -361,9 +361,9 @@ pub struct Unit {
 
 /// What a device with a fused multiply-add builds, and what it measures with, for compilers other than a driver's.
 #[doc(hidden)]
-pub fn units(class: Tiling, multiplier: Matrix) -> impl Iterator<Item = Unit> {
-    let options = Tiles::of(class).options(true, multiplier);
-    let files = FILES.iter().copied().filter(move |(source, _)| builds(class, source));
+pub fn units(tiling: Tiling, multiplier: Matrix) -> impl Iterator<Item = Unit> {
+    let options = Tiles::of(tiling).options(true, multiplier);
+    let files = FILES.iter().copied().filter(move |(source, _)| builds(tiling, source));
     let files = files.chain([(sources::MEASURE, &["measure_fma"][..])]);
     files.map(move |(source, kernels)| Unit {
         file: source.name,

@@ -127,8 +127,8 @@ impl Tiles {
     }
 
     /// The table.
-    pub const fn of(class: Tiling) -> Self {
-        match class {
+    pub const fn of(tiling: Tiling) -> Self {
+        match tiling {
             Tiling::Cpu => CPU,
             Tiling::Gpu => GPU,
         }
@@ -225,20 +225,20 @@ mod tests {
 
     #[test]
     fn groups_of_the_usual_size_are_those_of_the_table() {
-        for class in [Tiling::Cpu, Tiling::Gpu] {
+        for tiling in [Tiling::Cpu, Tiling::Gpu] {
             for (items, local_memory) in [(256, 32 << 10), (1024, 48 << 10), (usize::MAX, u64::MAX)] {
-                assert_eq!(Tiles::of(class).within(items, local_memory), Tiles::of(class), "{class:?} {items}");
+                assert_eq!(Tiles::of(tiling).within(items, local_memory), Tiles::of(tiling), "{tiling:?} {items}");
             }
         }
     }
 
     #[test]
     fn no_group_is_larger_than_a_device_has_them_and_all_are_powers_of_two() {
-        for class in [Tiling::Cpu, Tiling::Gpu] {
+        for tiling in [Tiling::Cpu, Tiling::Gpu] {
             for items in (1..=300).chain([1000]) {
-                let tiles = Tiles::of(class).within(items, 32 << 10);
+                let tiles = Tiles::of(tiling).within(items, 32 << 10);
                 for size in [tiles.group, tiles.local, tiles.looped, tiles.merging(), tiles.adders] {
-                    assert!(size <= items && size.is_power_of_two(), "{class:?} {items}: {tiles:?}");
+                    assert!(size <= items && size.is_power_of_two(), "{tiling:?} {items}: {tiles:?}");
                 }
             }
         }
@@ -256,10 +256,10 @@ mod tests {
 
     #[test]
     fn local_memory_bounds_what_lies_in_it() {
-        for (local_memory, class) in
+        for (local_memory, tiling) in
             [0, 1 << 10, 4 << 10, 16 << 10].into_iter().flat_map(|n| [(n, Tiling::Cpu), (n, Tiling::Gpu)])
         {
-            let tiles = Tiles::of(class).within(256, local_memory);
+            let tiles = Tiles::of(tiling).within(256, local_memory);
             let vector = 4 * tiles.width;
             for (size, bytes) in [(tiles.group, 4 + 2 * vector), (tiles.merging(), vector)] {
                 assert!(size == 1 || (size * bytes) as u64 <= local_memory, "{local_memory}: {tiles:?}");
