@@ -369,4 +369,14 @@ mod tests {
             assert!(splits <= 2 * fewest, "{what}: {splits} parts where {fewest} are enough");
         }
     }
+
+    #[test]
+    fn blocks_are_as_large_as_leaves_every_unit_its_work() {
+        let conv = Conv2d::new(Shape::new(8, 8, 256), 256, 3, 1, 1).unwrap();
+        let block = |units| {
+            let tiles = Tiles::of(Tiling::Gpu).for_units(units);
+            shipped(&tiles, &conv, Direction::Forward, 64, Matrix::Absent, |block| block.takes(&conv, true)).unwrap()
+        };
+        assert_eq!([10, 132, 512].map(block), [Block::B128x128, Block::B128x128, Block::B128x64]);
+    }
 }
