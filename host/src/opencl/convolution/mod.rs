@@ -1,10 +1,10 @@
 //! Convolutions on the device: [`pick`] says which algorithm one takes, and each algorithm launches its kernels in a file of
 //! its own.
 
-pub mod block;
+pub(crate) mod block;
 pub mod pick;
-pub mod tile;
-pub mod winograd;
+mod tile;
+mod winograd;
 
 use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward};
 use sse_sam_core::{Run, Span};
