@@ -9,7 +9,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use sse_sam::opencl::{Class, Matrix, Unit, units};
+use sse_sam::opencl::{Matrix, Tiling, Unit, units};
 
 /// Chips that kernels are compiled for: A100 and H100. clang 15 knows the first only; ptxas goes on from there.
 const CHIPS: [&str; 2] = ["sm_80", "sm_90"];
@@ -183,7 +183,7 @@ fn kernels_of_the_gpu_class_fit_nvidia_chips() {
     let mut faults = Vec::new();
     for (chip, multiplier) in CHIPS.into_iter().flat_map(|chip| MULTIPLIERS.map(|multiplier| (chip, multiplier))) {
         println!("{:<42} registers  spilt  stack  shared", format!("{chip}, matrices: {multiplier:?}"));
-        for unit in units(Class::Gpu, multiplier) {
+        for unit in units(Tiling::Gpu, multiplier) {
             let usages = tools.compile(&unit, chip);
             assert!(!unit.kernels.is_empty(), "{} has no kernel", unit.file);
             let missing = |kernel: &&&str| !usages.iter().any(|usage| usage.kernel == **kernel);

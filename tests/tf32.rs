@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use assert_cmd::Command;
-use sse_sam::opencl::tuning::trial::{Case, Choices, Form};
-use sse_sam::opencl::{Block, Class, DeviceInfo, Matrix, OpenCl, Precision, devices};
+use sse_sam::opencl::{
+    Algorithm, Block, ConvProblem, DeviceInfo, Matrix, OpenCl, Precision, Selection, Tiling, devices,
+};
 use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
 use sse_sam_core::{Conv2d, Machine, Run, Shape, Span};
 use sse_sam_tests::conformance::tolerance;
@@ -39,7 +40,7 @@ fn each_device(test: impl Fn(&DeviceInfo)) {
     }
     for mut device in found {
         eprintln!("on {} ({})", device.name, device.platform_name);
-        (device.tiles, device.precision, device.matrix) = (Class::Gpu, Precision::Tf32, Matrix::Emulated);
+        (device.tiles, device.precision, device.matrix) = (Tiling::Gpu, Precision::Tf32, Matrix::Emulated);
         test(&device);
     }
 }
@@ -87,10 +88,10 @@ impl Data {
         let inputs = self.lists.each_ref().map(|list| span(list.len()));
         let [dx, y, dweight] = self.lists.each_ref().map(|list| span(list.len()));
         let mut machine = OpenCl::new(device, end, &[], &[]).unwrap();
-        let table = [(Case::new(conv, self.images), [Form::Block(block); 3])].into_iter().collect();
-        machine.set_choices(Choices::new(self.images, table));
+        let table = [(ConvProblem::new(conv, self.images), [Algorithm::Block(block); 3])].into_iter().collect();
+        machine.set_selection(Selection::new(self.images, table));
         machine.reserve_convolution(conv, self.images).unwrap();
-        assert_eq!(machine.forms(conv, self.images), [Form::Block(block); 3]);
+        assert_eq!(machine.algorithms(conv, self.images), [Algorithm::Block(block); 3]);
         for (span, values) in inputs.into_iter().zip(&self.lists) {
             machine.write(span, values).unwrap();
         }

@@ -8,8 +8,9 @@ mod limits;
 mod platforms;
 mod smallest;
 mod step;
+mod units;
 
-use sse_sam::opencl::{Class, Convolution, DeviceInfo, Error, OpenCl, devices};
+use sse_sam::opencl::{Convolution, DeviceInfo, Error, OpenCl, Tiling, devices};
 use sse_sam_core::machine::backend::OPERATIONS;
 use sse_sam_core::ops::{
     Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBackwardInput, Conv2dBackwardWeight,
@@ -511,7 +512,7 @@ fn smallest_shapes() {
         let tiles = [(3, 1, [16, 8, 4]), (3, 2, [32, 16, 8]), (1, 2, [32, 16, 8])];
         let tiles = tiles
             .iter()
-            .filter(|_| device.tiles == Class::Cpu)
+            .filter(|_| device.tiles == Tiling::Cpu)
             .flat_map(|(kernel, stride, sides)| sides.map(|side| [1, 2, *kernel, *stride, side]));
         let others = [[17, 18, 3, 1, 5], [2, 3, 3, 2, 5], [3, 17, 1, 2, 4], [2, 2, 2, 1, 3]];
         for [channels, filters, kernel, stride, side] in tiles.chain(others) {

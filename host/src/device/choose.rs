@@ -4,11 +4,10 @@ use sse_sam_core::{Arena, Cpu, Error as CoreError, Model};
 
 use crate::device::layout::{Layout, Needs};
 use crate::device::machine::{Identity, Job};
-use crate::device::open::{choices, open};
+use crate::device::open::{open, selection};
 use crate::device::room::{Host, Room, largest, lends, mebibytes, refused};
 use crate::error::Error;
-use crate::opencl::tuning::trial::{Choices, Table};
-use crate::opencl::{self, Broken, Class, Convolution, DeviceInfo, OpenCl, Precision};
+use crate::opencl::{self, AlgorithmTable, Broken, Convolution, DeviceInfo, OpenCl, Precision, Selection, Tiling};
 use crate::recipe::{DeviceOptions, defaults};
 use crate::report::Observer;
 
@@ -28,8 +27,8 @@ pub enum Device {
         memory: u64,
         /// How it computes convolutions.
         convolution: Convolution,
-        /// Choices among forms of convolutions that were made for this run already.
-        recorded: Table,
+        /// Algorithms of convolutions that were chosen for this run already.
+        recorded: AlgorithmTable,
     },
 }
 
@@ -52,7 +51,7 @@ impl Device {
                 instead: instead.filter(|_| args.precision.is_none()).map(Box::new),
                 memory,
                 convolution: args.conv.unwrap_or_default(),
-                recorded: Table::new(),
+                recorded: AlgorithmTable::new(),
             }
         };
         let wanted = args.device.as_deref().unwrap_or(defaults::DEVICE).trim().to_lowercase();
@@ -129,14 +128,14 @@ impl Device {
     pub fn identity(&self) -> Identity {
         match self {
             Self::Cpu => Identity::of_cpu(),
-            Self::OpenCl { info, convolution, .. } => Identity::new(info, *convolution, &Choices::default()),
+            Self::OpenCl { info, convolution, .. } => Identity::new(info, *convolution, &Selection::default()),
         }
     }
 
-    /// Makes runs use the choices of an earlier run (`before`), if it ran on this device, driver and kernels.
-    pub fn follow(&mut self, before: impl FnOnce(&Identity) -> Option<Table>) {
+    /// Makes runs use the algorithms of an earlier run (`before`), if it ran on this device, driver and kernels.
+    pub fn follow(&mut self, before: impl FnOnce(&Identity) -> Option<AlgorithmTable>) {
         if let Self::OpenCl { info, convolution, recorded, .. } = self {
-            *recorded = before(&Identity::new(info, *convolution, &Choices::default())).unwrap_or_default();
+            *recorded = before(&Identity::new(info, *convolution, &Selection::default())).unwrap_or_default();
         }
     }
 
@@ -162,7 +161,7 @@ impl Device {
     }
 
     /// The kind of device that its kernels are made for, where it has any.
-    pub fn tiles(&self) -> Option<Class> {
+    pub fn tiles(&self) -> Option<Tiling> {
         match self {
             Self::Cpu => None,
             Self::OpenCl { info, .. } => Some(info.tiles),
@@ -333,11 +332,12 @@ impl Device {
         observer: &dyn Observer,
     ) -> Result<J::Output, Error> {
         if let Self::OpenCl { info, instead, convolution, recorded, .. } = self {
-            let chosen = || match convolution {
-                Convolution::Auto => choices(info, layout, recorded, observer),
-                Convolution::Direct | Convolution::Winograd => Ok(Choices::default()),
+            let selected = match convolution {
+                Convolution::Auto => selection(info, layout, recorded, observer),
+                Convolution::Direct | Convolution::Winograd => Ok(Selection::default()),
             };
-            match chosen().and_then(|choices| open(info, layout, (frozen, samples), *convolution, choices, observer)) {
+            let memory = (frozen, samples);
+            match selected.and_then(|selection| open(info, layout, memory, *convolution, selection, observer)) {
                 Ok(mut backend) => return job.run(&mut backend),
                 Err(error) if instead.is_some() => observer.warn(&format!("{error}; using the CPU core")),
                 Err(error) => return Err(error.into()),

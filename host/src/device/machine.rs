@@ -4,8 +4,7 @@ use sse_sam_core::{Backend, Conv2d, Cpu, Error as CoreError, Space};
 
 use crate::device::cpu;
 use crate::error::Error;
-use crate::opencl::tuning::trial::{Choices, Form, Forms, Table};
-use crate::opencl::{self, Convolution, DeviceInfo, OpenCl};
+use crate::opencl::{self, Algorithm, AlgorithmTable, Algorithms, Convolution, DeviceInfo, OpenCl, Selection};
 
 /// A backend with what only the host asks for.
 pub trait Machine: Backend {
@@ -39,8 +38,8 @@ pub trait Machine: Backend {
     /// When the device fails.
     fn take_times(&mut self) -> Result<Vec<u64>, Self::Error>;
 
-    /// The forms in which a convolution and its gradients with so many images are computed.
-    fn forms(&self, conv: &Conv2d, images: usize) -> Forms;
+    /// The algorithms by which a convolution and its gradients with so many images are computed.
+    fn algorithms(&self, conv: &Conv2d, images: usize) -> Algorithms;
 
     /// What decides the bits of its results.
     fn identity(&self) -> Identity;
@@ -68,8 +67,8 @@ pub struct Identity {
     pub driver: String,
     /// How its kernels were built, and from which sources.
     pub kernels: String,
-    /// The forms of convolutions, where it had a choice.
-    pub convolutions: Table,
+    /// The algorithms of convolutions, where it had a choice.
+    pub convolutions: AlgorithmTable,
 }
 
 impl Identity {
@@ -77,17 +76,21 @@ impl Identity {
     pub(crate) fn of_cpu() -> Self {
         let driver = concat!("sse-sam ", env!("CARGO_PKG_VERSION")).into();
         let (name, kernels) = ("CPU core".into(), "none".into());
-        Self { selector: "cpu".into(), name, driver, kernels, convolutions: Table::new() }
+        Self { selector: "cpu".into(), name, driver, kernels, convolutions: AlgorithmTable::new() }
     }
 
-    /// That of an OpenCL device with these choices.
-    pub(crate) fn new(info: &DeviceInfo, convolution: Convolution, choices: &Choices) -> Self {
+    /// That of an OpenCL device with this selection.
+    pub(crate) fn new(info: &DeviceInfo, convolution: Convolution, selection: &Selection) -> Self {
         Self {
             selector: info.selector(),
             name: format!("{} ({})", info.name, info.platform_name),
             driver: info.driver.clone(),
             kernels: opencl::kernel_table(info, convolution),
-            convolutions: if convolution == Convolution::Auto { choices.table().clone() } else { Table::new() },
+            convolutions: if convolution == Convolution::Auto {
+                selection.table().clone()
+            } else {
+                AlgorithmTable::new()
+            },
         }
     }
 }
@@ -118,8 +121,8 @@ impl Machine for Cpu<'_> {
         Ok(Vec::new())
     }
 
-    fn forms(&self, _: &Conv2d, _: usize) -> Forms {
-        [Form::Direct; 3]
+    fn algorithms(&self, _: &Conv2d, _: usize) -> Algorithms {
+        [Algorithm::Direct; 3]
     }
 
     fn identity(&self) -> Identity {
@@ -152,12 +155,12 @@ impl Machine for OpenCl {
         Self::take_times(self)
     }
 
-    fn forms(&self, conv: &Conv2d, images: usize) -> Forms {
-        Self::forms(self, conv, images)
+    fn algorithms(&self, conv: &Conv2d, images: usize) -> Algorithms {
+        Self::algorithms(self, conv, images)
     }
 
     fn identity(&self) -> Identity {
-        Identity::new(self.device(), self.convolution(), self.choices())
+        Identity::new(self.device(), self.convolution(), self.selection())
     }
 }
 

@@ -4,6 +4,6 @@ pub mod choose;
 mod cpu;
 pub mod layout;
 pub mod machine;
-pub mod measured;
 pub(crate) mod open;
 mod room;
+pub mod store;

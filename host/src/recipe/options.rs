@@ -12,7 +12,7 @@ use toml::Table;
 
 use crate::data::{Format, Rule};
 use crate::error::Error;
-use crate::opencl::{Class, Convolution, Precision};
+use crate::opencl::{Convolution, Precision, Tiling};
 use crate::recipe::paths::{places, stored_paths};
 use crate::recipe::words::{Augment, LongTail, LossName, MemoryName, MethodName, OnNan, ScheduleName};
 
@@ -193,7 +193,7 @@ pub struct DeviceOptions {
     pub conv: Option<Convolution>,
     /// The kind of device that an OpenCL device's kernels are made for, where it is not to be its own
     #[arg(long, value_enum, help_heading = "Device")]
-    pub tiles: Option<Class>,
+    pub tiles: Option<Tiling>,
     /// How factors of convolutions are rounded: not (fp32), unless tf32 has a GPU's matrix instructions multiply them; never
     /// with verify
     #[arg(long, value_enum, help_heading = "Device")]
