@@ -7,19 +7,14 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use sse_sam::opencl::{Matrix, Tiling, Unit, units};
+use sse_sam_tests::needs;
 
 /// clang as `SSE_SAM_CLANG` names it, else by its usual names.
 fn clang() -> Option<String> {
     let versions = (11..40).rev().map(|version| format!("clang-{version}"));
     let names = std::env::var("SSE_SAM_CLANG").into_iter().chain(["clang".to_owned()]).chain(versions);
     let found = names.into_iter().find(|name| runs(name));
-    if found.is_none() {
-        assert!(
-            std::env::var("SSE_SAM_REQUIRE_CLANG").as_deref() != Ok("1"),
-            "clang was not found; SSE_SAM_CLANG says where it is"
-        );
-        eprintln!("clang was not found: nothing is tested");
-    }
+    needs::found(found.is_some(), "SSE_SAM_REQUIRE_CLANG", "clang was not found; SSE_SAM_CLANG says where it is");
     found
 }
 

@@ -86,6 +86,18 @@ fn trainings_at_once_tell_their_own_observers() {
     assert_eq!(sse_sam, expected);
 }
 
+/// Trains; how that ended, and what was warned of.
+fn warned(options: &Options) -> (Result<Outcome, Error>, Vec<String>) {
+    let warnings = Mutex::new(Vec::new());
+    let observer = |event: &Event<'_>| {
+        if let Event::Warning { message } = event {
+            warnings.lock().unwrap().push((*message).to_owned());
+        }
+    };
+    let result = train(options, &observer);
+    (result, warnings.into_inner().unwrap())
+}
+
 #[test]
 fn a_training_without_a_folder_goes_back_and_gives_up_without_one() {
     // Weights grow threefold a step until the rate is halved.
@@ -97,19 +109,19 @@ fn a_training_without_a_folder_goes_back_and_gives_up_without_one() {
         on_nan: Some(OnNan::Rollback),
         ..options(MethodName::Sgd)
     };
-    let warnings = Mutex::new(Vec::new());
-    let observer = |event: &Event<'_>| {
-        if let Event::Warning { message } = event {
-            warnings.lock().unwrap().push((*message).to_owned());
-        }
-    };
-    let result = train(&grows, &observer);
-    let warnings = warnings.into_inner().unwrap();
-    assert_eq!(warnings.len() as u32, result.as_ref().map_or(3, |outcome| outcome.rollbacks), "{warnings:?}");
+    let (result, warnings) = warned(&grows);
+    let rollbacks = result.unwrap().rollbacks;
+    assert!(rollbacks > 0 && warnings.len() == rollbacks as usize, "{rollbacks} rollbacks: {warnings:?}");
     assert!(warnings.iter().all(|warning| warning.starts_with("no longer finite in epoch ")), "{warnings:?}");
-    let stops = Options { lr: Some(1e30), on_nan: None, ..grows };
-    let error = train(&stops, &Silent).unwrap_err();
-    assert!(matches!(error, Error::NotFinite { epoch: 0, saved: None, .. }), "{error:?}");
+    // No half of this is small enough.
+    let gives_up = Options { lr: Some(1e30), rollbacks: NonZero::new(2), ..grows };
+    let stops = Options { on_nan: None, rollbacks: None, ..gives_up.clone() };
+    for (options, expected) in [(gives_up, 2), (stops, 0)] {
+        let (result, warnings) = warned(&options);
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::NotFinite { epoch: 0, saved: None, .. }), "{error:?}");
+        assert_eq!(warnings.len(), expected, "{warnings:?}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use sse_sam_core::ops::{
 };
 use sse_sam_core::{Conv2d, Machine as _, Run, Shape, Span};
 use sse_sam_tests::conformance::{self, Body, Machine, Memory, Refusal};
+use sse_sam_tests::needs::{has_opencl, skip};
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::reference::layout::{hwio_to_oihw, nchw_to_nhwc, nhwc_to_nchw, oihw_to_hwio};
 use sse_sam_tests::reference::{conv2d as reference, relative_error, wide};
@@ -18,10 +19,7 @@ const RATIO: f64 = 10.0;
 
 fn each_device(test: impl Fn(&DeviceInfo)) {
     let found = devices().unwrap();
-    if found.is_empty() {
-        assert!(std::env::var("SSE_SAM_REQUIRE_OPENCL").as_deref() != Ok("1"), "no OpenCL device was found");
-        eprintln!("no OpenCL device was found: nothing is tested");
-    }
+    has_opencl(found.len());
     for device in &found {
         eprintln!("on {} ({})", device.name, device.platform_name);
         test(device);
@@ -197,8 +195,7 @@ fn winograds_form_keeps_the_digits() {
 #[test]
 fn winograds_form_keeps_the_digits_of_whole_batches() {
     if std::env::var_os("SSE_SAM_SLOW_TESTS").is_none() {
-        println!("skipped: takes minutes; SSE_SAM_SLOW_TESTS=1 runs it");
-        return;
+        return skip("takes minutes; SSE_SAM_SLOW_TESTS=1 runs it");
     }
     keeps_the_digits(&[
         [128, 32, 32, 16, 16],

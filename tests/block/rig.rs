@@ -4,6 +4,7 @@ use sse_sam::opencl::{Algorithm, AlgorithmTable, ConvProblem, DeviceInfo, Error,
 use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
 use sse_sam_core::{Conv2d, Machine, Run, Shape, Span};
 use sse_sam_tests::conformance::tolerance;
+use sse_sam_tests::needs::has_opencl;
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::reference::layout::{hwio_to_oihw, nchw_to_nhwc, nhwc_to_nchw, oihw_to_hwio};
 use sse_sam_tests::reference::{conv2d as reference, relative_error, wide};
@@ -14,10 +15,7 @@ const CANARY: f32 = f32::from_bits(0x7fc5_a5a5);
 /// Runs `test` on every device, which has the kernels of a GPU for it.
 pub fn each_device(test: impl Fn(&DeviceInfo)) {
     let found = devices().unwrap();
-    if found.is_empty() {
-        assert!(std::env::var("SSE_SAM_REQUIRE_OPENCL").as_deref() != Ok("1"), "no OpenCL device was found");
-        eprintln!("no OpenCL device was found: nothing is tested");
-    }
+    has_opencl(found.len());
     for mut device in found {
         eprintln!("on {} ({})", device.name, device.platform_name);
         device.tiles = Tiling::Gpu;

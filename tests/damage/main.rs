@@ -12,7 +12,6 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use sse_sam::Error;
-use sse_sam::data::random::{self, Purpose};
 use sse_sam::device::choose::Device;
 use sse_sam::device::layout::{Layout, Needs};
 use sse_sam_core::Shape;
@@ -30,12 +29,6 @@ fn program(folder: &Path, args: &[&str]) -> Output {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// Random numbers below a bound, the same for the same seed.
-fn random(seed: u64) -> impl FnMut(u32) -> u32 {
-    let mut word = random::stream(seed, Purpose::Order, 0);
-    move |below| word() % below.max(1)
 }
 
 /// A number from the environment, for runs that are longer than everyday ones.
