@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use assert_cmd::Command;
 use serde_json::Value;
 use sse_sam::opencl::{Block, devices, kernel_names};
+use sse_sam_tests::needs;
 
 /// Every number that the line of `--json` has at least.
 const NUMBERS: [&str; 13] = [
@@ -59,13 +60,14 @@ fn measured(args: &[&str]) -> (String, Value) {
     (outcome.stdout.clone(), line)
 }
 
+fn has_opencl() -> bool {
+    needs::has_opencl(devices().unwrap().len())
+}
+
 /// The devices to try: the CPU core, and OpenCL where there is any.
 fn each_device(test: impl Fn(&str)) {
     test("cpu");
-    if devices().unwrap().is_empty() {
-        assert!(std::env::var("SSE_SAM_REQUIRE_OPENCL").as_deref() != Ok("1"), "no OpenCL device was found");
-        eprintln!("no OpenCL device was found: only the CPU core is tested");
-    } else {
+    if has_opencl() {
         test("opencl");
     }
 }
@@ -179,8 +181,8 @@ fn every_kind_of_convolution_is_listed_with_its_forms() {
         ]
     };
     assert_eq!(forms("cpu", "direct"), expected("direct"));
-    if devices().unwrap().is_empty() {
-        return eprintln!("no OpenCL device was found: nothing else is tested");
+    if !has_opencl() {
+        return;
     }
     let (direct, winograd) = (forms("opencl", "direct"), forms("opencl", "winograd"));
     let tiles = measured(&[&shape[..], &["opencl"]].concat()).1["tiles"].clone();
@@ -202,9 +204,8 @@ fn every_kind_of_convolution_is_listed_with_its_forms() {
 
 #[test]
 fn what_every_kernel_takes_of_a_device_is_listed() {
-    let found = devices().unwrap();
-    if found.is_empty() {
-        return eprintln!("no OpenCL device was found: nothing is tested");
+    if !has_opencl() {
+        return;
     }
     let kernels = |tiles: &str| -> BTreeMap<String, [u64; 3]> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sse-sam"));
@@ -266,8 +267,8 @@ fn largest(args: &[&str]) -> u64 {
 fn a_batch_that_does_not_fit_names_the_largest_that_does() {
     let model = ["--model", "resnet8:4", "--image", "8x8x3", "--steps", "1", "--device"];
     assert!(largest(&[&model[..], &["cpu", "--batch", "4000000000"]].concat()) > 1000);
-    if devices().unwrap().is_empty() {
-        return eprintln!("no OpenCL device was found: nothing else is tested");
+    if !has_opencl() {
+        return;
     }
     let small = [&model[..], &["opencl", "--device-memory", "10", "--batch"]].concat();
     let fits = largest(&[&small[..], &["5000"]].concat());

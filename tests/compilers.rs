@@ -6,20 +6,15 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use sse_sam::opencl::{Class, Matrix, Unit, units};
+use sse_sam::opencl::{Matrix, Tiling, Unit, units};
+use sse_sam_tests::needs;
 
 /// clang as `SSE_SAM_CLANG` names it, else by its usual names.
 fn clang() -> Option<String> {
     let versions = (11..40).rev().map(|version| format!("clang-{version}"));
     let names = std::env::var("SSE_SAM_CLANG").into_iter().chain(["clang".to_owned()]).chain(versions);
     let found = names.into_iter().find(|name| runs(name));
-    if found.is_none() {
-        assert!(
-            std::env::var("SSE_SAM_REQUIRE_CLANG").as_deref() != Ok("1"),
-            "clang was not found; SSE_SAM_CLANG says where it is"
-        );
-        eprintln!("clang was not found: nothing is tested");
-    }
+    needs::found(found.is_some(), "SSE_SAM_REQUIRE_CLANG", "clang was not found; SSE_SAM_CLANG says where it is");
     found
 }
 
@@ -29,7 +24,7 @@ fn runs(tool: &str) -> bool {
 
 /// Every file that a device of some kind builds.
 fn all_units() -> impl Iterator<Item = Unit> {
-    let classes = [(Class::Cpu, Matrix::Absent), (Class::Gpu, Matrix::Absent), (Class::Gpu, Matrix::Emulated)];
+    let classes = [(Tiling::Cpu, Matrix::Absent), (Tiling::Gpu, Matrix::Absent), (Tiling::Gpu, Matrix::Emulated)];
     classes.into_iter().flat_map(|(class, matrix)| units(class, matrix))
 }
 
@@ -55,8 +50,8 @@ fn kernels_compile_without_a_word_for_processors_of_every_width() {
     let to = folder.path().join("kernels.bc");
     // SSE2, AVX2 and AVX-512; vectors of GPUs fit the registers of all.
     let processors = ["x86-64", "haswell", "skylake-avx512"].into_iter();
-    let wide = processors.flat_map(|processor| units(Class::Cpu, Matrix::Absent).map(move |unit| (processor, unit)));
-    for (processor, unit) in wide.chain(units(Class::Gpu, Matrix::Absent).map(|unit| ("haswell", unit))) {
+    let wide = processors.flat_map(|processor| units(Tiling::Cpu, Matrix::Absent).map(move |unit| (processor, unit)));
+    for (processor, unit) in wide.chain(units(Tiling::Gpu, Matrix::Absent).map(|unit| ("haswell", unit))) {
         let march = format!("-march={processor}");
         let output = compile(&clang, &unit, &["-c", "-target", "x86_64-unknown-linux-gnu", &march], &to);
         let said = text(&output.stderr);

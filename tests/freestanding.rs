@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use sse_sam_tests::needs::skip;
+
 /// What the panic handler of the program calls; defined nowhere.
 const SYMBOL: &str = "sse_sam_core_can_panic";
 
@@ -31,7 +33,7 @@ fn run_cargo(features: &str, options: &[&str]) -> Output {
 fn can_link() -> bool {
     let can = cfg!(all(target_os = "linux", target_env = "gnu"));
     if !can {
-        println!("skipped: links with GNU linkers on Linux only");
+        skip("links with GNU linkers on Linux only");
     }
     can
 }

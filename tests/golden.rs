@@ -26,7 +26,7 @@ fn run(case: &Path) -> Vec<Report> {
 }
 
 fn run_in(case: &Path, memory: Economy) -> Vec<Report> {
-    replay(case, &Device::Cpu, memory, &Silent).unwrap_or_else(|error| panic!("{}: {error}", case.display()))
+    replay(case, &Device::cpu(), memory, &Silent).unwrap_or_else(|error| panic!("{}: {error}", case.display()))
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn every_reference_trajectory_is_met_in_lean_memory() {
     let mut nesterov = 0;
     for case in cases() {
         for memory in [Economy::Lean, Economy::Recompute] {
-            match replay(&case, &Device::Cpu, memory, &Silent) {
+            match replay(&case, &Device::cpu(), memory, &Silent) {
                 Ok(reports) => assert!(within_bounds(&reports), "{} {memory:?}: {reports:?}", case.display()),
                 Err(error) => {
                     nesterov += 1;

@@ -35,7 +35,7 @@ fn train(options: &Options, observer: &dyn Observer) -> Result<Outcome, Error> {
     let dataset = data::load("digits", None)?;
     let recipe = Recipe::resolve(options, &dataset)?;
     let prepared = prepare(recipe, dataset, observer)?;
-    place(Device::Cpu, &prepared, observer)?.train(observer)
+    place(Device::cpu(), &prepared, observer)?.train(observer)
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_program_trains_the_very_weights_that_the_command_does() {
     let dataset = data::load("digits", None).unwrap();
     let recipe = Recipe::resolve(&options(MethodName::SseSam), &dataset).unwrap();
     let prepared = prepare(recipe, dataset, &Silent).unwrap();
-    let placed = place(Device::Cpu, &prepared, &Silent).unwrap();
+    let placed = place(Device::cpu(), &prepared, &Silent).unwrap();
     let outcome = placed.train(&Silent).unwrap();
     for (name, weights) in [("last", &outcome.weights), ("best", &outcome.best_weights)] {
         let (theirs, ours) = (folder.path().join("run").join(name), folder.path().join(name));
@@ -86,6 +86,18 @@ fn trainings_at_once_tell_their_own_observers() {
     assert_eq!(sse_sam, expected);
 }
 
+/// Trains; how that ended, and what was warned of.
+fn warned(options: &Options) -> (Result<Outcome, Error>, Vec<String>) {
+    let warnings = Mutex::new(Vec::new());
+    let observer = |event: &Event<'_>| {
+        if let Event::Warning { message } = event {
+            warnings.lock().unwrap().push((*message).to_owned());
+        }
+    };
+    let result = train(options, &observer);
+    (result, warnings.into_inner().unwrap())
+}
+
 #[test]
 fn a_training_without_a_folder_goes_back_and_gives_up_without_one() {
     // Weights grow threefold a step until the rate is halved.
@@ -97,19 +109,19 @@ fn a_training_without_a_folder_goes_back_and_gives_up_without_one() {
         on_nan: Some(OnNan::Rollback),
         ..options(MethodName::Sgd)
     };
-    let warnings = Mutex::new(Vec::new());
-    let observer = |event: &Event<'_>| {
-        if let Event::Warning { message } = event {
-            warnings.lock().unwrap().push((*message).to_owned());
-        }
-    };
-    let result = train(&grows, &observer);
-    let warnings = warnings.into_inner().unwrap();
-    assert_eq!(warnings.len() as u32, result.as_ref().map_or(3, |outcome| outcome.rollbacks), "{warnings:?}");
+    let (result, warnings) = warned(&grows);
+    let rollbacks = result.unwrap().rollbacks;
+    assert!(rollbacks > 0 && warnings.len() == rollbacks as usize, "{rollbacks} rollbacks: {warnings:?}");
     assert!(warnings.iter().all(|warning| warning.starts_with("no longer finite in epoch ")), "{warnings:?}");
-    let stops = Options { lr: Some(1e30), on_nan: None, ..grows };
-    let error = train(&stops, &Silent).unwrap_err();
-    assert!(matches!(error, Error::NotFinite { epoch: 0, saved: None, .. }), "{error:?}");
+    // No half of this is small enough.
+    let gives_up = Options { lr: Some(1e30), rollbacks: NonZero::new(2), ..grows };
+    let stops = Options { on_nan: None, rollbacks: None, ..gives_up.clone() };
+    for (options, expected) in [(gives_up, 2), (stops, 0)] {
+        let (result, warnings) = warned(&options);
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::NotFinite { epoch: 0, saved: None, .. }), "{error:?}");
+        assert_eq!(warnings.len(), expected, "{warnings:?}");
+    }
 }
 
 #[test]

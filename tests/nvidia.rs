@@ -9,7 +9,8 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use sse_sam::opencl::{Class, Matrix, Unit, units};
+use sse_sam::opencl::{Matrix, Tiling, Unit, units};
+use sse_sam_tests::needs;
 
 /// Chips that kernels are compiled for: A100 and H100. clang 15 knows the first only; ptxas goes on from there.
 const CHIPS: [&str; 2] = ["sm_80", "sm_90"];
@@ -58,11 +59,9 @@ impl Tools {
         };
         let runs = |tool: &String| Command::new(tool).arg("--version").output().is_ok();
         let found = runs(&tools.clang) && runs(&tools.ptxas) && Path::new(&tools.library).is_file();
-        assert!(
-            found || std::env::var("SSE_SAM_REQUIRE_PTXAS").as_deref() != Ok("1"),
-            "clang, ptxas or libclc was not found; SSE_SAM_CLANG, SSE_SAM_PTXAS and SSE_SAM_LIBCLC say where they are"
-        );
-        found.then_some(tools)
+        let missing =
+            "clang, ptxas or libclc was not found; SSE_SAM_CLANG, SSE_SAM_PTXAS and SSE_SAM_LIBCLC say where they are";
+        needs::found(found, "SSE_SAM_REQUIRE_PTXAS", missing).then_some(tools)
     }
 
     /// What the kernels of `unit` use on `chip`.
@@ -176,14 +175,11 @@ ptxas info    : Compile time = 8.375 ms
 
 #[test]
 fn kernels_of_the_gpu_class_fit_nvidia_chips() {
-    let Some(tools) = Tools::find() else {
-        eprintln!("clang, ptxas or libclc was not found: nothing is tested");
-        return;
-    };
+    let Some(tools) = Tools::find() else { return };
     let mut faults = Vec::new();
     for (chip, multiplier) in CHIPS.into_iter().flat_map(|chip| MULTIPLIERS.map(|multiplier| (chip, multiplier))) {
         println!("{:<42} registers  spilt  stack  shared", format!("{chip}, matrices: {multiplier:?}"));
-        for unit in units(Class::Gpu, multiplier) {
+        for unit in units(Tiling::Gpu, multiplier) {
             let usages = tools.compile(&unit, chip);
             assert!(!unit.kernels.is_empty(), "{} has no kernel", unit.file);
             let missing = |kernel: &&&str| !usages.iter().any(|usage| usage.kernel == **kernel);

@@ -4,11 +4,13 @@
 use std::path::Path;
 
 use assert_cmd::Command;
-use sse_sam::opencl::tuning::trial::{Case, Choices, Form};
-use sse_sam::opencl::{Block, Class, DeviceInfo, Matrix, OpenCl, Precision, devices};
+use sse_sam::opencl::{
+    Algorithm, Block, ConvProblem, DeviceInfo, Matrix, OpenCl, Precision, Selection, Tiling, devices,
+};
 use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
 use sse_sam_core::{Conv2d, Machine, Run, Shape, Span};
 use sse_sam_tests::conformance::tolerance;
+use sse_sam_tests::needs::has_opencl;
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::reference::layout::{hwio_to_oihw, nchw_to_nhwc, nhwc_to_nchw, oihw_to_hwio};
 use sse_sam_tests::reference::{conv2d as reference, relative_error, wide};
@@ -33,13 +35,10 @@ const CASES: [[usize; 8]; 5] = [
 /// Every device found, as a GPU with matrix instructions that are written out.
 fn each_device(test: impl Fn(&DeviceInfo)) {
     let found = devices().unwrap();
-    if found.is_empty() {
-        assert!(std::env::var("SSE_SAM_REQUIRE_OPENCL").as_deref() != Ok("1"), "no OpenCL device was found");
-        eprintln!("no OpenCL device was found: nothing is tested");
-    }
+    has_opencl(found.len());
     for mut device in found {
         eprintln!("on {} ({})", device.name, device.platform_name);
-        (device.tiles, device.precision, device.matrix) = (Class::Gpu, Precision::Tf32, Matrix::Emulated);
+        (device.tiles, device.precision, device.matrix) = (Tiling::Gpu, Precision::Tf32, Matrix::Emulated);
         test(&device);
     }
 }
@@ -87,10 +86,10 @@ impl Data {
         let inputs = self.lists.each_ref().map(|list| span(list.len()));
         let [dx, y, dweight] = self.lists.each_ref().map(|list| span(list.len()));
         let mut machine = OpenCl::new(device, end, &[], &[]).unwrap();
-        let table = [(Case::new(conv, self.images), [Form::Block(block); 3])].into_iter().collect();
-        machine.set_choices(Choices::new(self.images, table));
+        let table = [(ConvProblem::new(conv, self.images), [Algorithm::Block(block); 3])].into_iter().collect();
+        machine.set_selection(Selection::new(self.images, table));
         machine.reserve_convolution(conv, self.images).unwrap();
-        assert_eq!(machine.forms(conv, self.images), [Form::Block(block); 3]);
+        assert_eq!(machine.algorithms(conv, self.images), [Algorithm::Block(block); 3]);
         for (span, values) in inputs.into_iter().zip(&self.lists) {
             machine.write(span, values).unwrap();
         }
@@ -174,8 +173,8 @@ fn only_what_has_matrix_instructions_takes_the_option_and_verify_never_does() {
 
 #[test]
 fn a_run_in_tf32_repeats_resumes_and_says_so() {
-    if devices().unwrap().is_empty() {
-        return eprintln!("no OpenCL device was found: nothing is tested");
+    if !has_opencl(devices().unwrap().len()) {
+        return;
     }
     let folder = tempfile::tempdir().unwrap();
     let train = ["train", "--model", "resnet8:4", "--epochs", "2", "--quiet", "--device", "opencl", "--tiles", "gpu"];

@@ -11,25 +11,22 @@ use sse_sam::cli::{train, tune, verify};
 use sse_sam::device::choose::Device;
 use sse_sam::device::layout::{Layout, Needs};
 use sse_sam::device::machine::{Job, Machine};
-use sse_sam::device::measured::Cache;
-use sse_sam::opencl::tuning::trial::{Form, Forms, Operation};
-use sse_sam::opencl::{self, Block, Class, DeviceInfo, Error, Fault, OpenCl, devices};
+use sse_sam::device::store::TuningStore;
+use sse_sam::opencl::{
+    self, Algorithm, Algorithms, Block, DeviceInfo, Direction, Error, Fault, OpenCl, Tiling, devices,
+};
 use sse_sam::recipe::DeviceOptions;
 use sse_sam::report::console::{Console, LogFormat};
 use sse_sam_core::training::method::Groups;
 use sse_sam_core::{Conv2d, Economy, Shape};
+use sse_sam_tests::needs;
 use tempfile::{TempDir, tempdir};
 
 /// A network whose convolutions have several forms with the tiles of either kind, and take little time.
 const NETWORK: [&str; 8] = ["--model", "resnet8:16", "--image", "8x8x3", "--classes", "5", "--batch", "6"];
 
 fn has_opencl() -> bool {
-    let found = devices().is_ok_and(|devices| !devices.is_empty());
-    assert!(found || std::env::var("SSE_SAM_REQUIRE_OPENCL").as_deref() != Ok("1"), "no OpenCL device was found");
-    if !found {
-        eprintln!("no OpenCL device was found: nothing is tested");
-    }
-    found
+    needs::has_opencl(devices().map_or(0, |devices| devices.len()))
 }
 
 struct Outcome {
@@ -286,7 +283,7 @@ fn auto_goes_on_to_the_next_device_where_one_is_too_small() {
 
 /// The preferred OpenCL device with the tiles of a GPU.
 fn gpu() -> Device {
-    let (device, tiles) = ("opencl".into(), Some(Class::Gpu));
+    let (device, tiles) = ("opencl".into(), Some(Tiling::Gpu));
     Device::choose(&DeviceOptions { device: Some(device), tiles, ..DeviceOptions::default() }, &console()).unwrap()
 }
 
@@ -313,7 +310,7 @@ fn blocks_that_local_memory_is_too_small_for_are_skipped_with_a_line_each() {
     let mut limit = |bytes: u64| {
         let Device::OpenCl { info, .. } = &mut device else { unreachable!() };
         info.local_memory = bytes;
-        tune::tune(&device, &layout, "resnet8:4", &Cache::at(folder.path()), &console()).unwrap()
+        tune::tune(&device, &layout, "resnet8:4", &TuningStore::at(folder.path()), &console()).unwrap()
     };
     let least = Block::ALL.iter().map(|block| block.local_bytes(&there)).min().unwrap();
     let large = || Block::ALL.into_iter().filter(|block| block.local_bytes(&there) > least);
@@ -333,7 +330,7 @@ fn blocks_that_local_memory_is_too_small_for_are_skipped_with_a_line_each() {
     assert!(!report.convolutions.is_empty() && report.kept.is_some());
     for line in &report.convolutions {
         for best in [line.forward, line.backward_input, line.backward_weight] {
-            assert!(best.form.block().is_some_and(|block| block.local_bytes(&there) < most), "{line:?}");
+            assert!(best.algorithm.block().is_some_and(|block| block.local_bytes(&there) < most), "{line:?}");
         }
     }
     assert_eq!(limit(1).skipped.len(), Block::ALL.len());
@@ -357,8 +354,8 @@ fn child(test: &str) -> String {
 }
 
 /// Every operation in every block.
-fn all_blocks() -> Vec<(Operation, Block)> {
-    Operation::ALL.into_iter().flat_map(|operation| Block::ALL.map(|block| (operation, block))).collect()
+fn all_blocks() -> Vec<(Direction, Block)> {
+    Direction::ALL.into_iter().flat_map(|operation| Block::ALL.map(|block| (operation, block))).collect()
 }
 
 #[test]
@@ -384,13 +381,13 @@ fn every_block_agrees_with_the_general_kernel_and_is_asked_once() {
 struct Look<'a>(&'a Layout);
 
 impl Job for Look<'_> {
-    type Output = Vec<Forms>;
+    type Output = Vec<Algorithms>;
 
-    fn run<B: Machine>(self, backend: &mut B) -> Result<Vec<Forms>, sse_sam::Error>
+    fn run<B: Machine>(self, backend: &mut B) -> Result<Vec<Algorithms>, sse_sam::Error>
     where
         sse_sam::Error: From<B::Error>,
     {
-        Ok(self.0.convolutions().map(|conv| backend.forms(&conv, self.0.plan.max_batch())).collect())
+        Ok(self.0.convolutions().map(|conv| backend.algorithms(&conv, self.0.plan.max_batch())).collect())
     }
 }
 
@@ -412,8 +409,8 @@ fn child_trains_without_any_block() {
     let layout = small(&device);
     let forms = device.run(&layout, &[], &[], Look(&layout), &console()).unwrap();
     // Nothing needs the gradient with respect to the images, so its block is not checked.
-    assert_eq!(forms[0][0], Form::Direct);
-    assert!(forms[1..].iter().all(|forms| *forms == [Form::Direct; 3]), "{forms:?}");
+    assert_eq!(forms[0][0], Algorithm::Direct);
+    assert!(forms[1..].iter().all(|forms| *forms == [Algorithm::Direct; 3]), "{forms:?}");
     assert_verified(&device);
     let folder = tempdir().unwrap();
     let out = folder.path().join("run");
@@ -454,13 +451,13 @@ fn child_has_another_block_take_over() {
     // What it would take, and what it takes for an epoch's last batch.
     let conv = Conv2d::new(Shape::new(8, 8, 64), 64, 3, 1, 1).unwrap();
     let mut machine = OpenCl::new(&info(&device), 32, &[], &[]).unwrap();
-    let block = |machine: &OpenCl, images| machine.forms(&conv, images)[0].block().unwrap();
+    let block = |machine: &OpenCl, images| machine.algorithms(&conv, images)[0].block().unwrap();
     let [whole, last] = [64, 1].map(|images| block(&machine, images));
     assert_ne!(whole, last);
-    opencl::falsify(Operation::Forward, last, f32::NAN);
-    let refused = machine.check_operations(&[(Operation::Forward, conv)], 64).unwrap();
-    let found: Vec<_> = refused.iter().map(|refusal| (refusal.operation, refusal.form, refusal.first)).collect();
-    assert_eq!(found, [(Operation::Forward, Form::Block(last), true)]);
+    opencl::falsify(Direction::Forward, last, f32::NAN);
+    let refused = machine.check_operations(&[(Direction::Forward, conv)], 64).unwrap();
+    let found: Vec<_> = refused.iter().map(|refusal| (refusal.direction, refusal.algorithm, refusal.first)).collect();
+    assert_eq!(found, [(Direction::Forward, Algorithm::Block(last), true)]);
     assert!(matches!(refused[0].fault, Fault::Wrong(error) if error.is_nan()), "{}", refused[0]);
     assert_eq!(block(&machine, 64), whole);
     assert_ne!(block(&machine, 1), last);
@@ -468,16 +465,16 @@ fn child_has_another_block_take_over() {
     let look = || device.run(&layout, &[], &[], Look(&layout), &console()).unwrap();
     let before = look()[1];
     opencl::forget_checks(&info(&device)).unwrap();
-    opencl::falsify(Operation::BackwardWeight, before[2].block().unwrap(), 1e3);
+    opencl::falsify(Direction::BackwardWeight, before[2].block().unwrap(), 1e3);
     let after = look()[1];
     assert_eq!(after[..2], before[..2]);
     assert!(after[2] != before[2] && after[2].block().is_some(), "{after:?}");
     assert_verified(&device);
     // A wrong block is not timed, and tune says so.
-    let report = tune::tune(&device, &layout, "resnet8:4", &Cache::of_user(), &console()).unwrap();
+    let report = tune::tune(&device, &layout, "resnet8:4", &TuningStore::of_user(), &console()).unwrap();
     let wrong = format!("{} is skipped for the weight gradient: its result differs", before[2].name());
     assert_eq!(report.skipped.iter().filter(|sentence| sentence.starts_with(&wrong)).count(), 1, "{report:?}");
-    assert!(report.convolutions.iter().all(|line| line.backward_weight.form != before[2]));
+    assert!(report.convolutions.iter().all(|line| line.backward_weight.algorithm != before[2]));
 }
 
 #[test]
@@ -507,7 +504,7 @@ fn child_survives_a_failure_of_every_call_of_a_check() {
         let mut machine = OpenCl::new(&device, 32, &[], &[]).unwrap();
         let before = opencl::calls();
         opencl::fail_after(after, TOO_LARGE);
-        let result = machine.check([(Operation::Forward, Block::B64x32)]);
+        let result = machine.check([(Direction::Forward, Block::B64x32)]);
         opencl::fail_after(0, 0);
         match result {
             Ok(refusals) => {
@@ -540,7 +537,7 @@ fn child_tunes_on_a_device_that_fails_now_and_then() {
         return;
     }
     let device = gpu();
-    let (layout, cache) = (small(&device), Cache::of_user());
+    let (layout, cache) = (small(&device), TuningStore::of_user());
     let tune = || tune::tune(&device, &layout, "resnet8:4", &cache, &console());
     tune().unwrap();
     let before = opencl::calls();

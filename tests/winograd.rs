@@ -1,12 +1,13 @@
 //! Convolutions in Winograd's form on every OpenCL device: against the reference, and beside the direct form.
 
-use sse_sam::opencl::tuning::trial::{self, Case, Choices};
-use sse_sam::opencl::{Block, Class, Convolution, DeviceInfo, Error, OpenCl, devices};
+use sse_sam::opencl::convolution::pick;
+use sse_sam::opencl::{self, Block, ConvProblem, Convolution, DeviceInfo, Error, OpenCl, Selection, Tiling, devices};
 use sse_sam_core::ops::{
     BatchNormForward, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward,
 };
 use sse_sam_core::{Conv2d, Machine as _, Run, Shape, Span};
 use sse_sam_tests::conformance::{self, Body, Machine, Memory, Refusal};
+use sse_sam_tests::needs::{has_opencl, skip};
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::reference::layout::{hwio_to_oihw, nchw_to_nhwc, nhwc_to_nchw, oihw_to_hwio};
 use sse_sam_tests::reference::{conv2d as reference, relative_error, wide};
@@ -18,10 +19,7 @@ const RATIO: f64 = 10.0;
 
 fn each_device(test: impl Fn(&DeviceInfo)) {
     let found = devices().unwrap();
-    if found.is_empty() {
-        assert!(std::env::var("SSE_SAM_REQUIRE_OPENCL").as_deref() != Ok("1"), "no OpenCL device was found");
-        eprintln!("no OpenCL device was found: nothing is tested");
-    }
+    has_opencl(found.len());
     for device in &found {
         eprintln!("on {} ({})", device.name, device.platform_name);
         test(device);
@@ -197,8 +195,7 @@ fn winograds_form_keeps_the_digits() {
 #[test]
 fn winograds_form_keeps_the_digits_of_whole_batches() {
     if std::env::var_os("SSE_SAM_SLOW_TESTS").is_none() {
-        println!("skipped: takes minutes; SSE_SAM_SLOW_TESTS=1 runs it");
-        return;
+        return skip("takes minutes; SSE_SAM_SLOW_TESTS=1 runs it");
     }
     keeps_the_digits(&[
         [128, 32, 32, 16, 16],
@@ -289,10 +286,10 @@ fn statistics_left_by_a_convolution_are_those_of_its_output() {
 }
 
 /// Two forms of a convolution that round differently: sums of 16 products at a time, and of 8 in parts of other lengths.
-fn two_forms(device: &DeviceInfo) -> [trial::Form; 2] {
+fn two_forms(device: &DeviceInfo) -> [opencl::Algorithm; 2] {
     match device.tiles {
-        Class::Cpu => [trial::Form::Direct, trial::Form::Winograd],
-        Class::Gpu => [Block::B64x32, Block::B128x128].map(trial::Form::Block),
+        Tiling::Cpu => [opencl::Algorithm::Direct, opencl::Algorithm::Winograd],
+        Tiling::Gpu => [Block::B64x32, Block::B128x128].map(opencl::Algorithm::Block),
     }
 }
 
@@ -301,15 +298,15 @@ fn every_operation_takes_the_form_that_was_chosen_for_it() {
     each_device(|device| {
         let (images, side, channels) = (5, 8, 32);
         let conv = Conv2d::new(Shape::new(side, side, channels), channels, 3, 1, 1).unwrap();
-        if trial::cases(device, images, [conv].into_iter()).is_empty() {
+        if pick::problems(device, images, [conv].into_iter()).is_empty() {
             return eprintln!("this device has one form only");
         }
         let data = Data::new(&conv, images);
-        let found = |forms: trial::Forms| {
-            let table = [(Case::new(&conv, images), forms)].into_iter().collect();
+        let found = |forms: opencl::Algorithms| {
+            let table = [(ConvProblem::new(&conv, images), forms)].into_iter().collect();
             let set = |machine: &mut OpenCl| {
-                machine.set_choices(Choices::new(images, table));
-                assert_eq!(machine.forms(&conv, images), forms);
+                machine.set_selection(Selection::new(images, table));
+                assert_eq!(machine.algorithms(&conv, images), forms);
             };
             outcome_with(device, set, &conv, images, &data)
         };
@@ -330,12 +327,12 @@ fn every_operation_takes_the_form_that_was_chosen_for_it() {
 fn all_forms_of_every_operation_can_be_timed() {
     each_device(|device| {
         let conv = Conv2d::new(Shape::new(8, 8, 16), 16, 3, 1, 1).unwrap();
-        if trial::cases(device, 4, [conv].into_iter()).is_empty() {
+        if pick::problems(device, 4, [conv].into_iter()).is_empty() {
             return eprintln!("this device has one form only");
         }
         // Which is faster here cannot be said; what can is that all run in every form.
-        let measured = trial::measure(device, &conv, 4).unwrap();
+        let measured = opencl::tuning::trial::measure(device, &conv, 4).unwrap();
         assert_eq!(measured.skipped, []);
-        assert!(measured.found.iter().all(|found| found.gain >= 1.0 && found.gain.is_finite()), "{measured:?}");
+        assert!(measured.fastest.iter().all(|found| found.gain >= 1.0 && found.gain.is_finite()), "{measured:?}");
     });
 }

@@ -15,7 +15,7 @@
 //! let dataset = data::load("digits", None)?;
 //! let recipe = Recipe::resolve(&options, &dataset)?;
 //! let prepared = prepare(recipe, dataset, &Silent)?;
-//! let placed = place(Device::Cpu, &prepared, &Silent)?;
+//! let placed = place(Device::cpu(), &prepared, &Silent)?;
 //! let outcome = placed.train(&Silent)?;
 //! println!("balanced accuracy in %: {:.2}", outcome.last.accuracy.balanced);
 //! # assert_eq!(outcome.last.epoch, 4);

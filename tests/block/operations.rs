@@ -1,6 +1,6 @@
 //! Every block and every operation against the reference.
 
-use sse_sam::opencl::tuning::trial::Form;
+use sse_sam::opencl::Algorithm;
 use sse_sam::opencl::{Block, DeviceInfo};
 use sse_sam_core::Run;
 use sse_sam_core::ops::Conv2dBackwardWeight;
@@ -94,8 +94,8 @@ fn agrees(device: &DeviceInfo, block: Block, problems: &[Problem], placement: Pl
     let mut seen: Seen = [[0; 2]; 3];
     for problem in problems {
         let Problem { conv, images, size, .. } = problem;
-        let forms = machine(device, block, conv, *images, &[]).forms(conv, *images);
-        assert_eq!(forms, [Form::Block(block); 3], "{size:?}");
+        let forms = machine(device, block, conv, *images, &[]).algorithms(conv, *images);
+        assert_eq!(forms, [Algorithm::Block(block); 3], "{size:?}");
         let outcome = problem.run(device, block, placement);
         problem.assert_close(&format!("in {block} at {placement:?}"), &outcome);
         for (seen, several) in seen.iter_mut().zip(in_parts(device, block, problem, &outcome)) {
@@ -213,7 +213,7 @@ fn sums_in_any_number_of_parts_agree_with_the_definition() {
         {
             // More parts than a sum has slabs are as many as it has.
             for parts in [1, 2, 3, 5, 60_000] {
-                let outcome = problem.run(device, Form::Split(block, parts), Placement::Quads);
+                let outcome = problem.run(device, Algorithm::Split(block, parts), Placement::Quads);
                 problem.assert_close(&format!("in {parts} parts of {block}"), &outcome);
                 let launches = if parts == 1 { 1 } else { 2 };
                 assert_eq!(outcome.launches, [launches; 2], "{parts} parts of {block}");

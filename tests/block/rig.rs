@@ -1,10 +1,10 @@
 //! Devices with blocks, memory between canaries, and convolutions with what they should give.
 
-use sse_sam::opencl::tuning::trial::{Case, Choices, Form, Table};
-use sse_sam::opencl::{Class, DeviceInfo, Error, OpenCl, devices};
+use sse_sam::opencl::{Algorithm, AlgorithmTable, ConvProblem, DeviceInfo, Error, OpenCl, Selection, Tiling, devices};
 use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
 use sse_sam_core::{Conv2d, Machine, Run, Shape, Span};
 use sse_sam_tests::conformance::tolerance;
+use sse_sam_tests::needs::has_opencl;
 use sse_sam_tests::random::Numbers;
 use sse_sam_tests::reference::layout::{hwio_to_oihw, nchw_to_nhwc, nhwc_to_nchw, oihw_to_hwio};
 use sse_sam_tests::reference::{conv2d as reference, relative_error, wide};
@@ -15,13 +15,10 @@ const CANARY: f32 = f32::from_bits(0x7fc5_a5a5);
 /// Runs `test` on every device, which has the kernels of a GPU for it.
 pub fn each_device(test: impl Fn(&DeviceInfo)) {
     let found = devices().unwrap();
-    if found.is_empty() {
-        assert!(std::env::var("SSE_SAM_REQUIRE_OPENCL").as_deref() != Ok("1"), "no OpenCL device was found");
-        eprintln!("no OpenCL device was found: nothing is tested");
-    }
+    has_opencl(found.len());
     for mut device in found {
         eprintln!("on {} ({})", device.name, device.platform_name);
-        device.tiles = Class::Gpu;
+        device.tiles = Tiling::Gpu;
         test(&device);
     }
 }
@@ -91,10 +88,10 @@ pub fn convolution([_, height, width, channels, filters, kernel, stride, padding
 }
 
 /// A machine with `work` as its memory that computes `conv` in this form.
-pub fn machine(device: &DeviceInfo, form: impl Into<Form>, conv: &Conv2d, images: usize, work: &[f32]) -> OpenCl {
+pub fn machine(device: &DeviceInfo, form: impl Into<Algorithm>, conv: &Conv2d, images: usize, work: &[f32]) -> OpenCl {
     let mut machine = OpenCl::new(device, work.len(), &[], &[]).unwrap();
-    let table = Table::from([(Case::new(conv, images), [form.into(); 3])]);
-    machine.set_choices(Choices::new(images, table));
+    let table = AlgorithmTable::from([(ConvProblem::new(conv, images), [form.into(); 3])]);
+    machine.set_selection(Selection::new(images, table));
     machine.reserve_convolution(conv, images).unwrap();
     machine.write(Span::work(0, work.len()), work).unwrap();
     machine
@@ -165,8 +162,8 @@ impl Problem {
 
     /// Runs all operations, asked for in this form, and asserts that nothing else has changed.
     #[track_caller]
-    pub fn run(&self, device: &DeviceInfo, form: impl Into<Form>, placement: Placement) -> Outcome {
-        let form: Form = form.into();
+    pub fn run(&self, device: &DeviceInfo, form: impl Into<Algorithm>, placement: Placement) -> Outcome {
+        let form: Algorithm = form.into();
         let what = format!("{:?} in {} at {placement:?}", self.size, form.name());
         let mut layout = Layout::new(placement);
         let (x, weight) = (layout.put(&self.x), layout.put(&self.weight));

@@ -6,12 +6,12 @@ mod devices;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use serde_json::Value;
 use sse_sam::weights::{self, Data, Tensor};
+use sse_sam_tests::needs;
 use tempfile::{TempDir, tempdir};
 
 /// A small network, so that a test takes little time.
@@ -487,14 +487,8 @@ fn without_an_opencl_library_the_cpu_core_is_used_at_once() {
     assert!(stderr.contains("no OpenCL library was found"), "{stderr}");
 }
 
-/// Whether there is an OpenCL device; says so when there is none.
 fn has_opencl() -> bool {
-    let found = sse_sam::opencl::devices().is_ok_and(|devices| !devices.is_empty());
-    if !found {
-        assert!(std::env::var("SSE_SAM_REQUIRE_OPENCL").as_deref() != Ok("1"), "no OpenCL device was found");
-        println!("skipped: no OpenCL device was found");
-    }
-    found
+    needs::has_opencl(sse_sam::opencl::devices().map_or(0, |devices| devices.len()))
 }
 
 #[test]

@@ -157,13 +157,13 @@ fn a_file_of_a_run_stands_for_its_folder() {
 #[test]
 fn a_folder_that_is_removed_in_mid_run_is_made_again() {
     let folder = tempdir().unwrap();
-    let child = begin(folder.path(), &training("run", &["--epochs", "60"]));
+    let child = begin(folder.path(), &training("run", &["--epochs", "20"]));
     let path = folder.path().join("run");
     wait_for_steps(&path);
     let _ = fs::remove_dir_all(path.join("checkpoints"));
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
-    assert!(checkpoints(&path).pop().unwrap().ends_with("epoch-000060-step-0000000.safetensors"));
+    assert!(checkpoints(&path).pop().unwrap().ends_with("epoch-000020-step-0000000.safetensors"));
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn comments_in_a_runs_configuration_stay() {
 #[test]
 fn metrics_that_are_removed_in_mid_run_are_put_back() {
     let folder = tempdir().unwrap();
-    let args = |out| training(out, &["--epochs", "30"]);
+    let args = |out| training(out, &["--epochs", "10"]);
     succeed(folder.path(), &args("whole"));
     let child = begin(folder.path(), &args("run"));
     let metrics = folder.path().join("run/metrics.jsonl");
@@ -235,7 +235,7 @@ fn metrics_that_are_removed_in_mid_run_are_put_back() {
     same(&folder.path().join("whole"), &folder.path().join("run"), "removed metrics");
     // Once the process is gone nobody has them any more.
     fs::remove_file(&metrics).unwrap();
-    let output = refused(folder.path(), &["resume", "run", "--epochs", "31"], 1, "metrics.jsonl has 0 bytes");
+    let output = refused(folder.path(), &["resume", "run", "--epochs", "11"], 1, "metrics.jsonl has 0 bytes");
     assert!(stderr(&output).contains("hint: put it back, or sse-sam train --config "), "{}", stderr(&output));
 }
 

@@ -10,17 +10,17 @@ mod settings;
 mod signals;
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use sse_sam::data::random::{self, Purpose};
 use sse_sam::device::choose::Device;
 use sse_sam::device::layout::{Layout, Needs};
 use sse_sam::run::checkpoint::Checkpoint;
 use sse_sam_core::Shape;
+use sse_sam_tests::needs::{self, skip};
+use sse_sam_tests::random::Numbers;
 use tempfile::{TempDir, tempdir};
 
 /// A short run with a checkpoint as often as the disk can take one.
@@ -102,16 +102,6 @@ fn copy_until(from: &Path, to: &Path, newest: &Path) {
     }
 }
 
-fn random(seed: u64) -> impl FnMut(u32) -> u32 {
-    let mut word = random::stream(seed, Purpose::Order, 0);
-    move |below| word() % below
-}
-
-/// Says that something is not tested here, on standard error directly: the harness hides what a passing test prints.
-fn skip(reason: &str) {
-    let _ = writeln!(std::io::stderr(), "skipped: {reason}");
-}
-
 /// Waits until the run in this folder trains.
 fn wait_for_steps(run: &Path) {
     let started = Instant::now();
@@ -135,16 +125,16 @@ fn a_run_killed_at_random_instants_ends_as_if_it_had_not_been() {
     let folder = tempdir().unwrap();
     let started = Instant::now();
     succeed(folder.path(), &training("whole", &[]));
-    let span = started.elapsed().as_micros() as u32;
+    let span = started.elapsed().as_micros() as usize;
     let wanted: u32 = std::env::var("SSE_SAM_KILLS").map_or(20, |kills| kills.parse().unwrap());
-    let (mut random, mut kills, mut runs) = (random(1), 0, 0);
+    let (mut random, mut kills, mut runs) = (Numbers::new(1), 0, 0);
     while kills < wanted {
         let path = folder.path().join("killed");
         let _ = fs::remove_dir_all(&path);
         let mut args = training("killed", &[]);
         loop {
             let mut child = begin(folder.path(), &args);
-            sleep(Duration::from_micros(random(span * 4 / 5).into()));
+            sleep(Duration::from_micros(random.below(span * 4 / 5) as u64));
             let finished = child.try_wait().unwrap().is_some();
             child.kill().unwrap();
             let output = child.wait_with_output().unwrap();
@@ -213,21 +203,16 @@ fn resuming_from_any_checkpoint_gives_the_unbroken_run() {
 }
 
 fn has_opencl() -> bool {
-    let found = sse_sam::opencl::devices().is_ok_and(|devices| !devices.is_empty());
-    if !found {
-        assert!(std::env::var("SSE_SAM_REQUIRE_OPENCL").as_deref() != Ok("1"), "no OpenCL device was found");
-        skip("no OpenCL device was found");
-    }
-    found
+    needs::has_opencl(sse_sam::opencl::devices().map_or(0, |devices| devices.len()))
 }
 
 #[test]
 fn a_first_signal_saves_and_says_how_to_go_on() {
     let folder = tempdir().unwrap();
-    succeed(folder.path(), &training("whole", &["--epochs", "30"]));
+    succeed(folder.path(), &training("whole", &["--epochs", "10"]));
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let path = folder.path().join(signal);
-        let child = begin(folder.path(), &training(signal, &["--epochs", "30"]));
+        let child = begin(folder.path(), &training(signal, &["--epochs", "10"]));
         wait_for_steps(&path);
         sleep(Duration::from_millis(40));
         send(&child, &format!("-{signal}"));
@@ -309,7 +294,7 @@ fn a_damaged_newest_checkpoint_is_reported_and_the_one_before_is_taken() {
 fn layout(model: &str) -> Layout {
     let image = Shape::new(8, 8, 1);
     let needs = Needs { rows: 1797, ..Needs::new(image, 10, 32) };
-    Device::Cpu.plan_network(&model.parse().unwrap(), &needs, |_| 0).unwrap()
+    Device::cpu().plan_network(&model.parse().unwrap(), &needs, |_| 0).unwrap()
 }
 
 #[test]

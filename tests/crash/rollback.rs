@@ -107,9 +107,9 @@ fn a_stop_between_two_epochs_does_not_move_the_target() {
     let args = training("run", &options);
     succeed(folder.path(), &training("whole", &options));
     assert!(log(&folder.path().join("whole")).contains("(rollback 2 of 9)"));
-    let (mut random, mut between) = (random(3), 0);
+    let (mut random, mut between) = (Numbers::new(3), 0);
     for _ in 0..60 {
-        let epochs = 1 + random(60) as usize;
+        let epochs = 1 + random.below(60);
         let lines =
             |run: &Path| fs::read_to_string(run.join("metrics.jsonl")).is_ok_and(|t| t.lines().count() > epochs);
         let (stopped, text) = stop(folder.path(), &args, lines);

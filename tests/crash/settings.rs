@@ -230,14 +230,14 @@ fn tensorboards_file_keeps_what_was_measured() {
 #[test]
 fn removing_tensorboards_file_does_not_end_a_run() {
     let folder = tempdir().unwrap();
-    let child = begin(folder.path(), &training("run", &["--tensorboard", "--epochs", "60"]));
+    let child = begin(folder.path(), &training("run", &["--tensorboard", "--epochs", "20"]));
     let file = folder.path().join("run/events.out.tfevents.sse-sam");
     wait_for_steps(&folder.path().join("run"));
     let _ = fs::remove_file(&file);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let bytes = fs::read(&file).unwrap();
-    assert_eq!(bytes.windows(17).filter(|window| *window == b"accuracy/balanced").count(), 60);
+    assert_eq!(bytes.windows(17).filter(|window| *window == b"accuracy/balanced").count(), 20);
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn saved(folder: &Path, child: Child, number: i32, run: &str, whole: &str) -> St
 
 /// Arguments of a run that takes a moment.
 fn on<'a>(device: &'a str, out: &'a str) -> Vec<&'a str> {
-    training(out, &["--device", device, "--epochs", "30"])
+    training(out, &["--device", device, "--epochs", "10"])
 }
 
 #[test]
@@ -155,8 +155,8 @@ fn a_signal_that_is_sent_twice_at_once_is_one_request() {
         return;
     }
     let folder = tempdir().unwrap();
-    succeed(folder.path(), &training("whole", &["--epochs", "30"]));
-    let child = in_foreground(folder.path(), &training("run", &["--epochs", "30"])).spawn().unwrap();
+    succeed(folder.path(), &training("whole", &["--epochs", "10"]));
+    let child = in_foreground(folder.path(), &training("run", &["--epochs", "10"])).spawn().unwrap();
     wait_for_steps(&folder.path().join("run"));
     // As `timeout` and a terminal that closes do.
     let id = child.id().to_string();
@@ -173,7 +173,7 @@ fn nohup_is_respected() {
     let folder = tempdir().unwrap();
     for device in devices() {
         let run = format!("run-{device}");
-        let args = training(&run, &["--device", device, "--epochs", "30"]);
+        let args = training(&run, &["--device", device, "--epochs", "10"]);
         let mut command = Command::new("nohup");
         let plain = program(folder.path(), &args);
         command.arg(plain.get_program()).args(&args).current_dir(folder.path()).env("SSE_SAM_CACHE", CACHE);

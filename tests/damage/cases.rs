@@ -59,7 +59,7 @@ impl Copied {
 
     fn replay(&self) -> Result<Vec<Report>, Error> {
         self.write();
-        replay(&self.path(), &Device::Cpu, Economy::Full, &Silent)
+        replay(&self.path(), &Device::cpu(), Economy::Full, &Silent)
     }
 
     /// Asserts that the case is refused in these words, and by the program with exit code 1.
@@ -109,7 +109,7 @@ fn a_model_of_any_size_is_refused_before_memory_is_taken_for_it() {
     let mut copy = Copied::new(PERCEPTRON);
     copy.case["model"] = json!("mlp:8-16777215-5");
     copy.write();
-    let (result, held) = peak(|| replay(&copy.path(), &Device::Cpu, Economy::Full, &Silent));
+    let (result, held) = peak(|| replay(&copy.path(), &Device::cpu(), Economy::Full, &Silent));
     let error = result.unwrap_err().to_string();
     assert!(error.contains("init/fc1.weight must have shape [16777215, 8]"), "{error}");
     assert!(held < SLACK, "{held} bytes");
@@ -250,7 +250,7 @@ fn no_report_and_no_case_are_no_agreement() {
 /// What becomes of a case: it is compared as far as it promises, or refused with a sentence about a file.
 fn judge(path: &Path, size: usize) -> Result<(), TestCaseError> {
     let started = Instant::now();
-    let (result, held) = peak(|| replay(path, &Device::Cpu, Economy::Full, &Silent));
+    let (result, held) = peak(|| replay(path, &Device::cpu(), Economy::Full, &Silent));
     prop_assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     prop_assert!(held < 100 * size + SLACK, "{held} bytes of memory for {size}");
     match result {

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use sse_sam::Error;
 use sse_sam::run::checkpoint::Checkpoint;
+use sse_sam_tests::random::Numbers;
 use tempfile::tempdir;
 
 use super::memory::peak;
-use super::{SLACK, layout, program, random, setting, stderr};
+use super::{SLACK, layout, program, setting, stderr};
 
 /// Trains for an epoch and returns its checkpoint.
 pub fn trained(folder: &Path, model: &str) -> PathBuf {
@@ -33,13 +34,13 @@ fn every_damage_to_a_checkpoint_is_noticed() {
     };
     let position = read(&bytes).unwrap().0.position;
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let (mut random, length) = (random(2), bytes.len());
+    let (mut random, length) = (Numbers::new(2), bytes.len());
     // Every bit of the length, a bit or all of them of each other byte of the header, and bits of the numbers.
     let flips = (0..header).flat_map(|at| {
         if at < 8 { (0..8).map(|bit| (at, 1 << bit)).collect() } else { vec![(at, 1 << (at % 8)), (at, 0xff)] }
     });
     let body: Vec<(usize, u8)> = (0..setting("SSE_SAM_BODY_FLIPS", 300))
-        .map(|_| (header + random((length - header) as u32) as usize, 1 << random(8)))
+        .map(|_| (header + random.below(length - header), 1 << random.below(8)))
         .collect();
     for (at, bits) in flips.chain(body) {
         let mut changed = bytes.clone();
@@ -52,7 +53,7 @@ fn every_damage_to_a_checkpoint_is_noticed() {
         }
     }
     for _ in 0..setting("SSE_SAM_TRUNCATIONS", 50) {
-        let end = random(length as u32) as usize;
+        let end = random.below(length);
         assert!(matches!(read(&bytes[..end]), Err(Error::Weights { .. })), "{end}");
     }
 }

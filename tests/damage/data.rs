@@ -8,10 +8,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sse_sam::Error;
 use sse_sam::data::{self, Dataset};
+use sse_sam_tests::random::Numbers;
 use tempfile::{TempDir, tempdir};
 
 use super::memory::peak;
-use super::{SLACK, is_content, program, random, stderr};
+use super::{SLACK, is_content, program, stderr};
 
 const RECORD: usize = 3073;
 
@@ -151,11 +152,11 @@ fn damaged_idx_files_are_refused() {
 #[test]
 fn damaged_cifar_files_are_refused() {
     let mut cases = Cases::new();
-    let (files, mut random) = (batches(), random(3));
+    let (files, mut random) = (batches(), Numbers::new(3));
     for (at, (_, whole)) in files.iter().enumerate() {
         for _ in 0..20 {
             let end = loop {
-                let end = random(whole.len() as u32) as usize;
+                let end = random.below(whole.len());
                 if end == 0 || !end.is_multiple_of(RECORD) {
                     break end;
                 }
@@ -176,13 +177,13 @@ fn damaged_cifar_files_are_refused() {
 #[test]
 fn damaged_archives_are_refused() {
     let mut cases = Cases::new();
-    let (whole, mut random) = (archive(&[]), random(4));
+    let (whole, mut random) = (archive(&[]), Numbers::new(4));
     let packed = gzip(&whole);
     for _ in 0..100 {
         // What comes after the last file is padding.
-        let end = random(whole.len() as u32 - 2048) as usize;
+        let end = random.below(whole.len() - 2048);
         cases.archive(&whole[..end], whole.len(), &format!("tar cut at {end}"));
-        let end = random(packed.len() as u32) as usize;
+        let end = random.below(packed.len());
         cases.archive(&packed[..end], whole.len(), &format!("tar.gz cut at {end}"));
     }
     for byte in (0..512).filter(|byte| !(257..512).contains(byte)) {

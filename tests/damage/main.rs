@@ -12,7 +12,6 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use sse_sam::Error;
-use sse_sam::data::random::{self, Purpose};
 use sse_sam::device::choose::Device;
 use sse_sam::device::layout::{Layout, Needs};
 use sse_sam_core::Shape;
@@ -32,12 +31,6 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Random numbers below a bound, the same for the same seed.
-fn random(seed: u64) -> impl FnMut(u32) -> u32 {
-    let mut word = random::stream(seed, Purpose::Order, 0);
-    move |below| word() % below.max(1)
-}
-
 /// A number from the environment, for runs that are longer than everyday ones.
 fn setting(name: &str, usual: u32) -> u32 {
     std::env::var(name).map_or(usual, |value| value.parse().unwrap())
@@ -45,7 +38,7 @@ fn setting(name: &str, usual: u32) -> u32 {
 
 fn layout(model: &str) -> Layout {
     let needs = Needs { rows: 1797, ..Needs::new(Shape::new(8, 8, 1), 10, 32) };
-    Device::Cpu.plan_network(&model.parse().unwrap(), &needs, |_| 0).unwrap()
+    Device::cpu().plan_network(&model.parse().unwrap(), &needs, |_| 0).unwrap()
 }
 
 /// Whether an error says what is wrong with a file's content.

@@ -1,7 +1,8 @@
 //! Convolutions in blocks on their smallest shapes, and without blocks where a device has no local memory for them.
 
-use sse_sam::opencl::tuning::trial::{Case, Choices, Form, Operation, Table};
-use sse_sam::opencl::{Block, Class, Convolution, DeviceInfo, Error, OpenCl};
+use sse_sam::opencl::{
+    Algorithm, AlgorithmTable, Block, ConvProblem, Convolution, DeviceInfo, Direction, Error, OpenCl, Selection, Tiling,
+};
 use sse_sam_core::ops::{
     BatchNormForward, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward,
 };
@@ -37,10 +38,10 @@ impl Small {
         Self { block, conv, layout, x, y, weight, dx, dweight, normalized, scale, shift, saved }
     }
 
-    fn run<B: Backend>(&self, machine: &mut B, operation: Operation) -> Result<(), B::Error> {
+    fn run<B: Backend>(&self, machine: &mut B, operation: Direction) -> Result<(), B::Error> {
         let Self { conv, x, y, weight, dx, dweight, normalized, scale, shift, saved, .. } = self;
         match operation {
-            Operation::Forward => {
+            Direction::Forward => {
                 let convolution = Conv2dForward { y: *y, x: *x, weight: *weight, conv };
                 let norm = BatchNormForward {
                     y: *normalized,
@@ -54,22 +55,22 @@ impl Small {
                 };
                 machine.run(&Conv2dBatchNormForward { convolution, norm })
             }
-            Operation::BackwardInput => {
+            Direction::BackwardInput => {
                 machine.run(&Conv2dBackwardInput { dx: &[*dx], dy: &[*y], weight: *weight, conv, accumulate: true })
             }
-            Operation::BackwardWeight => {
+            Direction::BackwardWeight => {
                 machine.run(&Conv2dBackwardWeight { dweight: &[*dweight], x: *x, dy: &[*y], conv })
             }
         }
     }
 
     /// Compares one operation with the CPU core; it must launch so many kernels.
-    fn check(&self, device: &DeviceInfo, operation: Operation, launches: u64) {
+    fn check(&self, device: &DeviceInfo, operation: Direction, launches: u64) {
         let what = format!("{operation:?} of {:?} in {}", self.conv, self.block);
         let on_device = |machine: &mut OpenCl| {
-            let table = Table::from([(Case::new(&self.conv, 1), [Form::Block(self.block); 3])]);
+            let table = AlgorithmTable::from([(ConvProblem::new(&self.conv, 1), [Algorithm::Block(self.block); 3])]);
             machine.set_convolution(Convolution::Auto);
-            machine.set_choices(Choices::new(1, table));
+            machine.set_selection(Selection::new(1, table));
             let start = machine.launches();
             self.run(machine, operation)?;
             assert_eq!(machine.launches() - start, launches, "{what}: launches");
@@ -82,7 +83,7 @@ impl Small {
 
 /// Every block and operation, with the sum in one part and in several.
 pub fn smallest(device: &DeviceInfo) {
-    if device.tiles == Class::Cpu {
+    if device.tiles == Tiling::Cpu {
         return;
     }
     for block in Block::ALL {
@@ -91,7 +92,7 @@ pub fn smallest(device: &DeviceInfo) {
             Conv2d::new(Shape::new(height, width, channels), filters, kernel, stride, kernel / 2).unwrap()
         };
         let (forward, backward_input, backward_weight) =
-            (Operation::Forward, Operation::BackwardInput, Operation::BackwardWeight);
+            (Direction::Forward, Direction::BackwardInput, Direction::BackwardWeight);
         // In one part a pass leaves statistics: normalisation is two launches then. Weight gradients are always merged.
         let short = Small::new(block, conv(3, 2, few, 2 * few, 3, 2));
         short.check(device, forward, 1 + 2);
@@ -104,7 +105,7 @@ pub fn smallest(device: &DeviceInfo) {
     let mut without = device.clone();
     without.local_memory = 0;
     let small = Small::new(Block::Any, Conv2d::new(Shape::new(3, 2, 3), 5, 3, 2, 1).unwrap());
-    for (operation, launches) in Operation::ALL.into_iter().zip([1 + 3, 1, 2]) {
+    for (operation, launches) in Direction::ALL.into_iter().zip([1 + 3, 1, 2]) {
         small.check(&without, operation, launches);
     }
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use sse_sam::opencl::{Block, Class, Convolution, OpenCl, build_logs, devices, kernel_table};
+use sse_sam::opencl::{Block, Convolution, OpenCl, Tiling, build_logs, devices, kernel_table};
 use sse_sam_core::ops::GlobalAveragePoolForward;
 use sse_sam_core::{Conv2d, Machine, Run, Shape, Span};
 use sse_sam_tests::conformance;
@@ -57,10 +57,10 @@ fn child_computes_in_the_blocks_that_there_are() {
         let there = Block::ALL.into_iter().filter(|block| block.is_within(&device));
         assert!(there.clone().all(|block| block.items(&device) <= device.largest_group));
         let machine = OpenCl::new(&device, 1, &[], &[]).unwrap();
-        for form in machine.forms(&conv, 4) {
+        for form in machine.algorithms(&conv, 4) {
             assert_eq!(
                 form.block().is_some(),
-                device.tiles == Class::Gpu && there.clone().next().is_some(),
+                device.tiles == Tiling::Gpu && there.clone().next().is_some(),
                 "{form:?}"
             );
         }
@@ -104,7 +104,7 @@ fn a_network_trains_in_groups_of_any_size() {
 fn a_device_without_local_memory_computes_without_it() {
     each_device(|device| {
         let mut without = device.clone();
-        (without.local_memory, without.tiles) = (0, Class::Gpu);
+        (without.local_memory, without.tiles) = (0, Tiling::Gpu);
         let mut machine = OpenCl::new(&without, 64, &[], &[]).unwrap();
         let [x, y] = [Span::work(0, 12), Span::work(32, 3)];
         machine.write(x, &[0.5; 12]).unwrap();
@@ -130,7 +130,7 @@ fn scratch_memory_that_kernels_cannot_count_is_refused() {
 #[test]
 fn no_compiler_warns_of_a_kernel() {
     each_device(|device| {
-        for tiles in [Class::Cpu, Class::Gpu] {
+        for tiles in [Tiling::Cpu, Tiling::Gpu] {
             let mut device = device.clone();
             device.tiles = tiles;
             for (file, log) in build_logs(&device).unwrap() {

@@ -8,8 +8,9 @@ mod limits;
 mod platforms;
 mod smallest;
 mod step;
+mod units;
 
-use sse_sam::opencl::{Class, Convolution, DeviceInfo, Error, OpenCl, devices};
+use sse_sam::opencl::{Convolution, DeviceInfo, Error, OpenCl, Tiling, devices};
 use sse_sam_core::machine::backend::OPERATIONS;
 use sse_sam_core::ops::{
     Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBackwardInput, Conv2dBackwardWeight,
@@ -19,16 +20,15 @@ use sse_sam_core::ops::{
 };
 use sse_sam_core::{Batch, Conv2d, Cpu, Machine as _, Outcome, Row, Run, Samples, Sgd, Shape, Span, Terms};
 use sse_sam_tests::conformance::{self, Body, Machine, Memory, Refusal};
+use sse_sam_tests::needs::has_opencl;
+use sse_sam_tests::random::Numbers;
 
 /// What guards stretches of memory that no operation may touch.
 const CANARY: f32 = -77.5;
 
 fn each_device(test: impl Fn(&DeviceInfo)) {
     let found = devices().unwrap();
-    if found.is_empty() {
-        assert!(std::env::var("SSE_SAM_REQUIRE_OPENCL").as_deref() != Ok("1"), "no OpenCL device was found");
-        eprintln!("no OpenCL device was found: nothing is tested");
-    }
+    has_opencl(found.len());
     for device in &found {
         eprintln!("on {} ({})", device.name, device.platform_name);
         test(device);
@@ -66,12 +66,7 @@ fn every_device_agrees_with_the_reference() {
 
 /// Numbers around zero, the same for every run.
 fn numbers(seed: u64, length: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
-    };
-    (0..length).map(|_| next() + next() + next()).collect()
+    Numbers::new(seed).list_between(length, -1.0, 1.0)
 }
 
 /// Memory that is laid out span by span with canaries between them.
@@ -511,7 +506,7 @@ fn smallest_shapes() {
         let tiles = [(3, 1, [16, 8, 4]), (3, 2, [32, 16, 8]), (1, 2, [32, 16, 8])];
         let tiles = tiles
             .iter()
-            .filter(|_| device.tiles == Class::Cpu)
+            .filter(|_| device.tiles == Tiling::Cpu)
             .flat_map(|(kernel, stride, sides)| sides.map(|side| [1, 2, *kernel, *stride, side]));
         let others = [[17, 18, 3, 1, 5], [2, 3, 3, 2, 5], [3, 17, 1, 2, 4], [2, 2, 2, 1, 3]];
         for [channels, filters, kernel, stride, side] in tiles.chain(others) {

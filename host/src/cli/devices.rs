@@ -2,6 +2,7 @@
 
 use crate::cli::args::DevicesArgs;
 use crate::device::choose::Device;
+use crate::device::threads::Cores;
 use crate::error::Error;
 use crate::opencl::{self, DeviceInfo, KernelUsage, Matrix, Survey};
 use crate::recipe::{DeviceOptions, defaults};
@@ -12,7 +13,7 @@ use crate::report::console::{Console, say};
 /// # Errors
 /// [`Error::Device`] when a kernel does not build; [`Error::Usage`] for kernels of the CPU core.
 pub fn run(args: &DevicesArgs, console: &Console) -> Result<(), Error> {
-    let DeviceOptions { device, device_memory, conv, tiles, precision, .. } = &args.device;
+    let DeviceOptions { device, device_memory, conv, tiles, precision, threads, simd, .. } = &args.device;
     if args.kernels {
         let unused = [("--device-memory", device_memory.is_some()), ("--conv", conv.is_some())];
         return match unused.into_iter().find(|(_, is_given)| *is_given) {
@@ -26,6 +27,8 @@ pub fn run(args: &DevicesArgs, console: &Console) -> Result<(), Error> {
         ("--conv", conv.is_some()),
         ("--tiles", tiles.is_some()),
         ("--precision", precision.is_some()),
+        ("--threads", threads.is_some()),
+        ("--simd", simd.is_some()),
     ];
     match unused.into_iter().find(|(_, is_given)| *is_given) {
         Some((option, _)) => Err(Error::Usage(format!("{option} does nothing here: it needs --kernels"))),
@@ -58,7 +61,7 @@ fn list() -> Result<(), Error> {
     };
     let chosen = opencl::preferred(&devices).map_or("cpu".into(), DeviceInfo::selector);
     let mark = |selector: &str| if chosen == selector { "  <- auto" } else { "" };
-    say(&format!("{:<12} CPU core of this program, one thread{}", "cpu", mark("cpu")))?;
+    say(&format!("{:<12} CPU core of this program, {}{}", "cpu", Cores::default(), mark("cpu")))?;
     for info in &devices {
         let selector = info.selector();
         say(&format!("{selector:<12} {} ({}){}", info.name, info.platform_name, mark(&selector)))?;

@@ -56,8 +56,9 @@ pub fn run(args: &TrainArgs, console: &Console) -> Result<(), Error> {
 fn joined(typed: Options, path: &Path, out: Option<PathBuf>) -> Result<Call, Error> {
     let (file, origin) = file::read::<Origin>(&folder::configuration(path))?;
     let mut options = typed.or(&file)?;
-    let DeviceOptions { device, device_memory, conv, tiles, precision, .. } = &typed.device;
-    let says_how = device_memory.is_some() || conv.is_some() || tiles.is_some() || precision.is_some();
+    let DeviceOptions { device, device_memory, conv, tiles, precision, threads, simd, .. } = &typed.device;
+    let of_opencl = device_memory.is_some() || conv.is_some() || tiles.is_some() || precision.is_some();
+    let says_how = of_opencl || threads.is_some() || simd.is_some();
     options.device.recorded = device.is_some() && !says_how;
     let same_data = typed.data.is_none() && typed.dataset.is_none();
     let fingerprint = origin.as_ref().filter(|_| same_data).map(|origin| origin.fingerprint.clone());

@@ -9,31 +9,33 @@ use crate::cli::args::TuneArgs;
 use crate::cli::bench::{self, kernels};
 use crate::device::choose::Device;
 use crate::device::layout::{Layout, Needs};
-use crate::device::measured::Cache;
 use crate::device::open::owner;
+use crate::device::store::TuningStore;
 use crate::error::Error;
-use crate::opencl::tuning::trial::{self, Case, Form, Found, Measured, Table};
-use crate::opencl::{self, Block, Class, Convolution, DeviceInfo};
+use crate::opencl::convolution::pick;
+use crate::opencl::tuning::trial::{self, Fastest, Measured};
+use crate::opencl::{self, Algorithm, AlgorithmTable, Block, ConvProblem, Convolution, DeviceInfo, Tiling};
 use crate::recipe::resolved;
 use crate::report::Observer;
 use crate::report::console::{Console, say};
 
-/// What was found for an operation.
+/// What a line says of an operation.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Best {
-    /// The fastest form.
-    pub form: Form,
+pub struct Cell {
+    /// The fastest algorithm: to people a form.
+    #[serde(rename = "form")]
+    pub algorithm: Algorithm,
     /// How many times as fast as the shipped one it is, in the least favourable of some timings; none where that one fails.
     pub gain: Option<f64>,
 }
 
-impl Best {
-    fn new(found: Found) -> Self {
-        Self { form: found.resolved, gain: Some(found.gain).filter(|gain| gain.is_finite()) }
+impl Cell {
+    fn new(fastest: Fastest) -> Self {
+        Self { algorithm: fastest.resolved, gain: Some(fastest.gain).filter(|gain| gain.is_finite()) }
     }
 
     fn text(self) -> String {
-        let name = self.form.name();
+        let name = self.algorithm.name();
         match self.gain {
             Some(1.0) => format!("{name} as shipped"),
             Some(gain) => format!("{name} {gain:.2}x"),
@@ -50,22 +52,22 @@ pub struct Line {
     /// Layers of this kind.
     pub layers: usize,
     /// Of the forward pass.
-    pub forward: Best,
+    pub forward: Cell,
     /// Of the gradient with respect to the input.
-    pub backward_input: Best,
+    pub backward_input: Cell,
     /// Of the gradient with respect to the weights.
-    pub backward_weight: Best,
+    pub backward_weight: Cell,
 }
 
 impl Line {
-    fn new(conv: &Conv2d, layers: usize, found: [Found; 3]) -> Self {
-        let [forward, backward_input, backward_weight] = found.map(Best::new);
+    fn new(conv: &Conv2d, layers: usize, fastest: [Fastest; 3]) -> Self {
+        let [forward, backward_input, backward_weight] = fastest.map(Cell::new);
         Self { shape: kernels::convolution(conv), layers, forward, backward_input, backward_weight }
     }
 
     fn text(&self) -> String {
         let Self { shape, layers, forward, backward_input, backward_weight } = self;
-        let [forward, input, weight] = [forward, backward_input, backward_weight].map(|best| best.text());
+        let [forward, input, weight] = [forward, backward_input, backward_weight].map(|cell| cell.text());
         format!("  {:<32} {forward:<20} {input:<20} {weight}", format!("{shape} ({layers})"))
     }
 }
@@ -98,7 +100,7 @@ pub fn run(args: &TuneArgs, console: &Console) -> Result<(), Error> {
     let device = Device::choose(&args.device, console)?;
     let needs = Needs::new(image, classes, args.network.batch as usize);
     let layout = device.plan_network(&model, &needs, |rows| rows * (image.len() + 1))?;
-    let report = tune(&device, &layout, &model.to_string(), &Cache::of_user(), console)?;
+    let report = tune(&device, &layout, &model.to_string(), &TuningStore::of_user(), console)?;
     if args.json { say(&report.json()?) } else { Ok(()) }
 }
 
@@ -110,7 +112,7 @@ pub fn tune(
     device: &Device,
     layout: &Layout,
     model: &str,
-    cache: &Cache,
+    store: &TuningStore,
     observer: &dyn Observer,
 ) -> Result<Report, Error> {
     let Device::OpenCl { info, .. } = device else {
@@ -122,8 +124,8 @@ pub fn tune(
     };
     let batch = layout.plan.max_batch();
     let tiles = match info.tiles {
-        Class::Cpu => "cpu",
-        Class::Gpu => "gpu",
+        Tiling::Cpu => "cpu",
+        Tiling::Gpu => "gpu",
     };
     let mut report = Report {
         device: device.name(),
@@ -140,7 +142,7 @@ pub fn tune(
     )?;
     report.skip(too_large(info))?;
     let table = report.measure(info, layout, observer)?;
-    report.keep(cache, info, &table, observer)?;
+    report.keep(store, info, &table, observer)?;
     Ok(report)
 }
 
@@ -153,36 +155,47 @@ impl Report {
         Ok(())
     }
 
-    fn measure(&mut self, info: &DeviceInfo, layout: &Layout, observer: &dyn Observer) -> Result<Table, Error> {
+    fn measure(
+        &mut self,
+        info: &DeviceInfo,
+        layout: &Layout,
+        observer: &dyn Observer,
+    ) -> Result<AlgorithmTable, Error> {
         let (batch, kinds) = (layout.plan.max_batch(), layout.kinds());
-        let several = trial::cases(info, batch, layout.convolutions());
-        let (mut table, mut said) = (Table::new(), BTreeSet::new());
+        let several = pick::problems(info, batch, layout.convolutions());
+        let (mut table, mut said) = (AlgorithmTable::new(), BTreeSet::new());
         for (number, (conv, layers)) in kinds.iter().enumerate() {
-            let (case, shape) = (Case::new(conv, batch), kernels::convolution(conv));
-            if !several.contains_key(&case) {
+            let (problem, shape) = (ConvProblem::new(conv, batch), kernels::convolution(conv));
+            if !several.contains_key(&problem) {
                 say(&format!("  {:<32} has one form only", format!("{shape} ({layers})")))?;
                 continue;
             }
             observer.warn(&format!("timing {shape}, {} of {}", number + 1, kinds.len()));
-            let measured @ Measured { found, .. } = &trial::measure(info, conv, batch)?;
+            let measured @ Measured { fastest, .. } = &trial::measure(info, conv, batch)?;
             let skipped = measured.skipped.iter().map(ToString::to_string);
             self.skip(skipped.filter(|sentence| said.insert(sentence.clone())))?;
-            let line = Line::new(conv, *layers, *found);
+            let line = Line::new(conv, *layers, *fastest);
             say(&line.text())?;
             self.convolutions.push(line);
-            table.insert(case, measured.forms());
+            table.insert(problem, measured.algorithms());
         }
         Ok(table)
     }
 
-    fn keep(&mut self, cache: &Cache, info: &DeviceInfo, table: &Table, observer: &dyn Observer) -> Result<(), Error> {
+    fn keep(
+        &mut self,
+        store: &TuningStore,
+        info: &DeviceInfo,
+        table: &AlgorithmTable,
+        observer: &dyn Observer,
+    ) -> Result<(), Error> {
         if table.is_empty() {
             return say("nothing is to be chosen here, and nothing is kept");
         }
-        match cache.replace(&owner(info), table) {
+        match store.replace(&owner(info), table, observer) {
             Ok(()) => {
-                self.kept = Some(cache.place());
-                say(&format!("kept in {}", cache.place()))
+                self.kept = Some(store.place());
+                say(&format!("kept in {}", store.place()))
             }
             Err(reason) => {
                 observer.warn(&format!("warning: what was measured is not kept: {reason}"));
@@ -202,7 +215,7 @@ impl Report {
 
 /// A sentence for each block that a device has no work-groups for.
 fn too_large(info: &DeviceInfo) -> Vec<String> {
-    let blocks = Block::ALL.into_iter().filter(|block| info.tiles == Class::Gpu && !block.is_within(info));
+    let blocks = Block::ALL.into_iter().filter(|block| info.tiles == Tiling::Gpu && !block.is_within(info));
     let sentence = |block: Block| {
         let [items, most] = [block.items(info), info.largest_group];
         if items > most {

@@ -4,20 +4,19 @@ use sse_sam_core::{Arena, Cpu, Error as CoreError, Model};
 
 use crate::device::layout::{Layout, Needs};
 use crate::device::machine::{Identity, Job};
-use crate::device::open::{choices, open};
+use crate::device::open::{open, selection};
 use crate::device::room::{Host, Room, largest, lends, mebibytes, refused};
-use crate::device::threads::Threads;
+use crate::device::threads::{Cores, Threads};
 use crate::error::Error;
-use crate::opencl::tuning::trial::{Choices, Table};
-use crate::opencl::{self, Broken, Class, Convolution, DeviceInfo, OpenCl, Precision};
+use crate::opencl::{self, AlgorithmTable, Broken, Convolution, DeviceInfo, OpenCl, Precision, Selection, Tiling};
 use crate::recipe::{DeviceOptions, defaults};
 use crate::report::Observer;
 
 /// A machine that was chosen but lends no memory yet.
 #[derive(Clone, Debug)]
 pub enum Device {
-    /// The CPU core of this program, one thread.
-    Cpu,
+    /// The CPU core of this program.
+    Cpu(Cores),
     /// An OpenCL device.
     OpenCl {
         /// Which.
@@ -29,12 +28,17 @@ pub enum Device {
         memory: u64,
         /// How it computes convolutions.
         convolution: Convolution,
-        /// Choices among forms of convolutions that were made for this run already.
-        recorded: Table,
+        /// Algorithms of convolutions that were chosen for this run already.
+        recorded: AlgorithmTable,
     },
 }
 
 impl Device {
+    /// The CPU core, all threads that the computer has.
+    pub fn cpu() -> Self {
+        Self::Cpu(Cores::default())
+    }
+
     /// The device of `--device`: `auto` (a GPU, else an accelerator, else an OpenCL CPU, else the CPU core), `cpu`,
     /// `opencl`, `opencl:P.D`, or a part of an OpenCL device's name.
     ///
@@ -43,6 +47,7 @@ impl Device {
     /// library fails and was asked for.
     pub fn choose(args: &DeviceOptions, observer: &dyn Observer) -> Result<Self, Error> {
         let limit = limit(args.device_memory)?;
+        let cores = cores(args)?;
         let use_opencl = |info: &DeviceInfo, instead: Option<Self>| {
             let memory = info.global_memory.min(limit);
             let mut info = Box::new(info.clone());
@@ -53,13 +58,13 @@ impl Device {
                 instead: instead.filter(|_| args.precision.is_none()).map(Box::new),
                 memory,
                 convolution: args.conv.unwrap_or_default(),
-                recorded: Table::new(),
+                recorded: AlgorithmTable::new(),
             }
         };
         let wanted = args.device.as_deref().unwrap_or(defaults::DEVICE).trim().to_lowercase();
         let device = match wanted.as_str() {
             "" => return Err(Error::Usage(format!("--device names no device: it takes {NAMES}"))),
-            "cpu" => Self::Cpu,
+            "cpu" => Self::Cpu(cores),
             "auto" => match opencl::survey() {
                 Ok(survey) => {
                     warn_of(&survey.broken, observer);
@@ -67,11 +72,11 @@ impl Device {
                     refused
                         .for_each(|(info, reason)| observer.warn(&format!("{} cannot be used: {reason}", info.name)));
                     let usable = opencl::usable(&survey.devices);
-                    usable.into_iter().rev().fold(Self::Cpu, |instead, info| use_opencl(info, Some(instead)))
+                    usable.into_iter().rev().fold(Self::Cpu(cores), |instead, info| use_opencl(info, Some(instead)))
                 }
                 Err(error) => {
                     observer.warn(&format!("OpenCL cannot be used ({error}); using the CPU core"));
-                    Self::Cpu
+                    Self::Cpu(cores)
                 }
             },
             name => use_opencl(&named(name, observer)?, None),
@@ -79,15 +84,21 @@ impl Device {
         if args.recorded {
             return Ok(device.without_what_it_cannot_do());
         }
-        if matches!(device, Self::Cpu) && args.conv == Some(Convolution::Winograd) {
+        if matches!(device, Self::Cpu(_)) && args.conv == Some(Convolution::Winograd) {
             return Err(Error::Usage(format!("{} has no convolutions in Winograd's form", device.name())));
         }
         if wanted == "cpu" && args.device_memory.is_some() {
             return Err(Error::Usage("--device-memory is about OpenCL devices, and the device is the CPU core".into()));
         }
-        if matches!(device, Self::Cpu) && args.tiles.is_some() {
+        if matches!(device, Self::Cpu(_)) && args.tiles.is_some() {
             let message = format!("--tiles is about kernels of OpenCL devices: {} has none", device.name());
             return Err(Error::Usage(message));
+        }
+        let of_cpu = [("--threads", args.threads.is_some()), ("--simd", args.simd.is_some())];
+        if let (Self::OpenCl { .. }, Some((option, _))) = (&device, of_cpu.into_iter().find(|(_, is_given)| *is_given))
+        {
+            let message = format!("{option} is about the CPU core, and the device is {}", device.name());
+            return Err(Error::Usage(format!("{message}; --device cpu takes the CPU core")));
         }
         if args.precision == Some(Precision::Tf32) && !device.multiplies_matrices() {
             let message = "--precision tf32 needs a GPU with matrix instructions";
@@ -113,9 +124,11 @@ impl Device {
         if !args.recorded {
             return now;
         }
-        if matches!(self, Self::Cpu) {
+        if matches!(self, Self::Cpu(_)) {
             (now.tiles, now.device_memory) = (None, None);
             now.conv = now.conv.filter(|&conv| conv != Convolution::Winograd);
+        } else {
+            (now.threads, now.simd) = (None, None);
         }
         now.precision = now.precision.filter(|&precision| precision == self.precision());
         let left_out = [("tiles", now.tiles != args.tiles), ("precision", now.precision != args.precision)];
@@ -129,24 +142,29 @@ impl Device {
     /// What decides the bits of its results, as far as that is known before it is open.
     pub fn identity(&self) -> Identity {
         match self {
-            Self::Cpu => Identity::of_cpu(),
-            Self::OpenCl { info, convolution, .. } => Identity::new(info, *convolution, &Choices::default()),
+            Self::Cpu(_) => Identity::of_cpu(),
+            Self::OpenCl { info, convolution, .. } => Identity::new(info, *convolution, &Selection::default()),
         }
     }
 
-    /// Makes runs use the choices of an earlier run (`before`), if it ran on this device, driver and kernels.
-    pub fn follow(&mut self, before: impl FnOnce(&Identity) -> Option<Table>) {
+    /// Makes runs use the algorithms of an earlier run (`before`), if it ran on this device, driver and kernels.
+    pub fn follow(&mut self, before: impl FnOnce(&Identity) -> Option<AlgorithmTable>) {
         if let Self::OpenCl { info, convolution, recorded, .. } = self {
-            *recorded = before(&Identity::new(info, *convolution, &Choices::default())).unwrap_or_default();
+            *recorded = before(&Identity::new(info, *convolution, &Selection::default())).unwrap_or_default();
         }
     }
 
     /// What to call it in reports.
     pub fn name(&self) -> String {
         match self {
-            Self::Cpu => "CPU core, one thread".into(),
+            Self::Cpu(cores) => format!("CPU core, {cores}"),
             Self::OpenCl { info, .. } => format!("{} ({}, {})", info.name, info.platform_name, info.selector()),
         }
+    }
+
+    /// The cores of the computer that it takes: all for what another device leaves.
+    fn cores(&self) -> Cores {
+        if let Self::Cpu(cores) = self { *cores } else { Cores::default() }
     }
 
     /// Whether matrix instructions multiply what its kernels want multiplied.
@@ -157,22 +175,22 @@ impl Device {
     /// How the factors of its convolutions are rounded.
     pub fn precision(&self) -> Precision {
         match self {
-            Self::Cpu => Precision::Fp32,
+            Self::Cpu(_) => Precision::Fp32,
             Self::OpenCl { info, .. } => info.precision,
         }
     }
 
     /// The kind of device that its kernels are made for, where it has any.
-    pub fn tiles(&self) -> Option<Class> {
+    pub fn tiles(&self) -> Option<Tiling> {
         match self {
-            Self::Cpu => None,
+            Self::Cpu(_) => None,
             Self::OpenCl { info, .. } => Some(info.tiles),
         }
     }
 
     fn arena(&self) -> Arena {
         match self {
-            Self::Cpu => Arena::new(1),
+            Self::Cpu(_) => Arena::new(1),
             Self::OpenCl { info, .. } => Arena::segmented(OpenCl::alignment(), OpenCl::segment(info)),
         }
     }
@@ -265,7 +283,7 @@ impl Device {
     fn fits(&self, layout: &Layout, samples: usize, host: Host) -> bool {
         let pieces = host.pieces(layout, samples);
         match self {
-            Self::Cpu => lends(&[&[layout.words], &pieces[..]].concat()),
+            Self::Cpu(_) => lends(&[&[layout.words], &pieces[..]].concat()),
             Self::OpenCl { info, memory, .. } => {
                 Room::of(info, layout, samples).fits(info.largest_allocation, *memory) && lends(&pieces)
             }
@@ -299,7 +317,7 @@ impl Device {
                 }
                 refused(&host.pieces(layout, samples))
             }
-            (Self::Cpu, Ok(layout)) => refused(&[&[layout.words], &host.pieces(layout, samples)[..]].concat()),
+            (Self::Cpu(_), Ok(layout)) => refused(&[&[layout.words], &host.pieces(layout, samples)[..]].concat()),
             (_, Err(CoreError::Segment { length, segment })) => {
                 let (needed, there) = (mebibytes(length), segment >> 18);
                 format!("{needed} MiB in one piece are needed at batch {batch}, {there} MiB are there")
@@ -316,7 +334,7 @@ impl Device {
             (0, Self::OpenCl { .. }) => {
                 "not even one sample a batch fits; --device cpu takes the computer's own memory".into()
             }
-            (0, Self::Cpu) => "not even one sample a batch fits with some to spare; try a smaller model".into(),
+            (0, Self::Cpu(_)) => "not even one sample a batch fits with some to spare; try a smaller model".into(),
             (batch, _) => format!("--batch {batch} fits{more}"),
         }
     }
@@ -334,25 +352,50 @@ impl Device {
         observer: &dyn Observer,
     ) -> Result<J::Output, Error> {
         if let Self::OpenCl { info, instead, convolution, recorded, .. } = self {
-            let chosen = || match convolution {
-                Convolution::Auto => choices(info, layout, recorded, observer),
-                Convolution::Direct | Convolution::Winograd => Ok(Choices::default()),
+            let selected = match convolution {
+                Convolution::Auto => selection(info, layout, recorded, observer),
+                Convolution::Direct | Convolution::Winograd => Ok(Selection::default()),
             };
-            match chosen().and_then(|choices| open(info, layout, (frozen, samples), *convolution, choices, observer)) {
+            let memory = (frozen, samples);
+            match selected.and_then(|selection| open(info, layout, memory, *convolution, selection, observer)) {
                 Ok(mut backend) => return job.run(&mut backend),
                 Err(error) if instead.is_some() => observer.warn(&format!("{error}; using the CPU core")),
                 Err(error) => return Err(error.into()),
             }
         }
+        let cores = self.cores();
         let mut memory = Vec::new();
         memory.try_reserve_exact(layout.words).map_err(|_| Error::Device {
-            device: Self::Cpu.name(),
+            device: Self::Cpu(cores).name(),
             message: refused(&[layout.words]),
             hint: Some("try a smaller --batch or a smaller model".into()),
         })?;
         memory.resize(layout.words, 0.0);
-        let threads = std::env::var("T").map_or(1, |t| t.parse().unwrap());
-        job.run(&mut Cpu::with(Threads::new(threads)?, &mut memory, frozen, samples))
+        let threads = Threads::new(cores);
+        if threads.count() < cores.threads {
+            let (wanted, count) = (cores.threads, threads.count());
+            observer.warn(&format!("warning: the system gives {count} of {wanted} threads; computing with those"));
+        }
+        job.run(&mut Cpu::with(threads, &mut memory, frozen, samples))
+    }
+}
+
+/// The cores of `--threads` and `--simd`.
+fn cores(options: &DeviceOptions) -> Result<Cores, Error> {
+    let mut cores = Cores::default();
+    if let Some(level) = options.simd {
+        if !level.is_there() {
+            let (name, widest) = (level.name(), cores.level.name());
+            return Err(Error::Usage(format!(
+                "--simd {name}: this processor has none of that, its widest is {widest}"
+            )));
+        }
+        cores.level = level;
+    }
+    match options.threads {
+        Some(0) => Err(Error::Usage("--threads must be at least 1, got 0".into())),
+        Some(threads) => Ok(Cores { threads: threads as usize, ..cores }),
+        None => Ok(cores),
     }
 }
 

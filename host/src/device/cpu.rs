@@ -3,31 +3,52 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use sse_sam_core::Error;
+use sse_sam_core::ops::workers::Formula;
+
+use crate::device::threads::{Level, Threads};
+
 /// Multiply-adds of a chain.
 const ROUNDS: usize = 1 << 16;
 /// Runs of each way.
 const TRIES: usize = 20;
 
-/// Floating-point operations a second of one thread in `a * x + b` from registers to registers, without fusing, as the
-/// CPU core computes: the best of a few numbers of independent chains.
-pub fn multiply_adds() -> f64 {
-    [rate::<16>(), rate::<32>(), rate::<48>(), rate::<64>(), rate::<128>()].into_iter().fold(0.0, f64::max)
+/// Floating-point operations a second of all threads in `a * x + b` from registers to registers, without fusing, as the
+/// CPU core computes: the best of a few numbers of independent chains of one thread, times the threads.
+pub fn multiply_adds(threads: &Threads) -> f64 {
+    let level = threads.level();
+    let rates = [rate::<16>(level), rate::<32>(level), rate::<64>(level), rate::<128>(level), rate::<256>(level)];
+    threads.count() as f64 * rates.into_iter().fold(0.0, f64::max)
 }
 
-fn rate<const CHAINS: usize>() -> f64 {
+fn rate<const CHAINS: usize>(level: Level) -> f64 {
     let mut best = 0.0f64;
     for _ in 0..TRIES {
+        let mut sums = std::array::from_fn(|chain| chain as f32);
         let start = Instant::now();
-        black_box(chains::<CHAINS>(black_box(0.999), black_box(0.001)));
-        best = best.max((2 * ROUNDS * CHAINS) as f64 / start.elapsed().as_secs_f64());
+        let done =
+            level.run(&Chains { a: black_box(0.999), b: black_box(0.001) }, black_box::<&mut [f32; CHAINS]>(&mut sums));
+        if done.is_ok() {
+            best = best.max((2 * ROUNDS * CHAINS) as f64 / start.elapsed().as_secs_f64());
+        }
     }
     best
 }
 
-fn chains<const CHAINS: usize>(a: f32, b: f32) -> [f32; CHAINS] {
-    let mut sums: [f32; CHAINS] = std::array::from_fn(|chain| chain as f32);
-    for _ in 0..ROUNDS {
-        sums.iter_mut().for_each(|sum| *sum = *sum * a + b);
+/// Chains of `x = a * x + b`.
+struct Chains {
+    a: f32,
+    b: f32,
+}
+
+impl<const CHAINS: usize> Formula<&mut [f32; CHAINS]> for Chains {
+    #[inline(always)]
+    fn run(&self, sums: &mut [f32; CHAINS]) -> Result<(), Error> {
+        let mut local = *sums;
+        for _ in 0..ROUNDS {
+            local.iter_mut().for_each(|sum| *sum = *sum * self.a + self.b);
+        }
+        *sums = local;
+        Ok(())
     }
-    sums
 }

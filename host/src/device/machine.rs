@@ -3,10 +3,9 @@
 use sse_sam_core::{Backend, Conv2d, Cpu, Error as CoreError, Space};
 
 use crate::device::cpu;
+use crate::device::threads::Threads;
 use crate::error::Error;
-use sse_sam_core::ops::workers::Workers;
-use crate::opencl::tuning::trial::{Choices, Form, Forms, Table};
-use crate::opencl::{self, Convolution, DeviceInfo, OpenCl};
+use crate::opencl::{self, Algorithm, AlgorithmTable, Algorithms, Convolution, DeviceInfo, OpenCl, Selection};
 
 /// A backend with what only the host asks for.
 pub trait Machine: Backend {
@@ -40,8 +39,8 @@ pub trait Machine: Backend {
     /// When the device fails.
     fn take_times(&mut self) -> Result<Vec<u64>, Self::Error>;
 
-    /// The forms in which a convolution and its gradients with so many images are computed.
-    fn forms(&self, conv: &Conv2d, images: usize) -> Forms;
+    /// The algorithms by which a convolution and its gradients with so many images are computed.
+    fn algorithms(&self, conv: &Conv2d, images: usize) -> Algorithms;
 
     /// What decides the bits of its results.
     fn identity(&self) -> Identity;
@@ -69,8 +68,8 @@ pub struct Identity {
     pub driver: String,
     /// How its kernels were built, and from which sources.
     pub kernels: String,
-    /// The forms of convolutions, where it had a choice.
-    pub convolutions: Table,
+    /// The algorithms of convolutions, where it had a choice.
+    pub convolutions: AlgorithmTable,
 }
 
 impl Identity {
@@ -78,22 +77,26 @@ impl Identity {
     pub(crate) fn of_cpu() -> Self {
         let driver = concat!("sse-sam ", env!("CARGO_PKG_VERSION")).into();
         let (name, kernels) = ("CPU core".into(), "none".into());
-        Self { selector: "cpu".into(), name, driver, kernels, convolutions: Table::new() }
+        Self { selector: "cpu".into(), name, driver, kernels, convolutions: AlgorithmTable::new() }
     }
 
-    /// That of an OpenCL device with these choices.
-    pub(crate) fn new(info: &DeviceInfo, convolution: Convolution, choices: &Choices) -> Self {
+    /// That of an OpenCL device with this selection.
+    pub(crate) fn new(info: &DeviceInfo, convolution: Convolution, selection: &Selection) -> Self {
         Self {
             selector: info.selector(),
             name: format!("{} ({})", info.name, info.platform_name),
             driver: info.driver.clone(),
             kernels: opencl::kernel_table(info, convolution),
-            convolutions: if convolution == Convolution::Auto { choices.table().clone() } else { Table::new() },
+            convolutions: if convolution == Convolution::Auto {
+                selection.table().clone()
+            } else {
+                AlgorithmTable::new()
+            },
         }
     }
 }
 
-impl<W: Workers> Machine for Cpu<'_, W> {
+impl Machine for Cpu<'_, Threads> {
     /// The CPU core reads samples where they are: nothing is ever staged for it.
     fn write_samples(&mut self, _: usize, _: Vec<u8>) -> Result<(), CoreError> {
         Err(CoreError::Space { found: Space::Samples })
@@ -108,7 +111,7 @@ impl<W: Workers> Machine for Cpu<'_, W> {
     }
 
     fn fma_rate(&mut self) -> Result<f64, CoreError> {
-        Ok(cpu::multiply_adds())
+        Ok(cpu::multiply_adds(self.workers()))
     }
 
     fn time_launches(&mut self) -> Result<Clock, CoreError> {
@@ -119,8 +122,8 @@ impl<W: Workers> Machine for Cpu<'_, W> {
         Ok(Vec::new())
     }
 
-    fn forms(&self, _: &Conv2d, _: usize) -> Forms {
-        [Form::Direct; 3]
+    fn algorithms(&self, _: &Conv2d, _: usize) -> Algorithms {
+        [Algorithm::Direct; 3]
     }
 
     fn identity(&self) -> Identity {
@@ -153,12 +156,12 @@ impl Machine for OpenCl {
         Self::take_times(self)
     }
 
-    fn forms(&self, conv: &Conv2d, images: usize) -> Forms {
-        Self::forms(self, conv, images)
+    fn algorithms(&self, conv: &Conv2d, images: usize) -> Algorithms {
+        Self::algorithms(self, conv, images)
     }
 
     fn identity(&self) -> Identity {
-        Identity::new(self.device(), self.convolution(), self.choices())
+        Identity::new(self.device(), self.convolution(), self.selection())
     }
 }
 

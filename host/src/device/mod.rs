@@ -4,7 +4,7 @@ pub mod choose;
 mod cpu;
 pub mod layout;
 pub mod machine;
-pub mod measured;
 pub(crate) mod open;
 mod room;
+pub mod store;
 pub mod threads;

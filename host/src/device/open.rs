@@ -1,7 +1,6 @@
-//! The forms that a network's convolutions take on an OpenCL device: as recorded, remembered, timed, or shipped.
+//! The algorithms that a network's convolutions take on an OpenCL device: as recorded, remembered, timed, or shipped.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use sse_sam_core::network::layer::Op;
 use sse_sam_core::ops::Fill;
@@ -9,52 +8,71 @@ use sse_sam_core::{Conv2d, Run, Span};
 
 use crate::device::layout::Layout;
 use crate::device::machine::Identity;
-use crate::device::measured::{Cache, Owner};
-use crate::opencl::tuning::trial::{self, Case, Choices, Forms, Operation, Table};
-use crate::opencl::{self, Block, Class, Convolution, DeviceInfo, Fault, OpenCl};
+use crate::device::store::{Owner, TuningStore};
+use crate::opencl::convolution::pick;
+use crate::opencl::tuning::trial;
+use crate::opencl::{
+    self, AlgorithmTable, Algorithms, Block, ConvProblem, Convolution, DeviceInfo, Direction, Fault, OpenCl, Selection,
+    Tiling,
+};
 use crate::report::{Event, Observer};
 
 /// The device as far as what is measured on it is remembered.
 pub(crate) fn owner(info: &DeviceInfo) -> Owner {
-    Owner::new(Identity::new(info, Convolution::Auto, &Choices::default()), info.compute_units)
+    Owner::new(Identity::new(info, Convolution::Auto, &Selection::default()), info.compute_units)
 }
 
-/// The form of each convolution that a device has a choice for: as recorded, else as remembered, else as shipped; but with
-/// the tiles of a CPU, where there is something to gain, as timed now.
-pub(crate) fn choices(
+/// The algorithms of each convolution that a device has several for: as recorded, else as remembered, else as shipped; but
+/// with the tiles of a CPU, where there is something to gain, as timed now.
+pub(crate) fn selection(
     info: &DeviceInfo,
     layout: &Layout,
-    recorded: &Table,
+    recorded: &AlgorithmTable,
     observer: &dyn Observer,
-) -> Result<Choices, opencl::Error> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+) -> Result<Selection, opencl::Error> {
     let images = layout.plan.max_batch();
-    let mut open = trial::cases(info, images, layout.convolutions());
-    let mut table = Table::new();
-    take(&mut open, &mut table, |case, _| recorded.get(case).copied());
+    let mut open = pick::problems(info, images, layout.convolutions());
+    let mut table = AlgorithmTable::new();
+    take(&mut open, &mut table, |problem, _| recorded.get(problem).copied());
     if open.is_empty() {
-        return Ok(Choices::new(images, table));
+        return Ok(Selection::new(images, table));
     }
-    // Another thread may have timed it while this one waited.
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let (cache, owner) = (Cache::of_user(), owner(info));
-    let known = cache.known(&owner, observer);
-    take(&mut open, &mut table, |case, _| known.get(case).copied());
-    let timed = |conv: &Conv2d| info.tiles == Class::Cpu && !trial::is_small(conv, images);
-    take(&mut open, &mut table, |_, conv| (!timed(conv)).then(|| trial::shipped(info, conv)));
-    if open.is_empty() {
-        return Ok(Choices::new(images, table));
+    let store = TuningStore::of_user();
+    let known = store.known(&owner(info), observer);
+    take(&mut open, &mut table, |problem, _| known.get(problem).copied());
+    let is_timed = |conv: &Conv2d| info.tiles == Tiling::Cpu && !pick::is_small(conv, images);
+    take(&mut open, &mut table, |_, conv| (!is_timed(conv)).then(|| pick::shipped(info, conv)));
+    if !open.is_empty() {
+        table.extend(timed(info, images, open, &store, observer)?);
     }
-    let (shapes, device, place) = (open.len(), &info.name, cache.place());
-    let message = &format!("timing convolutions of {shapes} shapes on {device}; kept in {place}");
-    observer.observe(&Event::Notice { message });
-    let measured = open.iter().map(|(case, conv)| Ok((*case, time(info, conv, images)?)));
-    table.extend(cache.remember(&owner, measured.collect::<Result<_, opencl::Error>>()?, observer));
-    Ok(Choices::new(images, table))
+    Ok(Selection::new(images, table))
 }
 
-/// The fastest forms of a convolution, all of which must run.
-fn time(info: &DeviceInfo, conv: &Conv2d, images: usize) -> Result<Forms, opencl::Error> {
+/// The fastest algorithms of these convolutions, timed while nobody else times any, and kept; or what others found who were
+/// earlier.
+fn timed(
+    info: &DeviceInfo,
+    images: usize,
+    mut open: BTreeMap<ConvProblem, Conv2d>,
+    store: &TuningStore,
+    observer: &dyn Observer,
+) -> Result<AlgorithmTable, opencl::Error> {
+    let (held, owner) = (store.hold(observer), owner(info));
+    let (known, mut table) = (held.known(&owner), AlgorithmTable::new());
+    take(&mut open, &mut table, |problem, _| known.get(problem).copied());
+    if open.is_empty() {
+        return Ok(table);
+    }
+    let (shapes, device, place) = (open.len(), &info.name, store.place());
+    let message = &format!("timing convolutions of {shapes} shapes on {device}; kept in {place}");
+    observer.observe(&Event::Notice { message });
+    let measured = open.iter().map(|(problem, conv)| Ok((*problem, time(info, conv, images)?)));
+    table.extend(held.remember(&owner, measured.collect::<Result<_, opencl::Error>>()?, observer));
+    Ok(table)
+}
+
+/// The fastest algorithms of a convolution, all of which must run.
+fn time(info: &DeviceInfo, conv: &Conv2d, images: usize) -> Result<Algorithms, opencl::Error> {
     let measured = trial::measure(info, conv, images)?;
     match measured
         .skipped
@@ -62,15 +80,19 @@ fn time(info: &DeviceInfo, conv: &Conv2d, images: usize) -> Result<Forms, opencl
         .find_map(|refusal| if let Fault::Fails(error) = &refusal.fault { Some(error) } else { None })
     {
         Some(error) => Err(error.clone()),
-        None => Ok(measured.forms()),
+        None => Ok(measured.algorithms()),
     }
 }
 
-/// Moves the cases that `find` knows the forms of into the table.
-fn take(open: &mut BTreeMap<Case, Conv2d>, table: &mut Table, find: impl Fn(&Case, &Conv2d) -> Option<Forms>) {
-    open.retain(|case, conv| {
-        find(case, conv).is_none_or(|forms| {
-            table.insert(*case, forms);
+/// Moves the problems that `find` knows the algorithms of into the table.
+fn take(
+    open: &mut BTreeMap<ConvProblem, Conv2d>,
+    table: &mut AlgorithmTable,
+    find: impl Fn(&ConvProblem, &Conv2d) -> Option<Algorithms>,
+) {
+    open.retain(|problem, conv| {
+        find(problem, conv).is_none_or(|algorithms| {
+            table.insert(*problem, algorithms);
             false
         })
     });
@@ -82,12 +104,12 @@ pub(crate) fn open(
     layout: &Layout,
     (frozen, samples): (&[f32], &[u8]),
     convolution: Convolution,
-    choices: Choices,
+    selection: Selection,
     observer: &dyn Observer,
 ) -> Result<OpenCl, opencl::Error> {
     let mut backend = OpenCl::new(info, layout.words, frozen, samples)?;
     backend.set_convolution(convolution);
-    backend.set_choices(choices);
+    backend.set_selection(selection);
     let rows = layout.plan.max_batch();
     backend.reserve_scratch(scratch(info, layout))?;
     // A device that cannot launch kernels is noticed before anything is allocated.
@@ -117,7 +139,7 @@ pub(crate) fn scratch(info: &DeviceInfo, layout: &Layout) -> usize {
 /// What to say of a device whose kernels are to be a GPU's, but whose work-groups are too small for every block.
 fn without_blocks(info: &DeviceInfo) -> Option<String> {
     let DeviceInfo { name, largest_group, local_memory, .. } = info;
-    let none = info.tiles == Class::Gpu && !Block::ALL.into_iter().any(|block| block.is_within(info));
+    let none = info.tiles == Tiling::Gpu && !Block::ALL.into_iter().any(|block| block.is_within(info));
     none.then(|| {
         format!(
             "{name} has work-groups of at most {largest_group} work-items and {local_memory} bytes of local memory: \
@@ -126,18 +148,18 @@ fn without_blocks(info: &DeviceInfo) -> Option<String> {
     })
 }
 
-/// The operations of a network's convolutions, those of one case once.
-fn operations(layout: &Layout) -> Vec<(Operation, Conv2d)> {
+/// The operations of a network's convolutions, those of one problem once.
+fn operations(layout: &Layout) -> Vec<(Direction, Conv2d)> {
     let mut operations = BTreeMap::new();
     for (number, (layer, slot)) in layout.graph.layers().iter().zip(layout.plan.slots()).enumerate() {
         let Op::Conv2d(conv) = layer.op else { continue };
-        let is_wanted = |operation: &Operation| match operation {
-            Operation::Forward => true,
-            Operation::BackwardInput => slot.backward_input.is_some(),
-            Operation::BackwardWeight => number >= layout.plan.first_trained(),
+        let is_wanted = |direction: &Direction| match direction {
+            Direction::Forward => true,
+            Direction::BackwardInput => slot.backward_input.is_some(),
+            Direction::BackwardWeight => number >= layout.plan.first_trained(),
         };
-        for operation in Operation::ALL.into_iter().filter(is_wanted) {
-            operations.insert((operation, Case::new(&conv, 1)), (operation, conv));
+        for direction in Direction::ALL.into_iter().filter(is_wanted) {
+            operations.insert((direction, ConvProblem::new(&conv, 1)), (direction, conv));
         }
     }
     operations.into_values().collect()

@@ -4,14 +4,17 @@
 //! the processor has. The order in which a sum is added up depends on neither: the same bits as one core of the oldest
 //! processor, or a chip.
 
+use std::fmt;
+use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
+use clap::ValueEnum;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use serde::{Deserialize, Serialize};
 use sse_sam_core::Error as CoreError;
 use sse_sam_core::ops::parts::Parts;
 use sse_sam_core::ops::workers::{Formula, RUN, Terms, Totals, Workers, run};
-
-use crate::error::Error;
 
 /// Numbers below which dividing an operation costs more than it saves.
 const SMALLEST: usize = 1 << 13;
@@ -19,7 +22,8 @@ const SMALLEST: usize = 1 << 13;
 const PARTS: usize = 4;
 
 /// Which vectors functions are compiled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Level {
     /// What every processor of the architecture has: SSE2, NEON.
     Baseline,
@@ -65,9 +69,6 @@ impl Level {
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
-            #[cfg(target_arch = "aarch64")]
-            Self::Baseline => "neon",
-            #[cfg(not(target_arch = "aarch64"))]
             Self::Baseline => "baseline",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => "avx2",
@@ -76,7 +77,8 @@ impl Level {
         }
     }
 
-    fn run<P, F: Formula<P>>(self, formula: &F, parts: P) -> Result<(), CoreError> {
+    /// Runs a formula in a function that is compiled for it.
+    pub(crate) fn run<P, F: Formula<P>>(self, formula: &F, parts: P) -> Result<(), CoreError> {
         match self {
             Self::Baseline => formula.run(parts),
             // SAFETY: a level is made for processors alone that have it.
@@ -106,11 +108,7 @@ impl Level {
 }
 
 #[inline(always)]
-fn sum<P: Parts, T: Terms<P, N, K>, const N: usize, const K: usize>(
-    terms: &T,
-    parts: P,
-    runs: &mut [[[f32; N]; K]],
-) {
+fn sum<P: Parts, T: Terms<P, N, K>, const N: usize, const K: usize>(terms: &T, parts: P, runs: &mut [[[f32; N]; K]]) {
     let mut terms = terms.terms(parts);
     runs.iter_mut().for_each(|sums| (*sums, _) = run(&mut terms));
 }
@@ -146,6 +144,31 @@ level!(avx2, "avx2");
 #[cfg(target_arch = "x86_64")]
 level!(avx512, "avx512f,avx512vl,avx512dq,avx512bw");
 
+/// How many threads, and which vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cores {
+    /// Threads, at least 1.
+    pub threads: usize,
+    /// Vectors.
+    pub level: Level,
+}
+
+impl Default for Cores {
+    /// All that there are, and the widest.
+    fn default() -> Self {
+        Self { threads: thread::available_parallelism().map_or(1, NonZero::get), level: Level::widest() }
+    }
+}
+
+impl fmt::Display for Cores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.threads {
+            1 => write!(f, "one thread, {}", self.level.name()),
+            threads => write!(f, "{threads} threads, {}", self.level.name()),
+        }
+    }
+}
+
 /// Threads that compute side by side; the one that asks is one of them.
 #[derive(Debug)]
 pub struct Threads {
@@ -156,30 +179,18 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// `count` threads, at the widest level.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] when the system gives no so many.
-    pub fn new(count: usize) -> Result<Self, Error> {
-        Self::at(Level::widest(), count)
-    }
-
-    /// `count` threads at `level`.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] when the processor does not have the level, or the system gives no so many threads.
-    pub fn at(level: Level, count: usize) -> Result<Self, Error> {
-        if !level.is_there() {
-            return Err(Error::Usage(format!("this processor has no {}", level.name())));
-        }
-        let pool = match count {
-            0 | 1 => None,
-            _ => {
-                let builder = ThreadPoolBuilder::new().num_threads(count - 1).thread_name(|at| format!("worker {at}"));
-                Some(builder.build().map_err(|error| Error::Usage(format!("--threads {count}: {error}")))?)
-            }
+    /// As many threads as are asked for, or as the system gives. Vectors that the processor does not have give way to the widest that it has.
+    pub fn new(Cores { threads, level }: Cores) -> Self {
+        let level = if level.is_there() { level } else { Level::widest() };
+        let pool = |others: usize| {
+            ThreadPoolBuilder::new().num_threads(others).thread_name(|number| format!("worker {number}")).build().ok()
         };
-        Ok(Self { pool, count: count.max(1), level })
+        let others = std::iter::successors(threads.checked_sub(1), |others| Some(others / 2));
+        let made = others.take_while(|others| *others > 0).find_map(|others| Some((others + 1, pool(others)?)));
+        match made {
+            Some((count, pool)) => Self { pool: Some(pool), count, level },
+            None => Self { pool: None, count: 1, level },
+        }
     }
 
     /// How many threads there are.
@@ -264,5 +275,106 @@ impl Workers for Threads {
         let mut totals = Totals::default();
         runs.iter().for_each(|run| totals.add(run));
         totals.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use sse_sam_core::ops::parts::{Numbers, Rows, RowsMut};
+    use sse_sam_core::ops::workers::Alone;
+
+    use super::*;
+
+    fn every_kind() -> impl Iterator<Item = Threads> {
+        let levels = Level::ALL.iter().copied().filter(|level| level.is_there());
+        levels.flat_map(|level| [1, 2, 3, 7].map(|threads| Threads::new(Cores { threads, level })))
+    }
+
+    /// Adds each row's number to it, and counts the parts.
+    struct Count(AtomicUsize);
+
+    impl Formula<(RowsMut<'_>, Numbers)> for Count {
+        #[inline(always)]
+        fn run(&self, (to, numbers): (RowsMut<'_>, Numbers)) -> Result<(), CoreError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(to.rows(), numbers.rows());
+            for (row, number) in to.values.chunks_mut(to.length.max(1)).zip(numbers.0) {
+                row.iter_mut().for_each(|value| *value += number as f32);
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_row_is_computed_once_and_long_operands_are_divided() {
+        for threads in every_kind() {
+            for (rows, length) in [(0, 3), (1, 9000), (5, 1), (13, 1000), (40_000, 1), (4097, 7)] {
+                let mut values = vec![0.5; rows * length];
+                let count = Count(AtomicUsize::new(0));
+                threads.each(&count, (RowsMut { values: &mut values, length }, Numbers(0..rows))).unwrap();
+                for (number, row) in values.chunks(length).enumerate() {
+                    assert!(row.iter().all(|value| *value == 0.5 + number as f32), "{rows} x {length}, row {number}");
+                }
+                let divided = threads.count() > 1 && rows > 1 && rows * length >= SMALLEST;
+                assert_eq!(count.0.into_inner() > 1, divided, "{rows} x {length} by {}", threads.count());
+            }
+        }
+    }
+
+    #[test]
+    fn operands_that_do_not_fit_together_are_not_divided() {
+        struct Lengths;
+        impl Formula<(RowsMut<'_>, Rows<'_>)> for Lengths {
+            fn run(&self, (to, from): (RowsMut<'_>, Rows<'_>)) -> Result<(), CoreError> {
+                assert_eq!((to.values.len(), from.values.len()), (20_000, 20_010));
+                Err(CoreError::Overlap)
+            }
+        }
+        let (mut to, from) = (vec![0.0; 20_000], vec![0.0; 20_010]);
+        for threads in every_kind() {
+            let parts = (RowsMut { values: &mut to, length: 10 }, Rows { values: &from, length: 10 });
+            assert_eq!(threads.each(&Lengths, parts), Err(CoreError::Overlap));
+        }
+    }
+
+    #[test]
+    fn an_error_of_one_part_ends_the_operation() {
+        struct Last;
+        impl Formula<(Rows<'_>, Numbers)> for Last {
+            fn run(&self, (_, numbers): (Rows<'_>, Numbers)) -> Result<(), CoreError> {
+                if numbers.0.end == 20_000 { Err(CoreError::Nesterov) } else { Ok(()) }
+            }
+        }
+        let values = vec![0.0; 20_000];
+        for threads in every_kind() {
+            let parts = (Rows { values: &values, length: 1 }, Numbers(0..20_000));
+            assert_eq!(threads.each(&Last, parts), Err(CoreError::Nesterov));
+        }
+    }
+
+    /// The values and their squares, three lanes of a row.
+    struct Both;
+
+    impl<'p> Terms<Rows<'p>, 3, 2> for Both {
+        #[inline(always)]
+        fn terms(&self, rows: Rows<'p>) -> impl Iterator<Item = [[f32; 3]; 2]> {
+            rows.values.chunks_exact(3).map(|row| [[row[0], row[1], row[2]], [row[0], row[1], row[2]].map(|x| x * x)])
+        }
+    }
+
+    #[test]
+    fn sums_are_those_of_one_core() {
+        let values: Vec<f32> =
+            (0..300_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 8) as f32 * 1e-7 - 0.7).collect();
+        for rows in [0, 1, 63, 64, 65, 128, 1000, 6401, 100_000] {
+            let parts = Rows { values: &values[..3 * rows], length: 3 };
+            let expected = Alone.sums(&Both, parts).map(|sums| sums.map(f32::to_bits));
+            for threads in every_kind() {
+                let found = threads.sums(&Both, parts).map(|sums| sums.map(f32::to_bits));
+                assert_eq!(found, expected, "{rows} rows by {} with {}", threads.count(), threads.level().name());
+            }
+        }
     }
 }

@@ -3,14 +3,18 @@
 //! The library is looked for at run time: [`devices`] is empty where there is none. [`OpenCl`] is a
 //! [`sse_sam_core::Backend`] on one of them.
 
+mod algorithm;
 pub mod convolution;
 mod operations;
 mod runtime;
 pub mod tuning;
 
-pub use convolution::block::Block;
-pub use convolution::winograd::Convolution;
-pub use runtime::device::{Broken, DeviceInfo, DeviceType, Survey, devices, preferred, select, survey, usable};
+pub use algorithm::{
+    Algorithm, AlgorithmTable, Algorithms, Block, ConvProblem, Convolution, Direction, Matrix, Selection,
+};
+pub use runtime::device::{
+    Broken, DeviceInfo, DeviceType, Precision, Survey, Tiling, devices, preferred, select, survey, usable,
+};
 pub use runtime::error::Error;
 #[doc(hidden)]
 pub use runtime::loader::{calls, fail_after, live_buffers, live_objects};
@@ -18,8 +22,7 @@ pub use runtime::machine::OpenCl;
 #[doc(hidden)]
 pub use runtime::program::{KernelUsage, Unit, build_logs, kernel_usages, units};
 pub use runtime::program::{kernel_names, kernel_table};
-pub use runtime::tiles::{Class, Matrix, Precision};
-pub use tuning::check::{Fault, Refusal};
+pub use runtime::verdict::{Fault, Refusal};
 #[doc(hidden)]
 pub use tuning::check::{falsify, forget_checks};
 

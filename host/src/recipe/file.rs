@@ -21,7 +21,7 @@ const ORIGIN: &str = "run";
 
 /// Settings that may change between a run and its continuation: none changes what a step computes, but for `epochs`,
 /// which may grow, and the device with its tiles, precision and convolutions, of which resuming warns.
-const FREE: [&str; 12] = [
+const FREE: [&str; 14] = [
     "tensorboard",
     "conv",
     "epochs",
@@ -29,6 +29,8 @@ const FREE: [&str; 12] = [
     "tiles",
     "precision",
     "device-memory",
+    "threads",
+    "simd",
     "data",
     "dataset",
     "keep",

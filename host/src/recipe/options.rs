@@ -11,8 +11,9 @@ use sse_sam_core::Model;
 use toml::Table;
 
 use crate::data::{Format, Rule};
+use crate::device::threads::Level;
 use crate::error::Error;
-use crate::opencl::{Class, Convolution, Precision};
+use crate::opencl::{Convolution, Precision, Tiling};
 use crate::recipe::paths::{places, stored_paths};
 use crate::recipe::words::{Augment, LongTail, LossName, MemoryName, MethodName, OnNan, ScheduleName};
 
@@ -193,11 +194,17 @@ pub struct DeviceOptions {
     pub conv: Option<Convolution>,
     /// The kind of device that an OpenCL device's kernels are made for, where it is not to be its own
     #[arg(long, value_enum, help_heading = "Device")]
-    pub tiles: Option<Class>,
+    pub tiles: Option<Tiling>,
     /// How factors of convolutions are rounded: not (fp32), unless tf32 has a GPU's matrix instructions multiply them; never
     /// with verify
     #[arg(long, value_enum, help_heading = "Device")]
     pub precision: Option<Precision>,
+    /// Threads of the CPU core; no result depends on it [all cores]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Device")]
+    pub threads: Option<u32>,
+    /// The vectors that the CPU core computes with; no result depends on it [the widest]
+    #[arg(long, value_enum, value_name = "LEVEL", help_heading = "Device")]
+    pub simd: Option<Level>,
     /// Whether these were recorded with another device: what this one cannot do is left out.
     #[arg(skip)]
     #[serde(skip)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::device::machine::Identity;
-use crate::opencl::tuning::trial::Table;
+use crate::opencl::AlgorithmTable;
 
 /// The version that reads the checkpoints it wrote, and no other.
 pub(crate) const PROGRAM: &str = concat!("sse-sam ", env!("CARGO_PKG_VERSION"));
@@ -23,8 +23,8 @@ pub struct Origin {
     /// The data's fingerprint.
     pub fingerprint: String,
     /// The forms of convolutions, where the device had a choice.
-    #[serde(default, skip_serializing_if = "Table::is_empty")]
-    pub convolutions: Table,
+    #[serde(default, skip_serializing_if = "AlgorithmTable::is_empty")]
+    pub convolutions: AlgorithmTable,
 }
 
 impl Origin {

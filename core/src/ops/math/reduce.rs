@@ -77,9 +77,7 @@ impl<const N: usize, const K: usize> Totals<N, K> {
 
 /// The sums of the next [`RUN`] terms, or of those that are left, and how many that were.
 #[inline(always)]
-pub fn run<const N: usize, const K: usize>(
-    terms: &mut impl Iterator<Item = [[f32; N]; K]>,
-) -> ([[f32; N]; K], usize) {
+pub fn run<const N: usize, const K: usize>(terms: &mut impl Iterator<Item = [[f32; N]; K]>) -> ([[f32; N]; K], usize) {
     let mut runs = [[0.0; N]; K];
     let mut taken = 0;
     for term in terms.take(RUN) {

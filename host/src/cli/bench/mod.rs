@@ -173,7 +173,7 @@ impl Bench<'_> {
 /// The network's kinds of convolutions, in order, and the forms they are computed in.
 fn forms<B: Machine>(backend: &B, layout: &Layout) -> Vec<Convolutions> {
     let kind = |(conv, layers)| {
-        let [forward, backward_input, backward_weight] = backend.forms(&conv, layout.plan.max_batch());
+        let [forward, backward_input, backward_weight] = backend.algorithms(&conv, layout.plan.max_batch());
         Convolutions { shape: kernels::convolution(&conv), layers, forward, backward_input, backward_weight }
     };
     layout.kinds().into_iter().map(kind).collect()

@@ -9,8 +9,7 @@ use super::kernels::{Ledger, Line};
 use crate::cli::args::BenchArgs;
 use crate::device::choose::Device;
 use crate::error::Error;
-use crate::opencl::Precision;
-use crate::opencl::tuning::trial::Form;
+use crate::opencl::{Algorithm, Precision};
 use crate::recipe::words::word;
 
 /// What was measured.
@@ -42,9 +41,9 @@ pub struct Convolutions {
     pub shape: String,
     /// Layers of this kind.
     pub layers: usize,
-    pub forward: Form,
-    pub backward_input: Form,
-    pub backward_weight: Form,
+    pub forward: Algorithm,
+    pub backward_input: Algorithm,
+    pub backward_weight: Algorithm,
 }
 
 impl Convolutions {

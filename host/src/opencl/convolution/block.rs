@@ -1,23 +1,18 @@
 //! Convolutions in blocks, for GPUs: which block takes which shape, how its sum is split, and the launches.
 
-use std::fmt;
-use std::str::FromStr;
-
 use sse_sam_core::Conv2d;
 use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
 
-use crate::opencl::convolution::sizes;
+use crate::opencl::algorithm::{Block, Direction, Matrix, Sizes};
 use crate::opencl::operations::batch_norm::Moments;
-use crate::opencl::runtime::launch::{Argument, Launch, arguments};
+use crate::opencl::operations::merge::merge;
+use crate::opencl::runtime::device::DeviceInfo;
+use crate::opencl::runtime::error::Error;
+use crate::opencl::runtime::launch::{Argument, sizes};
 use crate::opencl::runtime::machine::OpenCl;
-use crate::opencl::runtime::memory::At;
 use crate::opencl::runtime::program::Name;
 use crate::opencl::runtime::tiles::Tiles;
-use crate::opencl::tuning::trial::Operation;
-use crate::opencl::{Class, DeviceInfo, Error, Matrix};
 
-/// `PAD` of convolution_block.cl.
-const PAD: usize = 4;
 /// Slabs that a part of a split sum has at least.
 const SLABS: usize = 4;
 /// Most work-groups of a split sum, in multiples of those that there should be: scratch memory has room for so many.
@@ -27,170 +22,34 @@ const STRIDE: usize = 8;
 /// What pixels are counted below: they are told apart by a product.
 const PIXELS: usize = 1 << 31;
 
-/// Rows x columns of a result that a work-group computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Block {
-    /// 128 x 128.
-    B128x128,
-    /// 128 x 64.
-    B128x64,
-    /// 64 x 64.
-    B64x64,
-    /// 128 x 32.
-    B128x32,
-    /// 64 x 32.
-    B64x32,
-    /// 128 x 16.
-    B128x16,
-    /// 64 x 16.
-    B64x16,
-    /// 64 x 32 of any number of channels and filters, at any address.
-    Any,
-}
-
-/// What a block is made of.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sizes {
-    /// Rows and columns of the block.
-    pub block: [usize; 2],
-    /// Rows and columns of a work-item.
-    pub item: [usize; 2],
-    /// Terms of the sum in a slab.
-    pub depth: usize,
-    /// Whether matrix instructions multiply it.
-    pub matrix: bool,
-    /// What a product costs beside one of the largest block, by the share of other instructions in its inner loop and
-    /// the readings of memory that its numbers share.
-    cost: f64,
-}
-
-impl Sizes {
-    /// Work-items.
-    pub const fn items(&self) -> usize {
-        let ([rows, columns], [item_rows, item_columns]) = (self.block, self.item);
-        rows / item_rows * (columns / item_columns)
-    }
-
-    /// Bytes of local memory: two slabs of each matrix, with padded rows but for matrix instructions.
-    pub const fn local_bytes(&self) -> usize {
-        let ([rows, columns], padding) = (self.block, if self.matrix { 0 } else { PAD });
-        2 * 4 * self.depth * (rows + padding + columns + padding)
-    }
-}
-
-impl Block {
-    /// Every block.
-    pub const ALL: [Self; 8] = [
-        Self::B128x128,
-        Self::B128x64,
-        Self::B64x64,
-        Self::B128x32,
-        Self::B64x32,
-        Self::B128x16,
-        Self::B64x16,
-        Self::Any,
-    ];
-
-    /// The word for it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::B128x128 => "128x128",
-            Self::B128x64 => "128x64",
-            Self::B64x64 => "64x64",
-            Self::B128x32 => "128x32",
-            Self::B64x32 => "64x32",
-            Self::B128x16 => "128x16",
-            Self::B64x16 => "64x16",
-            Self::Any => "any",
+/// The kernel of convolution_block.cl that computes in a block.
+fn kernel_of(block: Block, direction: Direction) -> Name {
+    let [forward, backward_input, backward_weight] = match block {
+        Block::B128x128 => {
+            [Name::Conv2dForward128x128, Name::Conv2dBackwardInput128x128, Name::Conv2dBackwardWeight128x128]
         }
-    }
-
-    /// What it is made of: the table of blocks, as convolution_block.cl builds them.
-    pub(crate) const fn sizes(self, multiplier: Matrix) -> Sizes {
-        let instructions = !matches!(multiplier, Matrix::Absent);
-        let (block, item, depth, cost) = match self {
-            Self::B128x128 if instructions => ([128, 128], [8, 8], 16, 0.3),
-            Self::B128x64 if instructions => ([128, 64], [8, 8], 16, 0.33),
-            Self::B64x64 if instructions => ([64, 64], [8, 8], 16, 0.4),
-            Self::B128x32 if instructions => ([128, 32], [8, 8], 16, 0.45),
-            Self::B128x128 => ([128, 128], [8, 8], 8, 1.0),
-            Self::B128x64 => ([128, 64], [8, 4], 16, 1.1),
-            Self::B64x64 => ([64, 64], [4, 4], 16, 1.25),
-            Self::B128x32 => ([128, 32], [8, 4], 16, 1.3),
-            Self::B64x32 => ([64, 32], [4, 4], 16, 1.45),
-            Self::B128x16 => ([128, 16], [4, 4], 16, 1.6),
-            Self::B64x16 => ([64, 16], [4, 4], 16, 1.7),
-            Self::Any => ([64, 32], [4, 4], 16, 1.5),
-        };
-        let matrix = instructions && matches!(self, Self::B128x128 | Self::B128x64 | Self::B64x64 | Self::B128x32);
-        Sizes { block, item, depth, matrix, cost }
-    }
-
-    /// Bytes of local memory that a work-group takes on a device.
-    pub fn local_bytes(self, device: &DeviceInfo) -> u64 {
-        self.sizes(device.multiplier()).local_bytes() as u64
-    }
-
-    /// Work-items of a work-group on a device.
-    pub fn items(self, device: &DeviceInfo) -> usize {
-        self.sizes(device.multiplier()).items()
-    }
-
-    /// Its kernel for an operation.
-    fn kernel(self, operation: Operation) -> Name {
-        let [forward, backward_input, backward_weight] = match self {
-            Self::B128x128 => {
-                [Name::Conv2dForward128x128, Name::Conv2dBackwardInput128x128, Name::Conv2dBackwardWeight128x128]
-            }
-            Self::B128x64 => {
-                [Name::Conv2dForward128x64, Name::Conv2dBackwardInput128x64, Name::Conv2dBackwardWeight128x64]
-            }
-            Self::B64x64 => [Name::Conv2dForward64x64, Name::Conv2dBackwardInput64x64, Name::Conv2dBackwardWeight64x64],
-            Self::B128x32 => {
-                [Name::Conv2dForward128x32, Name::Conv2dBackwardInput128x32, Name::Conv2dBackwardWeight128x32]
-            }
-            Self::B64x32 => [Name::Conv2dForward64x32, Name::Conv2dBackwardInput64x32, Name::Conv2dBackwardWeight64x32],
-            Self::B128x16 => {
-                [Name::Conv2dForward128x16, Name::Conv2dBackwardInput128x16, Name::Conv2dBackwardWeight128x16]
-            }
-            Self::B64x16 => [Name::Conv2dForward64x16, Name::Conv2dBackwardInput64x16, Name::Conv2dBackwardWeight64x16],
-            Self::Any => [Name::Conv2dForwardAny, Name::Conv2dBackwardInputAny, Name::Conv2dBackwardWeightAny],
-        };
-        match operation {
-            Operation::Forward => forward,
-            Operation::BackwardInput => backward_input,
-            Operation::BackwardWeight => backward_weight,
+        Block::B128x64 => {
+            [Name::Conv2dForward128x64, Name::Conv2dBackwardInput128x64, Name::Conv2dBackwardWeight128x64]
         }
-    }
-
-    /// Whether a device has such work-groups: enough work-items, and enough local memory.
-    pub fn is_within(self, device: &DeviceInfo) -> bool {
-        self.local_bytes(device) <= device.local_memory && self.items(device) <= device.largest_group
-    }
-
-    /// Whether it takes a convolution of these channels and filters, in memory that lies at `whole` quads.
-    pub(crate) fn takes(self, conv: &Conv2d, whole: bool) -> bool {
-        let (channels, filters) = (conv.input.channels, conv.output.channels);
-        self == Self::Any || (whole && channels.is_multiple_of(4) && filters.is_multiple_of(4))
-    }
-}
-
-impl fmt::Display for Block {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        Block::B64x64 => [Name::Conv2dForward64x64, Name::Conv2dBackwardInput64x64, Name::Conv2dBackwardWeight64x64],
+        Block::B128x32 => {
+            [Name::Conv2dForward128x32, Name::Conv2dBackwardInput128x32, Name::Conv2dBackwardWeight128x32]
+        }
+        Block::B64x32 => [Name::Conv2dForward64x32, Name::Conv2dBackwardInput64x32, Name::Conv2dBackwardWeight64x32],
+        Block::B128x16 => {
+            [Name::Conv2dForward128x16, Name::Conv2dBackwardInput128x16, Name::Conv2dBackwardWeight128x16]
+        }
+        Block::B64x16 => [Name::Conv2dForward64x16, Name::Conv2dBackwardInput64x16, Name::Conv2dBackwardWeight64x16],
+        Block::Any => [Name::Conv2dForwardAny, Name::Conv2dBackwardInputAny, Name::Conv2dBackwardWeightAny],
+    };
+    match direction {
+        Direction::Forward => forward,
+        Direction::BackwardInput => backward_input,
+        Direction::BackwardWeight => backward_weight,
     }
 }
 
-impl FromStr for Block {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|block| block.name() == text);
-        found.ok_or_else(|| format!("{text} is not a block of a convolution"))
-    }
-}
-
-/// An operation of a convolution as a product of matrices: rows x sums by sums x columns, `count` of them.
+/// A convolution or a gradient of it as a product of matrices: rows x sums by sums x columns, `count` of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Product {
     rows: usize,
@@ -201,19 +60,19 @@ pub(crate) struct Product {
 }
 
 impl Product {
-    pub fn of(conv: &Conv2d, operation: Operation, images: usize) -> Self {
+    pub fn of(conv: &Conv2d, direction: Direction, images: usize) -> Self {
         let Conv2d { input, output, kernel, stride, .. } = *conv;
         let (channels, filters) = (input.channels, output.channels);
         let pixels = images * output.height * output.width;
-        match operation {
-            Operation::Forward => Self { rows: pixels, columns: filters, sums: kernel * kernel * channels, count: 1 },
+        match direction {
+            Direction::Forward => Self { rows: pixels, columns: filters, sums: kernel * kernel * channels, count: 1 },
             // Pixels that agree in their remainders by the stride are a product of their own.
-            Operation::BackwardInput => {
+            Direction::BackwardInput => {
                 let rows = images * input.height.div_ceil(stride) * input.width.div_ceil(stride);
                 let taps = kernel.div_ceil(stride);
                 Self { rows, columns: channels, sums: taps * taps * filters, count: stride * stride }
             }
-            Operation::BackwardWeight => {
+            Direction::BackwardWeight => {
                 Self { rows: kernel * kernel * channels, columns: filters, sums: pixels, count: 1 }
             }
         }
@@ -243,8 +102,8 @@ impl Product {
 }
 
 /// The parts of a sum in a block that follow from the rule.
-pub(crate) fn splits(device: &DeviceInfo, block: Block, operation: Operation, conv: &Conv2d, images: usize) -> usize {
-    let product = Product::of(conv, operation, images);
+pub(crate) fn splits(device: &DeviceInfo, block: Block, direction: Direction, conv: &Conv2d, images: usize) -> usize {
+    let product = Product::of(conv, direction, images);
     product.splits(&Tiles::for_device(device), &block.sizes(device.multiplier()), None)
 }
 
@@ -260,20 +119,21 @@ pub(crate) fn fits(tiles: &Tiles, conv: &Conv2d, images: usize) -> bool {
 const LAUNCH: f64 = 1e8;
 const NUMBER: f64 = 60.0;
 
-/// The block of those that `takes` allows that should be fastest for an operation. What has not enough work-groups to keep
-/// every unit of a large device busy comes last.
+/// The block of those that `takes` allows that should be fastest. What has not enough work-groups to keep every unit busy
+/// comes last.
 pub(crate) fn shipped(
+    tiles: &Tiles,
     conv: &Conv2d,
-    operation: Operation,
+    direction: Direction,
     images: usize,
     multiplier: Matrix,
     takes: impl Fn(Block) -> bool,
 ) -> Option<Block> {
-    let (product, tiles) = (Product::of(conv, operation, images), Tiles::of(Class::Gpu));
+    let product = Product::of(conv, direction, images);
     let cost = |block: Block| {
         let sizes @ Sizes { block: [rows, columns], cost, .. } = block.sizes(multiplier);
         let padded = product.rows.next_multiple_of(rows) * product.columns.next_multiple_of(columns) * product.count;
-        let splits = product.splits(&tiles, &sizes, None);
+        let splits = product.splits(tiles, &sizes, None);
         let groups = (product.blocks(&sizes) * splits).max(1);
         let few = groups < tiles.block_groups;
         // The unit that has most work-groups is waited for.
@@ -292,36 +152,18 @@ pub(crate) fn candidates(device: &DeviceInfo, conv: &Conv2d) -> impl Iterator<It
     Block::ALL.into_iter().filter(|block| block.takes(conv, true) && block.is_within(device))
 }
 
-/// The blocks that a device has no work-groups for.
-pub(crate) fn too_large(device: &DeviceInfo) -> Vec<(Operation, Block)> {
-    let large = Block::ALL.into_iter().filter(|block| !block.is_within(device));
-    large.flat_map(|block| Operation::ALL.map(|operation| (operation, block))).collect()
-}
-
-/// The compiler options that leave these blocks out: some drivers build none of a file with a kernel that is too large.
-pub(crate) fn options(device: &DeviceInfo) -> String {
-    let large = Block::ALL.into_iter().filter(|block| !block.is_within(device));
-    large.map(|block| format!(" -DWITHOUT_{block}")).collect()
-}
-
-/// The block that a kernel computes in, if it is one of convolution_block.cl.
-pub(crate) fn of_kernel(kernel: &str) -> Option<Block> {
-    let of = |block: &Block| kernel.strip_suffix(block.name()).is_some_and(|stage| stage.ends_with('_'));
-    Block::ALL.into_iter().find(of)
-}
-
 /// `f32` of scratch memory that `conv` and its gradients need in any block, with at most so many images.
 pub(crate) fn scratch(device: &DeviceInfo, conv: &Conv2d, images: usize) -> usize {
     let tiles = Tiles::for_device(device);
     if tiles.block_groups == 0 {
         return 0;
     }
-    let needs = Operation::ALL.into_iter().flat_map(|operation| {
-        let product = Product::of(conv, operation, images);
-        let length = match operation {
-            Operation::Forward => images * conv.output.len(),
-            Operation::BackwardInput => images * conv.input.len(),
-            Operation::BackwardWeight => conv.weights(),
+    let needs = Direction::ALL.into_iter().flat_map(|direction| {
+        let product = Product::of(conv, direction, images);
+        let length = match direction {
+            Direction::Forward => images * conv.output.len(),
+            Direction::BackwardInput => images * conv.input.len(),
+            Direction::BackwardWeight => conv.weights(),
         };
         Block::ALL.into_iter().map(move |block| {
             let sizes = block.sizes(device.multiplier());
@@ -345,23 +187,23 @@ pub(crate) fn forward<'c>(
     let Conv2dForward { y, x, weight, conv } = *operation;
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let sizes = block.sizes(cl.device().multiplier());
-    let (mut launch, memory) = cl.split();
-    let product = Product::of(conv, Operation::Forward, images);
+    let (mut launch, buffers) = cl.split();
+    let product = Product::of(conv, Direction::Forward, images);
     let splits = product.splits(launch.tiles, &sizes, wanted);
     let parts = product.rows.div_ceil(sizes.block[0]);
     let moments = 3 * parts * product.columns;
-    let partial = memory.scratch(0, if splits > 1 { splits * y.length } else { moments })?;
-    let to = if splits > 1 { partial } else { memory.written(y)? };
-    let (x, weight) = (memory.read(x)?, memory.read(weight)?);
+    let partial = buffers.scratch(0, if splits > 1 { splits * y.length } else { moments })?;
+    let to = if splits > 1 { partial } else { buffers.written(y)? };
+    let (x, weight) = (buffers.read(x)?, buffers.read(weight)?);
     let (items, groups) = (sizes.items(), splits * product.blocks(&sizes));
     let arguments: &[Argument<'_>] =
         sizes![images, input, output, kernel, stride, padding, splits, to, partial, x, weight];
-    launch.launch(block.kernel(Operation::Forward), groups * items, items, arguments)?;
+    launch.launch(kernel_of(block, Direction::Forward), groups * items, items, arguments)?;
     if images == 0 {
         return Ok(None);
     }
     if splits > 1 {
-        let to = memory.written(y)?;
+        let to = buffers.written(y)?;
         merge(&mut launch, Name::Conv2dForwardMerge, y.length, splits, false, to, partial)?;
         return Ok(None);
     }
@@ -378,18 +220,18 @@ pub(crate) fn backward_input(
     let Conv2dBackwardInput { dx, dy, weight, conv, accumulate } = *operation;
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let sizes = block.sizes(cl.device().multiplier());
-    let (mut launch, memory) = cl.split();
-    let product = Product::of(conv, Operation::BackwardInput, images);
+    let (mut launch, buffers) = cl.split();
+    let product = Product::of(conv, Direction::BackwardInput, images);
     let splits = product.splits(launch.tiles, &sizes, parts);
     let (items, groups) = (sizes.items(), splits * product.blocks(&sizes));
     let added = accumulate && splits == 1;
     for (&dx, &dy) in dx.iter().zip(dy) {
-        let partial = memory.scratch(0, if splits > 1 { splits * dx.length } else { 0 })?;
-        let (own, dy, weight) = (memory.written(dx)?, memory.read(dy)?, memory.read(weight)?);
+        let partial = buffers.scratch(0, if splits > 1 { splits * dx.length } else { 0 })?;
+        let (own, dy, weight) = (buffers.written(dx)?, buffers.read(dy)?, buffers.read(weight)?);
         let to = if splits > 1 { partial } else { own };
         let arguments: &[Argument<'_>] =
             sizes![images, input, output, kernel, stride, padding, splits, added, to, dy, weight];
-        launch.launch(block.kernel(Operation::BackwardInput), groups * items, items, arguments)?;
+        launch.launch(kernel_of(block, Direction::BackwardInput), groups * items, items, arguments)?;
         if splits > 1 {
             merge(&mut launch, Name::Conv2dBackwardInputMerge, dx.length, splits, accumulate, own, partial)?;
         }
@@ -407,14 +249,14 @@ pub(crate) fn backward_weight(
     let Conv2dBackwardWeight { dweight, x, dy, conv } = *operation;
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     let sizes = block.sizes(cl.device().multiplier());
-    let (mut launch, memory) = cl.split();
-    let product = Product::of(conv, Operation::BackwardWeight, images);
+    let (mut launch, buffers) = cl.split();
+    let product = Product::of(conv, Direction::BackwardWeight, images);
     let splits = product.splits(launch.tiles, &sizes, parts);
     let [(row, row_shift), (image, image_shift)] = [output.width, output.height * output.width].map(divisor);
     let (items, groups) = (sizes.items(), splits * product.blocks(&sizes));
     for (&dweight, &dy) in dweight.iter().zip(dy) {
-        let partial = memory.scratch(0, splits * dweight.length)?;
-        let (to, x, dy) = (memory.written(dweight)?, memory.read(x)?, memory.read(dy)?);
+        let partial = buffers.scratch(0, splits * dweight.length)?;
+        let (to, x, dy) = (buffers.written(dweight)?, buffers.read(x)?, buffers.read(dy)?);
         let arguments: &[Argument<'_>] = sizes![
             images,
             input,
@@ -431,25 +273,10 @@ pub(crate) fn backward_weight(
             x,
             dy
         ];
-        launch.launch(block.kernel(Operation::BackwardWeight), groups * items, items, arguments)?;
+        launch.launch(kernel_of(block, Direction::BackwardWeight), groups * items, items, arguments)?;
         merge(&mut launch, Name::Conv2dBackwardWeightMerge, dweight.length, splits, true, to, partial)?;
     }
     Ok(())
-}
-
-/// Adds `parts` of a sum of `length` numbers in their order.
-pub(crate) fn merge(
-    launch: &mut Launch<'_>,
-    name: Name,
-    length: usize,
-    parts: usize,
-    accumulate: bool,
-    to: At<'_>,
-    partial: At<'_>,
-) -> Result<(), Error> {
-    let group = launch.tiles.merging();
-    let groups = length.div_ceil(launch.tiles.width * launch.tiles.add_vectors);
-    launch.launch(name, groups * group, group, arguments![length, parts, accumulate, to, partial])
 }
 
 /// Factor and shift by which `divide` of convolution_block.cl divides numbers below 2^31 by `by`.
@@ -464,6 +291,7 @@ mod tests {
     use sse_sam_core::Shape;
 
     use super::*;
+    use crate::opencl::runtime::device::Tiling;
 
     #[test]
     fn a_product_and_a_shift_divide() {
@@ -497,12 +325,12 @@ mod tests {
 
     #[test]
     fn convolutions_that_blocks_cannot_count_are_left_to_the_general_kernel() {
-        let tiles = Tiles::of(Class::Gpu);
+        let tiles = Tiles::of(Tiling::Gpu);
         let strided = |stride| Conv2d::new(Shape::new(4, 4, 4), 4, 3, stride, 1).unwrap();
         assert!(fits(&tiles, &strided(8), 1) && !fits(&tiles, &strided(9), 1) && !fits(&tiles, &strided(1 << 16), 1));
         let large = Conv2d::new(Shape::new(1 << 10, 1 << 10, 1), 1, 1, 1, 0).unwrap();
         assert!(fits(&tiles, &large, 2047) && !fits(&tiles, &large, 2048));
-        assert!(!fits(&Tiles::of(Class::Cpu), &strided(1), 1));
+        assert!(!fits(&Tiles::of(Tiling::Cpu), &strided(1), 1));
     }
 
     const MULTIPLIERS: [Matrix; 2] = [Matrix::Absent, Matrix::Instructions];
@@ -511,7 +339,7 @@ mod tests {
     fn every_block_fits_a_multiprocessor() {
         for (multiplier, block) in MULTIPLIERS.into_iter().flat_map(|matrix| Block::ALL.map(|block| (matrix, block))) {
             let sizes = block.sizes(multiplier);
-            assert!(sizes.local_bytes() <= 32 << 10, "{block}: {} bytes of local memory", sizes.local_bytes());
+            assert!(sizes.local_bytes() <= 32 << 10, "{block}: {} bytes of local buffers", sizes.local_bytes());
             assert!(sizes.items() <= 256 && sizes.items().is_multiple_of(32), "{block}: {} work-items", sizes.items());
             // Two groups of 256 or four of 128 at a time; of the largest matrices one, which keeps its units busy alone.
             let most = registers(&sizes) * sizes.items().max(128) * if sizes.matrix { 1 } else { 2 };
@@ -519,24 +347,36 @@ mod tests {
         }
     }
 
+    /// Multiprocessors of cards, small and large.
+    const UNITS: [usize; 6] = [10, 24, 46, 80, 108, 132];
+
     #[test]
-    fn a_large_gpu_has_two_work_groups_a_unit_at_batch_64_and_splits_evenly() {
-        let tiles = Tiles::of(Class::Gpu);
-        let cases = resnet34().into_iter().flat_map(|conv| Operation::ALL.map(|operation| (conv, operation)));
-        for ((conv, operation), multiplier) in cases.flat_map(|case| MULTIPLIERS.map(|matrix| (case, matrix))) {
-            let block = shipped(&conv, operation, 64, multiplier, |block| block.takes(&conv, true)).unwrap();
-            let (product, sizes) = (Product::of(&conv, operation, 64), block.sizes(multiplier));
+    fn a_gpu_has_two_work_groups_a_unit_at_batch_64_and_splits_evenly() {
+        let cases = resnet34().into_iter().flat_map(|conv| Direction::ALL.map(|direction| (conv, direction)));
+        let cases = cases.flat_map(|case| MULTIPLIERS.map(|matrix| (case, matrix)));
+        for (((conv, direction), multiplier), units) in cases.flat_map(|case| UNITS.map(|units| (case, units))) {
+            let tiles = Tiles::of(Tiling::Gpu).for_units(units);
+            let block = shipped(&tiles, &conv, direction, 64, multiplier, |block| block.takes(&conv, true)).unwrap();
+            let (product, sizes) = (Product::of(&conv, direction, 64), block.sizes(multiplier));
             let splits = product.splits(&tiles, &sizes, None);
             let groups = product.blocks(&sizes) * splits;
-            assert!(groups >= 2 * 132, "{conv:?} {operation:?}: {groups} of {block}");
+            let what = format!("{units} units, {conv:?} {direction:?}, {block}");
+            assert!(groups >= 2 * units, "{what}: {groups} groups");
             // Of the time that the sum would take one unit alone, what the unit with most groups takes.
-            let share = |parts: usize| (product.blocks(&sizes) * parts).div_ceil(132) as f64 / parts as f64;
-            let fewest = (2usize * 132).div_ceil(product.blocks(&sizes));
-            assert!(
-                share(splits) <= share(fewest),
-                "{conv:?} {operation:?}: {groups} of {block} are dealt out unevenly"
-            );
-            assert!(splits <= 2 * fewest, "{conv:?} {operation:?}: {splits} parts where {fewest} are enough");
+            let share = |parts: usize| (product.blocks(&sizes) * parts).div_ceil(units) as f64 / parts as f64;
+            let fewest = (2 * units).div_ceil(product.blocks(&sizes));
+            assert!(share(splits) <= share(fewest), "{what}: {groups} groups are dealt out unevenly");
+            assert!(splits <= 2 * fewest, "{what}: {splits} parts where {fewest} are enough");
         }
+    }
+
+    #[test]
+    fn blocks_are_as_large_as_leaves_every_unit_its_work() {
+        let conv = Conv2d::new(Shape::new(8, 8, 256), 256, 3, 1, 1).unwrap();
+        let block = |units| {
+            let tiles = Tiles::of(Tiling::Gpu).for_units(units);
+            shipped(&tiles, &conv, Direction::Forward, 64, Matrix::Absent, |block| block.takes(&conv, true)).unwrap()
+        };
+        assert_eq!([10, 132, 512].map(block), [Block::B128x128, Block::B128x128, Block::B128x64]);
     }
 }

@@ -1,29 +1,15 @@
-//! Winograd's form of convolutions: which shapes it takes, and its launches.
+//! Winograd's algorithm: which shapes it takes, and its launches.
 
 use sse_sam_core::ops::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward};
 use sse_sam_core::{Conv2d, Shape, Span};
 
-use crate::opencl::Error;
 use crate::opencl::operations::batch_norm::Moments;
+use crate::opencl::runtime::buffers::{At, Buffers};
+use crate::opencl::runtime::error::Error;
 use crate::opencl::runtime::launch::{Launch, arguments};
 use crate::opencl::runtime::machine::OpenCl;
-use crate::opencl::runtime::memory::{At, Memory};
 use crate::opencl::runtime::program::Name;
 use crate::opencl::runtime::tiles::Tiles;
-
-/// How convolutions are computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Convolution {
-    /// What was found fastest for each shape and operation on a device
-    #[default]
-    Auto,
-    /// As the formula says; with the tiles of a GPU in the blocks that a rule picks
-    Direct,
-    /// In tiles of 4 x 4 pixels where there are such kernels (3 x 3 pixels, stride 1, tiles of a CPU), else directly: fewer
-    /// products, a few more rounding errors
-    Winograd,
-}
 
 /// `FREQUENCIES`, `CELL` and `APART` of winograd.cl.
 const FREQUENCIES: usize = 36;
@@ -41,7 +27,7 @@ const SHARED: usize = 32;
 /// Work-items that transform tiles for weight gradients of many channels.
 const TRANSFORMERS: usize = 64;
 
-/// Whether `conv` can be computed in this form.
+/// Whether `conv` can be computed by this algorithm.
 pub(crate) fn fits(tiles: &Tiles, conv: &Conv2d) -> bool {
     let Conv2d { input, output, kernel, stride, padding } = *conv;
     tiles.winograd_block > 0
@@ -50,7 +36,7 @@ pub(crate) fn fits(tiles: &Tiles, conv: &Conv2d) -> bool {
         && output.channels.is_multiple_of(16)
 }
 
-/// Whether this form should be faster for a convolution that it fits.
+/// Whether this algorithm should be faster for a convolution that it fits.
 pub(crate) fn pays(conv: &Conv2d) -> bool {
     let output = conv.output;
     // A tile costs 36 products and gives up to 16 pixels that cost 9 each: it must be two thirds full.
@@ -67,7 +53,7 @@ fn transformed(inputs: usize, outputs: usize) -> usize {
     FREQUENCIES * (inputs * outputs + outputs / 16 * APART)
 }
 
-/// How the work of the forward form is shared out, which changes no bit of the result.
+/// How the work of a forward pass is shared out, which changes no bit of the result.
 #[derive(Clone, Copy)]
 struct Forward {
     /// Tiles that are transformed at once.
@@ -132,7 +118,7 @@ fn fused_tiles(tiles: &Tiles, conv: &Conv2d, groups: usize) -> usize {
     groups * ((channels + filters) / 16 * tiles.winograd_block * CELL + channels.max(filters))
 }
 
-/// `f32` of scratch memory that `conv` and its gradients need in this form.
+/// `f32` of scratch memory that `conv` and its gradients need by this algorithm.
 pub(crate) fn scratch(tiles: &Tiles, units: usize, conv: &Conv2d, images: usize) -> usize {
     if !fits(tiles, conv) {
         return 0;
@@ -153,10 +139,10 @@ pub(crate) fn scratch(tiles: &Tiles, units: usize, conv: &Conv2d, images: usize)
     weight.max(one_way(channels, filters)).max(one_way(filters, channels))
 }
 
-/// The forward form from `inputs` channels to `outputs`, both of the same height and width, with weights transformed.
+/// The forward pass from `inputs` channels to `outputs`, both of the same height and width, with weights transformed.
 struct Pass<'a> {
     launch: Launch<'a>,
-    memory: &'a Memory,
+    buffers: &'a Buffers,
     units: usize,
     image: Shape,
     inputs: usize,
@@ -168,27 +154,27 @@ impl<'a> Pass<'a> {
     /// Transforms the weights; `turned` for the gradient with respect to the input.
     fn new(cl: &'a mut OpenCl, weight: Span, conv: &Conv2d, turned: bool) -> Result<Self, Error> {
         let units = cl.device().compute_units as usize;
-        let (mut launch, memory) = cl.split();
+        let (mut launch, buffers) = cl.split();
         let (channels, filters) = (conv.input.channels, conv.output.channels);
         let (inputs, outputs) = if turned { (filters, channels) } else { (channels, filters) };
-        let weights = memory.scratch(0, transformed(inputs, outputs))?;
+        let weights = buffers.scratch(0, transformed(inputs, outputs))?;
         let items = inputs / 16 * (outputs / 16);
-        let arguments = arguments![inputs, outputs, turned, weights, memory.read(weight)?];
+        let arguments = arguments![inputs, outputs, turned, weights, buffers.read(weight)?];
         launch.looped(Name::Conv2dForwardWinogradWeights, items, arguments)?;
-        Ok(Self { launch, memory, units, image: conv.output, inputs, outputs, weights })
+        Ok(Self { launch, buffers, units, image: conv.output, inputs, outputs, weights })
     }
 
     /// Where the moments of `y` begin in scratch memory, and of how many parts of it.
     fn run(&mut self, y: Span, x: Span, images: usize, accumulate: bool) -> Result<(usize, usize), Error> {
-        let Self { ref mut launch, memory, units, image, inputs, outputs, weights } = *self;
+        let Self { ref mut launch, buffers, units, image, inputs, outputs, weights } = *self;
         let Shape { height, width, .. } = image;
         let forward = Forward::of(launch.tiles, units, image, [inputs, outputs], images);
         let (before, own) = (transformed(inputs, outputs), forward.scratch(launch.tiles, inputs));
-        let tiles = memory.scratch(before, own)?;
+        let tiles = buffers.scratch(before, own)?;
         let parts = pieces(image, images).div_ceil(forward.block);
-        let moments = memory.scratch(before + own, 3 * parts * outputs)?;
+        let moments = buffers.scratch(before + own, 3 * parts * outputs)?;
         let stream = launch.tiles.streams(y, outputs);
-        let (y, x) = (memory.written(y)?, memory.read(x)?);
+        let (y, x) = (buffers.written(y)?, buffers.read(x)?);
         let Forward { block, groups, splits } = forward;
         let arguments = arguments![
             images, height, width, inputs, outputs, block, groups, splits, accumulate, stream, y, tiles, moments, x,
@@ -233,8 +219,8 @@ pub(crate) fn backward_weight(
     if images == 0 || dy.is_empty() {
         return Ok(());
     }
-    let (launch, memory) = cl.split();
-    let mut pass = WeightPass { launch, memory, conv, images };
+    let (launch, buffers) = cl.split();
+    let mut pass = WeightPass { launch, buffers, conv, images };
     match BackwardWeight::of(pass.launch.tiles, conv, images, dy.len()) {
         BackwardWeight::Wide => pass.wide(dweight, x, dy),
         BackwardWeight::Fused { groups, streams } => dweight
@@ -247,19 +233,19 @@ pub(crate) fn backward_weight(
 /// A weight gradient under way.
 struct WeightPass<'a> {
     launch: Launch<'a>,
-    memory: &'a Memory,
+    buffers: &'a Buffers,
     conv: &'a Conv2d,
     images: usize,
 }
 
 impl WeightPass<'_> {
     fn fused(&mut self, dweight: &[Span], x: Span, dy: &[Span], groups: usize) -> Result<(), Error> {
-        let Self { ref mut launch, memory, conv: &Conv2d { input, output, .. }, images } = *self;
+        let Self { ref mut launch, buffers, conv: &Conv2d { input, output, .. }, images } = *self;
         let (streams, size) = (dy.len(), groups * dy.len() * sums(self.conv));
-        let sums = memory.scratch(0, size)?;
-        let tiles = memory.scratch(size, fused_tiles(launch.tiles, self.conv, groups))?;
-        let (x, [dy_first, dy_second]) = (memory.read(x)?, ends(dy));
-        let (dy_first, dy_second) = (memory.read(dy_first)?, memory.read(dy_second)?);
+        let sums = buffers.scratch(0, size)?;
+        let tiles = buffers.scratch(size, fused_tiles(launch.tiles, self.conv, groups))?;
+        let (x, [dy_first, dy_second]) = (buffers.read(x)?, ends(dy));
+        let (dy_first, dy_second) = (buffers.read(dy_first)?, buffers.read(dy_second)?);
         let (height, width, channels, filters) = (input.height, input.width, input.channels, output.channels);
         let arguments =
             arguments![images, height, width, channels, filters, groups, streams, sums, tiles, x, dy_first, dy_second];
@@ -268,19 +254,19 @@ impl WeightPass<'_> {
     }
 
     fn wide(&mut self, dweight: &[Span], x: Span, dy: &[Span]) -> Result<(), Error> {
-        let Self { ref mut launch, memory, conv: &Conv2d { input, output, .. }, images } = *self;
+        let Self { ref mut launch, buffers, conv: &Conv2d { input, output, .. }, images } = *self;
         let (height, width, channels, filters) = (input.height, input.width, input.channels, output.channels);
         let tiles = pieces(output, images);
         let groups = tiles.min(TRANSFORMERS);
         let size = sums(self.conv);
-        let sums = memory.scratch(0, size)?;
-        let windows = memory.scratch(size, wide_side(channels, tiles))?;
-        let gradients = memory.scratch(size + wide_side(channels, tiles), wide_side(filters, tiles))?;
-        let arguments = arguments![images, height, width, channels, filters, groups, windows, memory.read(x)?];
+        let sums = buffers.scratch(0, size)?;
+        let windows = buffers.scratch(size, wide_side(channels, tiles))?;
+        let gradients = buffers.scratch(size + wide_side(channels, tiles), wide_side(filters, tiles))?;
+        let arguments = arguments![images, height, width, channels, filters, groups, windows, buffers.read(x)?];
         launch.looped(Name::Conv2dBackwardWeightWinogradWindows, groups, arguments)?;
         for (dweight, dy) in dweight.iter().zip(dy) {
             let launch = &mut self.launch;
-            let arguments = arguments![images, height, width, channels, filters, groups, gradients, memory.read(*dy)?];
+            let arguments = arguments![images, height, width, channels, filters, groups, gradients, buffers.read(*dy)?];
             launch.looped(Name::Conv2dBackwardWeightWinogradGradients, groups, arguments)?;
             let arguments = arguments![images, height, width, channels, filters, sums, windows, gradients];
             launch.looped(Name::Conv2dBackwardWeightWinogradWide, FREQUENCIES * channels / 16, arguments)?;
@@ -290,10 +276,10 @@ impl WeightPass<'_> {
     }
 
     fn merge(&mut self, dweight: &[Span], sums: At<'_>, groups: usize) -> Result<(), Error> {
-        let Self { ref mut launch, memory, conv: &Conv2d { input, output, .. }, .. } = *self;
+        let Self { ref mut launch, buffers, conv: &Conv2d { input, output, .. }, .. } = *self;
         let (channels, filters, streams) = (input.channels, output.channels, dweight.len());
         let [first, second] = ends(dweight);
-        let (first, second) = (memory.written(first)?, memory.written(second)?);
+        let (first, second) = (buffers.written(first)?, buffers.written(second)?);
         let arguments = arguments![channels, filters, groups, streams, first, second, sums];
         launch.launch(Name::Conv2dBackwardWeightWinogradMerge, streams * channels * filters / 16, 16, arguments)
     }

@@ -3,7 +3,7 @@
 use sse_sam_core::ops::{BatchNormBackward, BatchNormForward, BatchNormInference};
 use sse_sam_core::{Run, Span};
 
-use crate::opencl::Error;
+use crate::opencl::runtime::error::Error;
 use crate::opencl::runtime::launch::arguments;
 use crate::opencl::runtime::machine::OpenCl;
 use crate::opencl::runtime::program::Name;
@@ -38,11 +38,11 @@ pub(crate) struct Moments<'c> {
 impl<'c> Moments<'c> {
     /// Takes those of `x`.
     fn of(cl: &'c mut OpenCl, x: Span, channels: usize) -> Result<Self, Error> {
-        let (mut launch, memory) = cl.split();
+        let (mut launch, buffers) = cl.split();
         let (rows, columns) = (x.length / channels, columns(launch.tiles, channels));
         let parts = parts(launch.tiles, rows, columns);
-        let partial = memory.scratch(0, parts * 3 * channels)?;
-        let arguments = arguments![rows, channels, parts, partial, memory.read(x)?];
+        let partial = buffers.scratch(0, parts * 3 * channels)?;
+        let arguments = arguments![rows, channels, parts, partial, buffers.read(x)?];
         launch.groups(Name::BatchNormForwardTiles, parts * columns.blocks, arguments)?;
         Ok(Self { cl, at: 0, parts })
     }
@@ -52,10 +52,10 @@ impl<'c> Moments<'c> {
         let Self { cl, at, parts } = self;
         let BatchNormForward { saved, running, x, weight, .. } = *norm;
         let channels = weight.length;
-        let (mut launch, memory) = cl.split();
-        let partial = memory.scratch(at, parts * 3 * channels)?;
-        let (to, keep) = (memory.written(saved)?, running.is_some());
-        let running = memory.written(running.unwrap_or(saved))?;
+        let (mut launch, buffers) = cl.split();
+        let partial = buffers.scratch(at, parts * 3 * channels)?;
+        let (to, keep) = (buffers.written(saved)?, running.is_some());
+        let running = buffers.written(running.unwrap_or(saved))?;
         let arguments = arguments![x.length / channels, channels, parts, keep, to, running, partial];
         launch.groups(Name::BatchNormForwardMerge, channels.div_ceil(launch.tiles.width), arguments)?;
         apply(cl, Name::BatchNormForward, norm, saved)
@@ -82,7 +82,7 @@ impl Run<BatchNormInference> for OpenCl {
 fn apply(cl: &mut OpenCl, name: Name, norm: &BatchNormForward, statistics: Span) -> Result<(), Error> {
     let BatchNormForward { y, x, weight, bias, residual, relu, .. } = *norm;
     let channels = weight.length;
-    let (mut launch, memory) = cl.split();
+    let (mut launch, buffers) = cl.split();
     let (rows, columns) = (x.length / channels, columns(launch.tiles, channels));
     let parts = visits(launch.tiles, rows, columns);
     let arguments = arguments![
@@ -92,12 +92,12 @@ fn apply(cl: &mut OpenCl, name: Name, norm: &BatchNormForward, statistics: Span)
         relu,
         residual.is_some(),
         launch.tiles.streams(y, channels),
-        memory.written(y)?,
-        memory.read(x)?,
-        memory.read(weight)?,
-        memory.read(bias)?,
-        memory.read(statistics)?,
-        memory.read(residual.unwrap_or(x))?,
+        buffers.written(y)?,
+        buffers.read(x)?,
+        buffers.read(weight)?,
+        buffers.read(bias)?,
+        buffers.read(statistics)?,
+        buffers.read(residual.unwrap_or(x))?,
     ];
     launch.groups(name, parts * columns.blocks, arguments)
 }
@@ -123,15 +123,15 @@ fn backward(
     let BatchNormBackward { y, x, weight, bias, saved, relu, residual, accumulate, .. } = *operation;
     let channels = weight.length;
     let rows = x.length / channels;
-    let (mut launch, memory) = cl.split();
+    let (mut launch, buffers) = cl.split();
     let columns = columns(launch.tiles, channels);
     let parts = parts(launch.tiles, rows, columns);
-    let partial = memory.scratch(0, parts * 2 * channels)?;
-    let sums = memory.scratch(parts * 2 * channels, 2 * channels)?;
+    let partial = buffers.scratch(0, parts * 2 * channels)?;
+    let sums = buffers.scratch(parts * 2 * channels, 2 * channels)?;
     let (dx, dy, dweight, dbias) =
-        (memory.written(dx)?, memory.written(dy)?, memory.written(dweight)?, memory.written(dbias)?);
-    let (y, x, weight, bias) = (memory.read(y)?, memory.read(x)?, memory.read(weight)?, memory.read(bias)?);
-    let saved = memory.read(saved)?;
+        (buffers.written(dx)?, buffers.written(dy)?, buffers.written(dweight)?, buffers.written(dbias)?);
+    let (y, x, weight, bias) = (buffers.read(y)?, buffers.read(x)?, buffers.read(weight)?, buffers.read(bias)?);
+    let saved = buffers.read(saved)?;
     launch.groups(
         Name::BatchNormBackwardTiles,
         parts * columns.blocks,

@@ -3,7 +3,7 @@
 use sse_sam_core::ops::CrossEntropy;
 use sse_sam_core::{Run, Terms};
 
-use crate::opencl::Error;
+use crate::opencl::runtime::error::Error;
 use crate::opencl::runtime::launch::arguments;
 use crate::opencl::runtime::machine::OpenCl;
 use crate::opencl::runtime::program::Name;
@@ -15,21 +15,21 @@ impl Run<CrossEntropy<'_>> for OpenCl {
         let Terms { scale, shift, margin, focal } = terms;
         let classes = scale.length;
         let rows = logits.length / classes;
-        let (mut launch, memory) = self.split();
-        let partial = memory.scratch(0, rows)?;
+        let (mut launch, buffers) = self.split();
+        let partial = buffers.scratch(0, rows)?;
         for ((&dlogits, &loss), &weights) in dlogits.iter().zip(losses).zip(weights) {
-            let loss = memory.written(loss)?;
+            let loss = buffers.written(loss)?;
             let arguments = arguments![
                 rows,
                 classes,
-                memory.written(dlogits)?,
+                buffers.written(dlogits)?,
                 partial,
-                memory.read(logits)?,
-                memory.read(labels)?,
-                memory.read(weights)?,
-                memory.read(scale)?,
-                memory.read(shift)?,
-                memory.read(margin)?,
+                buffers.read(logits)?,
+                buffers.read(labels)?,
+                buffers.read(weights)?,
+                buffers.read(scale)?,
+                buffers.read(shift)?,
+                buffers.read(margin)?,
                 focal,
             ];
             launch.groups(Name::CrossEntropy, rows, arguments)?;

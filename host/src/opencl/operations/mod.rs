@@ -3,5 +3,6 @@
 pub mod batch_norm;
 pub mod linear;
 pub mod loss;
+pub mod merge;
 pub mod pointwise;
 pub mod vector;

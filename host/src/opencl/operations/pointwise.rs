@@ -6,7 +6,7 @@ use sse_sam_core::ops::{
     ReluForward, ShortcutBackward, ShortcutForward,
 };
 
-use crate::opencl::Error;
+use crate::opencl::runtime::error::Error;
 use crate::opencl::runtime::launch::arguments;
 use crate::opencl::runtime::machine::OpenCl;
 use crate::opencl::runtime::program::Name;
@@ -15,9 +15,9 @@ impl Run<ReluForward> for OpenCl {
     fn run(&mut self, operation: &ReluForward) -> Result<(), Error> {
         self.admit(operation)?;
         let ReluForward { y, x } = *operation;
-        let (mut launch, memory) = self.split();
+        let (mut launch, buffers) = self.split();
         let items = y.length.div_ceil(launch.tiles.width);
-        launch.each(Name::ReluForward, items, arguments![y.length, memory.written(y)?, memory.read(x)?])
+        launch.each(Name::ReluForward, items, arguments![y.length, buffers.written(y)?, buffers.read(x)?])
     }
 }
 
@@ -25,10 +25,10 @@ impl Run<ReluBackward<'_>> for OpenCl {
     fn run(&mut self, operation: &ReluBackward<'_>) -> Result<(), Error> {
         self.admit(operation)?;
         let ReluBackward { dx, dy, y, accumulate } = *operation;
-        let (mut launch, memory) = self.split();
+        let (mut launch, buffers) = self.split();
         let (n, items) = (y.length, y.length.div_ceil(launch.tiles.width));
         for (&dx, &dy) in dx.iter().zip(dy) {
-            let (dx, dy, y) = (memory.written(dx)?, memory.read(dy)?, memory.read(y)?);
+            let (dx, dy, y) = (buffers.written(dx)?, buffers.read(dy)?, buffers.read(y)?);
             launch.each(Name::ReluBackward, items, arguments![n, accumulate, dx, dy, y])?;
         }
         Ok(())
@@ -40,7 +40,7 @@ impl Run<ShortcutForward> for OpenCl {
         self.admit(operation)?;
         let ShortcutForward { y, x, input, output } = *operation;
         let images = x.length / input.len();
-        let (mut launch, memory) = self.split();
+        let (mut launch, buffers) = self.split();
         let arguments = arguments![
             images,
             input.height,
@@ -49,8 +49,8 @@ impl Run<ShortcutForward> for OpenCl {
             output.height,
             output.width,
             output.channels,
-            memory.written(y)?,
-            memory.read(x)?,
+            buffers.written(y)?,
+            buffers.read(x)?,
         ];
         let items = images * output.height * output.width * launch.tiles.spread(output.channels);
         launch.each(Name::ShortcutForward, items, arguments)
@@ -61,7 +61,7 @@ impl Run<ShortcutBackward<'_>> for OpenCl {
     fn run(&mut self, operation: &ShortcutBackward<'_>) -> Result<(), Error> {
         self.admit(operation)?;
         let ShortcutBackward { dx, dy, input, output, accumulate } = *operation;
-        let (mut launch, memory) = self.split();
+        let (mut launch, buffers) = self.split();
         for (&dx, &dy) in dx.iter().zip(dy) {
             let images = dx.length / input.len();
             let arguments = arguments![
@@ -73,8 +73,8 @@ impl Run<ShortcutBackward<'_>> for OpenCl {
                 output.width,
                 output.channels,
                 accumulate,
-                memory.written(dx)?,
-                memory.read(dy)?,
+                buffers.written(dx)?,
+                buffers.read(dy)?,
             ];
             let items = images * input.height * input.width * launch.tiles.spread(input.channels);
             launch.each(Name::ShortcutBackward, items, arguments)?;
@@ -88,9 +88,9 @@ impl Run<GlobalAveragePoolForward> for OpenCl {
         self.admit(operation)?;
         let GlobalAveragePoolForward { y, x, input } = *operation;
         let images = x.length / input.len();
-        let (mut launch, memory) = self.split();
+        let (mut launch, buffers) = self.split();
         let groups = images * launch.tiles.blocks(input.channels);
-        let (pixels, y, x) = (input.height * input.width, memory.written(y)?, memory.read(x)?);
+        let (pixels, y, x) = (input.height * input.width, buffers.written(y)?, buffers.read(x)?);
         launch.groups(Name::GlobalAveragePoolForward, groups, arguments![images, pixels, input.channels, y, x])
     }
 }
@@ -99,11 +99,11 @@ impl Run<GlobalAveragePoolBackward<'_>> for OpenCl {
     fn run(&mut self, operation: &GlobalAveragePoolBackward<'_>) -> Result<(), Error> {
         self.admit(operation)?;
         let GlobalAveragePoolBackward { dx, dy, input, accumulate } = *operation;
-        let (mut launch, memory) = self.split();
+        let (mut launch, buffers) = self.split();
         for (&dx, &dy) in dx.iter().zip(dy) {
             let images = dx.length / input.len();
             let groups = images * launch.tiles.blocks(input.channels);
-            let (pixels, dx, dy) = (input.height * input.width, memory.written(dx)?, memory.read(dy)?);
+            let (pixels, dx, dy) = (input.height * input.width, buffers.written(dx)?, buffers.read(dy)?);
             let arguments = arguments![images, pixels, input.channels, accumulate, dx, dy];
             launch.groups(Name::GlobalAveragePoolBackward, groups, arguments)?;
         }
@@ -116,7 +116,7 @@ impl Run<MaxPoolForward<'_>> for OpenCl {
         self.admit(operation)?;
         let MaxPoolForward { y, x, pool: Pool2d { input, output, kernel, stride, padding } } = *operation;
         let images = x.length / input.len();
-        let (mut launch, memory) = self.split();
+        let (mut launch, buffers) = self.split();
         let arguments = arguments![
             images,
             input.height,
@@ -127,8 +127,8 @@ impl Run<MaxPoolForward<'_>> for OpenCl {
             *kernel,
             *stride,
             *padding,
-            memory.written(y)?,
-            memory.read(x)?,
+            buffers.written(y)?,
+            buffers.read(x)?,
         ];
         let items = images * output.height * output.width * launch.tiles.spread(output.channels);
         launch.each(Name::MaxPoolForward, items, arguments)
@@ -141,7 +141,7 @@ impl Run<MaxPoolBackward<'_>> for OpenCl {
         let MaxPoolBackward { dx, dy, x, pool: Pool2d { input, output, kernel, stride, padding }, accumulate } =
             *operation;
         let images = x.length / input.len();
-        let (mut launch, memory) = self.split();
+        let (mut launch, buffers) = self.split();
         for (&dx, &dy) in dx.iter().zip(dy) {
             let arguments = arguments![
                 images,
@@ -154,9 +154,9 @@ impl Run<MaxPoolBackward<'_>> for OpenCl {
                 *stride,
                 *padding,
                 accumulate,
-                memory.written(dx)?,
-                memory.read(dy)?,
-                memory.read(x)?,
+                buffers.written(dx)?,
+                buffers.read(dy)?,
+                buffers.read(x)?,
             ];
             let items = images * input.height * input.width * launch.tiles.spread(input.channels);
             launch.each(Name::MaxPoolBackward, items, arguments)?;

@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use ocl::core::{self, DeviceId};
 use ocl::ffi;
 
+use crate::opencl::algorithm::Matrix;
 use crate::opencl::runtime::error::Error;
 use crate::opencl::runtime::loader;
-use crate::opencl::runtime::tiles::{Class, Matrix, Precision};
 
 const DEVICE_NOT_FOUND: i32 = -1;
 const PLATFORM_NOT_FOUND: i32 = -1001;
@@ -29,6 +29,39 @@ pub enum DeviceType {
     Cpu,
     /// None of these.
     Other,
+}
+
+/// Whose tiles kernels are made with: how they cut work into pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tiling {
+    /// A work-item has a tile in vector registers, and a core to itself
+    Cpu,
+    /// A work-group has a block in local memory
+    Gpu,
+}
+
+/// How the factors of large products are rounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// Not at all, 24 bits of fraction
+    #[default]
+    Fp32,
+    /// To 10 bits of fraction, for matrix instructions, which add up with 24
+    Tf32,
+}
+
+impl Tiling {
+    /// That of a device of this kind; `SSE_SAM_OPENCL_TILES`, `cpu` or `gpu`, picks another, for tests.
+    pub(crate) fn of(kind: DeviceType) -> Self {
+        match (std::env::var("SSE_SAM_OPENCL_TILES").as_deref(), kind) {
+            (Ok("cpu"), _) => Self::Cpu,
+            (Ok("gpu"), _) => Self::Gpu,
+            (_, DeviceType::Cpu) => Self::Cpu,
+            (_, DeviceType::Gpu | DeviceType::Accelerator | DeviceType::Other) => Self::Gpu,
+        }
+    }
 }
 
 /// One OpenCL device and what it can do.
@@ -69,8 +102,8 @@ pub struct DeviceInfo {
     pub unusable: Option<&'static str>,
     /// What multiplies matrices beside its work-items.
     pub matrix: Matrix,
-    /// What kind of device its kernels are made for.
-    pub tiles: Class,
+    /// Whose tiles its kernels are made with.
+    pub tiles: Tiling,
     /// How they round the factors of large products.
     pub precision: Precision,
 }
@@ -84,7 +117,7 @@ impl DeviceInfo {
     /// What multiplies the matrices of its kernels.
     pub(crate) fn multiplier(&self) -> Matrix {
         match (self.tiles, self.precision) {
-            (Class::Gpu, Precision::Tf32) => self.matrix,
+            (Tiling::Gpu, Precision::Tf32) => self.matrix,
             _ => Matrix::Absent,
         }
     }
@@ -330,7 +363,7 @@ fn describe(id: DeviceId, (platform, device): (usize, usize), platform_name: &st
         largest_group,
         unusable: unusable(&id)?,
         matrix: if largest_group < MATRIX_ITEMS { Matrix::Absent } else { matrix(&id)? },
-        tiles: Class::of(kind),
+        tiles: Tiling::of(kind),
         precision: Precision::default(),
         profiling: number(&id, ffi::CL_DEVICE_QUEUE_PROPERTIES)? & ffi::CL_QUEUE_PROFILING_ENABLE != 0,
         id,

@@ -6,28 +6,28 @@ use std::sync::atomic::Ordering::Relaxed;
 use ocl::core::{self, ArgVal, CommandQueue, Event, Kernel};
 use sse_sam_core::Error as CoreError;
 
-use crate::opencl::Error;
-use crate::opencl::runtime::memory::At;
+use crate::opencl::runtime::buffers::At;
+use crate::opencl::runtime::error::Error;
 use crate::opencl::runtime::program::{Built, KERNELS, Name};
 use crate::opencl::runtime::tiles::Tiles;
 
 /// Which kernels this process has launched, so that a test can find one that was left out.
 pub(crate) static LAUNCHED: [AtomicBool; KERNELS] = [const { AtomicBool::new(false) }; KERNELS];
 
-/// One argument of a kernel; memory is two, the buffer and the offset of its first element.
+/// One argument of a kernel; a place in a buffer is two, the buffer and the offset of its first element.
 #[derive(Clone, Copy)]
 pub(crate) enum Argument<'a> {
     Size(usize),
     Number(f32),
     Flag(bool),
-    Memory(At<'a>),
+    Buffer(At<'a>),
     /// Samples, with an offset of 64 bits.
     Samples(At<'a>),
 }
 
 impl<'a> From<At<'a>> for Argument<'a> {
     fn from(at: At<'a>) -> Self {
-        Self::Memory(at)
+        Self::Buffer(at)
     }
 }
 
@@ -54,6 +54,17 @@ macro_rules! arguments {
     ($($argument:expr),* $(,)?) => { &[$($crate::opencl::runtime::launch::Argument::from($argument)),*] };
 }
 pub(crate) use arguments;
+
+/// The sizes that every kernel takes first: those of `input`, then those of `output`.
+macro_rules! sizes {
+    ($images:expr, $input:expr, $output:expr $(, $more:expr)* $(,)?) => {
+        $crate::opencl::runtime::launch::arguments![
+            $images, $input.height, $input.width, $input.channels, $output.height, $output.width, $output.channels
+            $(, $more)*
+        ]
+    };
+}
+pub(crate) use sizes;
 
 /// The queue's side of a backend.
 pub(crate) struct Launch<'a> {
@@ -140,7 +151,7 @@ fn set(kernel: &Kernel, last: &mut Vec<usize>, arguments: &[Argument<'_>], devic
             Argument::Size(size) => next(size, ArgVal::scalar(&word(size)?))?,
             Argument::Number(number) => next(number.to_bits() as usize, ArgVal::scalar(&number))?,
             Argument::Flag(flag) => next(flag.into(), ArgVal::scalar(&u32::from(flag)))?,
-            Argument::Memory(at) => {
+            Argument::Buffer(at) => {
                 next(at.memory.as_ptr() as usize, ArgVal::mem(at.memory))?;
                 next(at.offset, ArgVal::scalar(&word(at.offset)?))?;
             }

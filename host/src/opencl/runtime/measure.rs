@@ -8,8 +8,9 @@ use ocl::core::{
 };
 use sse_sam_kernels as sources;
 
-use crate::opencl::Error;
-use crate::opencl::runtime::program::{Built, build};
+use crate::opencl::runtime::build::build;
+use crate::opencl::runtime::error::Error;
+use crate::opencl::runtime::program::Built;
 use crate::opencl::runtime::tiles::Tiles;
 
 /// The kernel of measure.cl.

@@ -1,6 +1,5 @@
 //! The programs of a device and their kernels.
 
-use std::ffi::CString;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ocl::core::{
@@ -8,14 +7,13 @@ use ocl::core::{
 };
 use sse_sam_kernels::{self as sources, Source};
 
-use crate::opencl::convolution::block;
-use crate::opencl::convolution::winograd::Convolution;
-use crate::opencl::runtime::device::DeviceInfo;
+use crate::opencl::algorithm::{Convolution, Matrix};
+use crate::opencl::runtime::build::{build, build_log, text};
+use crate::opencl::runtime::device::{DeviceInfo, Tiling};
 use crate::opencl::runtime::error::Error;
-use crate::opencl::runtime::loader;
-use crate::opencl::runtime::tiles::{Class, Matrix, Tiles};
-use crate::opencl::tuning::check::Verdicts;
-use crate::opencl::tuning::matrix;
+use crate::opencl::runtime::tiles::Tiles;
+use crate::opencl::runtime::verdict::Verdicts;
+use crate::opencl::runtime::{blocks, loader, matrix};
 
 /// Names every kernel once: its file, its number, its name.
 macro_rules! kernels {
@@ -150,23 +148,20 @@ kernels! {
     }
 }
 
-/// The class of devices that a file is for, where it is not for all.
-fn class_of(source: &Source) -> Option<Class> {
+/// Whose tiles a file is for, where it is not for all.
+fn tiling_of(source: &Source) -> Option<Tiling> {
     let name = source.name;
     match () {
-        () if name == sources::CONVOLUTION_BLOCK.name => Some(Class::Gpu),
-        () if name == sources::CONVOLUTION_TILE.name || name == sources::WINOGRAD.name => Some(Class::Cpu),
+        () if name == sources::CONVOLUTION_BLOCK.name => Some(Tiling::Gpu),
+        () if name == sources::CONVOLUTION_TILE.name || name == sources::WINOGRAD.name => Some(Tiling::Cpu),
         () => None,
     }
 }
 
-/// Whether devices of a class build a file.
-fn builds(class: Class, source: &Source) -> bool {
-    class_of(source).is_none_or(|other| other == class)
+/// Whether devices with these tiles build a file.
+fn builds(tiling: Tiling, source: &Source) -> bool {
+    tiling_of(source).is_none_or(|other| other == tiling)
 }
-
-/// `CL_BUILD_PROGRAM_FAILURE`.
-const BUILD_FAILURE: i32 = -11;
 
 /// A device with its programs, built once a process.
 pub(crate) struct Built {
@@ -208,8 +203,8 @@ impl Built {
         let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
         let mut tiles = Tiles::for_device(device);
         loop {
-            let options = tiles.options(device.fma, device.multiplier()) + &block::options(device);
-            let found = built.iter().find(|built| built.serves(device, &options)).map(Arc::clone);
+            let options = tiles.options(device.fma, device.multiplier()) + &blocks::options(device);
+            let found = built.iter().find(|built| built.serves(device, &tiles, &options)).map(Arc::clone);
             let found = match found {
                 Some(found) => found,
                 None => {
@@ -227,9 +222,9 @@ impl Built {
     }
 
     /// Whether its kernels are what `device` wants.
-    fn serves(&self, device: &DeviceInfo, options: &str) -> bool {
-        let DeviceInfo { id, tiles, .. } = &self.info;
-        *id == device.id && *tiles == device.tiles && self.options == options
+    fn serves(&self, device: &DeviceInfo, tiles: &Tiles, options: &str) -> bool {
+        let same_device = self.info.id == device.id && self.info.tiles == device.tiles;
+        same_device && self.tiles == *tiles && self.options == options
     }
 
     fn new(device: &DeviceInfo, tiles: Tiles, options: String) -> Result<Self, Error> {
@@ -252,8 +247,9 @@ impl Built {
         let mut kernels = Vec::new();
         for (program, (_, names)) in self.programs.iter().zip(FILES) {
             for name in *names {
-                let program =
-                    program.as_ref().filter(|_| block::of_kernel(name).is_none_or(|block| block.is_within(&self.info)));
+                let program = program
+                    .as_ref()
+                    .filter(|_| blocks::of_kernel(name).is_none_or(|block| block.is_within(&self.info)));
                 let kernel = program.map(|program| core::create_kernel(program, name)).transpose();
                 kernels.push(kernel.map_err(|error| Error::of(&self.info.name, &error))?);
             }
@@ -268,7 +264,7 @@ impl Built {
         }
         let kernels = kernel_names().zip(self.kernels()?);
         let group = |(name, kernel): (&str, Option<Kernel>)| {
-            let replaceable = block::of_kernel(name).is_some();
+            let replaceable = blocks::of_kernel(name).is_some();
             let Some(kernel) = kernel else { return Ok(Group { most: usize::MAX, required: 0, replaceable }) };
             let mut group = Group { most: self.info.largest_group, required: 0, replaceable };
             for request in [WorkGroup::WorkGroupSize, WorkGroup::CompileWorkGroupSize] {
@@ -365,9 +361,9 @@ pub struct Unit {
 
 /// What a device with a fused multiply-add builds, and what it measures with, for compilers other than a driver's.
 #[doc(hidden)]
-pub fn units(class: Class, multiplier: Matrix) -> impl Iterator<Item = Unit> {
-    let options = Tiles::of(class).options(true, multiplier);
-    let files = FILES.iter().copied().filter(move |(source, _)| builds(class, source));
+pub fn units(tiling: Tiling, multiplier: Matrix) -> impl Iterator<Item = Unit> {
+    let options = Tiles::of(tiling).options(true, multiplier);
+    let files = FILES.iter().copied().filter(move |(source, _)| builds(tiling, source));
     let files = files.chain([(sources::MEASURE, &["measure_fma"][..])]);
     files.map(move |(source, kernels)| Unit {
         file: source.name,
@@ -391,36 +387,6 @@ pub fn build_logs(device: &DeviceInfo) -> Result<Vec<(&'static str, String)>, Er
 /// Every kernel's name.
 pub fn kernel_names() -> impl Iterator<Item = &'static str> {
     FILES.iter().flat_map(|(_, names)| names.iter().copied())
-}
-
-/// What is built for `source`: what every file starts with, then the file; a build log names the two.
-fn text(source: &Source) -> String {
-    let common = sources::COMMON;
-    format!("#line 1 \"{}\"\n{}\n#line 1 \"{}\"\n{}", common.name, common.text, source.name, source.text)
-}
-
-pub(crate) fn build(context: &Context, device: &DeviceInfo, source: &Source, options: &str) -> Result<Program, Error> {
-    let failed = |log: String| Error::Build { file: source.name, device: device.name.clone(), log };
-    let text = CString::new(text(source)).map_err(|error| failed(error.to_string()))?;
-    let options = CString::new(options).map_err(|error| failed(error.to_string()))?;
-    let program =
-        core::create_program_with_source(context, &[text]).map_err(|error| Error::of(&device.name, &error))?;
-    // `ocl` takes a failed build with an empty log for a success, so the loader's last failure is looked at too.
-    let result = core::build_program(&program, Some(&[device.id]), &options, None, None);
-    match (loader::take_failure(), result) {
-        (None, Ok(())) => Ok(program),
-        (Some(failure), _) if failure.code != BUILD_FAILURE => {
-            Err(Error::Call { call: failure.call, device: device.name.clone(), code: failure.code })
-        }
-        _ => Err(failed(build_log(&program, device))),
-    }
-}
-
-fn build_log(program: &Program, device: &DeviceInfo) -> String {
-    match core::get_program_build_info(program, device.id, core::ProgramBuildInfo::BuildLog) {
-        Ok(core::ProgramBuildInfoResult::BuildLog(log)) => log,
-        _ => "the driver keeps no log".to_owned(),
-    }
 }
 
 #[cfg(test)]

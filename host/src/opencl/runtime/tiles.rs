@@ -1,52 +1,9 @@
-//! The one table of tile sizes: device class -> tiles.
+//! The one table of tile sizes: whose tiles a device takes -> sizes.
 
 use sse_sam_core::{Row, Span};
 
-use crate::opencl::{DeviceInfo, DeviceType};
-
-/// What kind of device kernels are made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// A work-item has a tile in vector registers, and a core to itself
-    Cpu,
-    /// A work-group has a block in local memory
-    Gpu,
-}
-
-/// How the factors of large products are rounded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Precision {
-    /// Not at all, 24 bits of fraction
-    #[default]
-    Fp32,
-    /// To 10 bits of fraction, for matrix instructions, which add up with 24
-    Tf32,
-}
-
-/// How a device multiplies matrices beside its work-items.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Matrix {
-    /// Not at all.
-    Absent,
-    /// By NVIDIA's instructions.
-    Instructions,
-    /// By the same written out: `SSE_SAM_OPENCL_MATRIX=emulated`, for tests.
-    Emulated,
-}
-
-impl Class {
-    /// The class of a device of this kind; `SSE_SAM_OPENCL_TILES`, `cpu` or `gpu`, picks another, for tests.
-    pub(crate) fn of(kind: DeviceType) -> Self {
-        match (std::env::var("SSE_SAM_OPENCL_TILES").as_deref(), kind) {
-            (Ok("cpu"), _) => Self::Cpu,
-            (Ok("gpu"), _) => Self::Gpu,
-            (_, DeviceType::Cpu) => Self::Cpu,
-            (_, DeviceType::Gpu | DeviceType::Accelerator | DeviceType::Other) => Self::Gpu,
-        }
-    }
-}
+use crate::opencl::algorithm::Matrix;
+use crate::opencl::runtime::device::{DeviceInfo, DeviceType, Tiling};
 
 /// Sizes that kernels are compiled with, and how many work-items share a reduction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,12 +40,12 @@ pub(crate) struct Tiles {
     pub visitors: usize,
     /// Work-items of a convolution in register tiles; 0 where there are none.
     pub groups: usize,
-    /// Tiles of 4 x 4 pixels that Winograd's form takes at once: `WINOGRAD_BLOCK`; 0 where there are none.
+    /// Tiles of 4 x 4 pixels that Winograd's algorithm takes at once: `WINOGRAD_BLOCK`; 0 where there are none.
     pub winograd_block: usize,
     /// Work-items of such a convolution: the least of one, the most of a weight gradient.
     pub winograd_groups: usize,
-    /// Fewest work-groups of a convolution in blocks, two for each unit, whose sum is split until there are so many; 0 where
-    /// there are none.
+    /// Fewest work-groups of a convolution in blocks, two for each unit of the device, whose sum is split until there are so
+    /// many; 0 where there are none. The number is part of the result.
     pub block_groups: usize,
 }
 
@@ -142,9 +99,26 @@ const GPU: Tiles = Tiles {
     groups: 0,
     winograd_block: 0,
     winograd_groups: 0,
-    // Two for each of the 132 multiprocessors of the largest cards.
-    block_groups: 264,
+    block_groups: groups_of(UNITS),
 };
+
+/// Units of a device whose own number must not matter: the multiprocessors of a large card.
+const UNITS: usize = 132;
+
+/// Work-groups of convolutions in blocks that keep so many units busy: each has one to compute while another one waits for its
+/// numbers.
+const fn groups_of(units: usize) -> usize {
+    2 * units
+}
+
+/// Units that convolutions in blocks are dealt out to: a device's own, but for a CPU that is made to take a GPU's tiles: there
+/// they would be its cores, and results would depend on how many of them the machine has or the process may use.
+fn units_of(kind: DeviceType, compute_units: u32) -> usize {
+    match kind {
+        DeviceType::Cpu => UNITS,
+        DeviceType::Gpu | DeviceType::Accelerator | DeviceType::Other => (compute_units as usize).max(1),
+    }
+}
 
 impl Tiles {
     /// Work-groups that lie side by side over a row of `numbers`.
@@ -153,16 +127,23 @@ impl Tiles {
     }
 
     /// The table.
-    pub const fn of(class: Class) -> Self {
-        match class {
-            Class::Cpu => CPU,
-            Class::Gpu => GPU,
+    pub const fn of(tiling: Tiling) -> Self {
+        match tiling {
+            Tiling::Cpu => CPU,
+            Tiling::Gpu => GPU,
         }
     }
 
-    /// The table's sizes for a device, in groups that it has.
+    /// The table's sizes for a device, in groups that it has, and as many groups of blocks as its units want.
     pub fn for_device(device: &DeviceInfo) -> Self {
-        Self::of(device.tiles).within(device.largest_group, device.local_memory)
+        let units = units_of(device.kind, device.compute_units);
+        Self::of(device.tiles).for_units(units).within(device.largest_group, device.local_memory)
+    }
+
+    /// The same for so many units.
+    #[must_use]
+    pub fn for_units(self, units: usize) -> Self {
+        Self { block_groups: if self.block_groups == 0 { 0 } else { groups_of(units) }, ..self }
     }
 
     /// The same in groups of at most so many work-items, with so many bytes of local memory: halved until they are.
@@ -244,31 +225,41 @@ mod tests {
 
     #[test]
     fn groups_of_the_usual_size_are_those_of_the_table() {
-        for class in [Class::Cpu, Class::Gpu] {
+        for tiling in [Tiling::Cpu, Tiling::Gpu] {
             for (items, local_memory) in [(256, 32 << 10), (1024, 48 << 10), (usize::MAX, u64::MAX)] {
-                assert_eq!(Tiles::of(class).within(items, local_memory), Tiles::of(class), "{class:?} {items}");
+                assert_eq!(Tiles::of(tiling).within(items, local_memory), Tiles::of(tiling), "{tiling:?} {items}");
             }
         }
     }
 
     #[test]
     fn no_group_is_larger_than_a_device_has_them_and_all_are_powers_of_two() {
-        for class in [Class::Cpu, Class::Gpu] {
+        for tiling in [Tiling::Cpu, Tiling::Gpu] {
             for items in (1..=300).chain([1000]) {
-                let tiles = Tiles::of(class).within(items, 32 << 10);
+                let tiles = Tiles::of(tiling).within(items, 32 << 10);
                 for size in [tiles.group, tiles.local, tiles.looped, tiles.merging(), tiles.adders] {
-                    assert!(size <= items && size.is_power_of_two(), "{class:?} {items}: {tiles:?}");
+                    assert!(size <= items && size.is_power_of_two(), "{tiling:?} {items}: {tiles:?}");
                 }
             }
         }
     }
 
     #[test]
+    fn a_gpu_has_two_groups_of_blocks_a_unit_and_a_cpu_as_many_whatever_its_cores() {
+        let groups = |kind, units| Tiles::of(Tiling::Gpu).for_units(units_of(kind, units)).block_groups;
+        for kind in [DeviceType::Gpu, DeviceType::Accelerator, DeviceType::Other] {
+            assert_eq!([0, 1, 46, 132].map(|units| groups(kind, units)), [2, 2, 92, 264]);
+        }
+        assert_eq!([1, 2, 64].map(|units| groups(DeviceType::Cpu, units)), [264; 3]);
+        assert_eq!(Tiles::of(Tiling::Cpu).for_units(46), Tiles::of(Tiling::Cpu), "no blocks, no groups");
+    }
+
+    #[test]
     fn local_memory_bounds_what_lies_in_it() {
-        for (local_memory, class) in
-            [0, 1 << 10, 4 << 10, 16 << 10].into_iter().flat_map(|n| [(n, Class::Cpu), (n, Class::Gpu)])
+        for (local_memory, tiling) in
+            [0, 1 << 10, 4 << 10, 16 << 10].into_iter().flat_map(|n| [(n, Tiling::Cpu), (n, Tiling::Gpu)])
         {
-            let tiles = Tiles::of(class).within(256, local_memory);
+            let tiles = Tiles::of(tiling).within(256, local_memory);
             let vector = 4 * tiles.width;
             for (size, bytes) in [(tiles.group, 4 + 2 * vector), (tiles.merging(), vector)] {
                 assert!(size == 1 || (size * bytes) as u64 <= local_memory, "{local_memory}: {tiles:?}");

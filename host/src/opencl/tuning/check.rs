@@ -1,7 +1,6 @@
 //! Checks blocks against the general kernel, once a process, before they are used.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sse_sam_core::ops::{
@@ -9,57 +8,12 @@ use sse_sam_core::ops::{
 };
 use sse_sam_core::{Arena, Conv2d, Machine, Run, Shape, Span};
 
+use crate::opencl::algorithm::{Algorithm, Block, Direction, Matrix, Selection};
+use crate::opencl::runtime::device::DeviceInfo;
+use crate::opencl::runtime::error::Error;
 use crate::opencl::runtime::machine::OpenCl;
 use crate::opencl::runtime::program::Built;
-use crate::opencl::tuning::trial::{Case, Choices, Form, Operation, Table};
-use crate::opencl::{Block, DeviceInfo, Error, Matrix};
-
-/// Largest error of a result, relative to all of it.
-const BOUND: f64 = 1e-5;
-
-/// Why a form of an operation is not used.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Fault {
-    /// Its result differs from the general kernel's, relative to all of it by so much; or it is no number.
-    Wrong(f64),
-    /// A call for it failed.
-    Fails(Error),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Wrong(error) if error.is_finite() => {
-                write!(f, "its result differs from the general kernel's by {error:.1e}, where {BOUND:e} is allowed")
-            }
-            Self::Wrong(_) => f.write_str("its result is not finite"),
-            Self::Fails(error) => error.fmt(f),
-        }
-    }
-}
-
-/// A form of an operation that is not used.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Refusal {
-    /// The operation.
-    pub operation: Operation,
-    /// The form.
-    pub form: Form,
-    /// Why.
-    pub fault: Fault,
-    /// Whether this was found now, not earlier in this process.
-    pub first: bool,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operation, form, fault, .. } = self;
-        write!(f, "{} is skipped for the {operation}: {fault}", form.name())
-    }
-}
-
-/// What was found about blocks, with no fault where they are right.
-pub(crate) type Verdicts = BTreeMap<(Operation, Block), Option<Fault>>;
+use crate::opencl::runtime::verdict::{BOUND, Fault, Refusal};
 
 impl OpenCl {
     /// Refuses those of these blocks that this device cannot launch or computes wrongly, and says which and why. What an
@@ -68,17 +22,17 @@ impl OpenCl {
     /// # Errors
     /// [`Error::Memory`] and [`Error::Call`] when the device has no room for small problems, or fails with the general
     /// kernels.
-    pub fn check(&mut self, blocks: impl IntoIterator<Item = (Operation, Block)>) -> Result<Vec<Refusal>, Error> {
+    pub fn check(&mut self, blocks: impl IntoIterator<Item = (Direction, Block)>) -> Result<Vec<Refusal>, Error> {
         let (mut refusals, built) = (Vec::new(), Arc::clone(&self.built));
         let mut verdicts = built.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
-        for (operation, block) in blocks {
-            let known = verdicts.get(&(operation, block)).cloned();
+        for (direction, block) in blocks {
+            let known = verdicts.get(&(direction, block)).cloned();
             let first = known.is_none();
-            let fault = known.map_or_else(|| find(self.device(), operation, block), Ok)?;
-            verdicts.insert((operation, block), fault.clone());
+            let fault = known.map_or_else(|| find(self.device(), direction, block), Ok)?;
+            verdicts.insert((direction, block), fault.clone());
             if let Some(fault) = fault {
-                refusals.push(Refusal { operation, form: Form::Block(block), fault, first });
-                self.refuse([(operation, block)]);
+                refusals.push(Refusal { direction, algorithm: Algorithm::Block(block), fault, first });
+                self.refuse([(direction, block)]);
             }
         }
         Ok(refusals)
@@ -91,17 +45,18 @@ impl OpenCl {
     /// As [`OpenCl::check`].
     pub fn check_operations(
         &mut self,
-        operations: &[(Operation, Conv2d)],
+        directions: &[(Direction, Conv2d)],
         images: usize,
     ) -> Result<Vec<Refusal>, Error> {
         let (mut refusals, mut checked) = (Vec::new(), BTreeSet::new());
         loop {
-            let forms = operations.iter().flat_map(|(operation, conv)| {
+            let algorithms = directions.iter().flat_map(|(direction, conv)| {
                 // A smaller batch, such as an epoch's last one, may take another block.
-                let form = |images| (*operation, self.form(*operation, conv, images, true));
-                (1..=images).map(form)
+                let algorithm = |images| (*direction, self.algorithm(*direction, conv, images, true));
+                (1..=images).map(algorithm)
             });
-            let blocks = forms.filter_map(|(operation, form)| form.block().map(|block| (operation, block)));
+            let blocks =
+                algorithms.filter_map(|(direction, algorithm)| algorithm.block().map(|block| (direction, block)));
             let open: BTreeSet<_> = blocks.filter(|block| !checked.contains(block)).collect();
             if open.is_empty() {
                 return Ok(refusals);
@@ -113,20 +68,19 @@ impl OpenCl {
 }
 
 /// What is wrong with a block on a device, if anything is.
-fn find(device: &DeviceInfo, operation: Operation, block: Block) -> Result<Option<Fault>, Error> {
-    for problem in Problem::all(operation, block, device.multiplier())? {
-        let mut cl = OpenCl::new(device, problem.words, &[], &[])?;
-        cl.reserve_convolution(&problem.conv, problem.images)?;
-        let forms = Table::from([(Case::new(&problem.conv, problem.images), [Form::Block(block); 3])]);
-        cl.set_choices(Choices::new(problem.images, forms));
-        problem.prepare(&mut cl)?;
-        let found = match problem.run(&mut cl) {
+fn find(device: &DeviceInfo, direction: Direction, block: Block) -> Result<Option<Fault>, Error> {
+    for probe in Probe::all(direction, block, device.multiplier())? {
+        let mut cl = OpenCl::new(device, probe.words, &[], &[])?;
+        cl.reserve_convolution(&probe.conv, probe.images)?;
+        cl.set_selection(Selection::of(&probe.conv, probe.images, Algorithm::Block(block)));
+        probe.prepare(&mut cl)?;
+        let found = match probe.run(&mut cl) {
             Err(error @ Error::Call { .. }) => return Ok(Some(Fault::Fails(error))),
-            found => falsified(operation, block, found?),
+            found => falsified(direction, block, found?),
         };
-        cl.refuse(Block::ALL.into_iter().flat_map(|block| Operation::ALL.map(|operation| (operation, block))));
-        problem.prepare(&mut cl)?;
-        let expected = problem.run(&mut cl)?;
+        cl.refuse(Block::ALL.into_iter().flat_map(|block| Direction::ALL.map(|direction| (direction, block))));
+        probe.prepare(&mut cl)?;
+        let expected = probe.run(&mut cl)?;
         for (found, expected) in found.iter().zip(&expected) {
             let error = relative_error(found, expected);
             if !is_rounding(error) {
@@ -150,8 +104,8 @@ fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
 }
 
 /// A small operation, somewhat larger than a block in both directions.
-struct Problem {
-    operation: Operation,
+struct Probe {
+    direction: Direction,
     conv: Conv2d,
     images: usize,
     /// What is written, and the two things that are read.
@@ -162,35 +116,35 @@ struct Problem {
     words: usize,
 }
 
-impl Problem {
+impl Probe {
     /// One whose sum is split, with stride 1, and one whose sum is too short for that, with stride 2.
-    fn all(operation: Operation, block: Block, multiplier: Matrix) -> Result<[Self; 2], Error> {
+    fn all(direction: Direction, block: Block, multiplier: Matrix) -> Result<[Self; 2], Error> {
         let columns = block.sizes(multiplier).block[1];
         let (long, short, columns) = if block == Block::Any { (19, 3, columns + 1) } else { (20, 4, columns + 4) };
         // A weight gradient sums over pixels, the others over one side's channels.
-        let (short, images) = if operation == Operation::BackwardWeight { (long, 2) } else { (short, 7) };
-        let problem = |summed: usize, stride: usize, images: usize| {
+        let (short, images) = if direction == Direction::BackwardWeight { (long, 2) } else { (short, 7) };
+        let probe = |summed: usize, stride: usize, images: usize| {
             let (channels, filters) =
-                if operation == Operation::BackwardInput { (columns, summed) } else { (summed, columns) };
+                if direction == Direction::BackwardInput { (columns, summed) } else { (summed, columns) };
             let conv = Conv2d::new(Shape::new(9, 7, channels), filters, 3, stride, 1)?;
-            Self::new(operation, conv, images)
+            Self::new(direction, conv, images)
         };
-        Ok([problem(long, 1, 3)?, problem(short, 2, images)?])
+        Ok([probe(long, 1, 3)?, probe(short, 2, images)?])
     }
 
-    fn new(operation: Operation, conv: Conv2d, images: usize) -> Result<Self, Error> {
+    fn new(direction: Direction, conv: Conv2d, images: usize) -> Result<Self, Error> {
         let mut arena = Arena::new(OpenCl::alignment());
         let (x, y, weight) = (images * conv.input.len(), images * conv.output.len(), conv.weights());
-        let (target, [first, second]) = match operation {
-            Operation::Forward => (y, [x, weight]),
-            Operation::BackwardInput => (x, [y, weight]),
-            Operation::BackwardWeight => (weight, [x, y]),
+        let (target, [first, second]) = match direction {
+            Direction::Forward => (y, [x, weight]),
+            Direction::BackwardInput => (x, [y, weight]),
+            Direction::BackwardWeight => (weight, [x, y]),
         };
         let filters = conv.output.channels;
         let mut span = |length| arena.allocate(length);
         let (target, sources) = (span(target)?, [span(first)?, span(second)?]);
         let normalized = [span(y)?, span(filters)?, span(filters)?, span(2 * filters)?];
-        Ok(Self { operation, conv, images, target, sources, normalized, words: arena.len() })
+        Ok(Self { direction, conv, images, target, sources, normalized, words: arena.len() })
     }
 
     /// Writes all that is read, and numbers where the result goes: gradients are added to them.
@@ -205,10 +159,10 @@ impl Problem {
 
     /// Runs the operation and returns its result; of a forward pass also the statistics that it leaves for batch norm.
     fn run(&self, cl: &mut OpenCl) -> Result<Vec<Vec<f32>>, Error> {
-        let Self { operation, ref conv, target, sources: [first, second], .. } = *self;
+        let Self { direction, ref conv, target, sources: [first, second], .. } = *self;
         let mut left = Vec::new();
-        match operation {
-            Operation::Forward => {
+        match direction {
+            Direction::Forward => {
                 let [normalized, scale, shift, saved] = self.normalized;
                 let norm = BatchNormForward {
                     y: normalized,
@@ -225,7 +179,7 @@ impl Problem {
                 left.push(saved);
             }
             // Where the sum is split, adding is the merging kernel's part.
-            Operation::BackwardInput => {
+            Direction::BackwardInput => {
                 cl.run(&Conv2dBackwardInput {
                     dx: &[target],
                     dy: &[first],
@@ -234,7 +188,7 @@ impl Problem {
                     accumulate: conv.stride > 1,
                 })?;
             }
-            Operation::BackwardWeight => {
+            Direction::BackwardWeight => {
                 cl.run(&Conv2dBackwardWeight { dweight: &[target], x: first, dy: &[second], conv })?
             }
         }
@@ -259,17 +213,17 @@ fn numbers(seed: u32, length: usize) -> Vec<f32> {
     (0..length).map(|_| next()).collect()
 }
 
-static FALSIFIED: Mutex<Vec<(Operation, Block, f32)>> = Mutex::new(Vec::new());
+static FALSIFIED: Mutex<Vec<(Direction, Block, f32)>> = Mutex::new(Vec::new());
 
 /// Makes a check of `block` find this number in place of the first, for tests of what follows.
 #[doc(hidden)]
-pub fn falsify(operation: Operation, block: Block, number: f32) {
-    FALSIFIED.lock().unwrap_or_else(PoisonError::into_inner).push((operation, block, number));
+pub fn falsify(direction: Direction, block: Block, number: f32) {
+    FALSIFIED.lock().unwrap_or_else(PoisonError::into_inner).push((direction, block, number));
 }
 
-fn falsified(operation: Operation, block: Block, mut found: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+fn falsified(direction: Direction, block: Block, mut found: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
     let orders = FALSIFIED.lock().unwrap_or_else(PoisonError::into_inner);
-    let order = orders.iter().find(|order| (order.0, order.1) == (operation, block));
+    let order = orders.iter().find(|order| (order.0, order.1) == (direction, block));
     if let (Some((.., number)), Some(first)) = (order, found.first_mut().and_then(|values| values.first_mut())) {
         *first = *number;
     }
@@ -289,30 +243,30 @@ pub fn forget_checks(device: &DeviceInfo) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opencl::Class;
     use crate::opencl::convolution::block::Product;
+    use crate::opencl::runtime::device::Tiling;
     use crate::opencl::runtime::tiles::Tiles;
 
     #[test]
     fn a_block_is_checked_with_a_split_sum_and_with_a_whole_one_and_past_its_edges() {
-        let tiles = Tiles::of(Class::Gpu);
+        let tiles = Tiles::of(Tiling::Gpu);
         let kinds = [Matrix::Absent, Matrix::Instructions].into_iter();
         let blocks = kinds.flat_map(|multiplier| Block::ALL.map(|block| (block, multiplier)));
-        for ((block, multiplier), operation) in
-            blocks.flat_map(|block| Operation::ALL.map(|operation| (block, operation)))
+        for ((block, multiplier), direction) in
+            blocks.flat_map(|block| Direction::ALL.map(|direction| (block, direction)))
         {
-            let (problems, sizes) = (Problem::all(operation, block, multiplier).unwrap(), block.sizes(multiplier));
-            let products = problems.each_ref().map(|p| Product::of(&p.conv, operation, p.images));
+            let (probes, sizes) = (Probe::all(direction, block, multiplier).unwrap(), block.sizes(multiplier));
+            let products = probes.each_ref().map(|p| Product::of(&p.conv, direction, p.images));
             let splits = products.map(|product| product.splits(&tiles, &sizes, None));
-            assert!(splits[0] > 1 && splits[1] == 1, "{block} {operation}: {splits:?}");
-            for (Problem { conv, .. }, product) in problems.iter().zip(products) {
-                assert!(block.takes(conv, true), "{block} {operation}");
+            assert!(splits[0] > 1 && splits[1] == 1, "{block} {direction}: {splits:?}");
+            for (Probe { conv, .. }, product) in probes.iter().zip(products) {
+                assert!(block.takes(conv, true), "{block} {direction}");
                 // Two blocks at least in each direction, of each product.
-                let turned = operation == Operation::BackwardInput;
+                let turned = direction == Direction::BackwardInput;
                 let width = if turned { conv.input } else { conv.output }.channels;
                 let (across, count) =
                     (width.div_ceil(sizes.block[1]), if turned { conv.stride * conv.stride } else { 1 });
-                assert!(across > 1 && product.blocks(&sizes) / across / count > 1, "{block} {operation}");
+                assert!(across > 1 && product.blocks(&sizes) / across / count > 1, "{block} {direction}");
             }
         }
     }
@@ -333,24 +287,5 @@ mod tests {
             assert!(!is_rounding(relative_error(&[3.0, number], &[3.0, 4.0])));
         }
         assert!(!is_rounding(relative_error(&[0.0], &[0.0])), "nothing is no result");
-    }
-
-    #[test]
-    fn a_refusal_is_a_sentence() {
-        let refusal = |fault| {
-            let form = Form::Block(Block::B64x16);
-            Refusal { operation: Operation::BackwardWeight, form, fault, first: true }.to_string()
-        };
-        let wrong = "64x16 is skipped for the weight gradient: its result differs from the general kernel's by 2.5e-1, \
-                     where 1e-5 is allowed";
-        assert_eq!(refusal(Fault::Wrong(0.25)), wrong);
-        assert_eq!(
-            refusal(Fault::Wrong(f64::NAN)),
-            "64x16 is skipped for the weight gradient: its result is not finite"
-        );
-        let call = Error::Call { call: "clEnqueueNDRangeKernel", device: "a card".into(), code: -54 };
-        let fails = "64x16 is skipped for the weight gradient: clEnqueueNDRangeKernel failed with -54 \
-                     (CL_INVALID_WORK_GROUP_SIZE) on a card";
-        assert_eq!(refusal(Fault::Fails(call)), fails);
     }
 }

@@ -1,5 +1,4 @@
-//! Timings and checks of a device's kernels, made before they are used.
+//! Timings and checks of algorithms, made before they are used.
 
 pub mod check;
-pub mod matrix;
 pub mod trial;

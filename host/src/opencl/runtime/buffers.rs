@@ -1,4 +1,4 @@
-//! The device's memories: work space in one or more buffers, constants, samples and scratch.
+//! The device's buffers: work space in one or more, constants, samples and scratch.
 
 use std::collections::VecDeque;
 
@@ -7,8 +7,9 @@ use sse_sam_core::ops::Operation;
 use sse_sam_core::ops::operation::Access;
 use sse_sam_core::{Error as CoreError, Space, Span};
 
+use crate::opencl::runtime::device::DeviceInfo;
+use crate::opencl::runtime::error::Error;
 use crate::opencl::runtime::program::Built;
-use crate::opencl::{DeviceInfo, Error};
 
 /// Spans start at multiples of this many `f32`.
 pub(crate) const ALIGNMENT: usize = 32;
@@ -38,7 +39,8 @@ impl Bytes {
     }
 }
 
-pub(crate) struct Memory {
+/// What a machine has of its device's memory.
+pub(crate) struct Buffers {
     device: String,
     segments: Vec<Mem>,
     segment: usize,
@@ -65,7 +67,7 @@ pub(crate) fn segment_length(device: &DeviceInfo) -> usize {
     (elements / ALIGNMENT * ALIGNMENT).max(ALIGNMENT)
 }
 
-impl Memory {
+impl Buffers {
     /// Buffers for `work` zeros, `constant` and `samples`; scratch memory of `scratch` `f32`.
     pub fn new(
         built: &Built,

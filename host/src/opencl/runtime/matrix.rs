@@ -3,8 +3,9 @@
 use ocl::core::{self, ArgVal, Context, Event, Mem, MemFlags};
 use sse_sam_kernels as sources;
 
-use crate::opencl::runtime::program::build;
-use crate::opencl::{DeviceInfo, Error};
+use crate::opencl::runtime::build::build;
+use crate::opencl::runtime::device::DeviceInfo;
+use crate::opencl::runtime::error::Error;
 
 /// The kernel of measure.cl.
 const KERNEL: &str = "measure_matrix";
