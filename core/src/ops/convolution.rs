@@ -4,6 +4,8 @@ use core::ops::Range;
 
 use crate::error::Error;
 use crate::memory::Span;
+#[cfg(feature = "wide")]
+use crate::ops::input_gradient;
 use crate::ops::lent::{ByRows, Memory, one};
 use crate::ops::math::rows::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::ops::math::tile::{PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, outer, transpose, width};
@@ -265,6 +267,11 @@ pub fn conv2d_backward_input(
     if !accumulate {
         dx.fill(0.0);
     }
+    #[cfg(feature = "wide")]
+    if input_gradient::can(conv) {
+        input_gradient::gather_taps(dx, dy, weight, conv);
+        return Ok(());
+    }
     // Several images at a time, so that transposing a block of weights pays.
     let images = (256 / conv.output.height.saturating_mul(conv.output.width).max(1)).max(1);
     let (inputs, outputs) = (images.saturating_mul(conv.input.len()), images.saturating_mul(conv.output.len()));
@@ -288,7 +295,7 @@ pub fn conv2d_backward_input(
 
 /// Input channels `at..at + C` of some images, one block of transposed weights after the other.
 #[cfg_attr(feature = "wide", inline(always))]
-fn spread_taps<const C: usize>(dx: &mut [f32], dy: &[f32], weight: &[f32], conv: &Conv2d, at: usize) {
+pub(super) fn spread_taps<const C: usize>(dx: &mut [f32], dy: &[f32], weight: &[f32], conv: &Conv2d, at: usize) {
     let outputs = conv.output.channels;
     let taps = rows(weight, conv.input.channels * outputs);
     let mut block = [[0.0; C]; DEPTH];

@@ -11,6 +11,8 @@ mod activation;
 mod batch_norm;
 mod convolution;
 pub(crate) mod gather;
+#[cfg(feature = "wide")]
+mod input_gradient;
 pub mod lent;
 mod linear;
 pub(crate) mod loss;
