@@ -1,5 +1,7 @@
 //! Devices and memory that are not there, and options about devices that do nothing.
 
+use sse_sam::device::threads::Level;
+
 use super::*;
 
 /// Runs the program with no OpenCL library to be found.
@@ -136,4 +138,60 @@ fn a_limit_that_was_typed_is_named_where_it_is_the_cause() {
         let parts = ["1 MiB are there", "not even one sample a batch fits; a larger --device-memory allows more"];
         refused(folder.path(), &args, 1, &parts);
     }
+}
+
+#[test]
+fn threads_and_vectors_that_are_not_there_are_refused_with_a_sentence() {
+    let folder = tempdir().unwrap();
+    let bench = ["bench", "--model", "mlp:64-32-10", "--steps", "1", "--device", "cpu"];
+    let refuse = |options: &[&str], expected: &str| {
+        let Outcome { code, stderr, .. } = without_opencl(folder.path(), &[&bench, options].concat());
+        assert_eq!(code, 2, "{options:?}: {stderr}");
+        assert!(stderr.contains(expected) && !stderr.contains("panicked"), "{options:?}: {stderr}");
+    };
+    refuse(&["--threads", "0"], "--threads must be at least 1, got 0");
+    refuse(&["--threads", "-1"], "invalid value '-1' for '--threads <N>'");
+    refuse(&["--simd", "mmx"], "invalid value 'mmx' for '--simd <LEVEL>'");
+    for level in Level::ALL {
+        let name = level.name();
+        if level.is_there() {
+            let Outcome { code, stdout, stderr } =
+                without_opencl(folder.path(), &[&bench[..], &["--simd", name, "--threads", "3"]].concat());
+            assert_eq!(code, 0, "{stderr}");
+            assert!(stdout.contains(&format!("CPU core, 3 threads, {name}")), "{stdout}");
+        } else {
+            refuse(&["--simd", name], &format!("--simd {name}: this processor has none of that"));
+        }
+    }
+    let Outcome { code, stderr, .. } = without_opencl(folder.path(), &["devices", "--threads", "2"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("--threads does nothing here"), "{stderr}");
+}
+
+#[test]
+fn threads_of_the_cpu_core_mean_nothing_to_an_opencl_device() {
+    if !has_opencl() {
+        return;
+    }
+    let folder = tempdir().unwrap();
+    for option in [["--threads", "2"], ["--simd", "baseline"]] {
+        let bench = ["bench", "--model", "mlp:64-32-10", "--steps", "1", "--device", "opencl"];
+        let Outcome { code, stderr, .. } = run(folder.path(), &[&bench[..], &option].concat());
+        assert_eq!(code, 2, "{stderr}");
+        let expected = format!("{} is about the CPU core, and the device is ", option[0]);
+        assert!(stderr.contains(&expected) && stderr.contains("--device cpu takes the CPU core"), "{stderr}");
+    }
+}
+
+/// As many threads as the system gives: a limit of 64 threads of 8 MiB stack each is past this much memory.
+#[test]
+#[cfg(target_os = "linux")]
+fn threads_that_the_system_refuses_are_done_without() {
+    let folder = tempdir().unwrap();
+    let Outcome { code, stdout, stderr } =
+        within(folder.path(), 500_000, "bench --model mlp:64-32-10 --steps 1 --threads 4000");
+    assert_eq!(code, 0, "{stderr}");
+    let of = " of 4000 threads; computing with those";
+    assert!(stderr.contains("warning: the system gives ") && stderr.contains(of), "{stderr}");
+    assert!(stdout.contains("step"), "{stdout}");
 }

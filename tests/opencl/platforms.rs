@@ -118,7 +118,7 @@ fn a_part_of_a_name_means_a_device_that_can_be_used_where_there_is_one() {
 fn names_of_devices_are_the_same_in_capitals() {
     for name in ["CPU", "Cpu", " cpu "] {
         let output = sse_sam(&["bench", "--model", "mlp:4-3-2", "--batch", "2", "--steps", "1", "--device", name]);
-        assert!(output.status.success() && text(&output.stdout).contains("CPU core, one thread"), "{name}");
+        assert!(output.status.success() && text(&output.stdout).contains("CPU core, "), "{name}");
     }
     each_device(|_| {
         let output = sse_sam(&["bench", "--model", "mlp:4-3-2", "--batch", "2", "--steps", "1", "--device", "OPENCL"]);
