@@ -4,12 +4,38 @@ use std::fs;
 
 use sse_sam::data;
 use sse_sam::device::choose::Device;
-use sse_sam::device::threads::{Cores, Level};
+use sse_sam::device::threads::{Cores, Level, Threads};
 use sse_sam::recipe::words::{LossName, MemoryName, MethodName};
 use sse_sam::recipe::{Options, Recipe};
 use sse_sam::report::Silent;
 use sse_sam::train::{place, prepare};
+use sse_sam_core::{Cpu, Error};
+use sse_sam_tests::conformance::{self, Body, Memory, Refusal};
 use tempfile::tempdir;
+
+/// Three threads that divide whatever has two rows.
+struct Divided;
+
+impl conformance::Machine for Divided {
+    type Error = Error;
+
+    fn name(&self) -> String {
+        "three threads of the CPU".to_owned()
+    }
+
+    fn alignment(&self) -> usize {
+        1
+    }
+
+    fn with(&self, memory: &Memory, body: Body<'_, Error>) -> Result<(), Refusal> {
+        let mut work = memory.work.clone();
+        let threads = Threads::new(Cores { threads: 3, level: Level::widest() }).dividing_from(0);
+        body(&mut Cpu::with(threads, &mut work, &memory.constant, &memory.samples));
+        Ok(())
+    }
+}
+
+sse_sam_tests::conformance_tests!(Divided);
 
 /// The file of weights after some training of the digits.
 fn trained(options: &Options, cores: Cores) -> Vec<u8> {

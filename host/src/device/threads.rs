@@ -176,6 +176,8 @@ pub struct Threads {
     pool: Option<ThreadPool>,
     count: usize,
     level: Level,
+    /// Numbers from which an operation is divided.
+    smallest: usize,
 }
 
 impl Threads {
@@ -188,9 +190,15 @@ impl Threads {
         let others = std::iter::successors(threads.checked_sub(1), |others| Some(others / 2));
         let made = others.take_while(|others| *others > 0).find_map(|others| Some((others + 1, pool(others)?)));
         match made {
-            Some((count, pool)) => Self { pool: Some(pool), count, level },
-            None => Self { pool: None, count: 1, level },
+            Some((count, pool)) => Self { pool: Some(pool), count, level, smallest: SMALLEST },
+            None => Self { pool: None, count: 1, level, smallest: SMALLEST },
         }
+    }
+
+    /// The same, which divide operations of so many numbers already.
+    #[must_use]
+    pub fn dividing_from(self, numbers: usize) -> Self {
+        Self { smallest: numbers, ..self }
     }
 
     /// How many threads there are.
@@ -223,7 +231,7 @@ impl Threads {
 
     /// In how many parts so many rows are divided.
     fn parts(&self, rows: usize, numbers: usize) -> usize {
-        if self.count == 1 || rows == usize::MAX || numbers < SMALLEST { 1 } else { rows.min(PARTS * self.count) }
+        if self.count == 1 || rows == usize::MAX || numbers < self.smallest { 1 } else { rows.min(PARTS * self.count) }
     }
 }
 
