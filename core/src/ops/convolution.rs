@@ -388,8 +388,16 @@ impl Operation for Conv2dBackwardWeight<'_> {
     }
 }
 
+impl Conv2dBackwardWeight<'_> {
+    /// Input channels that are computed together.
+    #[inline(always)]
+    fn unit(&self) -> usize {
+        if self.conv.input.channels.is_multiple_of(4) { 4 } else { 1 }
+    }
+}
+
 impl ByRows for Conv2dBackwardWeight<'_> {
-    /// The weights of each tap and input channel, their numbers, `x` and `dy`.
+    /// The weights of each tap and tile of input channels, their numbers, `x` and `dy`.
     type Slices<'m> = (RowsMut<'m>, Numbers, Whole<'m>, Whole<'m>);
 
     fn count(&self) -> Result<usize, Error> {
@@ -398,14 +406,14 @@ impl ByRows for Conv2dBackwardWeight<'_> {
     }
 
     fn slices<'m>(&self, memory: &mut Memory<'m>, stream: usize) -> Self::Slices<'m> {
-        let dweight = memory.rows_mut(one(self.dweight, stream), self.conv.output.channels);
+        let dweight = memory.rows_mut(one(self.dweight, stream), self.unit().saturating_mul(self.conv.output.channels));
         let numbers = Numbers(0..dweight.rows());
         (dweight, numbers, memory.whole(&self.x), memory.whole(one(self.dy, stream)))
     }
 
     #[inline(always)]
     fn formula(&self, (dweight, numbers, x, dy): Self::Slices<'_>) -> Result<(), Error> {
-        add_weights(dweight.values, numbers.0.start, x.0, dy.0, self.conv);
+        add_weights(dweight.values, numbers.0.start * self.unit(), x.0, dy.0, self.conv);
         Ok(())
     }
 }

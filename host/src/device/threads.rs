@@ -17,7 +17,9 @@ use sse_sam_core::ops::parts::Parts;
 use sse_sam_core::ops::workers::{Formula, RUN, Terms, Totals, Workers, run};
 
 /// Numbers below which dividing an operation costs more than it saves.
-const SMALLEST: usize = 1 << 13;
+const SMALLEST: usize = 1 << 14;
+/// So many times as many numbers are worth dividing to be added up, which costs least of all.
+const SUMMED: usize = 1 << 4;
 /// Parts for each thread, so that one that is held up leaves its share to the others.
 const PARTS: usize = 4;
 
@@ -268,7 +270,7 @@ impl Workers for Threads {
     fn sums<P: Parts, T: Terms<P, N, K>, const N: usize, const K: usize>(&self, terms: &T, parts: P) -> [[f32; N]; K] {
         let rows = parts.rows();
         let mut runs = vec![[[0.0; N]; K]; rows.div_ceil(RUN)];
-        let count = self.parts(runs.len(), parts.numbers());
+        let count = self.parts(runs.len(), rows.saturating_mul(N * K) / SUMMED);
         if count < 2 {
             self.level.sum(terms, parts, &mut runs);
         } else {
@@ -318,7 +320,7 @@ mod tests {
     #[test]
     fn every_row_is_computed_once_and_long_operands_are_divided() {
         for threads in every_kind() {
-            for (rows, length) in [(0, 3), (1, 9000), (5, 1), (13, 1000), (40_000, 1), (4097, 7)] {
+            for (rows, length) in [(0, 3), (1, 20_000), (5, 1), (13, 2000), (40_000, 1), (4097, 7)] {
                 let mut values = vec![0.5; rows * length];
                 let count = Count(AtomicUsize::new(0));
                 threads.each(&count, (RowsMut { values: &mut values, length }, Numbers(0..rows))).unwrap();
@@ -376,7 +378,7 @@ mod tests {
     fn sums_are_those_of_one_core() {
         let values: Vec<f32> =
             (0..300_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 8) as f32 * 1e-7 - 0.7).collect();
-        for rows in [0, 1, 63, 64, 65, 128, 1000, 6401, 100_000] {
+        for rows in [0, 1, 63, 64, 65, 128, 1000, 50_001, 100_000] {
             let parts = Rows { values: &values[..3 * rows], length: 3 };
             let expected = Alone.sums(&Both, parts).map(|sums| sums.map(f32::to_bits));
             for threads in every_kind() {
