@@ -164,7 +164,7 @@ impl Device {
     pub fn tiles(&self) -> Option<Tiling> {
         match self {
             Self::Cpu => None,
-            Self::OpenCl { info, .. } => Some(info.tiles),
+            Self::OpenCl { info, .. } => Some(info.tiling()),
         }
     }
 
