@@ -60,10 +60,11 @@ typedef float4 vec;
 #define STREAM_AS(type, p, v) __builtin_nontemporal_store((v), (__global type *)(p))
 #endif
 #endif
-#ifndef STREAM_AS
-#define STREAM_AS(type, p, v) (*(__global type *)(p) = (v))
-#endif
+#ifdef STREAM_AS
 #define STREAM(p, v) STREAM_AS(vec, p, v)
+#else
+#define STREAM(p, v) STORE(p, v)
+#endif
 
 // Fetches a line of memory ahead of its use, where a compiler for CPUs knows how (what runs unoptimised code may not).
 // SPIR-V has no instruction for it.

@@ -88,7 +88,7 @@ const CPU16: Tiles = Tiles {
 };
 
 /// 16 registers of 8 numbers: two a vector.
-const CPU8: Tiles = Tiles { tile_rows: 4, lanes: 8, linear_rows: 4, columns: 2, ..CPU16 };
+const CPU8: Tiles = Tiles { tile_rows: 4, lanes: 8, linear_rows: 4, columns: 1, ..CPU16 };
 
 /// 32 registers of 4 numbers: four a vector.
 const CPU4: Tiles = Tiles { lanes: 4, ..CPU8 };
@@ -252,9 +252,22 @@ impl Tiles {
 mod tests {
     use super::*;
 
+    const TILINGS: [Tiling; 4] = [Tiling::Cpu4, Tiling::Cpu8, Tiling::Cpu16, Tiling::Gpu];
+
+    #[test]
+    fn registers_hold_the_sums_of_a_tile() {
+        // AVX-512, AVX2 and NEON: registers, and the vectors of sums, of weights and of one factor that lie in them.
+        for (tiling, registers) in [(Tiling::Cpu16, 32), (Tiling::Cpu8, 16), (Tiling::Cpu4, 32)] {
+            let Tiles { width, lanes, tile_rows, linear_rows, .. } = Tiles::of(tiling);
+            for rows in [tile_rows, linear_rows, tile_rows * 3 / 2] {
+                assert!((rows + 1) * (width / lanes) < registers, "{tiling:?}: {rows} vectors");
+            }
+        }
+    }
+
     #[test]
     fn groups_of_the_usual_size_are_those_of_the_table() {
-        for tiling in [Tiling::Cpu, Tiling::Gpu] {
+        for tiling in TILINGS {
             for (items, local_memory) in [(256, 32 << 10), (1024, 48 << 10), (usize::MAX, u64::MAX)] {
                 assert_eq!(Tiles::of(tiling).within(items, local_memory), Tiles::of(tiling), "{tiling:?} {items}");
             }
@@ -263,7 +276,7 @@ mod tests {
 
     #[test]
     fn no_group_is_larger_than_a_device_has_them_and_all_are_powers_of_two() {
-        for tiling in [Tiling::Cpu, Tiling::Gpu] {
+        for tiling in TILINGS {
             for items in (1..=300).chain([1000]) {
                 let tiles = Tiles::of(tiling).within(items, 32 << 10);
                 for size in [tiles.group, tiles.local, tiles.looped, tiles.merging(), tiles.adders] {
