@@ -5,6 +5,8 @@
 // COLUMNS      most `vec`s of channels that a work-item takes side by side; 1, 2 or 4
 // GROUP        work-items that sum together through local memory; 1, and no local memory, on CPUs
 // ROWS         rows of which a work-item loads all before it uses the first
+// TILE_ROWS    vectors of sums that a convolution on a CPU multiplies at once; 4 or 16
+// LANES        numbers of a vector register of such a device; 4, 8 or 16
 // LINEAR_ROWS  rows that a work-item of a linear layer multiplies with the weights it has loaded
 // ADD_VECTORS  `vec`s side by side of a work-group that adds parts of a sum
 // ADDERS       its work-items for each of them, a power of two, which take every ADDERS-th part
@@ -23,8 +25,9 @@
 #endif
 #endif
 
-#if !defined(WIDTH) || !defined(INTERLEAVED) || !defined(COLUMNS) || !defined(GROUP) || !defined(ROWS) || \
-    !defined(LINEAR_ROWS) || !defined(ADD_VECTORS) || !defined(ADDERS) || !defined(FMA) || !defined(MATRIX)
+#if !defined(WIDTH) || !defined(INTERLEAVED) || !defined(COLUMNS) || !defined(GROUP) || !defined(ROWS) ||    \
+    !defined(TILE_ROWS) || !defined(LANES) || !defined(LINEAR_ROWS) || !defined(ADD_VECTORS) ||               \
+    !defined(ADDERS) || !defined(FMA) || !defined(MATRIX)
 #error "a tile size is missing"
 #endif
 
@@ -54,10 +57,12 @@ typedef float4 vec;
 // Stores past the caches, for results that are larger than these; `p` is aligned to a vector.
 #if WIDTH == 16 && defined(__has_builtin)
 #if __has_builtin(__builtin_nontemporal_store)
-#define STREAM(p, v) __builtin_nontemporal_store((v), (__global vec *)(p))
+#define STREAM_AS(type, p, v) __builtin_nontemporal_store((v), (__global type *)(p))
 #endif
 #endif
-#ifndef STREAM
+#ifdef STREAM_AS
+#define STREAM(p, v) STREAM_AS(vec, p, v)
+#else
 #define STREAM(p, v) STORE(p, v)
 #endif
 
@@ -73,6 +78,18 @@ typedef float4 vec;
 #endif
 
 #define ZERO ((vec)(0.0f))
+// Runs what follows for each TILE_ROWS of 16 vectors, the first of them at `first`; and for each LANES of 16 numbers. Both
+// are no loop where one turn does.
+#if TILE_ROWS == 16
+#define EACH_ROWS(first) const int first = 0;
+#else
+#define EACH_ROWS(first) _Pragma("unroll 1") for (int first = 0; first < 16; first += TILE_ROWS)
+#endif
+#if LANES == 16
+#define EACH_LANES(lane) const uint lane = 0;
+#else
+#define EACH_LANES(lane) _Pragma("unroll 1") for (uint lane = 0; lane < 16; lane += LANES)
+#endif
 #define ROW(r) _Pragma("unroll") for (uint r = 0; r < ROWS; r++)
 // Work-items that share a run of `n` numbers: one each where neighbours should touch neighbouring addresses.
 #define SPREAD(n) (INTERLEAVED ? (n) : 1)

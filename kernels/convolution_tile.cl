@@ -1,4 +1,5 @@
-// Convolutions in register tiles, for CPUs: a work-item computes 16 pixels x 16 channels in 16 vectors.
+// Convolutions in register tiles, for CPUs: a work-item computes 16 pixels x 16 channels, TILE_ROWS pixels at a time, so
+// that their sums stay in registers. How many they are changes no bit: every sum has its own lane and its own order.
 //
 // The pixels that a tile reads are copied, 16 channels at a time, to a patch in private memory: what lies outside the
 // picture, or behind the last channel, is zero there, so that the inner loop has neither masks nor run-time strides.
@@ -54,7 +55,23 @@ __kernel void conv2d_backward_input_pack(const uint taps, const uint channels, c
     packed[lane] = channel + lane < channels ? weight[lane * filters] : 0.0f;
 }
 
-// sum[p] += patch(pixel p) x packed weights of one tap, `depth` channels.
+// The sums of TILE_ROWS pixels from `first` on, `own`: where there are others, taken from memory and put back.
+#if TILE_ROWS == PIXELS
+#define TAKE_SUMS(own, sum, first) vec *own = sum
+#define PUT_SUMS(own, sum, first)
+#else
+static inline void copy_sums(vec *to, const vec *from) {
+#pragma unroll
+  for (int p = 0; p < TILE_ROWS; p++)
+    to[p] = from[p];
+}
+#define TAKE_SUMS(own, sum, first)                                                                                    \
+  vec own[TILE_ROWS];                                                                                                 \
+  copy_sums(own, sum + first)
+#define PUT_SUMS(own, sum, first) copy_sums(sum + first, own)
+#endif
+
+// sum[p] += patch(pixel p) x packed weights of one tap, `depth` channels, for TILE_ROWS pixels.
 static inline void multiply(vec *sum, const float *from, __global const float *weight, const uint depth,
                             const int tile_width, const int row_step, const int column_step) {
   if (depth == 16) {
@@ -62,7 +79,7 @@ static inline void multiply(vec *sum, const float *from, __global const float *w
     for (uint c = 0; c < 16; c++) {
       const vec w = LOAD(weight + c * 16);
 #pragma unroll
-      for (int p = 0; p < PIXELS; p++)
+      for (int p = 0; p < TILE_ROWS; p++)
         sum[p] = MAD((vec)(from[(p / tile_width * row_step + p % tile_width * column_step) * 16 + c]), w, sum[p]);
     }
     return;
@@ -70,7 +87,7 @@ static inline void multiply(vec *sum, const float *from, __global const float *w
   for (uint c = 0; c < depth; c++) {
     const vec w = LOAD(weight + c * 16);
 #pragma unroll
-    for (int p = 0; p < PIXELS; p++)
+    for (int p = 0; p < TILE_ROWS; p++)
       sum[p] = MAD((vec)(from[(p / tile_width * row_step + p % tile_width * column_step) * 16 + c]), w, sum[p]);
   }
 }
@@ -95,14 +112,20 @@ static inline void forward_tile(SIZES, const uint accumulate, __global float *re
       const uint depth = min(16u, channels - slice);
       copy_patch(patch, x + n * height * width * channels + slice, (int)(i * stride) - (int)padding,
                  (int)(j * stride) - (int)padding, rows, columns, height, width, channels, depth);
-      __global const float *w = weight + (filter * kernel_size * kernel_size * channels) + slice * 16;
+      EACH_ROWS(first) {
+        const private_vec *corner = patch + (first / tile_width * columns + first % tile_width) * stride;
+        __global const float *w = weight + (filter * kernel_size * kernel_size * channels) + slice * 16;
+        TAKE_SUMS(own, sum, first);
 #pragma unroll 1
-      for (int a = 0; a < kernel_size; a++)
+        for (int a = 0; a < kernel_size; a++)
 #pragma unroll 1
-        for (int b = 0; b < kernel_size; b++) {
-          multiply(sum, (const float *)(patch + a * columns + b), w, depth, tile_width, stride * columns, stride);
-          w += channels * 16;
-        }
+          for (int b = 0; b < kernel_size; b++) {
+            multiply(own, (const float *)(corner + a * columns + b), w, depth, tile_width, stride * columns,
+                     stride);
+            w += channels * 16;
+          }
+        PUT_SUMS(own, sum, first);
+      }
     }
 #pragma unroll
     for (int p = 0; p < PIXELS; p++) {
@@ -163,14 +186,19 @@ static inline void backward_input_tile(SIZES, const uint accumulate, __global fl
       const uint depth = min(16u, filters - slice);
       copy_patch(patch, dy + n * out_height * out_width * filters + slice, top, left, rows, columns, out_height,
                  out_width, filters, depth);
+      EACH_ROWS(first) {
+        const private_vec *corner = patch + first / tile_width * columns + first % tile_width;
+        TAKE_SUMS(own, sum, first);
 #pragma unroll 1
-      for (int a = a0; a < kernel_size; a += 2)
+        for (int a = a0; a < kernel_size; a += 2)
 #pragma unroll 1
-        for (int b = b0; b < kernel_size; b += 2)
-          multiply(sum, (const float *)(patch + (a_last - a) / 2 * columns + (b_last - b) / 2),
-                   weight + channel * kernel_size * kernel_size * filters +
-                       ((a * kernel_size + b) * filters + slice) * 16,
-                   depth, tile_width, columns, 1);
+          for (int b = b0; b < kernel_size; b += 2)
+            multiply(own, (const float *)(corner + (a_last - a) / 2 * columns + (b_last - b) / 2),
+                     weight + channel * kernel_size * kernel_size * filters +
+                         ((a * kernel_size + b) * filters + slice) * 16,
+                     depth, tile_width, columns, 1);
+        PUT_SUMS(own, sum, first);
+      }
     }
 #pragma unroll
     for (int p = 0; p < PIXELS; p++) {
@@ -202,7 +230,7 @@ BACKWARD_INPUT_TILE(1x1_step2_narrow, 4, 4, 1)
 #define PIECE 128
 #define PIECE_PATCH 640
 // Vectors of sums; the loops over them are literal, or the array would stay in memory.
-#define SUMS 24
+#define SUMS (TILE_ROWS * 3 / 2)
 // Most blocks of 16 filters that a work-item takes at once.
 #define BLOCKS 4
 
@@ -287,8 +315,12 @@ static inline void backward_weight_tile(SIZES, const uint stride, const uint par
                          kernel_size, depth);                                                                         \
   }
 
-BACKWARD_WEIGHT_TILE(3x3_deep, 3, 8)
+BACKWARD_WEIGHT_TILE(3x3_deep, 3, TILE_ROWS / 2)
+#if TILE_ROWS == PIXELS
 BACKWARD_WEIGHT_TILE(3x3_shallow, 3, 4)
-BACKWARD_WEIGHT_TILE(1x1, 1, 16)
+#else
+BACKWARD_WEIGHT_TILE(3x3_shallow, 3, TILE_ROWS / 2)
+#endif
+BACKWARD_WEIGHT_TILE(1x1, 1, TILE_ROWS)
 
 #endif

@@ -32,8 +32,6 @@ sources! {
     CONVOLUTION_TILE = "convolution_tile.cl";
     /// Convolutions in blocks.
     CONVOLUTION_BLOCK = "convolution_block.cl";
-    /// Convolutions in Winograd's form.
-    WINOGRAD = "winograd.cl";
     /// Batch normalisation.
     BATCH_NORM = "batch_norm.cl";
     /// Rectifier.
@@ -47,3 +45,14 @@ sources! {
     /// What the device can do at most; part of no backend.
     MEASURE = "measure.cl";
 }
+
+/// Convolutions in Winograd's form, behind its transforms of rows and columns.
+pub const WINOGRAD: Source = Source {
+    name: "winograd.cl",
+    text: concat!(
+        "#line 1 \"winograd_rows.h\"\n",
+        include_str!("winograd_rows.h"),
+        "#line 1 \"winograd.cl\"\n",
+        include_str!("winograd.cl")
+    ),
+};

@@ -8,6 +8,8 @@
 // where . multiplies each of the 36 frequencies. The gradient with respect to the input is the forward form on dy, with
 // weights flipped and turned. A work-item takes blocks of tiles; transformed tiles stay in its own scratch memory.
 //
+// winograd_rows.h goes in front: the transforms of rows and columns.
+//
 // WINOGRAD_BLOCK  tiles of a block; sums over tiles start from zero as often
 
 #if WIDTH == 16
@@ -24,51 +26,11 @@
 #define SLICE (BLOCK * CELL)
 // Numbers between frequencies of [channels][16] or of [channels][filters], for the same reason.
 #define APART 80
-// Tiles, or channels, that are multiplied at once.
-#define TILE_ROWS 16
 
 typedef __global const float *Pixel;
 
 // The sizes of a convolution, as every kernel takes them.
 #define SIZES const uint batch, const uint height, const uint width, const uint channels, const uint filters
-
-// B^T d, two rows at a time: 0 and 5, 1 and 2, 3 and 4.
-static inline void window_rows(const int pair, const vec d0, const vec d1, const vec d2, const vec d3, const vec d4,
-                               const vec d5, vec *first, vec *second) {
-  if (pair == 0) {
-    *first = MAD((vec)(4.0f), d0, MAD((vec)(-5.0f), d2, d4));
-    *second = MAD((vec)(4.0f), d1, MAD((vec)(-5.0f), d3, d5));
-  } else if (pair == 1) {
-    const vec even = MAD((vec)(-4.0f), d2, d4), odd = MAD((vec)(-4.0f), d1, d3);
-    *first = even + odd;
-    *second = even - odd;
-  } else {
-    const vec even = d4 - d2, odd = d3 - d1;
-    *first = MAD((vec)(2.0f), odd, even);
-    *second = MAD((vec)(-2.0f), odd, even);
-  }
-}
-
-#define FIRST(pair) ((pair) == 0 ? 0 : 2 * (pair)-1)
-#define SECOND(pair) ((pair) == 0 ? 5 : 2 * (pair))
-
-// to[frequency] = B^T window B, for 16 channels; frequencies are `step` numbers apart. Pairs of rows bound the vectors
-// that are live at once. PIXEL(r, c) is where a pixel's channels start.
-#define TRANSFORM_WINDOW(to, step, PIXEL)                                                                             \
-  _Pragma("unroll") for (int i = 0; i < 3; i++) {                                                                     \
-    vec above[6], below[6], left, right;                                                                              \
-    _Pragma("unroll") for (int c = 0; c < 6; c++)                                                                     \
-        window_rows(i, LOAD(PIXEL(0, c)), LOAD(PIXEL(1, c)), LOAD(PIXEL(2, c)), LOAD(PIXEL(3, c)), LOAD(PIXEL(4, c)), \
-                    LOAD(PIXEL(5, c)), above + c, below + c);                                                         \
-    _Pragma("unroll") for (int j = 0; j < 3; j++) {                                                                   \
-      window_rows(j, above[0], above[1], above[2], above[3], above[4], above[5], &left, &right);                      \
-      STORE(to + (FIRST(i) * 6 + FIRST(j)) * step, left);                                                             \
-      STORE(to + (FIRST(i) * 6 + SECOND(j)) * step, right);                                                           \
-      window_rows(j, below[0], below[1], below[2], below[3], below[4], below[5], &left, &right);                      \
-      STORE(to + (SECOND(i) * 6 + FIRST(j)) * step, left);                                                            \
-      STORE(to + (SECOND(i) * 6 + SECOND(j)) * step, right);                                                          \
-    }                                                                                                                 \
-  }
 
 static inline uint tiles_of(const uint batch, const uint height, const uint width) {
   return batch * ((height + 3) / 4) * ((width + 3) / 4);
@@ -123,34 +85,26 @@ static inline void transform_windows(__global float *v, const uint slice_step, c
     fetch_below(x + ((tile.picture * height + tile.row + 5) * width + tile.column) * channels, row_step, channels);
     if (tile.row > 0 && tile.column > 0 && tile.row + 5 <= height && tile.column + 5 <= width) {
       Pixel corner = x + ((tile.picture * height + tile.row - 1) * width + tile.column - 1) * channels;
-#define INSIDE(r, c) (corner + (r)*row_step + (c)*channels)
+#define INSIDE(r, c) (corner + lane + (r)*row_step + (c)*channels)
       for (uint slice = 0; slice < channels / 16; slice++) {
-        TRANSFORM_WINDOW(to, step, INSIDE)
+        EACH_LANES(lane) {
+          TRANSFORM_WINDOW(to + lane, step, INSIDE)
+        }
         to += slice_step;
         corner += 16;
       }
     } else {
       Pixel window[36];
       find_pixels(window, 6, x, zeros, tile.picture, tile.row - 1, tile.column - 1, height, width, channels);
-#define AT_EDGE(r, c) (window[(r)*6 + (c)] + slice * 16)
+#define AT_EDGE(r, c) (window[(r)*6 + (c)] + slice * 16 + lane)
       for (uint slice = 0; slice < channels / 16; slice++) {
-        TRANSFORM_WINDOW(to, step, AT_EDGE)
+        EACH_LANES(lane) {
+          TRANSFORM_WINDOW(to + lane, step, AT_EDGE)
+        }
         to += slice_step;
       }
     }
   }
-}
-
-// u = G w, six rows
-static inline void kernel_rows(vec *u, const vec w0, const vec w1, const vec w2) {
-  const vec even = (w0 + w2) * (-1.0f / 6.0f), odd = w1 * (-1.0f / 6.0f);
-  const vec far = MAD((vec)(1.0f / 24.0f), w0, w2 * (1.0f / 6.0f)), side = w1 * (1.0f / 12.0f);
-  u[0] = w0 * 0.25f;
-  u[1] = even + odd;
-  u[2] = even - odd;
-  u[3] = far + side;
-  u[4] = far - side;
-  u[5] = w2;
 }
 
 // Transposes 16 x 16: four times the perfect shuffle of the rows.
@@ -192,19 +146,21 @@ conv2d_forward_winograd_weights(const uint channels, const uint filters, const u
     if (turned)
       transpose(taps[tap]);
   }
+#define TAP(tap) (*(const lanes *)((const float *)&taps[tap][c] + lane))
   for (uint c = 0; c < 16; c++) {
-    vec down[3][6], across[6];
+    EACH_LANES(lane) {
+      lanes down[3][6], across[6];
+      EACH_SIDE(b, 3)
+        kernel_rows(down[b], TAP(b), TAP(3 + b), TAP(6 + b));
+      EACH_SIDE(i, 6) {
+        kernel_rows(across, down[0][i], down[1][i], down[2][i]);
 #pragma unroll
-    for (int b = 0; b < 3; b++)
-      kernel_rows(down[b], taps[b][c], taps[3 + b][c], taps[6 + b][c]);
-#pragma unroll
-    for (int i = 0; i < 6; i++) {
-      kernel_rows(across, down[0][i], down[1][i], down[2][i]);
-#pragma unroll
-      for (int j = 0; j < 6; j++)
-        STORE(u + (i * 6 + j) * step + c * 16, across[j]);
+        for (int j = 0; j < 6; j++)
+          STORE_LANES(u + (i * 6 + j) * step + c * 16 + lane, across[j]);
+      }
     }
   }
+#undef TAP
 }
 
 // m[tile] = sum over channels of v[tile][channel] * u[channel], for TILE_ROWS tiles, 16 filters and one frequency
@@ -230,16 +186,6 @@ static inline void multiply(__global float *restrict m, __global const float *re
     STORE(m + t * 16, sum[t]);
 }
 
-// y = A^T m, four rows
-static inline void output_rows(vec *y, const vec m0, const vec m1, const vec m2, const vec m3, const vec m4,
-                               const vec m5) {
-  const vec near = m1 + m2, near_odd = m1 - m2, far = m3 + m4, far_odd = m3 - m4;
-  y[0] = m0 + near + far;
-  y[1] = MAD((vec)(2.0f), far_odd, near_odd);
-  y[2] = MAD((vec)(4.0f), far, near);
-  y[3] = MAD((vec)(8.0f), far_odd, near_odd) + m5;
-}
-
 // Statistics of one filter block's pixels, 16 filters.
 typedef struct {
   float count;
@@ -251,6 +197,7 @@ typedef struct {
 static inline void transform_output(__global float *y, __global const float *m, const uint step, const uint accumulate,
                                     const uint stream, const uint rows, const uint columns, const uint row_step,
                                     const uint column_step, Statistics *statistics) {
+#if LANES == 16
 #define M(r, c) LOAD(m + ((r)*6 + (c)) * step)
   vec down[6][4], pivot, sum = ZERO, squares = ZERO;
 #pragma unroll
@@ -276,6 +223,47 @@ static inline void transform_output(__global float *y, __global const float *m, 
         squares = MAD(across[c] - pivot, across[c] - pivot, squares);
       }
   }
+#else
+#define M(r, c) LOAD_LANES(m + ((r)*6 + (c)) * step + lane)
+  // A line of memory is stored at once, so lanes come last; what is summed over pixels lies in memory between.
+  vec down[4][6], pivot = ZERO, sum = ZERO, squares = ZERO;
+#define PART(v) (*(lanes *)((float *)&(v) + lane))
+  EACH_SIDE(c, 6)
+    EACH_LANES(lane) {
+      lanes part[4];
+      output_rows(part, M(0, c), M(1, c), M(2, c), M(3, c), M(4, c), M(5, c));
+#pragma unroll
+      for (int r = 0; r < 4; r++)
+        PART(down[r][c]) = part[r];
+    }
+  EACH_SIDE(r, (int)min(rows, 4u))
+    EACH_LANES(lane) {
+      lanes across[4];
+#define DOWN(c) PART(down[r][c])
+      output_rows(across, DOWN(0), DOWN(1), DOWN(2), DOWN(3), DOWN(4), DOWN(5));
+#undef DOWN
+      if (r == 0)
+        PART(pivot) = across[0];
+      const lanes first = PART(pivot);
+      lanes part_sum = PART(sum), part_squares = PART(squares);
+#pragma unroll
+      for (int c = 0; c < 4; c++)
+        if (c < columns) {
+          __global float *to = y + r * row_step + c * column_step + lane;
+          if (accumulate)
+            STORE_LANES(to, LOAD_LANES(to) + across[c]);
+          else if (stream)
+            STREAM_LANES(to, across[c]);
+          else
+            STORE_LANES(to, across[c]);
+          part_sum += across[c] - first;
+          part_squares = MAD(across[c] - first, across[c] - first, part_squares);
+        }
+      PART(sum) = part_sum;
+      PART(squares) = part_squares;
+    }
+#undef PART
+#endif
 #undef M
   const float count = (float)(min(rows, 4u) * min(columns, 4u));
   const vec mean = sum / count;
@@ -333,31 +321,17 @@ conv2d_forward_winograd(SIZES, const uint block_tiles, const uint groups, const 
   }
 }
 
-// A d, six rows
-static inline void gradient_rows(vec *y, const vec d0, const vec d1, const vec d2, const vec d3) {
-  const vec near = d0 + d2, near_odd = d1 + d3;
-  const vec far = MAD((vec)(4.0f), d2, d0), far_odd = MAD((vec)(4.0f), d3, d1);
-  y[0] = d0;
-  y[1] = near + near_odd;
-  y[2] = near - near_odd;
-  y[3] = MAD((vec)(2.0f), far_odd, far);
-  y[4] = MAD((vec)(-2.0f), far_odd, far);
-  y[5] = d3;
-}
-
-// to[frequency] = A dy A^T, for 16 filters
+// to[frequency] = A dy A^T, for LANES of 16 filters
 static inline void transform_gradient(__global float *to, const uint step, const Pixel *pixels, const uint filter) {
-#define D(r, c) LOAD(pixels[(r)*4 + (c)] + filter)
-  vec down[4][6], across[6];
-#pragma unroll
-  for (int c = 0; c < 4; c++)
+#define D(r, c) LOAD_LANES(pixels[(r)*4 + (c)] + filter)
+  lanes down[4][6], across[6];
+  EACH_SIDE(c, 4)
     gradient_rows(down[c], D(0, c), D(1, c), D(2, c), D(3, c));
-#pragma unroll
-  for (int i = 0; i < 6; i++) {
+  EACH_SIDE(i, 6) {
     gradient_rows(across, down[0][i], down[1][i], down[2][i], down[3][i]);
 #pragma unroll
     for (int j = 0; j < 6; j++)
-      STORE(to + (i * 6 + j) * step, across[j]);
+      STORE_LANES(to + (i * 6 + j) * step, across[j]);
   }
 #undef D
 }
@@ -371,8 +345,11 @@ static inline void transform_gradients(__global float *to, const uint slice_step
     const Tile tile = tile_at(first + t, height, width);
     Pixel pixels[16];
     find_pixels(pixels, 4, dy, zeros, tile.picture, tile.row, tile.column, height, width, filters);
-    for (uint slice = 0; slice < filters / 16; slice++)
-      transform_gradient(to + slice * slice_step + t * tile_step, step, pixels, slice * 16);
+    for (uint slice = 0; slice < filters / 16; slice++) {
+      EACH_LANES(lane) {
+        transform_gradient(to + slice * slice_step + t * tile_step + lane, step, pixels, slice * 16 + lane);
+      }
+    }
   }
 }
 
@@ -381,19 +358,23 @@ static inline void transform_gradients(__global float *to, const uint slice_step
 static inline __attribute__((always_inline)) void correlate(__global float *sums, __global const float *v,
                              __global const float *d, const uint tile_step, const uint count,
                              const bool add) {
-  vec sum[TILE_ROWS];
-#pragma unroll
-  for (int c = 0; c < TILE_ROWS; c++)
-    sum[c] = ZERO;
-  for (uint t = 0; t < count; t++) {
-    const vec w = LOAD(d + t * tile_step);
+  EACH_ROWS(first) {
+    vec sum[TILE_ROWS];
 #pragma unroll
     for (int c = 0; c < TILE_ROWS; c++)
-      sum[c] = MAD((vec)(v[t * tile_step + c]), w, sum[c]);
-  }
+      sum[c] = ZERO;
+    for (uint t = 0; t < count; t++) {
+      const vec w = LOAD(d + t * tile_step);
 #pragma unroll
-  for (int c = 0; c < TILE_ROWS; c++)
-    STORE(sums + c * 16, add ? LOAD(sums + c * 16) + sum[c] : sum[c]);
+      for (int c = 0; c < TILE_ROWS; c++)
+        sum[c] = MAD((vec)(v[t * tile_step + first + c]), w, sum[c]);
+    }
+#pragma unroll
+    for (int c = 0; c < TILE_ROWS; c++) {
+      __global float *to = sums + (first + c) * 16;
+      STORE(to, add ? LOAD(to) + sum[c] : sum[c]);
+    }
+  }
 }
 
 // sums[group][stream][frequency][channel slice][filter block][16][16] over the group's blocks of tiles, for one or two

@@ -188,7 +188,7 @@ fn every_kind_of_convolution_is_listed_with_its_forms() {
     }
     let (direct, winograd) = (forms("opencl", "direct"), forms("opencl", "winograd"));
     let tiles = measured(&[&shape[..], &["opencl"]].concat()).1["tiles"].clone();
-    if tiles == "cpu" {
+    if tiles.as_str().is_some_and(|tiles| tiles.starts_with("cpu")) {
         assert_eq!((direct, winograd), (expected("direct").to_vec(), expected("winograd").to_vec()));
         return;
     }

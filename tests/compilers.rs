@@ -7,25 +7,16 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use sse_sam::opencl::{Matrix, Tiling, Unit, units};
-use sse_sam_tests::needs;
+use sse_sam_tests::needs::{clang, runs};
 
-/// clang as `SSE_SAM_CLANG` names it, else by its usual names.
-fn clang() -> Option<String> {
-    let versions = (11..40).rev().map(|version| format!("clang-{version}"));
-    let names = std::env::var("SSE_SAM_CLANG").into_iter().chain(["clang".to_owned()]).chain(versions);
-    let found = names.into_iter().find(|name| runs(name));
-    needs::found(found.is_some(), "SSE_SAM_REQUIRE_CLANG", "clang was not found; SSE_SAM_CLANG says where it is");
-    found
-}
-
-fn runs(tool: &str) -> bool {
-    Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success())
-}
+/// The tiles of CPUs, by the width of their registers.
+const CPUS: [Tiling; 3] = [Tiling::Cpu4, Tiling::Cpu8, Tiling::Cpu16];
 
 /// Every file that a device of some kind builds.
 fn all_units() -> impl Iterator<Item = Unit> {
-    let classes = [(Tiling::Cpu, Matrix::Absent), (Tiling::Gpu, Matrix::Absent), (Tiling::Gpu, Matrix::Emulated)];
-    classes.into_iter().flat_map(|(class, matrix)| units(class, matrix))
+    let gpus = [(Tiling::Gpu, Matrix::Absent), (Tiling::Gpu, Matrix::Emulated)];
+    let classes = CPUS.into_iter().map(|tiles| (tiles, Matrix::Absent)).chain(gpus);
+    classes.flat_map(|(class, matrix)| units(class, matrix))
 }
 
 /// What clang says of a file that it compiles with these options.
@@ -49,8 +40,11 @@ fn kernels_compile_without_a_word_for_processors_of_every_width() {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("kernels.bc");
     // SSE2, AVX2 and AVX-512; vectors of GPUs fit the registers of all.
-    let processors = ["x86-64", "haswell", "skylake-avx512"].into_iter();
-    let wide = processors.flat_map(|processor| units(Tiling::Cpu, Matrix::Absent).map(move |unit| (processor, unit)));
+    let own = [("x86-64", Tiling::Cpu4), ("haswell", Tiling::Cpu8), ("skylake-avx512", Tiling::Cpu16)];
+    // The widest tiles are what any processor may be made to take.
+    let processors = own.into_iter().chain([("x86-64", Tiling::Cpu16), ("haswell", Tiling::Cpu16)]);
+    let wide =
+        processors.flat_map(|(processor, tiles)| units(tiles, Matrix::Absent).map(move |unit| (processor, unit)));
     for (processor, unit) in wide.chain(units(Tiling::Gpu, Matrix::Absent).map(|unit| ("haswell", unit))) {
         let march = format!("-march={processor}");
         let output = compile(&clang, &unit, &["-c", "-target", "x86_64-unknown-linux-gnu", &march], &to);

@@ -1,6 +1,7 @@
 //! What a test needs and a machine may lack: a device, a compiler, data.
 
 use std::io::Write as _;
+use std::process::Command;
 
 /// Says that something is not tested here, on standard error directly: the harness hides what a passing test prints.
 pub fn skip(reason: &str) {
@@ -18,6 +19,24 @@ pub fn found(found: bool, variable: &str, missing: &str) -> bool {
         skip(missing);
     }
     found
+}
+
+/// clang as `SSE_SAM_CLANG` names it, else by its usual names; says so where there is none.
+///
+/// # Panics
+/// When there is none, and `SSE_SAM_REQUIRE_CLANG` is 1.
+#[track_caller]
+pub fn clang() -> Option<String> {
+    let versions = (11..40).rev().map(|version| format!("clang-{version}"));
+    let names = std::env::var("SSE_SAM_CLANG").into_iter().chain(["clang".to_owned()]).chain(versions);
+    let clang = names.into_iter().find(|name| runs(name));
+    found(clang.is_some(), "SSE_SAM_REQUIRE_CLANG", "clang was not found; SSE_SAM_CLANG says where it is");
+    clang
+}
+
+/// Whether there is a program of this name that says its version.
+pub fn runs(tool: &str) -> bool {
+    Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 /// Whether there is an OpenCL device, by how many were found; says so where there is none.

@@ -15,10 +15,10 @@ program=$(cargo test -p sse-sam --test opencl --no-run 2>&1 | sed -n 's/.*Execut
 "$program" smallest_shapes --exact --list | grep -qx 'smallest_shapes: test'
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-# SSE_SAM_OPENCL_TILES makes the emulated device a CPU, then a GPU, so that the kernels of both are run. Optimised code
+# SSE_SAM_OPENCL_TILES makes the emulated device a CPU of every kind, then a GPU, so that all kernels are run. Optimised code
 # has shuffles with undefined lanes, on which Oclgrind 21.10 crashes with --uninitialized: so without optimisation.
-for tiles in cpu gpu; do
-    echo "tiles of a $tiles"
+for tiles in cpu16 cpu8 cpu4 gpu; do
+    echo "tiles: $tiles"
     SSE_SAM_REQUIRE_OPENCL=1 SSE_SAM_OPENCL_LIBRARY=$library SSE_SAM_OPENCL_TILES=$tiles \
         oclgrind --data-races --uninitialized --build-options -cl-opt-disable --log "$log" \
         "$program" smallest_shapes --exact --nocapture --test-threads 1 </dev/null

@@ -108,7 +108,7 @@ fn tune_keeps_what_bench_then_shows() {
     if !has_opencl() {
         return;
     }
-    for tiles in ["cpu", "gpu"] {
+    for tiles in ["cpu4", "cpu8", "cpu16", "gpu"] {
         let desk = Desk::new();
         let (said, found) = desk.json(&["tune"], tiles);
         assert!(said.lines().all(|line| line.starts_with("sse-sam: timing 3x3")), "{said}");
@@ -203,7 +203,7 @@ fn what_has_no_tiles_is_refused_with_a_sentence() {
     let cases: [(&[&str], &str); 5] = [
         (&["bench", "--device", "cpu", "--tiles", "gpu"], "--tiles is about kernels of OpenCL devices: CPU core"),
         (&["train", "--device", "cpu", "--tiles", "cpu"], "--tiles is about kernels of OpenCL devices: CPU core"),
-        (&["bench", "--tiles", "dsp"], "[possible values: cpu, gpu]"),
+        (&["bench", "--tiles", "dsp"], "[possible values: cpu, cpu4, cpu8, cpu16, gpu]"),
         (&["tune", "--device", "cpu"], "has one form of each convolution: there is nothing to tune"),
         (&["tune", "--conv", "direct"], "tune times every form of convolutions: --conv has no place here"),
     ];

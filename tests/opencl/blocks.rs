@@ -1,7 +1,7 @@
 //! Convolutions in blocks on their smallest shapes, and without blocks where a device has no local memory for them.
 
 use sse_sam::opencl::{
-    Algorithm, AlgorithmTable, Block, ConvProblem, Convolution, DeviceInfo, Direction, Error, OpenCl, Selection, Tiling,
+    Algorithm, AlgorithmTable, Block, ConvProblem, Convolution, DeviceInfo, Direction, Error, OpenCl, Selection,
 };
 use sse_sam_core::ops::{
     BatchNormForward, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward,
@@ -83,7 +83,7 @@ impl Small {
 
 /// Every block and operation, with the sum in one part and in several.
 pub fn smallest(device: &DeviceInfo) {
-    if device.tiles == Tiling::Cpu {
+    if device.tiles.is_cpu() {
         return;
     }
     for block in Block::ALL {

@@ -130,7 +130,7 @@ fn scratch_memory_that_kernels_cannot_count_is_refused() {
 #[test]
 fn no_compiler_warns_of_a_kernel() {
     each_device(|device| {
-        for tiles in [Tiling::Cpu, Tiling::Gpu] {
+        for tiles in [Tiling::Cpu4, Tiling::Cpu8, Tiling::Cpu16, Tiling::Gpu] {
             let mut device = device.clone();
             device.tiles = tiles;
             for (file, log) in build_logs(&device).unwrap() {
@@ -150,7 +150,9 @@ fn building_kernels_prints_nothing() {
         let other: [(&str, &str); 2] =
             [("POCL_LLVM_CPU_NAME", "haswell"), ("POCL_KERNELLIB_NAME", "kernel-x86_64-pc-linux-gnu-avx2")];
         let processors = [&[][..], if cfg!(target_arch = "x86_64") { &other } else { &[] }];
-        for (tiles, processor) in [("cpu", processors[0]), ("gpu", processors[0]), ("cpu", processors[1])] {
+        for (tiles, processor) in
+            [("cpu", processors[0]), ("gpu", processors[0]), ("cpu8", processors[1]), ("cpu4", processors[1])]
+        {
             let folder = tempfile::tempdir().unwrap();
             let mut command = Command::new(env!("CARGO_BIN_EXE_sse-sam"));
             command.args(["devices", "--kernels", "--device", &device.selector(), "--tiles", tiles]);

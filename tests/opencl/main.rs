@@ -4,6 +4,7 @@
 
 mod blocks;
 mod faults;
+mod lanes;
 mod limits;
 mod platforms;
 mod smallest;
@@ -506,7 +507,7 @@ fn smallest_shapes() {
         let tiles = [(3, 1, [16, 8, 4]), (3, 2, [32, 16, 8]), (1, 2, [32, 16, 8])];
         let tiles = tiles
             .iter()
-            .filter(|_| device.tiles == Tiling::Cpu)
+            .filter(|_| device.tiles.is_cpu())
             .flat_map(|(kernel, stride, sides)| sides.map(|side| [1, 2, *kernel, *stride, side]));
         let others = [[17, 18, 3, 1, 5], [2, 3, 3, 2, 5], [3, 17, 1, 2, 4], [2, 2, 2, 1, 3]];
         for [channels, filters, kernel, stride, side] in tiles.chain(others) {

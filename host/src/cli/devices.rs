@@ -5,6 +5,7 @@ use crate::device::choose::Device;
 use crate::device::threads::Cores;
 use crate::error::Error;
 use crate::opencl::{self, DeviceInfo, KernelUsage, Matrix, Survey};
+use crate::recipe::words::word;
 use crate::recipe::{DeviceOptions, defaults};
 use crate::report::console::{Console, say};
 
@@ -42,7 +43,7 @@ fn kernels(device: &Device) -> Result<(), Error> {
         let (name, absence) = (device.name(), opencl::absence());
         return Err(Error::Usage(format!("--kernels is about kernels of OpenCL devices: {name} has none{absence}")));
     };
-    say(&device.name())?;
+    say(&format!("{}, tiles: {}", device.name(), word(&info.tiling())))?;
     say(
         "work-items of a group at most, bytes of local memory of a group, bytes that a work-item has beside its registers",
     )?;
@@ -90,7 +91,13 @@ fn properties(info: &DeviceInfo) -> Vec<String> {
             info.largest_allocation >> 20,
             info.driver
         ),
-        format!("fused multiply-add: {}, subnormal numbers: {}", yes(info.fma), yes(info.subnormals)),
+        format!(
+            "fused multiply-add: {}, subnormal numbers: {}, vectors of {} numbers, tiles: {}",
+            yes(info.fma),
+            yes(info.subnormals),
+            info.lanes,
+            word(&info.tiling())
+        ),
         format!(
             "{} KiB of local memory, work-groups of at most {} work-items, matrix instructions (tf32): {}",
             info.local_memory >> 10,

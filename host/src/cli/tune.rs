@@ -14,8 +14,9 @@ use crate::device::store::TuningStore;
 use crate::error::Error;
 use crate::opencl::convolution::pick;
 use crate::opencl::tuning::trial::{self, Fastest, Measured};
-use crate::opencl::{self, Algorithm, AlgorithmTable, Block, ConvProblem, Convolution, DeviceInfo, Tiling};
+use crate::opencl::{self, Algorithm, AlgorithmTable, Block, ConvProblem, Convolution, DeviceInfo};
 use crate::recipe::resolved;
+use crate::recipe::words::word;
 use crate::report::Observer;
 use crate::report::console::{Console, say};
 
@@ -76,7 +77,7 @@ impl Line {
 #[derive(Debug, Serialize)]
 pub struct Report {
     device: String,
-    tiles: &'static str,
+    tiles: String,
     model: String,
     batch: usize,
     /// The kinds of convolutions that the device has several forms of.
@@ -123,13 +124,10 @@ pub fn tune(
         )));
     };
     let batch = layout.plan.max_batch();
-    let tiles = match info.tiles {
-        Tiling::Cpu => "cpu",
-        Tiling::Gpu => "gpu",
-    };
+    let tiles = word(&info.tiling());
     let mut report = Report {
         device: device.name(),
-        tiles,
+        tiles: tiles.clone(),
         model: model.into(),
         batch,
         convolutions: Vec::new(),
@@ -215,7 +213,7 @@ impl Report {
 
 /// A sentence for each block that a device has no work-groups for.
 fn too_large(info: &DeviceInfo) -> Vec<String> {
-    let blocks = Block::ALL.into_iter().filter(|block| info.tiles == Tiling::Gpu && !block.is_within(info));
+    let blocks = Block::ALL.into_iter().filter(|block| !info.tiles.is_cpu() && !block.is_within(info));
     let sentence = |block: Block| {
         let [items, most] = [block.items(info), info.largest_group];
         if items > most {

@@ -184,7 +184,7 @@ impl Device {
     pub fn tiles(&self) -> Option<Tiling> {
         match self {
             Self::Cpu(_) => None,
-            Self::OpenCl { info, .. } => Some(info.tiles),
+            Self::OpenCl { info, .. } => Some(info.tiling()),
         }
     }
 

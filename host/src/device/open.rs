@@ -13,7 +13,6 @@ use crate::opencl::convolution::pick;
 use crate::opencl::tuning::trial;
 use crate::opencl::{
     self, AlgorithmTable, Algorithms, Block, ConvProblem, Convolution, DeviceInfo, Direction, Fault, OpenCl, Selection,
-    Tiling,
 };
 use crate::report::{Event, Observer};
 
@@ -40,7 +39,7 @@ pub(crate) fn selection(
     let store = TuningStore::of_user();
     let known = store.known(&owner(info), observer);
     take(&mut open, &mut table, |problem, _| known.get(problem).copied());
-    let is_timed = |conv: &Conv2d| info.tiles == Tiling::Cpu && !pick::is_small(conv, images);
+    let is_timed = |conv: &Conv2d| info.tiles.is_cpu() && !pick::is_small(conv, images);
     take(&mut open, &mut table, |_, conv| (!is_timed(conv)).then(|| pick::shipped(info, conv)));
     if !open.is_empty() {
         table.extend(timed(info, images, open, &store, observer)?);
@@ -139,7 +138,7 @@ pub(crate) fn scratch(info: &DeviceInfo, layout: &Layout) -> usize {
 /// What to say of a device whose kernels are to be a GPU's, but whose work-groups are too small for every block.
 fn without_blocks(info: &DeviceInfo) -> Option<String> {
     let DeviceInfo { name, largest_group, local_memory, .. } = info;
-    let none = info.tiles == Tiling::Gpu && !Block::ALL.into_iter().any(|block| block.is_within(info));
+    let none = !info.tiles.is_cpu() && !Block::ALL.into_iter().any(|block| block.is_within(info));
     none.then(|| {
         format!(
             "{name} has work-groups of at most {largest_group} work-items and {local_memory} bytes of local memory: \

@@ -192,7 +192,8 @@ pub struct DeviceOptions {
     /// aside [auto; verify: direct]
     #[arg(long, value_enum, help_heading = "Device")]
     pub conv: Option<Convolution>,
-    /// The kind of device that an OpenCL device's kernels are made for, where it is not to be its own
+    /// The kind of device that an OpenCL device's kernels are made for, where it is not to be its own; cpu: with registers
+    /// as wide as it says
     #[arg(long, value_enum, help_heading = "Device")]
     pub tiles: Option<Tiling>,
     /// How factors of convolutions are rounded: not (fp32), unless tf32 has a GPU's matrix instructions multiply them; never

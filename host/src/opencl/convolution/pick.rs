@@ -111,9 +111,9 @@ pub fn problems(
 /// The algorithms that a device has for a convolution: those that come with its tiles and that it can launch.
 pub(crate) fn candidates(device: &DeviceInfo, conv: &Conv2d) -> Vec<Algorithm> {
     match device.tiles {
-        Tiling::Cpu if winograd::fits(&Tiles::of(Tiling::Cpu), conv) => vec![Algorithm::Direct, Algorithm::Winograd],
-        Tiling::Cpu => vec![Algorithm::Direct],
         Tiling::Gpu => block::candidates(device, conv).map(Algorithm::Block).collect(),
+        _ if winograd::fits(&Tiles::for_device(device), conv) => vec![Algorithm::Direct, Algorithm::Winograd],
+        _ => vec![Algorithm::Direct],
     }
 }
 

@@ -31,12 +31,24 @@ pub enum DeviceType {
     Other,
 }
 
-/// Whose tiles kernels are made with: how they cut work into pieces.
+/// Whose tiles kernels are made with: how they cut work into pieces. Those of CPUs give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tiling {
-    /// A work-item has a tile in vector registers, and a core to itself
+    /// A work-item has a tile in vector registers, and a core to itself; for registers as wide as the device says
     Cpu,
+    /// The same for registers of 4 numbers (NEON)
+    #[value(name = "cpu4")]
+    #[serde(rename = "cpu4")]
+    Cpu4,
+    /// Of 8 (AVX2)
+    #[value(name = "cpu8")]
+    #[serde(rename = "cpu8")]
+    Cpu8,
+    /// Of 16 (AVX-512)
+    #[value(name = "cpu16")]
+    #[serde(rename = "cpu16")]
+    Cpu16,
     /// A work-group has a block in local memory
     Gpu,
 }
@@ -53,13 +65,29 @@ pub enum Precision {
 }
 
 impl Tiling {
-    /// That of a device of this kind; `SSE_SAM_OPENCL_TILES`, `cpu` or `gpu`, picks another, for tests.
+    /// That of a device of this kind; `SSE_SAM_OPENCL_TILES`, a value of `--tiles`, picks another, for tests.
     pub(crate) fn of(kind: DeviceType) -> Self {
-        match (std::env::var("SSE_SAM_OPENCL_TILES").as_deref(), kind) {
-            (Ok("cpu"), _) => Self::Cpu,
-            (Ok("gpu"), _) => Self::Gpu,
-            (_, DeviceType::Cpu) => Self::Cpu,
-            (_, DeviceType::Gpu | DeviceType::Accelerator | DeviceType::Other) => Self::Gpu,
+        let named = std::env::var("SSE_SAM_OPENCL_TILES").ok();
+        match (named.and_then(|name| <Self as clap::ValueEnum>::from_str(&name, false).ok()), kind) {
+            (Some(named), _) => named,
+            (None, DeviceType::Cpu) => Self::Cpu,
+            (None, DeviceType::Gpu | DeviceType::Accelerator | DeviceType::Other) => Self::Gpu,
+        }
+    }
+
+    /// Whether tiles lie in vector registers.
+    pub fn is_cpu(self) -> bool {
+        self != Self::Gpu
+    }
+
+    /// What it means on a device with registers of so many numbers: never [`Tiling::Cpu`].
+    #[must_use]
+    pub fn on(self, lanes: u64) -> Self {
+        match (self, lanes) {
+            (Self::Cpu, 16..) => Self::Cpu16,
+            (Self::Cpu, 8..) => Self::Cpu8,
+            (Self::Cpu, _) => Self::Cpu4,
+            (named, _) => named,
         }
     }
 }
@@ -102,7 +130,9 @@ pub struct DeviceInfo {
     pub unusable: Option<&'static str>,
     /// What multiplies matrices beside its work-items.
     pub matrix: Matrix,
-    /// Whose tiles its kernels are made with.
+    /// Numbers (`f32`) of a vector register, as its driver says.
+    pub lanes: u64,
+    /// Whose tiles its kernels are made with; [`DeviceInfo::tiling`] says what that means here.
     pub tiles: Tiling,
     /// How they round the factors of large products.
     pub precision: Precision,
@@ -112,6 +142,11 @@ impl DeviceInfo {
     /// Whether matrix instructions multiply what its kernels want multiplied.
     pub fn multiplies_matrices(&self) -> bool {
         self.multiplier() != Matrix::Absent
+    }
+
+    /// Whose tiles its kernels are made with, by the width of its registers.
+    pub fn tiling(&self) -> Tiling {
+        self.tiles.on(self.lanes)
     }
 
     /// What multiplies the matrices of its kernels.
@@ -363,6 +398,7 @@ fn describe(id: DeviceId, (platform, device): (usize, usize), platform_name: &st
         largest_group,
         unusable: unusable(&id)?,
         matrix: if largest_group < MATRIX_ITEMS { Matrix::Absent } else { matrix(&id)? },
+        lanes: number(&id, ffi::CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT)?,
         tiles: Tiling::of(kind),
         precision: Precision::default(),
         profiling: number(&id, ffi::CL_DEVICE_QUEUE_PROPERTIES)? & ffi::CL_QUEUE_PROFILING_ENABLE != 0,

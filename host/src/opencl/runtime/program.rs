@@ -148,19 +148,14 @@ kernels! {
     }
 }
 
-/// Whose tiles a file is for, where it is not for all.
-fn tiling_of(source: &Source) -> Option<Tiling> {
-    let name = source.name;
-    match () {
-        () if name == sources::CONVOLUTION_BLOCK.name => Some(Tiling::Gpu),
-        () if name == sources::CONVOLUTION_TILE.name || name == sources::WINOGRAD.name => Some(Tiling::Cpu),
-        () => None,
-    }
-}
-
 /// Whether devices with these tiles build a file.
 fn builds(tiling: Tiling, source: &Source) -> bool {
-    tiling_of(source).is_none_or(|other| other == tiling)
+    let name = source.name;
+    match () {
+        () if name == sources::CONVOLUTION_BLOCK.name => !tiling.is_cpu(),
+        () if name == sources::CONVOLUTION_TILE.name || name == sources::WINOGRAD.name => tiling.is_cpu(),
+        () => true,
+    }
 }
 
 /// A device with its programs, built once a process.
@@ -223,7 +218,7 @@ impl Built {
 
     /// Whether its kernels are what `device` wants.
     fn serves(&self, device: &DeviceInfo, tiles: &Tiles, options: &str) -> bool {
-        let same_device = self.info.id == device.id && self.info.tiles == device.tiles;
+        let same_device = self.info.id == device.id && self.info.tiling() == device.tiling();
         same_device && self.tiles == *tiles && self.options == options
     }
 

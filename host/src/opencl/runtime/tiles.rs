@@ -20,6 +20,10 @@ pub(crate) struct Tiles {
     pub group: usize,
     /// Rows that a work-item has under way at once: `ROWS`.
     pub rows: usize,
+    /// Vectors of sums that a convolution in registers multiplies at once: `TILE_ROWS`.
+    pub tile_rows: usize,
+    /// Numbers of a register: `LANES`.
+    pub lanes: usize,
     /// Rows of a work-item of `linear_forward`: `LINEAR_ROWS`.
     pub linear_rows: usize,
     /// Work-items in a group of kernels without a loop.
@@ -58,13 +62,16 @@ pub(crate) struct Columns {
     pub strands: usize,
 }
 
-const CPU: Tiles = Tiles {
+/// 32 registers of 16 numbers: one vector each.
+const CPU16: Tiles = Tiles {
     width: 16,
     interleaved: false,
     columns: 4,
     stream: 1 << 18,
     group: 1,
     rows: 1,
+    tile_rows: 16,
+    lanes: 16,
     linear_rows: 8,
     local: 256,
     looped: 1,
@@ -80,6 +87,12 @@ const CPU: Tiles = Tiles {
     block_groups: 0,
 };
 
+/// 16 registers of 8 numbers: two a vector.
+const CPU8: Tiles = Tiles { tile_rows: 4, lanes: 8, linear_rows: 4, columns: 1, ..CPU16 };
+
+/// 32 registers of 4 numbers: four a vector.
+const CPU4: Tiles = Tiles { lanes: 4, ..CPU8 };
+
 const GPU: Tiles = Tiles {
     width: 4,
     interleaved: true,
@@ -87,6 +100,8 @@ const GPU: Tiles = Tiles {
     stream: usize::MAX,
     group: 256,
     rows: 4,
+    tile_rows: 16,
+    lanes: 16,
     linear_rows: 4,
     local: 256,
     looped: 64,
@@ -126,10 +141,12 @@ impl Tiles {
         self.columns(numbers.div_ceil(self.width)).blocks
     }
 
-    /// The table.
+    /// The table; without a device that says how wide its registers are, they are taken to be the widest.
     pub const fn of(tiling: Tiling) -> Self {
         match tiling {
-            Tiling::Cpu => CPU,
+            Tiling::Cpu | Tiling::Cpu16 => CPU16,
+            Tiling::Cpu8 => CPU8,
+            Tiling::Cpu4 => CPU4,
             Tiling::Gpu => GPU,
         }
     }
@@ -137,7 +154,7 @@ impl Tiles {
     /// The table's sizes for a device, in groups that it has, and as many groups of blocks as its units want.
     pub fn for_device(device: &DeviceInfo) -> Self {
         let units = units_of(device.kind, device.compute_units);
-        Self::of(device.tiles).for_units(units).within(device.largest_group, device.local_memory)
+        Self::of(device.tiling()).for_units(units).within(device.largest_group, device.local_memory)
     }
 
     /// The same for so many units.
@@ -208,12 +225,24 @@ impl Tiles {
 
     /// The compiler options that say the sizes, what multiplies matrices, and how long a row of an epoch's table is.
     pub fn options(&self, fma: bool, matrix: Matrix) -> String {
-        let Self { width, columns, group, rows, linear_rows, add_vectors, adders, winograd_block, .. } = self;
+        let Self {
+            width,
+            columns,
+            group,
+            rows,
+            tile_rows,
+            lanes,
+            linear_rows,
+            add_vectors,
+            adders,
+            winograd_block,
+            ..
+        } = self;
         let (interleaved, fma, matrix, row_words) =
             (u8::from(self.interleaved), u8::from(fma), matrix as u8, Row::WORDS);
         format!(
             "-cl-std=CL1.2 -DWIDTH={width} -DINTERLEAVED={interleaved} -DCOLUMNS={columns} -DGROUP={group} -DROWS={rows} \
-             -DLINEAR_ROWS={linear_rows} -DADD_VECTORS={add_vectors} -DADDERS={adders} -DFMA={fma} -DWINOGRAD_BLOCK={winograd_block} -DMATRIX={matrix} \
+             -DTILE_ROWS={tile_rows} -DLANES={lanes} -DLINEAR_ROWS={linear_rows} -DADD_VECTORS={add_vectors} -DADDERS={adders} -DFMA={fma} -DWINOGRAD_BLOCK={winograd_block} -DMATRIX={matrix} \
              -DROW_WORDS={row_words}"
         )
     }
@@ -223,9 +252,22 @@ impl Tiles {
 mod tests {
     use super::*;
 
+    const TILINGS: [Tiling; 4] = [Tiling::Cpu4, Tiling::Cpu8, Tiling::Cpu16, Tiling::Gpu];
+
+    #[test]
+    fn registers_hold_the_sums_of_a_tile() {
+        // AVX-512, AVX2 and NEON: registers, and the vectors of sums, of weights and of one factor that lie in them.
+        for (tiling, registers) in [(Tiling::Cpu16, 32), (Tiling::Cpu8, 16), (Tiling::Cpu4, 32)] {
+            let Tiles { width, lanes, tile_rows, linear_rows, .. } = Tiles::of(tiling);
+            for rows in [tile_rows, linear_rows, tile_rows * 3 / 2] {
+                assert!((rows + 1) * (width / lanes) < registers, "{tiling:?}: {rows} vectors");
+            }
+        }
+    }
+
     #[test]
     fn groups_of_the_usual_size_are_those_of_the_table() {
-        for tiling in [Tiling::Cpu, Tiling::Gpu] {
+        for tiling in TILINGS {
             for (items, local_memory) in [(256, 32 << 10), (1024, 48 << 10), (usize::MAX, u64::MAX)] {
                 assert_eq!(Tiles::of(tiling).within(items, local_memory), Tiles::of(tiling), "{tiling:?} {items}");
             }
@@ -234,7 +276,7 @@ mod tests {
 
     #[test]
     fn no_group_is_larger_than_a_device_has_them_and_all_are_powers_of_two() {
-        for tiling in [Tiling::Cpu, Tiling::Gpu] {
+        for tiling in TILINGS {
             for items in (1..=300).chain([1000]) {
                 let tiles = Tiles::of(tiling).within(items, 32 << 10);
                 for size in [tiles.group, tiles.local, tiles.looped, tiles.merging(), tiles.adders] {
