@@ -167,24 +167,25 @@ pub(crate) fn outer<const R: usize, const C: usize>(
     at: usize,
 ) {
     let terms = pieces(x, step).zip(rows(dy, pitch));
-    // One variable a row: an array of arrays would be kept in memory.
-    match sums.as_mut_slice() {
-        [row0, row1, row2, row3] => {
-            let [mut sum0, mut sum1, mut sum2, mut sum3] = [*row0, *row1, *row2, *row3];
-            for (x, dy) in terms {
-                let (Some([x0, x1, x2, x3]), Some(dy)) = (x.first_chunk(), columns(dy, at)) else { break };
-                add_scaled(&mut sum0, *x0, dy);
-                add_scaled(&mut sum1, *x1, dy);
-                add_scaled(&mut sum2, *x2, dy);
-                add_scaled(&mut sum3, *x3, dy);
-            }
-            [*row0, *row1, *row2, *row3] = [sum0, sum1, sum2, sum3];
+    // One variable a row: inlined, an array of arrays would be kept in memory. More flash, so not on a chip.
+    if let (true, [row0, row1, row2, row3]) = (cfg!(feature = "wide"), sums.as_mut_slice()) {
+        let [mut sum0, mut sum1, mut sum2, mut sum3] = [*row0, *row1, *row2, *row3];
+        for (x, dy) in terms {
+            let (Some([x0, x1, x2, x3]), Some(dy)) = (x.first_chunk(), columns(dy, at)) else { break };
+            add_scaled(&mut sum0, *x0, dy);
+            add_scaled(&mut sum1, *x1, dy);
+            add_scaled(&mut sum2, *x2, dy);
+            add_scaled(&mut sum3, *x3, dy);
         }
-        sums => {
-            for (x, dy) in terms {
-                let (Some(x), Some(dy)) = (x.first_chunk::<R>(), columns(dy, at)) else { break };
-                sums.iter_mut().zip(x).for_each(|(sum, x)| add_scaled(sum, *x, dy));
-            }
+        [*row0, *row1, *row2, *row3] = [sum0, sum1, sum2, sum3];
+        return;
+    }
+    let mut local = *sums;
+    for (x, dy) in terms {
+        let (Some(x), Some(dy)) = (x.first_chunk::<R>(), columns(dy, at)) else { break };
+        for (sum, x) in local.iter_mut().zip(x) {
+            add_scaled(sum, *x, dy);
         }
     }
+    *sums = local;
 }
