@@ -1,6 +1,6 @@
 //! Devices and memory that are not there, and options about devices that do nothing.
 
-use sse_sam::device::threads::Level;
+use sse_sam::device::threads::{Cores, Level};
 
 use super::*;
 
@@ -183,15 +183,15 @@ fn threads_of_the_cpu_core_mean_nothing_to_an_opencl_device() {
     }
 }
 
-/// As many threads as the system gives: a limit of 64 threads of 8 MiB stack each is past this much memory.
 #[test]
-#[cfg(target_os = "linux")]
-fn threads_that_the_system_refuses_are_done_without() {
+fn more_threads_than_help_are_done_without() {
     let folder = tempdir().unwrap();
-    let Outcome { code, stdout, stderr } =
-        within(folder.path(), 500_000, "bench --model mlp:64-32-10 --steps 1 --threads 4000");
+    let bench = ["bench", "--model", "mlp:64-32-10", "--steps", "1", "--device", "cpu", "--threads", "4000000"];
+    let Outcome { code, stdout, stderr } = without_opencl(folder.path(), &bench);
     assert_eq!(code, 0, "{stderr}");
-    let of = " of 4000 threads; computing with those";
-    assert!(stderr.contains("warning: the system gives ") && stderr.contains(of), "{stderr}");
-    assert!(stdout.contains("step"), "{stdout}");
+    let threads = Cores::most();
+    let expected =
+        format!("warning: --threads 4000000 is more than helps: computing with {threads}, 4 for each processor");
+    assert!(stderr.contains(&expected), "{stderr}");
+    assert!(stdout.contains(&format!("CPU core, {threads} threads")), "{stdout}");
 }

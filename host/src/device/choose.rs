@@ -47,7 +47,7 @@ impl Device {
     /// library fails and was asked for.
     pub fn choose(args: &DeviceOptions, observer: &dyn Observer) -> Result<Self, Error> {
         let limit = limit(args.device_memory)?;
-        let cores = cores(args)?;
+        let cores = cores(args, observer)?;
         let use_opencl = |info: &DeviceInfo, instead: Option<Self>| {
             let memory = info.global_memory.min(limit);
             let mut info = Box::new(info.clone());
@@ -381,7 +381,7 @@ impl Device {
 }
 
 /// The cores of `--threads` and `--simd`.
-fn cores(options: &DeviceOptions) -> Result<Cores, Error> {
+fn cores(options: &DeviceOptions, observer: &dyn Observer) -> Result<Cores, Error> {
     let mut cores = Cores::default();
     if let Some(level) = options.simd {
         if !level.is_there() {
@@ -394,7 +394,14 @@ fn cores(options: &DeviceOptions) -> Result<Cores, Error> {
     }
     match options.threads {
         Some(0) => Err(Error::Usage("--threads must be at least 1, got 0".into())),
-        Some(threads) => Ok(Cores { threads: threads as usize, ..cores }),
+        Some(wanted) => {
+            let threads = (wanted as usize).min(Cores::most());
+            if threads < wanted as usize {
+                let most = format!("{threads}, {} for each processor", Cores::A_PROCESSOR);
+                observer.warn(&format!("warning: --threads {wanted} is more than helps: computing with {most}"));
+            }
+            Ok(Cores { threads, ..cores })
+        }
         None => Ok(cores),
     }
 }

@@ -162,6 +162,16 @@ impl Default for Cores {
     }
 }
 
+impl Cores {
+    /// Threads for each processor that may help: beyond that they only take memory.
+    pub const A_PROCESSOR: usize = 4;
+
+    /// The most threads that may help.
+    pub fn most() -> usize {
+        Self::A_PROCESSOR * Self::default().threads
+    }
+}
+
 impl fmt::Display for Cores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.threads {
