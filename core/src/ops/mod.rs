@@ -9,7 +9,9 @@
 
 mod activation;
 mod batch_norm;
+mod batch_norm_gradient;
 mod convolution;
+mod convolution_weight;
 pub(crate) mod gather;
 #[cfg(feature = "wide")]
 mod input_gradient;
@@ -27,7 +29,9 @@ pub mod workers;
 
 pub use activation::*;
 pub use batch_norm::*;
+pub use batch_norm_gradient::*;
 pub use convolution::*;
+pub use convolution_weight::*;
 pub use gather::*;
 pub use linear::*;
 pub use loss::*;

@@ -83,7 +83,7 @@ impl Level {
     pub(crate) fn run<P, F: Formula<P>>(self, formula: &F, parts: P) -> Result<(), CoreError> {
         match self {
             Self::Baseline => formula.run(parts),
-            // SAFETY: a level is made for processors alone that have it.
+            // SAFETY: threads have a level that the processor has: `Threads::new` looks.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::run(formula, parts) },
             #[cfg(target_arch = "x86_64")]
@@ -100,7 +100,7 @@ impl Level {
     ) {
         match self {
             Self::Baseline => sum(terms, parts, runs),
-            // SAFETY: as above.
+            // SAFETY: as in `run`.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::sum(terms, parts, runs) },
             #[cfg(target_arch = "x86_64")]
