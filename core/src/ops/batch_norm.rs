@@ -9,7 +9,7 @@ use crate::ops::math::reduce::{CHANNELS, lanes};
 use crate::ops::math::rows::{expect, pieces_mut, put, rows, rows_mut, whole_rows};
 use crate::ops::operation::{Access, Extent, Operation};
 use crate::ops::parts::{Rows, RowsMut};
-use crate::ops::workers::{Alone, Columns, Formula, Terms, Workers};
+use crate::ops::workers::{Alone, Columns, Formula, Terms, Tiles, Workers};
 
 /// Added to variances.
 const EPSILON: f32 = 1e-5;
@@ -285,7 +285,7 @@ impl Normalize<'_> {
 
 impl<'p> Formula<Normalized<'p>> for Normalize<'_> {
     #[inline(always)]
-    fn run(&self, parts: Normalized<'p>) -> Result<(), Error> {
+    fn run(&self, _: impl Tiles, parts: Normalized<'p>) -> Result<(), Error> {
         normalize(self, parts);
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::ops::math::reduce::{CHANNELS, lanes};
 use crate::ops::math::rows::{expect, pieces_mut, rows, rows_mut};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
 use crate::ops::parts::{Rows, RowsMut};
-use crate::ops::workers::{Alone, Formula, Terms, Workers};
+use crate::ops::workers::{Alone, Formula, Terms, Tiles, Workers};
 
 /// Checks the lengths of a stream's gradients.
 fn check_gradients(x: usize, weight: usize, dx: usize, dweight: usize, dy: usize) -> Result<(), Error> {
@@ -176,7 +176,7 @@ struct Mask;
 
 impl<'p> Formula<(RowsMut<'p>, Rows<'p>)> for Mask {
     #[inline(always)]
-    fn run(&self, (dy, y): (RowsMut<'p>, Rows<'p>)) -> Result<(), Error> {
+    fn run(&self, _: impl Tiles, (dy, y): (RowsMut<'p>, Rows<'p>)) -> Result<(), Error> {
         for (dy, y) in dy.values.iter_mut().zip(y.values) {
             *dy = if *y > 0.0 { *dy } else { 0.0 };
         }
@@ -221,7 +221,7 @@ struct Gradient {
 
 impl<'p> Formula<(RowsMut<'p>, Rows<'p>, Rows<'p>)> for Gradient {
     #[inline(always)]
-    fn run(&self, (dx, dy, x): (RowsMut<'p>, Rows<'p>, Rows<'p>)) -> Result<(), Error> {
+    fn run(&self, _: impl Tiles, (dx, dy, x): (RowsMut<'p>, Rows<'p>, Rows<'p>)) -> Result<(), Error> {
         let Self { ref column, dy_mean, slope, scale, accumulate } = *self;
         let pixels = rows_mut(dx.values, dx.length).zip(rows(dy.values, dy.length)).zip(rows(x.values, x.length));
         for ((dx, dy), x) in pixels {

@@ -8,7 +8,7 @@ use crate::memory::Span;
 use crate::ops::input_gradient;
 use crate::ops::lent::{ByRows, Memory, one};
 use crate::ops::math::rows::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
-use crate::ops::math::tile::{PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, transpose, width};
+use crate::ops::math::tile::{PIXELS, Portable, Tiles, columns, columns_mut, multiply, transpose, widest};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
 use crate::ops::parts::{Rows, RowsMut, Whole};
 use crate::shape::Conv2d;
@@ -87,8 +87,8 @@ impl ByRows for Conv2dForward<'_> {
     }
 
     #[inline(always)]
-    fn formula(&self, (y, x, weight): Self::Slices<'_>) -> Result<(), Error> {
-        conv2d_forward(y.values, x.values, weight.0, self.conv)
+    fn formula(&self, tiles: impl Tiles, (y, x, weight): Self::Slices<'_>) -> Result<(), Error> {
+        forward(tiles, y.values, x.values, weight.0, self.conv)
     }
 }
 
@@ -106,35 +106,46 @@ impl ByRows for Conv2dForward<'_> {
 ///
 /// # Errors
 /// [`Error::Length`] when a slice does not fit `conv`, [`Error::Image`] when `conv` contradicts itself.
-#[cfg_attr(feature = "wide", inline(always))]
 pub fn conv2d_forward(y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d) -> Result<(), Error> {
+    forward(Portable, y, x, weight, conv)
+}
+
+/// [`conv2d_forward`] by some tiles.
+#[cfg_attr(feature = "wide", inline(always))]
+fn forward<T: Tiles>(tiles: T, y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d) -> Result<(), Error> {
     check(y.len(), x.len(), weight.len(), conv)?;
     let images = rows_mut(y, conv.output.len()).zip(rows(x, conv.input.len()));
     for (y, x) in images {
         let mut at = 0;
         while at < conv.output.channels {
-            let width = width(conv.output.channels - at);
-            if width == WIDE {
-                plane::<WIDE>(y, x, weight, conv, at);
-            } else if width == 4 {
-                plane::<4>(y, x, weight, conv, at);
-            } else {
-                plane::<1>(y, x, weight, conv, at);
-            }
-            at += width;
+            let rest = conv.output.channels - at;
+            at += widest!(T, rest, C => plane::<C>(tiles, y, x, weight, conv, at), {
+                if rest >= 4 {
+                    plane::<4>(tiles, y, x, weight, conv, at)
+                } else {
+                    plane::<1>(tiles, y, x, weight, conv, at)
+                }
+            });
         }
     }
     Ok(())
 }
 
-/// Channels `at..at + C` of one output image.
+/// Channels `at..at + C` of one output image; how many these are.
 #[cfg_attr(feature = "wide", inline(always))]
-fn plane<const C: usize>(y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d, at: usize) {
+fn plane<const C: usize>(
+    tiles: impl Tiles,
+    y: &mut [f32],
+    x: &[f32],
+    weight: &[f32],
+    conv: &Conv2d,
+    at: usize,
+) -> usize {
     let channels = conv.output.channels;
     for (i, row) in rows_mut(y, conv.output.width * channels).enumerate() {
         for (tile, y) in pieces_mut(row, PIXELS * channels).enumerate() {
             let mut sums = [[0.0; C]; PIXELS];
-            window(&mut sums, x, weight, conv, (i, tile * PIXELS), at);
+            window(tiles, &mut sums, x, weight, conv, (i, tile * PIXELS), at);
             for (pixel, sums) in rows_mut(y, channels).zip(sums) {
                 if let Some(pixel) = columns_mut(pixel, at) {
                     *pixel = sums;
@@ -142,11 +153,13 @@ fn plane<const C: usize>(y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d
             }
         }
     }
+    C
 }
 
 /// Adds up the output pixels from `(i, j)` on, channels `at..at + C`.
 #[cfg_attr(feature = "wide", inline(always))]
 fn window<const C: usize>(
+    tiles: impl Tiles,
     sums: &mut [[f32; C]; PIXELS],
     x: &[f32],
     weight: &[f32],
@@ -164,9 +177,9 @@ fn window<const C: usize>(
         if inside {
             // A pixel's taps of one kernel row lie side by side, and so do their weights.
             let windows = [j, j + 1, j + 2, last].map(|j| part(x, (j * stride - padding) * input.channels, taps_a_row));
-            multiply_all(sums, windows, weight, output.channels, at);
+            tiles.multiply(sums, windows, weight, output.channels, at);
         } else {
-            border(sums, x, weight, conv, j, at);
+            border(tiles, sums, x, weight, conv, j, at);
         }
     }
 }
@@ -174,6 +187,7 @@ fn window<const C: usize>(
 /// [`window`] for one kernel row, where the picture or the output ends among the pixels.
 #[cfg_attr(feature = "wide", inline(always))]
 fn border<const C: usize>(
+    tiles: impl Tiles,
     sums: &mut [[f32; C]; PIXELS],
     x: &[f32],
     weight: &[f32],
@@ -189,7 +203,7 @@ fn border<const C: usize>(
             let inside = j < output.width && column < input.width;
             inside.then(|| part(x, column * input.channels, input.channels))
         });
-        multiply(sums, pixels, weight, output.channels, at);
+        multiply(tiles, sums, pixels, weight, output.channels, at);
     }
 }
 
@@ -243,8 +257,8 @@ impl ByRows for Conv2dBackwardInput<'_> {
     }
 
     #[inline(always)]
-    fn formula(&self, (dx, dy, weight): Self::Slices<'_>) -> Result<(), Error> {
-        conv2d_backward_input(dx.values, dy.values, weight.0, self.conv, self.accumulate)
+    fn formula(&self, tiles: impl Tiles, (dx, dy, weight): Self::Slices<'_>) -> Result<(), Error> {
+        backward_input(tiles, dx.values, dy.values, weight.0, self.conv, self.accumulate)
     }
 }
 
@@ -255,8 +269,20 @@ impl ByRows for Conv2dBackwardInput<'_> {
 ///
 /// # Errors
 /// As [`conv2d_forward`].
-#[cfg_attr(feature = "wide", inline(always))]
 pub fn conv2d_backward_input(
+    dx: &mut [f32],
+    dy: &[f32],
+    weight: &[f32],
+    conv: &Conv2d,
+    accumulate: bool,
+) -> Result<(), Error> {
+    backward_input(Portable, dx, dy, weight, conv, accumulate)
+}
+
+/// [`conv2d_backward_input`] by some tiles.
+#[cfg_attr(feature = "wide", inline(always))]
+fn backward_input<T: Tiles>(
+    tiles: T,
     dx: &mut [f32],
     dy: &[f32],
     weight: &[f32],
@@ -268,8 +294,8 @@ pub fn conv2d_backward_input(
         dx.fill(0.0);
     }
     #[cfg(feature = "wide")]
-    if input_gradient::can(conv) {
-        input_gradient::gather_taps(dx, dy, weight, conv);
+    if input_gradient::can::<T>(conv) {
+        input_gradient::gather_taps(tiles, dx, dy, weight, conv);
         return Ok(());
     }
     // Several images at a time, so that transposing a block of weights pays.
@@ -279,23 +305,29 @@ pub fn conv2d_backward_input(
     for (dx, dy) in groups {
         let mut at = 0;
         while at < conv.input.channels {
-            let width = width(conv.input.channels - at);
-            if width == WIDE {
-                spread_taps::<WIDE>(dx, dy, weight, conv, at);
-            } else if width == 4 {
-                spread_taps::<4>(dx, dy, weight, conv, at);
-            } else {
-                spread_taps::<1>(dx, dy, weight, conv, at);
-            }
-            at += width;
+            let rest = conv.input.channels - at;
+            at += widest!(T, rest, C => spread_taps::<C>(tiles, dx, dy, weight, conv, at), {
+                if rest >= 4 {
+                    spread_taps::<4>(tiles, dx, dy, weight, conv, at)
+                } else {
+                    spread_taps::<1>(tiles, dx, dy, weight, conv, at)
+                }
+            });
         }
     }
     Ok(())
 }
 
-/// Input channels `at..at + C` of some images, one block of transposed weights after the other.
+/// Input channels `at..at + C` of some images, one block of transposed weights after the other; how many these are.
 #[cfg_attr(feature = "wide", inline(always))]
-pub(super) fn spread_taps<const C: usize>(dx: &mut [f32], dy: &[f32], weight: &[f32], conv: &Conv2d, at: usize) {
+pub(super) fn spread_taps<const C: usize>(
+    tiles: impl Tiles,
+    dx: &mut [f32],
+    dy: &[f32],
+    weight: &[f32],
+    conv: &Conv2d,
+    at: usize,
+) -> usize {
     let outputs = conv.output.channels;
     let taps = rows(weight, conv.input.channels * outputs);
     let mut block = [[0.0; C]; DEPTH];
@@ -305,23 +337,24 @@ pub(super) fn spread_taps<const C: usize>(dx: &mut [f32], dy: &[f32], weight: &[
         while from < outputs {
             let depth = DEPTH.min(outputs - from);
             transpose(&mut block, part(weight, at * outputs, C * outputs), outputs, &(from..from + depth));
-            spread(dx, dy, block.get(..depth).unwrap_or_default(), conv, tap, at, from);
+            spread(tiles, dx, dy, block.get(..depth).unwrap_or_default(), conv, tap, (at, from));
             from += depth;
         }
     }
+    C
 }
 
 /// Adds `dy[..][from..] * block` at kernel position `(a, b)` to channels `at..at + C`.
 #[cfg_attr(not(feature = "wide"), inline(never))]
 #[cfg_attr(feature = "wide", inline(always))]
 fn spread<const C: usize>(
+    tiles: impl Tiles,
     dx: &mut [f32],
     dy: &[f32],
     block: &[[f32; C]],
     conv: &Conv2d,
     (a, b): (usize, usize),
-    at: usize,
-    from: usize,
+    (at, from): (usize, usize),
 ) {
     let Conv2d { input, output, stride, padding, .. } = *conv;
     let (pitch, dy_pitch) = (input.width * input.channels, output.width * output.channels);
@@ -335,7 +368,7 @@ fn spread<const C: usize>(
             let dy = part(dy, i * dy_pitch, columns.end * output.channels);
             let dy = dy.get(columns.start * output.channels + from..).unwrap_or_default();
             for (dx, dy) in pieces_mut(dx, PIXELS * step).zip(pieces(dy, PIXELS * output.channels)) {
-                spread_tile(dx, step, dy, output.channels, block);
+                spread_tile(tiles, dx, step, dy, output.channels, block);
             }
         }
     }
@@ -343,10 +376,17 @@ fn spread<const C: usize>(
 
 /// [`spread`] for as many pixels as a tile has, `step` apart in `dx` and `pitch` in `dy`.
 #[inline(always)]
-fn spread_tile<const C: usize>(dx: &mut [f32], step: usize, dy: &[f32], pitch: usize, block: &[[f32; C]]) {
+fn spread_tile<const C: usize>(
+    tiles: impl Tiles,
+    dx: &mut [f32],
+    step: usize,
+    dy: &[f32],
+    pitch: usize,
+    block: &[[f32; C]],
+) {
     let pixels = [0, 1, 2, 3].map(|p| dy.get(p * pitch..p * pitch + block.len()));
     let mut sums = [0, 1, 2, 3].map(|p| columns(dx, p * step).copied().unwrap_or([0.0; C]));
-    multiply(&mut sums, pixels, block.as_flattened(), C, 0);
+    multiply(tiles, &mut sums, pixels, block.as_flattened(), C, 0);
     for (p, (sums, pixel)) in sums.iter().zip(pixels).enumerate() {
         if let (Some(dx), true) = (columns_mut(dx, p * step), pixel.is_some()) {
             *dx = *sums;

@@ -6,14 +6,15 @@ use crate::ops::math::rows::{pieces_mut, rows};
 use crate::ops::parts::{Parts, Rows};
 
 pub use crate::ops::math::reduce::{RUN, Totals, run};
+pub use crate::ops::math::tile::{PIXELS, Portable, Tiles};
 
 /// What is computed of each part of some operands, whichever part it is.
 pub trait Formula<P>: Sync {
-    /// Computes it for `parts`.
+    /// Computes it for `parts`, matrix products by `tiles`.
     ///
     /// # Errors
     /// What is wrong with them.
-    fn run(&self, parts: P) -> Result<(), Error>;
+    fn run(&self, tiles: impl Tiles, parts: P) -> Result<(), Error>;
 }
 
 /// What is added up over the rows of some operands.
@@ -41,7 +42,7 @@ pub struct Alone;
 impl Workers for Alone {
     #[inline(always)]
     fn each<P: Parts, F: Formula<P>>(&self, formula: &F, parts: P) -> Result<(), Error> {
-        formula.run(parts)
+        formula.run(Portable, parts)
     }
 
     #[inline(always)]

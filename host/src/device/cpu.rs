@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use sse_sam_core::Error;
-use sse_sam_core::ops::workers::Formula;
+use sse_sam_core::ops::workers::{Formula, Tiles};
 
 use crate::device::threads::{Level, Threads};
 
@@ -43,7 +43,7 @@ struct Chains {
 
 impl<const CHAINS: usize> Formula<&mut [f32; CHAINS]> for Chains {
     #[inline(always)]
-    fn run(&self, sums: &mut [f32; CHAINS]) -> Result<(), Error> {
+    fn run(&self, _: impl Tiles, sums: &mut [f32; CHAINS]) -> Result<(), Error> {
         let mut local = *sums;
         for _ in 0..ROUNDS {
             local.iter_mut().for_each(|sum| *sum = *sum * self.a + self.b);

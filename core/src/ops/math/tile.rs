@@ -7,9 +7,9 @@ use core::ops::Range;
 use crate::ops::math::rows::{part, pieces, rows};
 
 /// Pixels (or samples) of a tile.
-pub(crate) const PIXELS: usize = 4;
+pub const PIXELS: usize = 4;
 
-/// Channels of the widest tile: as many as the registers hold sums for.
+/// Channels of the widest tile of [`Portable`]: as many as the registers hold sums for.
 pub(crate) const WIDE: usize = if cfg!(any(feature = "wide", target_feature = "avx", target_arch = "aarch64")) {
     16
 } else if cfg!(any(target_feature = "sse2", target_feature = "simd128")) {
@@ -18,16 +18,71 @@ pub(crate) const WIDE: usize = if cfg!(any(feature = "wide", target_feature = "a
     4
 };
 
-/// The width of the next tile when `rest` channels are left.
-pub(crate) fn width(rest: usize) -> usize {
-    if rest >= WIDE {
-        WIDE
-    } else if rest >= 4 {
-        4
-    } else {
-        1
+/// The inner loops of matrix products, as a processor computes them fastest.
+///
+/// The order of the terms of every sum is given, and no product is fused with a sum: the same bits whoever computes them.
+pub trait Tiles: Copy + Sync {
+    /// Channels of the widest tile: 4, 8, 16 or 32.
+    const WIDE: usize;
+
+    /// `sums[p][o] += sum_t x[p][t] * weight[t * pitch + at + o]` for as many `t` as all four pixels have, and at most as
+    /// many as there are rows of `pitch` weights.
+    #[inline(always)]
+    fn multiply<const C: usize>(
+        self,
+        sums: &mut [[f32; C]; PIXELS],
+        x: [&[f32]; PIXELS],
+        weight: &[f32],
+        pitch: usize,
+        at: usize,
+    ) {
+        multiply_all(sums, x, weight, pitch, at);
+    }
+
+    /// `sums[r][o] += sum_{i,j} x[i * x_row + j * step + r] * dy[i * dy_row + j * pitch + o]`, `i` below `size.0` before `j`
+    /// below `size.1`. Terms outside of `x` or `dy` are left out.
+    #[inline(always)]
+    fn outer<const R: usize, const C: usize>(
+        self,
+        sums: &mut [[f32; C]; R],
+        (x, x_row, step): (&[f32], usize, usize),
+        (dy, dy_row, pitch): (&[f32], usize, usize),
+        size: (usize, usize),
+    ) {
+        for i in 0..size.0 {
+            let x = x.get(i * x_row..).unwrap_or_default();
+            let dy = dy.get(i * dy_row..).unwrap_or_default();
+            outer(sums, x, step, dy, pitch, size.1);
+        }
     }
 }
+
+/// Loops that the compiler makes of plain Rust: what chips and other processors use.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Portable;
+
+impl Tiles for Portable {
+    const WIDE: usize = WIDE;
+}
+
+/// Runs the first block with `C` the width of the widest tile that `rest` channels fill, the second where none does.
+macro_rules! widest {
+    ($tiles:ident, $rest:expr, $C:ident => $wide:expr, $narrow:expr) => {
+        if $tiles::WIDE == 32 && $rest >= 32 {
+            const $C: usize = 32;
+            $wide
+        } else if $tiles::WIDE >= 16 && $rest >= 16 {
+            const $C: usize = 16;
+            $wide
+        } else if $tiles::WIDE == 8 && $rest >= 8 {
+            const $C: usize = 8;
+            $wide
+        } else {
+            $narrow
+        }
+    };
+}
+pub(crate) use widest;
 
 /// `C` values of `row` from `at`.
 #[inline(always)]
@@ -89,6 +144,7 @@ fn add_scaled<const C: usize>(sum: &mut [f32; C], factor: f32, values: &[f32; C]
 /// `sums[p][o] += sum_t x[p][t] * weight[t][at + o]` for the pixels that are there; `weight` has rows of `pitch`.
 #[inline(always)]
 pub(crate) fn multiply<const C: usize>(
+    tiles: impl Tiles,
     sums: &mut [[f32; C]; PIXELS],
     x: [Option<&[f32]>; PIXELS],
     weight: &[f32],
@@ -96,8 +152,8 @@ pub(crate) fn multiply<const C: usize>(
     at: usize,
 ) {
     match x {
-        [Some(x0), Some(x1), Some(x2), Some(x3)] => multiply_all(sums, [x0, x1, x2, x3], weight, pitch, at),
-        _ => multiply_some(sums, x, weight, pitch, at),
+        [Some(x0), Some(x1), Some(x2), Some(x3)] => tiles.multiply(sums, [x0, x1, x2, x3], weight, pitch, at),
+        _ => multiply_some(tiles, sums, x, weight, pitch, at),
     }
 }
 
@@ -105,6 +161,7 @@ pub(crate) fn multiply<const C: usize>(
 #[cfg_attr(not(feature = "wide"), inline(never))]
 #[cfg_attr(feature = "wide", inline(always))]
 fn multiply_some<const C: usize>(
+    tiles: impl Tiles,
     sums: &mut [[f32; C]; PIXELS],
     x: [Option<&[f32]>; PIXELS],
     weight: &[f32],
@@ -120,7 +177,7 @@ fn multiply_some<const C: usize>(
         return;
     }
     let mut all = *sums;
-    multiply_all(&mut all, x.map(|x| x.unwrap_or(first)), weight, pitch, at);
+    tiles.multiply(&mut all, x.map(|x| x.unwrap_or(first)), weight, pitch, at);
     for ((sum, result), x) in sums.iter_mut().zip(all).zip(x) {
         if x.is_some() {
             *sum = result;
@@ -131,7 +188,7 @@ fn multiply_some<const C: usize>(
 /// `sums[p][o] += sum_t x[p][t] * weight[t][at + o]`; `weight` has rows of `pitch`.
 #[cfg_attr(not(feature = "wide"), inline(never))]
 #[cfg_attr(feature = "wide", inline(always))]
-pub(crate) fn multiply_all<const C: usize>(
+fn multiply_all<const C: usize>(
     sums: &mut [[f32; C]; PIXELS],
     [x0, x1, x2, x3]: [&[f32]; PIXELS],
     weight: &[f32],
@@ -152,37 +209,23 @@ pub(crate) fn multiply_all<const C: usize>(
 /// `sum[o] += sum_t x[t] * weight[t][at + o]`: a tile of one pixel.
 #[cfg_attr(feature = "wide", inline(always))]
 pub(crate) fn multiply_one<const C: usize>(sum: &mut [f32; C], x: &[f32], weight: &[f32], pitch: usize, at: usize) {
-    outer(core::array::from_mut(sum), x, 1, weight, pitch, at);
+    outer(core::array::from_mut(sum), x, 1, weight.get(at..).unwrap_or_default(), pitch, usize::MAX);
 }
 
-/// `sums[r][o] += sum_j x[j * step + r] * dy[j][at + o]`; `dy` has rows of `pitch` and ends the sum.
+/// `sums[r][o] += sum_j x[j * step + r] * dy[j * pitch + o]` for at most `count` terms.
 #[cfg_attr(not(feature = "wide"), inline(never))]
 #[cfg_attr(feature = "wide", inline(always))]
-pub(crate) fn outer<const R: usize, const C: usize>(
+fn outer<const R: usize, const C: usize>(
     sums: &mut [[f32; C]; R],
     x: &[f32],
     step: usize,
     dy: &[f32],
     pitch: usize,
-    at: usize,
+    count: usize,
 ) {
-    let terms = pieces(x, step).zip(rows(dy, pitch));
-    // One variable a row: inlined, an array of arrays would be kept in memory. More flash, so not on a chip.
-    if let (true, [row0, row1, row2, row3]) = (cfg!(feature = "wide"), sums.as_mut_slice()) {
-        let [mut sum0, mut sum1, mut sum2, mut sum3] = [*row0, *row1, *row2, *row3];
-        for (x, dy) in terms {
-            let (Some([x0, x1, x2, x3]), Some(dy)) = (x.first_chunk(), columns(dy, at)) else { break };
-            add_scaled(&mut sum0, *x0, dy);
-            add_scaled(&mut sum1, *x1, dy);
-            add_scaled(&mut sum2, *x2, dy);
-            add_scaled(&mut sum3, *x3, dy);
-        }
-        [*row0, *row1, *row2, *row3] = [sum0, sum1, sum2, sum3];
-        return;
-    }
     let mut local = *sums;
-    for (x, dy) in terms {
-        let (Some(x), Some(dy)) = (x.first_chunk::<R>(), columns(dy, at)) else { break };
+    for (x, dy) in pieces(x, step).zip(pieces(dy, pitch)).take(count) {
+        let (Some(x), Some(dy)) = (x.first_chunk::<R>(), dy.first_chunk()) else { break };
         for (sum, x) in local.iter_mut().zip(x) {
             add_scaled(sum, *x, dy);
         }
