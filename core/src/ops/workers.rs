@@ -56,9 +56,9 @@ pub(crate) struct Columns {
     pub(crate) at: usize,
 }
 
-impl<'p> Terms<Rows<'p>, CHANNELS, 1> for Columns {
+impl<'p, const N: usize> Terms<Rows<'p>, N, 1> for Columns {
     #[inline(always)]
-    fn terms(&self, parts: Rows<'p>) -> impl Iterator<Item = [[f32; CHANNELS]; 1]> {
+    fn terms(&self, parts: Rows<'p>) -> impl Iterator<Item = [[f32; N]; 1]> {
         rows(parts.values, parts.length).map(|row| [lanes(row, self.at)])
     }
 }
@@ -68,7 +68,7 @@ impl<'p> Terms<Rows<'p>, CHANNELS, 1> for Columns {
 pub(crate) fn for_each_sum(workers: &impl Workers, to: &mut [f32], from: &[f32], each: impl Fn(&mut f32, f32)) {
     let from = Rows { values: from, length: to.len() };
     for (block, to) in pieces_mut(to, CHANNELS).enumerate() {
-        let [sums] = workers.sums(&Columns { at: block * CHANNELS }, from);
+        let [sums] = workers.sums::<_, _, CHANNELS, 1>(&Columns { at: block * CHANNELS }, from);
         to.iter_mut().zip(sums).for_each(|(to, sum)| each(to, sum));
     }
 }

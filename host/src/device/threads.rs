@@ -22,7 +22,7 @@ use crate::device::tiles;
 /// Numbers below which dividing an operation costs more than it saves.
 const SMALLEST: usize = 1 << 14;
 /// So many times as many numbers are worth dividing to be added up, which costs least of all.
-const SUMMED: usize = 1 << 4;
+const SUMMED: usize = 1 << 2;
 /// Parts for each thread, so that one that is held up leaves its share to the others.
 const PARTS: usize = 4;
 
