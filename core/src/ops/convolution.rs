@@ -7,12 +7,18 @@ use crate::memory::Span;
 #[cfg(feature = "wide")]
 use crate::ops::input_gradient;
 use crate::ops::lent::{ByRows, Memory, one};
-use crate::ops::math::rows::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
-use crate::ops::math::tile::{PIXELS, Portable, Tiles, columns, columns_mut, multiply, transpose, widest};
+use crate::ops::math::rows::{expect, whole_rows};
+#[cfg(any(test, not(feature = "wide")))]
+use crate::ops::math::rows::{part, pieces, pieces_mut, rows, rows_mut};
+use crate::ops::math::tile::{PIXELS, Portable, Tiles, Windows, columns_mut, widest};
+#[cfg(any(test, not(feature = "wide")))]
+use crate::ops::math::tile::{columns, multiply_some, transpose};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
 use crate::ops::parts::{Rows, RowsMut, Whole};
+use crate::ops::stretches::{Area, pitch, stretches, tiles_of};
 use crate::shape::Conv2d;
 
+#[cfg(any(test, not(feature = "wide")))]
 /// Outputs whose weights are transposed at a time.
 const DEPTH: usize = 16;
 
@@ -31,19 +37,12 @@ pub(super) fn check(y: usize, x: usize, weight: usize, conv: &Conv2d) -> Result<
     Ok(images)
 }
 
-/// The kernel positions at which output `position` of a side meets the input of `size`.
-#[cfg_attr(feature = "wide", inline(always))]
-fn taps(position: usize, size: usize, conv: &Conv2d) -> Range<usize> {
-    let start = position * conv.stride;
-    conv.padding.saturating_sub(start)..(size + conv.padding).saturating_sub(start).min(conv.kernel)
-}
-
 /// The positions of a side of `outputs` at which kernel position `tap` meets the input of `size`.
 #[cfg_attr(feature = "wide", inline(always))]
 pub(super) fn positions(tap: usize, size: usize, outputs: usize, conv: &Conv2d) -> Range<usize> {
-    let stride = conv.stride.max(1);
-    let first = conv.padding.saturating_sub(tap).div_ceil(stride);
-    let last = (size + conv.padding).saturating_sub(tap).div_ceil(stride);
+    // A division costs as much as some terms of a tile.
+    let strides = |length: usize| if conv.stride < 2 { length } else { length.div_ceil(conv.stride) };
+    let (first, last) = (strides(conv.padding.saturating_sub(tap)), strides((size + conv.padding).saturating_sub(tap)));
     first..last.min(outputs)
 }
 
@@ -114,24 +113,21 @@ pub fn conv2d_forward(y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d) -
 #[cfg_attr(feature = "wide", inline(always))]
 fn forward<T: Tiles>(tiles: T, y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d) -> Result<(), Error> {
     check(y.len(), x.len(), weight.len(), conv)?;
-    let images = rows_mut(y, conv.output.len()).zip(rows(x, conv.input.len()));
-    for (y, x) in images {
-        let mut at = 0;
-        while at < conv.output.channels {
-            let rest = conv.output.channels - at;
-            at += widest!(T, rest, C => plane::<C>(tiles, y, x, weight, conv, at), {
-                if rest >= 4 {
-                    plane::<4>(tiles, y, x, weight, conv, at)
-                } else {
-                    plane::<1>(tiles, y, x, weight, conv, at)
-                }
-            });
-        }
+    let mut at = 0;
+    while at < conv.output.channels {
+        let rest = conv.output.channels - at;
+        at += widest!(T, rest, C => plane::<C>(tiles, y, x, weight, conv, at), {
+            if rest >= 4 {
+                plane::<4>(tiles, y, x, weight, conv, at)
+            } else {
+                plane::<1>(tiles, y, x, weight, conv, at)
+            }
+        });
     }
     Ok(())
 }
 
-/// Channels `at..at + C` of one output image; how many these are.
+/// Channels `at..at + C` of all images; how many these are.
 #[cfg_attr(feature = "wide", inline(always))]
 fn plane<const C: usize>(
     tiles: impl Tiles,
@@ -141,70 +137,27 @@ fn plane<const C: usize>(
     conv: &Conv2d,
     at: usize,
 ) -> usize {
-    let channels = conv.output.channels;
-    for (i, row) in rows_mut(y, conv.output.width * channels).enumerate() {
-        for (tile, y) in pieces_mut(row, PIXELS * channels).enumerate() {
-            let mut sums = [[0.0; C]; PIXELS];
-            window(tiles, &mut sums, x, weight, conv, (i, tile * PIXELS), at);
-            for (pixel, sums) in rows_mut(y, channels).zip(sums) {
-                if let Some(pixel) = columns_mut(pixel, at) {
-                    *pixel = sums;
+    let Conv2d { input, output, kernel, .. } = *conv;
+    let images = y.len().checked_div(output.len()).unwrap_or(0);
+    let (tap, row) = (input.channels * output.channels, kernel * input.channels * output.channels);
+    for rows in stretches(input.height, output.height, conv) {
+        for columns in stretches(input.width, output.width, conv) {
+            let weight = weight.get(rows.tap * row + columns.tap * tap + at..).unwrap_or_default();
+            // A pixel's kernel positions of one row lie side by side, and so do their weights.
+            let size = [rows.taps, 1, columns.taps * input.channels];
+            for (pixels, count) in tiles_of(Area { images, rows, columns }, (input, conv.stride), (output, 1)) {
+                let windows = Windows { x, at: pixels.map(|pixel| pixel.0), steps: [pitch(&input), 0] };
+                let mut sums = [[0.0; C]; PIXELS];
+                tiles.multiply(&mut sums, windows, (weight, [row, 0, output.channels]), size);
+                for (pixel, sums) in pixels.iter().zip(sums).take(count) {
+                    if let Some(pixel) = columns_mut(y, pixel.1 + at) {
+                        *pixel = sums;
+                    }
                 }
             }
         }
     }
     C
-}
-
-/// Adds up the output pixels from `(i, j)` on, channels `at..at + C`.
-#[cfg_attr(feature = "wide", inline(always))]
-fn window<const C: usize>(
-    tiles: impl Tiles,
-    sums: &mut [[f32; C]; PIXELS],
-    x: &[f32],
-    weight: &[f32],
-    conv: &Conv2d,
-    (i, j): (usize, usize),
-    at: usize,
-) {
-    let Conv2d { input, output, kernel, stride, padding } = *conv;
-    let (pitch, taps_a_row) = (input.width * input.channels, kernel * input.channels);
-    let last = j + PIXELS - 1;
-    let inside = last < output.width && j * stride >= padding && last * stride + kernel <= input.width + padding;
-    for a in taps(i, input.height, conv) {
-        let x = part(x, (i * stride + a - padding) * pitch, pitch);
-        let weight = part(weight, a * taps_a_row * output.channels, taps_a_row * output.channels);
-        if inside {
-            // A pixel's taps of one kernel row lie side by side, and so do their weights.
-            let windows = [j, j + 1, j + 2, last].map(|j| part(x, (j * stride - padding) * input.channels, taps_a_row));
-            tiles.multiply(sums, windows, weight, output.channels, at);
-        } else {
-            border(tiles, sums, x, weight, conv, j, at);
-        }
-    }
-}
-
-/// [`window`] for one kernel row, where the picture or the output ends among the pixels.
-#[cfg_attr(feature = "wide", inline(always))]
-fn border<const C: usize>(
-    tiles: impl Tiles,
-    sums: &mut [[f32; C]; PIXELS],
-    x: &[f32],
-    weight: &[f32],
-    conv: &Conv2d,
-    j: usize,
-    at: usize,
-) {
-    let Conv2d { input, output, kernel, stride, padding } = *conv;
-    let taps = rows(weight, input.channels * output.channels);
-    for (b, weight) in taps.take(kernel).enumerate() {
-        let pixels = [j, j + 1, j + 2, j + 3].map(|j| {
-            let column = (j * stride + b).checked_sub(padding)?;
-            let inside = j < output.width && column < input.width;
-            inside.then(|| part(x, column * input.channels, input.channels))
-        });
-        multiply(tiles, sums, pixels, weight, output.channels, at);
-    }
 }
 
 /// The gradient of [`Conv2dForward`] with respect to `x`: [`conv2d_backward_input`] on a machine.
@@ -294,10 +247,15 @@ fn backward_input<T: Tiles>(
         dx.fill(0.0);
     }
     #[cfg(feature = "wide")]
-    if input_gradient::can::<T>(conv) {
-        input_gradient::gather_taps(tiles, dx, dy, weight, conv);
-        return Ok(());
-    }
+    input_gradient::gather_taps(tiles, dx, dy, weight, conv);
+    #[cfg(not(feature = "wide"))]
+    spread_channels(tiles, dx, dy, weight, conv);
+    Ok(())
+}
+
+/// Adds to the gradients of some images.
+#[cfg(not(feature = "wide"))]
+fn spread_channels<T: Tiles>(_: T, dx: &mut [f32], dy: &[f32], weight: &[f32], conv: &Conv2d) {
     // Several images at a time, so that transposing a block of weights pays.
     let images = (256 / conv.output.height.saturating_mul(conv.output.width).max(1)).max(1);
     let (inputs, outputs) = (images.saturating_mul(conv.input.len()), images.saturating_mul(conv.output.len()));
@@ -306,22 +264,20 @@ fn backward_input<T: Tiles>(
         let mut at = 0;
         while at < conv.input.channels {
             let rest = conv.input.channels - at;
-            at += widest!(T, rest, C => spread_taps::<C>(tiles, dx, dy, weight, conv, at), {
+            at += widest!(T, rest, C => spread_taps::<C>(dx, dy, weight, conv, at), {
                 if rest >= 4 {
-                    spread_taps::<4>(tiles, dx, dy, weight, conv, at)
+                    spread_taps::<4>(dx, dy, weight, conv, at)
                 } else {
-                    spread_taps::<1>(tiles, dx, dy, weight, conv, at)
+                    spread_taps::<1>(dx, dy, weight, conv, at)
                 }
             });
         }
     }
-    Ok(())
 }
 
 /// Input channels `at..at + C` of some images, one block of transposed weights after the other; how many these are.
-#[cfg_attr(feature = "wide", inline(always))]
+#[cfg(any(test, not(feature = "wide")))]
 pub(super) fn spread_taps<const C: usize>(
-    tiles: impl Tiles,
     dx: &mut [f32],
     dy: &[f32],
     weight: &[f32],
@@ -337,7 +293,7 @@ pub(super) fn spread_taps<const C: usize>(
         while from < outputs {
             let depth = DEPTH.min(outputs - from);
             transpose(&mut block, part(weight, at * outputs, C * outputs), outputs, &(from..from + depth));
-            spread(tiles, dx, dy, block.get(..depth).unwrap_or_default(), conv, tap, (at, from));
+            spread(dx, dy, block.get(..depth).unwrap_or_default(), conv, tap, (at, from));
             from += depth;
         }
     }
@@ -345,10 +301,9 @@ pub(super) fn spread_taps<const C: usize>(
 }
 
 /// Adds `dy[..][from..] * block` at kernel position `(a, b)` to channels `at..at + C`.
-#[cfg_attr(not(feature = "wide"), inline(never))]
-#[cfg_attr(feature = "wide", inline(always))]
+#[cfg(any(test, not(feature = "wide")))]
+#[inline(never)]
 fn spread<const C: usize>(
-    tiles: impl Tiles,
     dx: &mut [f32],
     dy: &[f32],
     block: &[[f32; C]],
@@ -368,25 +323,19 @@ fn spread<const C: usize>(
             let dy = part(dy, i * dy_pitch, columns.end * output.channels);
             let dy = dy.get(columns.start * output.channels + from..).unwrap_or_default();
             for (dx, dy) in pieces_mut(dx, PIXELS * step).zip(pieces(dy, PIXELS * output.channels)) {
-                spread_tile(tiles, dx, step, dy, output.channels, block);
+                spread_tile(dx, step, dy, output.channels, block);
             }
         }
     }
 }
 
 /// [`spread`] for as many pixels as a tile has, `step` apart in `dx` and `pitch` in `dy`.
+#[cfg(any(test, not(feature = "wide")))]
 #[inline(always)]
-fn spread_tile<const C: usize>(
-    tiles: impl Tiles,
-    dx: &mut [f32],
-    step: usize,
-    dy: &[f32],
-    pitch: usize,
-    block: &[[f32; C]],
-) {
+fn spread_tile<const C: usize>(dx: &mut [f32], step: usize, dy: &[f32], pitch: usize, block: &[[f32; C]]) {
     let pixels = [0, 1, 2, 3].map(|p| dy.get(p * pitch..p * pitch + block.len()));
     let mut sums = [0, 1, 2, 3].map(|p| columns(dx, p * step).copied().unwrap_or([0.0; C]));
-    multiply(tiles, &mut sums, pixels, block.as_flattened(), C, 0);
+    multiply_some(&mut sums, pixels, block.as_flattened(), C);
     for (p, (sums, pixel)) in sums.iter().zip(pixels).enumerate() {
         if let (Some(dx), true) = (columns_mut(dx, p * step), pixel.is_some()) {
             *dx = *sums;

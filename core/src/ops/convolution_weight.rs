@@ -7,7 +7,7 @@ use crate::memory::Span;
 use crate::ops::convolution::{check, positions};
 use crate::ops::lent::{ByRows, Memory, one};
 use crate::ops::math::rows::{rows, rows_mut};
-use crate::ops::math::tile::{Portable, Tiles, columns_mut, widest};
+use crate::ops::math::tile::{PIXELS, Portable, Tiles, columns_mut, outer, widest};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
 use crate::ops::parts::{Numbers, Parts, RowsMut, Whole};
 use crate::shape::Conv2d;
@@ -117,75 +117,88 @@ fn band<T: Tiles>(
     let (inputs, outputs) = (conv.input.channels.max(1), conv.output.channels.max(1));
     let (mut tap, mut c, mut rest) = (first / inputs, first % inputs, dweight);
     while rest.len() >= outputs {
-        let height = if inputs - c < 4 || rest.len() < 4 * outputs { 1 } else { 4 };
-        let Some((dweight, after)) = rest.split_at_mut_checked(height * outputs) else { return };
-        let position = (tap / conv.kernel.max(1), tap % conv.kernel.max(1));
-        if height == 4 {
-            gather_channels::<T, 4>(tiles, dweight, x, dy, conv, &rows, position, c);
-        } else {
-            gather_channels::<T, 1>(tiles, dweight, x, dy, conv, &rows, position, c);
-        }
-        (rest, c) = (after, c + height);
-        if c == inputs {
-            (tap, c) = (tap + 1, 0);
-        }
-    }
-}
-
-/// Input channels `c..c + R` of [`band`] at one kernel position.
-#[cfg_attr(feature = "wide", inline(always))]
-fn gather_channels<T: Tiles, const R: usize>(
-    tiles: T,
-    dweight: &mut [f32],
-    x: &[f32],
-    dy: &[f32],
-    conv: &Conv2d,
-    rows: &Range<usize>,
-    tap: (usize, usize),
-    c: usize,
-) {
-    let mut at = 0;
-    while at < conv.output.channels {
-        let rest = conv.output.channels - at;
-        at += widest!(T, rest, C => gather_tile::<R, C>(tiles, dweight, x, dy, conv, rows, tap, (c, at)), {
-            if rest >= 4 {
-                gather_tile::<R, 4>(tiles, dweight, x, dy, conv, rows, tap, (c, at))
+        let taps = (tap / conv.kernel.max(1), tap % conv.kernel.max(1));
+        let (end, met) = (c.max(inputs.min(c + rest.len() / outputs)), Met::new(x, dy, conv, &rows, taps));
+        while c < end {
+            let height = if end - c < 4 { 1 } else { 4 };
+            let Some((dweight, after)) = rest.split_at_mut_checked(height * outputs) else { return };
+            if height == 4 {
+                met.gather::<T, 4>(tiles, dweight, outputs, c);
             } else {
-                gather_tile::<R, 1>(tiles, dweight, x, dy, conv, rows, tap, (c, at))
+                met.gather::<T, 1>(tiles, dweight, outputs, c);
             }
-        });
+            (rest, c) = (after, c + height);
+        }
+        (tap, c) = (tap + 1, 0);
     }
 }
 
-/// Adds a tile of `R` input and `C` output channels from `(c, at)` on; how many output channels these are.
-#[expect(clippy::too_many_arguments, reason = "slices by name, and where they are met")]
-#[inline(always)]
-fn gather_tile<const R: usize, const C: usize>(
-    tiles: impl Tiles,
-    dweight: &mut [f32],
-    x: &[f32],
-    dy: &[f32],
-    conv: &Conv2d,
-    rows: &Range<usize>,
-    (a, b): (usize, usize),
-    (c, at): (usize, usize),
-) -> usize {
-    let Conv2d { input, output, stride, padding, .. } = *conv;
-    let (pitch, dy_pitch) = (input.width * input.channels, output.width * output.channels);
-    let valid = positions(a, input.height, output.height, conv);
-    let columns = positions(b, input.width, output.width, conv);
-    let valid = rows.start.max(valid.start)..rows.end.min(valid.end);
-    let first = (valid.start * stride + a).saturating_sub(padding) * pitch
-        + (columns.start * stride + b).saturating_sub(padding) * input.channels
-        + c;
-    let x = (x.get(first..).unwrap_or_default(), stride * pitch, stride * input.channels);
-    let dy = dy.get(valid.start * dy_pitch + columns.start * output.channels + at..).unwrap_or_default();
-    let mut sums = [[0.0; C]; R];
-    tiles.outer(&mut sums, x, (dy, dy_pitch, output.channels), (valid.len(), columns.len()));
-    for (dweight, sums) in rows_mut(dweight, output.channels).zip(sums) {
-        if let Some(dweight) = columns_mut::<C>(dweight, at) {
-            dweight.iter_mut().zip(sums).for_each(|(dweight, sum)| *dweight += sum);
+/// The pixels of [`band`] that meet at one kernel position.
+struct Met<'a> {
+    /// Inputs, and the steps from row to row and from pixel to pixel.
+    x: (&'a [f32], usize, usize),
+    /// Gradients of the outputs, likewise.
+    dy: (&'a [f32], usize, usize),
+    /// Rows and columns.
+    size: (usize, usize),
+}
+
+impl<'a> Met<'a> {
+    #[cfg_attr(feature = "wide", inline(always))]
+    fn new(x: &'a [f32], dy: &'a [f32], conv: &Conv2d, rows: &Range<usize>, (a, b): (usize, usize)) -> Self {
+        let Conv2d { input, output, stride, padding, .. } = *conv;
+        let (pitch, dy_pitch) = (input.width * input.channels, output.width * output.channels);
+        let valid = positions(a, input.height, output.height, conv);
+        let (top, bottom) = (rows.start.max(valid.start), rows.end.min(valid.end));
+        let columns = positions(b, input.width, output.width, conv);
+        let first = (top * stride + a).saturating_sub(padding) * pitch
+            + (columns.start * stride + b).saturating_sub(padding) * input.channels;
+        let dy = dy.get(top * dy_pitch + columns.start * output.channels..).unwrap_or_default();
+        Self {
+            x: (x.get(first..).unwrap_or_default(), stride * pitch, stride * input.channels),
+            dy: (dy, dy_pitch, output.channels),
+            size: (bottom.saturating_sub(top), columns.len()),
         }
     }
-    C
+
+    /// Adds what `R` input channels from `c` on give to all output channels.
+    #[cfg_attr(feature = "wide", inline(always))]
+    fn gather<T: Tiles, const R: usize>(&self, tiles: T, dweight: &mut [f32], outputs: usize, c: usize) {
+        let mut at = 0;
+        while at < outputs {
+            let rest = outputs - at;
+            at += widest!(T, rest, C => self.gather_tile::<R, C>(tiles, dweight, outputs, c, at), {
+                if rest >= 4 {
+                    self.gather_tile::<R, 4>(tiles, dweight, outputs, c, at)
+                } else {
+                    self.gather_tile::<R, 1>(tiles, dweight, outputs, c, at)
+                }
+            });
+        }
+    }
+
+    /// Adds a tile of `R` input and `C` output channels from `(c, at)` on; how many output channels these are.
+    #[inline(always)]
+    fn gather_tile<const R: usize, const C: usize>(
+        &self,
+        tiles: impl Tiles,
+        dweight: &mut [f32],
+        outputs: usize,
+        c: usize,
+        at: usize,
+    ) -> usize {
+        let x = (self.x.0.get(c..).unwrap_or_default(), self.x.1, self.x.2);
+        let dy = (self.dy.0.get(at..).unwrap_or_default(), self.dy.1, self.dy.2);
+        let mut sums = [[0.0; C]; R];
+        match sums.first_chunk_mut::<PIXELS>() {
+            Some(sums) => tiles.outer::<C>(sums, x, dy, self.size),
+            None => outer(&mut sums, x, dy, self.size),
+        }
+        for (dweight, sums) in rows_mut(dweight, outputs).zip(sums) {
+            if let Some(dweight) = columns_mut::<C>(dweight, at) {
+                dweight.iter_mut().zip(sums).for_each(|(dweight, sum)| *dweight += sum);
+            }
+        }
+        C
+    }
 }

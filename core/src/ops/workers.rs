@@ -6,7 +6,7 @@ use crate::ops::math::rows::{pieces_mut, rows};
 use crate::ops::parts::{Parts, Rows};
 
 pub use crate::ops::math::reduce::{RUN, Totals, run};
-pub use crate::ops::math::tile::{PIXELS, Portable, Tiles};
+pub use crate::ops::math::tile::{PIXELS, Portable, Tiles, Windows};
 
 /// What is computed of each part of some operands, whichever part it is.
 pub trait Formula<P>: Sync {

@@ -3,13 +3,29 @@
 //! A compiler keeps an array of sums in registers in one function and in memory in the next; here they are variables of a
 //! vector type. Each kind multiplies, then adds, term by term as [`Portable`] does: the same bits.
 
-use sse_sam_core::ops::workers::{PIXELS, Portable, Tiles};
+use sse_sam_core::ops::workers::{PIXELS, Portable, Tiles, Windows};
 
-/// Numbers from the first to the last that `size` rows and columns touch, `width` at a time; `None` where there are none.
+/// Whether all that `size` steps reach from each place, `width` numbers at a time, lies in `length` numbers; not where there
+/// is nothing.
 #[inline(always)]
-fn extent(size: (usize, usize), row: usize, step: usize, width: usize) -> Option<usize> {
-    let rows = size.0.checked_sub(1)?.checked_mul(row)?;
-    rows.checked_add(size.1.checked_sub(1)?.checked_mul(step)?)?.checked_add(width)
+fn fits(length: usize, places: &[usize], steps: [isize; 3], size: [usize; 3], width: usize) -> bool {
+    let (mut low, mut high) = (0_isize, 0_isize);
+    for (step, size) in steps.into_iter().zip(size) {
+        let Some(reach) = size.checked_sub(1).and_then(|last| isize::try_from(last).ok()?.checked_mul(step)) else {
+            return false;
+        };
+        low = low.saturating_add(reach.min(0));
+        high = high.saturating_add(reach.max(0));
+    }
+    places.iter().all(|at| {
+        at.checked_add_signed(low).is_some()
+            && at.checked_add_signed(high).and_then(|last| last.checked_add(width)).is_some_and(|end| end <= length)
+    })
+}
+
+/// Steps of a place that lies within a slice.
+fn signed<const N: usize>(steps: [usize; N]) -> [isize; N] {
+    steps.map(|step| isize::try_from(step).unwrap_or(isize::MAX))
 }
 
 /// Tiles of four rows of one kind of vectors, some a row.
@@ -27,7 +43,8 @@ macro_rules! tiles {
                 Self(())
             }
 
-            /// `sums[p] += x[p][i * x_row + j * x_step] * weight[i * row + j * step..]` for all `i`, `j` below `size`.
+            /// `sums[p] += x[p][i * steps[0] + j * steps[1] + t * steps[2]] * weight[likewise..]` for all `i`, `j`, `t` below
+            /// `size`, in that order.
             ///
             /// # Safety
             /// The processor must have the instructions; all that is named must lie in memory that may be read, and `sums`
@@ -36,10 +53,10 @@ macro_rules! tiles {
             unsafe fn add<const V: usize>(
                 sums: *mut f32,
                 x: [*const f32; PIXELS],
-                (x_row, x_step): (usize, usize),
+                steps: [isize; 3],
                 weight: *const f32,
-                (row, step): (usize, usize),
-                size: (usize, usize),
+                weight_steps: [isize; 3],
+                size: [usize; 3],
             ) {
                 // SAFETY: the caller's.
                 unsafe {
@@ -49,21 +66,29 @@ macro_rules! tiles {
                             tile[p][v] = $load(sums.add((p * V + v) * $lanes));
                         }
                     }
-                    for i in 0..size.0 {
-                        let (mut at, mut weight) = (i * x_row, weight.add(i * row));
-                        for _ in 0..size.1 {
-                            let mut columns = [$splat(0.0); V];
-                            for v in 0..V {
-                                columns[v] = $load(weight.add(v * $lanes));
-                            }
-                            for p in 0..PIXELS {
-                                let factor = $splat(*x[p].add(at));
+                    let (mut row_at, mut row_weight) = (0_isize, weight);
+                    for _ in 0..size[0] {
+                        let (mut tap_at, mut tap_weight) = (row_at, row_weight);
+                        for _ in 0..size[1] {
+                            let (mut at, mut weight) = (tap_at, tap_weight);
+                            for _ in 0..size[2] {
+                                let mut columns = [$splat(0.0); V];
                                 for v in 0..V {
-                                    tile[p][v] = $add(tile[p][v], $multiply(factor, columns[v]));
+                                    columns[v] = $load(weight.add(v * $lanes));
                                 }
+                                for p in 0..PIXELS {
+                                    let factor = $splat(*x[p].offset(at));
+                                    for v in 0..V {
+                                        tile[p][v] = $add(tile[p][v], $multiply(factor, columns[v]));
+                                    }
+                                }
+                                (at, weight) = (at.wrapping_add(steps[2]), weight.wrapping_offset(weight_steps[2]));
                             }
-                            (at, weight) = (at.wrapping_add(x_step), weight.wrapping_add(step));
+                            tap_at = tap_at.wrapping_add(steps[1]);
+                            tap_weight = tap_weight.wrapping_offset(weight_steps[1]);
                         }
+                        row_at = row_at.wrapping_add(steps[0]);
+                        row_weight = row_weight.wrapping_offset(weight_steps[0]);
                     }
                     for p in 0..PIXELS {
                         for v in 0..V {
@@ -81,43 +106,48 @@ macro_rules! tiles {
             fn multiply<const C: usize>(
                 self,
                 sums: &mut [[f32; C]; PIXELS],
-                x: [&[f32]; PIXELS],
-                weight: &[f32],
-                pitch: usize,
-                at: usize,
+                windows: Windows<'_>,
+                (weight, steps): (&[f32], [usize; 3]),
+                size: [usize; 3],
             ) {
-                let terms = x.iter().map(|x| x.len()).fold(usize::MAX, usize::min);
-                let fits = extent((1, terms), 0, pitch, C).and_then(|end| end.checked_add(at)) <= Some(weight.len());
-                $(if C == $lanes * $vectors && terms > 0 && fits {
-                    let x = x.map(<[f32]>::as_ptr);
-                    // SAFETY: who has made `self` vouches for the processor. Every pixel has so many terms, the weights of
-                    // the last one lie in `weight`, and a row of `sums` is so many vectors.
+                let Windows { x, at, steps: [row, tap] } = windows;
+                let (x_steps, weight_steps) = ([row, tap, 1], signed(steps));
+                $(if C == $lanes * $vectors
+                    && fits(x.len(), &at, x_steps, size, 1)
+                    && fits(weight.len(), &[0], weight_steps, size, C)
+                {
+                    // SAFETY: who has made `self` vouches for the processor. All terms of all pixels lie in `x` and
+                    // `weight`, and a row of `sums` is so many vectors.
                     return unsafe {
-                        let weight = weight.as_ptr().add(at);
-                        Self::add::<$vectors>(sums.as_mut_ptr().cast(), x, (0, 1), weight, (0, pitch), (1, terms))
+                        let x = at.map(|at| x.as_ptr().add(at));
+                        Self::add::<$vectors>(sums.as_mut_ptr().cast(), x, x_steps, weight.as_ptr(), weight_steps, size)
                     };
                 })*
-                Portable.multiply(sums, x, weight, pitch, at);
+                Portable.multiply(sums, windows, (weight, steps), size);
             }
 
             #[inline(always)]
-            fn outer<const R: usize, const C: usize>(
+            fn outer<const C: usize>(
                 self,
-                sums: &mut [[f32; C]; R],
+                sums: &mut [[f32; C]; PIXELS],
                 (x, x_row, step): (&[f32], usize, usize),
                 (dy, dy_row, pitch): (&[f32], usize, usize),
-                size: (usize, usize),
+                (height, width): (usize, usize),
             ) {
-                let fits = |row, step, width, length| extent(size, row, step, width).is_some_and(|end| end <= length);
-                $(if R == PIXELS && C == $lanes * $vectors && fits(x_row, step, R, x.len()) && fits(dy_row, pitch, C, dy.len()) {
-                    let first = x.as_ptr();
-                    // SAFETY: as above; what the last term of the last row needs lies in `x` and `dy`.
+                let ([x_row_step, x_step], [dy_row_step, dy_step]) = (signed([x_row, step]), signed([dy_row, pitch]));
+                let (x_steps, dy_steps) = ([x_row_step, 0, x_step], [dy_row_step, 0, dy_step]);
+                let size = [height, 1, width];
+                $(if C == $lanes * $vectors
+                    && fits(x.len(), &[0], x_steps, size, PIXELS)
+                    && fits(dy.len(), &[0], dy_steps, size, C)
+                {
+                    // SAFETY: as above; a pixel's four channels lie side by side.
                     return unsafe {
-                        let x = [first, first.add(1), first.add(2), first.add(3)];
-                        Self::add::<$vectors>(sums.as_mut_ptr().cast(), x, (x_row, step), dy.as_ptr(), (dy_row, pitch), size)
+                        let x = [0, 1, 2, 3].map(|p| x.as_ptr().add(p));
+                        Self::add::<$vectors>(sums.as_mut_ptr().cast(), x, x_steps, dy.as_ptr(), dy_steps, size)
                     };
                 })*
-                Portable.outer(sums, (x, x_row, step), (dy, dy_row, pitch), size);
+                Portable.outer(sums, (x, x_row, step), (dy, dy_row, pitch), (height, width));
             }
         }
     };

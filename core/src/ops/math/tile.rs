@@ -25,35 +25,56 @@ pub trait Tiles: Copy + Sync {
     /// Channels of the widest tile: 4, 8, 16 or 32.
     const WIDE: usize;
 
-    /// `sums[p][o] += sum_t x[p][t] * weight[t * pitch + at + o]` for as many `t` as all four pixels have, and at most as
-    /// many as there are rows of `pitch` weights.
+    /// `sums[p][o] += sum_{i,j,t} x[i, j, p][t] * weight[i * row + j * tap + t * pitch + o]` with `i`, `j`, `t` below `size`, in
+    /// that order; `weights` are `weight` and `[row, tap, pitch]`. Terms outside of `x` or `weight` are left out.
     #[inline(always)]
     fn multiply<const C: usize>(
         self,
         sums: &mut [[f32; C]; PIXELS],
-        x: [&[f32]; PIXELS],
-        weight: &[f32],
-        pitch: usize,
-        at: usize,
+        x: Windows<'_>,
+        (weight, [row, tap, pitch]): (&[f32], [usize; 3]),
+        [rows, taps, terms]: [usize; 3],
     ) {
-        multiply_all(sums, x, weight, pitch, at);
+        for i in 0..rows {
+            for j in 0..taps {
+                let weight = weight.get(i * row + j * tap..).unwrap_or_default();
+                multiply_all(sums, x.pixels(i, j, terms), weight, pitch);
+            }
+        }
     }
 
     /// `sums[r][o] += sum_{i,j} x[i * x_row + j * step + r] * dy[i * dy_row + j * pitch + o]`, `i` below `size.0` before `j`
     /// below `size.1`. Terms outside of `x` or `dy` are left out.
     #[inline(always)]
-    fn outer<const R: usize, const C: usize>(
+    fn outer<const C: usize>(
         self,
-        sums: &mut [[f32; C]; R],
-        (x, x_row, step): (&[f32], usize, usize),
-        (dy, dy_row, pitch): (&[f32], usize, usize),
+        sums: &mut [[f32; C]; PIXELS],
+        x: (&[f32], usize, usize),
+        dy: (&[f32], usize, usize),
         size: (usize, usize),
     ) {
-        for i in 0..size.0 {
-            let x = x.get(i * x_row..).unwrap_or_default();
-            let dy = dy.get(i * dy_row..).unwrap_or_default();
-            outer(sums, x, step, dy, pitch, size.1);
-        }
+        outer(sums, x, dy, size);
+    }
+}
+
+/// What the pixels of a tile see of a picture.
+#[derive(Clone, Copy, Debug)]
+pub struct Windows<'a> {
+    /// The picture, or several.
+    pub x: &'a [f32],
+    /// Where in `x` each pixel begins.
+    pub at: [usize; PIXELS],
+    /// From one row to the next, and from one kernel position to the next.
+    pub steps: [isize; 2],
+}
+
+impl<'a> Windows<'a> {
+    /// So many `terms` of each pixel in row `i` at kernel position `j`; none where they lie outside of `x`.
+    #[inline(always)]
+    fn pixels(&self, i: usize, j: usize, terms: usize) -> [&'a [f32]; PIXELS] {
+        let [row, tap] = self.steps;
+        let from = row.wrapping_mul(i as isize).wrapping_add(tap.wrapping_mul(j as isize));
+        self.at.map(|at| part(self.x, at.wrapping_add_signed(from), terms))
     }
 }
 
@@ -141,51 +162,7 @@ fn add_scaled<const C: usize>(sum: &mut [f32; C], factor: f32, values: &[f32; C]
     }
 }
 
-/// `sums[p][o] += sum_t x[p][t] * weight[t][at + o]` for the pixels that are there; `weight` has rows of `pitch`.
-#[inline(always)]
-pub(crate) fn multiply<const C: usize>(
-    tiles: impl Tiles,
-    sums: &mut [[f32; C]; PIXELS],
-    x: [Option<&[f32]>; PIXELS],
-    weight: &[f32],
-    pitch: usize,
-    at: usize,
-) {
-    match x {
-        [Some(x0), Some(x1), Some(x2), Some(x3)] => tiles.multiply(sums, [x0, x1, x2, x3], weight, pitch, at),
-        _ => multiply_some(tiles, sums, x, weight, pitch, at),
-    }
-}
-
-/// [`multiply`] where pixels are missing: one alone, more together with copies whose sums are discarded.
-#[cfg_attr(not(feature = "wide"), inline(never))]
-#[cfg_attr(feature = "wide", inline(always))]
-fn multiply_some<const C: usize>(
-    tiles: impl Tiles,
-    sums: &mut [[f32; C]; PIXELS],
-    x: [Option<&[f32]>; PIXELS],
-    weight: &[f32],
-    pitch: usize,
-    at: usize,
-) {
-    let mut present = x.iter().flatten();
-    let (Some(first), others) = (present.next(), present.count()) else { return };
-    if others == 0 {
-        for (sum, x) in sums.iter_mut().zip(x) {
-            multiply_one(sum, x.unwrap_or_default(), weight, pitch, at);
-        }
-        return;
-    }
-    let mut all = *sums;
-    tiles.multiply(&mut all, x.map(|x| x.unwrap_or(first)), weight, pitch, at);
-    for ((sum, result), x) in sums.iter_mut().zip(all).zip(x) {
-        if x.is_some() {
-            *sum = result;
-        }
-    }
-}
-
-/// `sums[p][o] += sum_t x[p][t] * weight[t][at + o]`; `weight` has rows of `pitch`.
+/// `sums[p][o] += sum_t x[p][t] * weight[t * pitch + o]`.
 #[cfg_attr(not(feature = "wide"), inline(never))]
 #[cfg_attr(feature = "wide", inline(always))]
 fn multiply_all<const C: usize>(
@@ -193,11 +170,10 @@ fn multiply_all<const C: usize>(
     [x0, x1, x2, x3]: [&[f32]; PIXELS],
     weight: &[f32],
     pitch: usize,
-    at: usize,
 ) {
     let [mut sum0, mut sum1, mut sum2, mut sum3] = *sums;
-    for ((((x0, x1), x2), x3), row) in x0.iter().zip(x1).zip(x2).zip(x3).zip(rows(weight, pitch)) {
-        let Some(weight) = columns(row, at) else { break };
+    for ((((x0, x1), x2), x3), row) in x0.iter().zip(x1).zip(x2).zip(x3).zip(pieces(weight, pitch)) {
+        let Some(weight) = row.first_chunk() else { break };
         add_scaled(&mut sum0, *x0, weight);
         add_scaled(&mut sum1, *x1, weight);
         add_scaled(&mut sum2, *x2, weight);
@@ -206,28 +182,59 @@ fn multiply_all<const C: usize>(
     *sums = [sum0, sum1, sum2, sum3];
 }
 
-/// `sum[o] += sum_t x[t] * weight[t][at + o]`: a tile of one pixel.
-#[cfg_attr(feature = "wide", inline(always))]
-pub(crate) fn multiply_one<const C: usize>(sum: &mut [f32; C], x: &[f32], weight: &[f32], pitch: usize, at: usize) {
-    outer(core::array::from_mut(sum), x, 1, weight.get(at..).unwrap_or_default(), pitch, usize::MAX);
+/// `sums[p][o] += sum_t x[p][t] * weight[t * pitch + o]` for the pixels that are there: one alone, more together with copies
+/// whose sums are discarded.
+#[cfg(any(test, not(feature = "wide")))]
+#[inline(always)]
+pub(crate) fn multiply_some<const C: usize>(
+    sums: &mut [[f32; C]; PIXELS],
+    x: [Option<&[f32]>; PIXELS],
+    weight: &[f32],
+    pitch: usize,
+) {
+    if let [Some(x0), Some(x1), Some(x2), Some(x3)] = x {
+        return multiply_all(sums, [x0, x1, x2, x3], weight, pitch);
+    }
+    let mut present = x.iter().flatten();
+    let (Some(first), others) = (present.next(), present.count()) else { return };
+    if others == 0 {
+        for (sum, x) in sums.iter_mut().zip(x) {
+            multiply_one(sum, x.unwrap_or_default(), weight, pitch);
+        }
+        return;
+    }
+    let mut all = *sums;
+    multiply_all(&mut all, x.map(|x| x.unwrap_or(first)), weight, pitch);
+    for ((sum, result), x) in sums.iter_mut().zip(all).zip(x) {
+        if x.is_some() {
+            *sum = result;
+        }
+    }
 }
 
-/// `sums[r][o] += sum_j x[j * step + r] * dy[j * pitch + o]` for at most `count` terms.
+/// `sum[o] += sum_t x[t] * weight[t * pitch + o]`: a tile of one pixel.
+#[cfg_attr(feature = "wide", inline(always))]
+pub(crate) fn multiply_one<const C: usize>(sum: &mut [f32; C], x: &[f32], weight: &[f32], pitch: usize) {
+    outer(core::array::from_mut(sum), (x, 0, 1), (weight, 0, pitch), (1, x.len()));
+}
+
+/// [`Tiles::outer`] for any number of rows.
 #[cfg_attr(not(feature = "wide"), inline(never))]
 #[cfg_attr(feature = "wide", inline(always))]
-fn outer<const R: usize, const C: usize>(
+pub(crate) fn outer<const R: usize, const C: usize>(
     sums: &mut [[f32; C]; R],
-    x: &[f32],
-    step: usize,
-    dy: &[f32],
-    pitch: usize,
-    count: usize,
+    (x, x_row, step): (&[f32], usize, usize),
+    (dy, dy_row, pitch): (&[f32], usize, usize),
+    (height, width): (usize, usize),
 ) {
     let mut local = *sums;
-    for (x, dy) in pieces(x, step).zip(pieces(dy, pitch)).take(count) {
-        let (Some(x), Some(dy)) = (x.first_chunk::<R>(), dy.first_chunk()) else { break };
-        for (sum, x) in local.iter_mut().zip(x) {
-            add_scaled(sum, *x, dy);
+    for i in 0..height {
+        let (x, dy) = (x.get(i * x_row..).unwrap_or_default(), dy.get(i * dy_row..).unwrap_or_default());
+        for (x, dy) in pieces(x, step).zip(pieces(dy, pitch)).take(width) {
+            let (Some(x), Some(dy)) = (x.first_chunk::<R>(), dy.first_chunk()) else { break };
+            for (sum, x) in local.iter_mut().zip(x) {
+                add_scaled(sum, *x, dy);
+            }
         }
     }
     *sums = local;
