@@ -148,7 +148,7 @@ fn plane<const C: usize>(
             for (pixels, count) in tiles_of(Area { images, rows, columns }, (input, conv.stride), (output, 1)) {
                 let windows = Windows { x, at: pixels.map(|pixel| pixel.0), steps: [pitch(&input), 0] };
                 let mut sums = [[0.0; C]; PIXELS];
-                tiles.multiply(&mut sums, windows, (weight, [row, 0, output.channels]), size);
+                tiles.window(&mut sums, windows, (weight, [row, 0, output.channels]), size);
                 for (pixel, sums) in pixels.iter().zip(sums).take(count) {
                     if let Some(pixel) = columns_mut(y, pixel.1 + at) {
                         *pixel = sums;
@@ -345,8 +345,8 @@ fn spread_tile<const C: usize>(dx: &mut [f32], step: usize, dy: &[f32], pitch: u
 
 #[cfg(test)]
 mod tests {
-    use super::super::convolution_weight::conv2d_backward_weight;
-    use super::super::testing::{Vec, assert_close, numbers, wide};
+    use super::super::convolution_weight::{add_weights, conv2d_backward_weight};
+    use super::super::testing::{Vec, Wide, assert_close, numbers, wide};
     use super::*;
     use crate::shape::Shape;
 
@@ -411,6 +411,30 @@ mod tests {
                         check_shape(3, Shape::new(height, width, channels), filters, kernel, stride, padding);
                     }
                 }
+            }
+        }
+    }
+
+    /// The bits of an output and of both gradients.
+    fn bits<T: Tiles>(tiles: T, conv: &Conv2d) -> Vec<u32> {
+        let (x, weight, dy) =
+            (numbers(1, 3 * conv.input.len()), numbers(2, conv.weights()), numbers(3, 3 * conv.output.len()));
+        let (mut y, mut dx, mut dweight) = (dy.clone(), numbers(4, x.len()), numbers(5, weight.len()));
+        forward(tiles, &mut y, &x, &weight, conv).unwrap();
+        backward_input(tiles, &mut dx, &dy, &weight, conv, true).unwrap();
+        add_weights(tiles, &mut dweight, 0, &x, &dy, conv);
+        y.iter().chain(&dx).chain(&dweight).map(|number| number.to_bits()).collect()
+    }
+
+    #[test]
+    fn tiles_of_every_width_give_the_same_bits() {
+        for (channels, filters) in [(3, 17), (32, 33), (57, 60), (64, 96)] {
+            for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (1, 2, 0), (2, 3, 1)] {
+                let conv = Conv2d::new(Shape::new(5, 7, channels), filters, kernel, stride, padding).unwrap();
+                let expected = bits(Wide::<4>, &conv);
+                assert!(bits(Wide::<8>, &conv) == expected, "{conv:?} by 8");
+                assert!(bits(Wide::<16>, &conv) == expected, "{conv:?} by 16");
+                assert!(bits(Wide::<32>, &conv) == expected, "{conv:?} by 32");
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::memory::Span;
 use crate::ops::convolution::{check, positions};
 use crate::ops::lent::{ByRows, Memory, one};
 use crate::ops::math::rows::{rows, rows_mut};
-use crate::ops::math::tile::{PIXELS, Portable, Tiles, columns_mut, outer, widest};
+use crate::ops::math::tile::{PIXELS, Portable, Tiles, columns_mut, outer_rows, widest};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
 use crate::ops::parts::{Numbers, Parts, RowsMut, Whole};
 use crate::shape::Conv2d;
@@ -91,7 +91,7 @@ pub fn conv2d_backward_weight(dweight: &mut [f32], x: &[f32], dy: &[f32], conv: 
 
 /// Adds the gradients of the weights of some taps and input channels, the first of which has this number.
 #[cfg_attr(feature = "wide", inline(always))]
-fn add_weights<T: Tiles>(tiles: T, dweight: &mut [f32], first: usize, x: &[f32], dy: &[f32], conv: &Conv2d) {
+pub(super) fn add_weights<T: Tiles>(tiles: T, dweight: &mut [f32], first: usize, x: &[f32], dy: &[f32], conv: &Conv2d) {
     // About 32 pixels are summed in registers before they meet memory: few enough to stay in the first cache.
     let height = (32 / conv.output.width.max(1)).max(1);
     for (x, dy) in rows(x, conv.input.len()).zip(rows(dy, conv.output.len())) {
@@ -191,8 +191,8 @@ impl<'a> Met<'a> {
         let dy = (self.dy.0.get(at..).unwrap_or_default(), self.dy.1, self.dy.2);
         let mut sums = [[0.0; C]; R];
         match sums.first_chunk_mut::<PIXELS>() {
-            Some(sums) => tiles.outer::<C>(sums, x, dy, self.size),
-            None => outer(&mut sums, x, dy, self.size),
+            Some(sums) => tiles.outer_rows::<C>(sums, x, dy, self.size),
+            None => outer_rows(&mut sums, x, dy, self.size),
         }
         for (dweight, sums) in rows_mut(dweight, outputs).zip(sums) {
             if let Some(dweight) = columns_mut::<C>(dweight, at) {

@@ -108,7 +108,7 @@ fn gather<const C: usize>(
             for (pixels, count) in tiles_of(Area { images, rows, columns: row }, (output, 1), (input, stride)) {
                 let windows = Windows { x: dy, at: pixels.map(|pixel| pixel.0 + block.outputs.start), steps };
                 let mut sums = pixels.map(|pixel| columns(dx, pixel.1 + at).copied().unwrap_or([0.0; C]));
-                tiles.multiply(&mut sums, windows, (weight, [stride * width, stride * depth, C]), size);
+                tiles.window(&mut sums, windows, (weight, [stride * width, stride * depth, C]), size);
                 for (pixel, sums) in pixels.iter().zip(sums).take(count) {
                     if let Some(dx) = columns_mut(dx, pixel.1 + at) {
                         *dx = sums;

@@ -5,9 +5,9 @@ use core::ops::Range;
 use crate::error::Error;
 use crate::memory::Span;
 use crate::ops::lent::{ByRows, Compute, Lent, Memory, one};
-use crate::ops::math::rows::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
+use crate::ops::math::rows::{expect, pieces, pieces_mut, rows, rows_mut, whole_rows};
 use crate::ops::math::tile::{
-    PIXELS, Portable, Tiles, WIDE, Windows, get_columns, multiply_one, put_columns, transpose, widest,
+    PIXELS, Portable, Tiles, WIDE, get_columns, multiply_one, put_columns, transpose, widest,
 };
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
 use crate::ops::parts::{Numbers, Rows, RowsMut, Whole};
@@ -229,7 +229,7 @@ fn backward_input<T: Tiles>(
 }
 
 /// Up to `C` inputs from `at` on of all samples, one block of transposed weights after the other; `C`.
-#[cfg_attr(feature = "wide", inline(always))]
+#[inline(always)]
 fn backward_columns<const C: usize>(
     tiles: impl Tiles,
     dx: &mut [f32],
@@ -269,14 +269,15 @@ fn add_product<const C: usize>(
         let mut sums = [[0.0; C]; PIXELS];
         sums.iter_mut().zip(rows(y, y_pitch)).for_each(|(sums, y)| get_columns(sums, y, at));
         let weight = weight.get(column..).unwrap_or_default();
+        let sample = |p: usize| x.get(p * x_pitch..p * x_pitch + terms.len());
+        let first = sample(0).unwrap_or_default();
         if x.len() > x_pitch {
             // Missing samples are replaced by copies of the first, whose results are discarded.
-            let sample = |p: usize| if p * x_pitch + terms.len() <= x.len() { p * x_pitch } else { 0 };
-            let windows = Windows { x, at: [0, sample(1), sample(2), sample(3)], steps: [0; 2] };
-            tiles.multiply(&mut sums, windows, (weight, [0, 0, pitch]), [1, 1, terms.len()]);
+            let sample = |p| sample(p).unwrap_or(first);
+            tiles.multiply(&mut sums, [first, sample(1), sample(2), sample(3)], weight, pitch);
         } else {
             let [sum, ..] = &mut sums;
-            multiply_one(sum, part(x, 0, terms.len()), weight, pitch);
+            multiply_one(sum, first, weight, pitch);
         }
         rows_mut(y, y_pitch).zip(&sums).for_each(|(y, sums)| put_columns(y, at, sums));
     }
@@ -407,9 +408,8 @@ fn weight_tile<const C: usize>(
 ) -> usize {
     let mut sums = [[0.0; C]; INPUTS];
     if inputs - input >= INPUTS && outputs - at >= C {
-        let samples = x.len().checked_div(inputs).unwrap_or(0);
         let (x, dy) = (x.get(input..).unwrap_or_default(), dy.get(at..).unwrap_or_default());
-        tiles.outer(&mut sums, (x, 0, inputs), (dy, 0, outputs), (1, samples));
+        tiles.outer(&mut sums, x, inputs, dy, outputs);
     } else {
         for (x, dy) in rows(x, inputs).zip(rows(dy, outputs)) {
             for (sums, x) in sums.iter_mut().zip(x.get(input..).unwrap_or_default()) {

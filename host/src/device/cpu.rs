@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use sse_sam_core::Error;
-use sse_sam_core::ops::workers::{Formula, PIXELS, Tiles, Windows};
+use sse_sam_core::ops::workers::{Formula, PIXELS, Tiles};
 
 use crate::device::threads::Threads;
 
@@ -55,8 +55,7 @@ fn of_width<T: Tiles, const C: usize>(tiles: T) -> usize {
     let (x, weight) = (black_box([0.5; TERMS]), black_box([[0.001; C]; TERMS]));
     let mut sums = [[1.0; C]; PIXELS];
     for _ in 0..TILES {
-        let windows = Windows { x: &x, at: [0; PIXELS], steps: [0; 2] };
-        tiles.multiply(&mut sums, windows, (weight.as_flattened(), [0, 0, C]), [1, 1, TERMS]);
+        tiles.multiply(&mut sums, [&x; PIXELS], weight.as_flattened(), C);
     }
     black_box(sums);
     2 * TILES * TERMS * PIXELS * C

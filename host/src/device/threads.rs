@@ -24,7 +24,7 @@ const SMALLEST: usize = 1 << 14;
 /// So many times as many numbers are worth dividing to be added up, which costs least of all.
 const SUMMED: usize = 1 << 2;
 /// Parts for each thread, so that one that is held up leaves its share to the others.
-const PARTS: usize = 4;
+const PARTS: usize = 2;
 
 /// Which vectors functions are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]

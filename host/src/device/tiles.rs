@@ -106,6 +106,27 @@ macro_rules! tiles {
             fn multiply<const C: usize>(
                 self,
                 sums: &mut [[f32; C]; PIXELS],
+                x: [&[f32]; PIXELS],
+                weight: &[f32],
+                pitch: usize,
+            ) {
+                let terms = x.iter().map(|x| x.len()).fold(usize::MAX, usize::min);
+                let (steps, size) = (signed([0, 0, pitch]), [1, 1, terms]);
+                $(if C == $lanes * $vectors && fits(weight.len(), &[0], steps, size, C) {
+                    // SAFETY: who has made `self` vouches for the processor. Every pixel has so many terms, which end within
+                    // `weight`, and a row of `sums` is so many vectors.
+                    return unsafe {
+                        let x = x.map(<[f32]>::as_ptr);
+                        Self::add::<$vectors>(sums.as_mut_ptr().cast(), x, [0, 0, 1], weight.as_ptr(), steps, size)
+                    };
+                })*
+                Portable.multiply(sums, x, weight, pitch);
+            }
+
+            #[inline(always)]
+            fn window<const C: usize>(
+                self,
+                sums: &mut [[f32; C]; PIXELS],
                 windows: Windows<'_>,
                 (weight, steps): (&[f32], [usize; 3]),
                 size: [usize; 3],
@@ -116,18 +137,27 @@ macro_rules! tiles {
                     && fits(x.len(), &at, x_steps, size, 1)
                     && fits(weight.len(), &[0], weight_steps, size, C)
                 {
-                    // SAFETY: who has made `self` vouches for the processor. All terms of all pixels lie in `x` and
-                    // `weight`, and a row of `sums` is so many vectors.
+                    // SAFETY: as above; all terms of all pixels lie in `x` and `weight`.
                     return unsafe {
                         let x = at.map(|at| x.as_ptr().add(at));
                         Self::add::<$vectors>(sums.as_mut_ptr().cast(), x, x_steps, weight.as_ptr(), weight_steps, size)
                     };
                 })*
-                Portable.multiply(sums, windows, (weight, steps), size);
+                Portable.window(sums, windows, (weight, steps), size);
             }
 
             #[inline(always)]
-            fn outer<const C: usize>(
+            fn outer<const C: usize>(self, sums: &mut [[f32; C]; PIXELS], x: &[f32], step: usize, dy: &[f32], pitch: usize) {
+                let terms = |length: usize, width: usize, step: usize| match length.checked_sub(width) {
+                    Some(rest) => rest.checked_div(step).map_or(0, |terms| terms + 1),
+                    None => 0,
+                };
+                let width = terms(x.len(), PIXELS, step).min(terms(dy.len(), C, pitch));
+                self.outer_rows(sums, (x, 0, step), (dy, 0, pitch), (1, width));
+            }
+
+            #[inline(always)]
+            fn outer_rows<const C: usize>(
                 self,
                 sums: &mut [[f32; C]; PIXELS],
                 (x, x_row, step): (&[f32], usize, usize),
@@ -147,7 +177,7 @@ macro_rules! tiles {
                         Self::add::<$vectors>(sums.as_mut_ptr().cast(), x, x_steps, dy.as_ptr(), dy_steps, size)
                     };
                 })*
-                Portable.outer(sums, (x, x_row, step), (dy, dy_row, pitch), (height, width));
+                Portable.outer_rows(sums, (x, x_row, step), (dy, dy_row, pitch), (height, width));
             }
         }
     };
@@ -190,3 +220,75 @@ mod arm {
 }
 #[cfg(target_arch = "aarch64")]
 pub use arm::Neon;
+
+#[cfg(test)]
+mod tests {
+    use sse_sam_core::Error;
+    use sse_sam_core::ops::workers::Formula;
+
+    use super::*;
+    use crate::device::threads::Level;
+
+    fn numbers(seed: u32, count: u32) -> Vec<f32> {
+        let number = |at: u32| (at.wrapping_mul(2_654_435_761) ^ seed).wrapping_mul(0x9E37_79B9) >> 8;
+        (0..count).map(|at| number(at) as f32 / 8_388_608.0 - 1.0).collect()
+    }
+
+    /// Both kinds of products, in steps that go back, from places that go beyond the end, with nothing to add.
+    struct All;
+
+    fn products<const C: usize>(tiles: impl Tiles, bits: &mut Vec<u32>) {
+        let (x, weight) = (numbers(1, 4000), numbers(2, 4000));
+        for size in [[1, 1, 1], [3, 1, 29], [2, 3, 16], [3, 2, 5], [0, 3, 4], [2, 2, 0]] {
+            for (at, steps) in
+                [([5, 90, 90, 200], [100, 40]), ([900, 700, 650, 420], [-90, -31]), ([3990, 1, 2, 3], [10, -20])]
+            {
+                let mut sums = [[0.25; C]; PIXELS];
+                tiles.window(&mut sums, Windows { x: &x, at, steps }, (&weight, [500, 170, C + 1]), size);
+                bits.extend(sums.as_flattened().iter().map(|sum| sum.to_bits()));
+            }
+        }
+        for (terms, pitch) in [(1, 1), (64, 33), (7, 500), (90, 50), (0, 3)] {
+            let mut sums = [[0.25; C]; PIXELS];
+            let pixels = [0, 100, 7, 1000].map(|at| &x[at..at + terms]);
+            tiles.multiply(&mut sums, pixels, &weight, pitch);
+            bits.extend(sums.as_flattened().iter().map(|sum| sum.to_bits()));
+        }
+        for (length, step, pitch) in [(0, 1, 1), (4, 5, 40), (300, 7, 33), (4000, 90, 64), (900, 300, 100)] {
+            let mut sums = [[0.25; C]; PIXELS];
+            tiles.outer(&mut sums, &x[..length], step, &weight, pitch);
+            bits.extend(sums.as_flattened().iter().map(|sum| sum.to_bits()));
+        }
+        for (height, width, row) in [(1, 1, 7), (3, 31, 500), (4, 8, 129), (2, 100, 1900), (0, 4, 1), (3, 0, 1)] {
+            let mut sums = [[0.25; C]; PIXELS];
+            tiles.outer_rows(&mut sums, (&x[3..], row, 9), (&weight[1..], row + 1, C), (height, width));
+            bits.extend(sums.as_flattened().iter().map(|sum| sum.to_bits()));
+        }
+    }
+
+    fn all(tiles: impl Tiles, bits: &mut Vec<u32>) {
+        products::<1>(tiles, bits);
+        products::<4>(tiles, bits);
+        products::<8>(tiles, bits);
+        products::<16>(tiles, bits);
+        products::<32>(tiles, bits);
+    }
+
+    impl<'p> Formula<&'p mut Vec<u32>> for All {
+        fn run(&self, tiles: impl Tiles, bits: &'p mut Vec<u32>) -> Result<(), Error> {
+            all(tiles, bits);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_processor_adds_up_the_same_bits() {
+        let mut expected = Vec::new();
+        all(Portable, &mut expected);
+        for level in Level::ALL.iter().filter(|level| level.is_there()) {
+            let mut found = Vec::new();
+            level.run(&All, &mut found).unwrap();
+            assert!(found == expected, "{}", level.name());
+        }
+    }
+}

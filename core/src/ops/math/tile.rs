@@ -25,10 +25,22 @@ pub trait Tiles: Copy + Sync {
     /// Channels of the widest tile: 4, 8, 16 or 32.
     const WIDE: usize;
 
+    /// `sums[p][o] += sum_t x[p][t] * weight[t * pitch + o]` for as many `t` as all pixels and `weight` have.
+    #[inline(always)]
+    fn multiply<const C: usize>(
+        self,
+        sums: &mut [[f32; C]; PIXELS],
+        x: [&[f32]; PIXELS],
+        weight: &[f32],
+        pitch: usize,
+    ) {
+        multiply_all(sums, x, weight, pitch);
+    }
+
     /// `sums[p][o] += sum_{i,j,t} x[i, j, p][t] * weight[i * row + j * tap + t * pitch + o]` with `i`, `j`, `t` below `size`, in
     /// that order; `weights` are `weight` and `[row, tap, pitch]`. Terms outside of `x` or `weight` are left out.
     #[inline(always)]
-    fn multiply<const C: usize>(
+    fn window<const C: usize>(
         self,
         sums: &mut [[f32; C]; PIXELS],
         x: Windows<'_>,
@@ -38,22 +50,28 @@ pub trait Tiles: Copy + Sync {
         for i in 0..rows {
             for j in 0..taps {
                 let weight = weight.get(i * row + j * tap..).unwrap_or_default();
-                multiply_all(sums, x.pixels(i, j, terms), weight, pitch);
+                self.multiply(sums, x.pixels(i, j, terms), weight, pitch);
             }
         }
+    }
+
+    /// `sums[r][o] += sum_j x[j * step + r] * dy[j * pitch + o]` for as many `j` as `x` and `dy` have.
+    #[inline(always)]
+    fn outer<const C: usize>(self, sums: &mut [[f32; C]; PIXELS], x: &[f32], step: usize, dy: &[f32], pitch: usize) {
+        outer(sums, x, step, dy, pitch);
     }
 
     /// `sums[r][o] += sum_{i,j} x[i * x_row + j * step + r] * dy[i * dy_row + j * pitch + o]`, `i` below `size.0` before `j`
     /// below `size.1`. Terms outside of `x` or `dy` are left out.
     #[inline(always)]
-    fn outer<const C: usize>(
+    fn outer_rows<const C: usize>(
         self,
         sums: &mut [[f32; C]; PIXELS],
         x: (&[f32], usize, usize),
         dy: (&[f32], usize, usize),
         size: (usize, usize),
     ) {
-        outer(sums, x, dy, size);
+        outer_rows(sums, x, dy, size);
     }
 }
 
@@ -215,26 +233,34 @@ pub(crate) fn multiply_some<const C: usize>(
 /// `sum[o] += sum_t x[t] * weight[t * pitch + o]`: a tile of one pixel.
 #[cfg_attr(feature = "wide", inline(always))]
 pub(crate) fn multiply_one<const C: usize>(sum: &mut [f32; C], x: &[f32], weight: &[f32], pitch: usize) {
-    outer(core::array::from_mut(sum), (x, 0, 1), (weight, 0, pitch), (1, x.len()));
+    outer(core::array::from_mut(sum), x, 1, weight, pitch);
 }
 
-/// [`Tiles::outer`] for any number of rows.
-#[cfg_attr(not(feature = "wide"), inline(never))]
-#[cfg_attr(feature = "wide", inline(always))]
-pub(crate) fn outer<const R: usize, const C: usize>(
+/// [`Tiles::outer_rows`] for any number of channels.
+#[inline(always)]
+pub(crate) fn outer_rows<const R: usize, const C: usize>(
     sums: &mut [[f32; C]; R],
     (x, x_row, step): (&[f32], usize, usize),
     (dy, dy_row, pitch): (&[f32], usize, usize),
     (height, width): (usize, usize),
 ) {
-    let mut local = *sums;
+    let Some(last) = width.checked_sub(1) else { return };
     for i in 0..height {
-        let (x, dy) = (x.get(i * x_row..).unwrap_or_default(), dy.get(i * dy_row..).unwrap_or_default());
-        for (x, dy) in pieces(x, step).zip(pieces(dy, pitch)).take(width) {
-            let (Some(x), Some(dy)) = (x.first_chunk::<R>(), dy.first_chunk()) else { break };
-            for (sum, x) in local.iter_mut().zip(x) {
-                add_scaled(sum, *x, dy);
-            }
+        let dy = dy.get(i * dy_row..).unwrap_or_default();
+        let dy = dy.get(..last * pitch + C).unwrap_or(dy);
+        outer(sums, x.get(i * x_row..).unwrap_or_default(), step, dy, pitch);
+    }
+}
+
+/// [`Tiles::outer`] for any number of channels.
+#[cfg_attr(not(feature = "wide"), inline(never))]
+#[cfg_attr(feature = "wide", inline(always))]
+fn outer<const R: usize, const C: usize>(sums: &mut [[f32; C]; R], x: &[f32], step: usize, dy: &[f32], pitch: usize) {
+    let mut local = *sums;
+    for (x, dy) in pieces(x, step).zip(pieces(dy, pitch)) {
+        let (Some(x), Some(dy)) = (x.first_chunk::<R>(), dy.first_chunk()) else { break };
+        for (sum, x) in local.iter_mut().zip(x) {
+            add_scaled(sum, *x, dy);
         }
     }
     *sums = local;
