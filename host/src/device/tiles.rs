@@ -248,13 +248,13 @@ mod tests {
                 bits.extend(sums.as_flattened().iter().map(|sum| sum.to_bits()));
             }
         }
-        for (terms, pitch) in [(1, 1), (64, 33), (7, 500), (90, 50), (0, 3)] {
+        for (terms, pitch) in [(1, C), (64, 33), (7, 500), (90, 50), (0, C)] {
             let mut sums = [[0.25; C]; PIXELS];
             let pixels = [0, 100, 7, 1000].map(|at| &x[at..at + terms]);
             tiles.multiply(&mut sums, pixels, &weight, pitch);
             bits.extend(sums.as_flattened().iter().map(|sum| sum.to_bits()));
         }
-        for (length, step, pitch) in [(0, 1, 1), (4, 5, 40), (300, 7, 33), (4000, 90, 64), (900, 300, 100)] {
+        for (length, step, pitch) in [(0, 4, C), (4, 5, 40), (300, 7, 33), (4000, 90, 64), (900, 300, 100)] {
             let mut sums = [[0.25; C]; PIXELS];
             tiles.outer(&mut sums, &x[..length], step, &weight, pitch);
             bits.extend(sums.as_flattened().iter().map(|sum| sum.to_bits()));

@@ -25,7 +25,8 @@ pub trait Tiles: Copy + Sync {
     /// Channels of the widest tile: 4, 8, 16 or 32.
     const WIDE: usize;
 
-    /// `sums[p][o] += sum_t x[p][t] * weight[t * pitch + o]` for as many `t` as all pixels and `weight` have.
+    /// `sums[p][o] += sum_t x[p][t] * weight[t * pitch + o]` for as many `t` as all pixels and `weight` have. `pitch`
+    /// is at least `C`.
     #[inline(always)]
     fn multiply<const C: usize>(
         self,
@@ -55,7 +56,8 @@ pub trait Tiles: Copy + Sync {
         }
     }
 
-    /// `sums[r][o] += sum_j x[j * step + r] * dy[j * pitch + o]` for as many `j` as `x` and `dy` have.
+    /// `sums[r][o] += sum_j x[j * step + r] * dy[j * pitch + o]` for as many `j` as `x` and `dy` have. `step` is at least
+    /// four, `pitch` at least `C`.
     #[inline(always)]
     fn outer<const C: usize>(self, sums: &mut [[f32; C]; PIXELS], x: &[f32], step: usize, dy: &[f32], pitch: usize) {
         outer(sums, x, step, dy, pitch);
