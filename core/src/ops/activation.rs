@@ -6,6 +6,7 @@ use crate::ops::lent::{ByRows, Memory, one};
 use crate::ops::math::rows::{expect, put};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
 use crate::ops::parts::{Rows, RowsMut};
+use crate::ops::workers::Tiles;
 
 /// `y[i] = x[i] > 0 ? x[i] : 0`: [`relu_forward`] on a machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,7 +39,7 @@ impl ByRows for ReluForward {
     }
 
     #[inline(always)]
-    fn formula(&self, (y, x): Self::Slices<'_>) -> Result<(), Error> {
+    fn formula(&self, _: impl Tiles, (y, x): Self::Slices<'_>) -> Result<(), Error> {
         relu_forward(y.values, x.values)
     }
 }
@@ -103,7 +104,7 @@ impl ByRows for ReluBackward<'_> {
     }
 
     #[inline(always)]
-    fn formula(&self, (dx, dy, y): Self::Slices<'_>) -> Result<(), Error> {
+    fn formula(&self, _: impl Tiles, (dx, dy, y): Self::Slices<'_>) -> Result<(), Error> {
         relu_backward(dx.values, dy.values, y.values, self.accumulate)
     }
 }

@@ -5,19 +5,17 @@ use crate::memory::Span;
 use crate::ops::activation::rectified;
 use crate::ops::lent::{Compute, Lent};
 use crate::ops::math::elementary::sqrt;
-use crate::ops::math::reduce::{CHANNELS, lanes};
-use crate::ops::math::rows::{expect, pieces_mut, put, rows, rows_mut, whole_rows};
+use crate::ops::math::reduce::{CHANNELS, lanes, side_by_side};
+use crate::ops::math::rows::{expect, put, rows, rows_mut, whole_rows};
+use crate::ops::math::tile::put_columns;
 use crate::ops::operation::{Access, Extent, Operation};
 use crate::ops::parts::{Rows, RowsMut};
-use crate::ops::workers::{Alone, Columns, Formula, Terms, Workers};
+use crate::ops::workers::{Alone, Columns, Formula, Terms, Tiles, Workers};
 
 /// Added to variances.
 const EPSILON: f32 = 1e-5;
 /// How far running statistics move towards a batch's.
 const MOMENTUM: f32 = 0.1;
-
-/// Numbers of [`CHANNELS`] channels.
-pub(super) type Lanes = [f32; CHANNELS];
 
 /// Checks the lengths that all three share and returns the number of values a channel has.
 // `inline(never)`: one copy in flash.
@@ -32,7 +30,7 @@ pub(super) fn check(y: usize, x: usize, weight: usize, bias: usize, statistics: 
 
 /// Lane by lane `f(a, b)`.
 #[inline(always)]
-pub(super) fn combine(a: Lanes, b: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
+pub(super) fn combine<const N: usize>(a: [f32; N], b: [f32; N], f: impl Fn(f32, f32) -> f32) -> [f32; N] {
     let mut result = a;
     result.iter_mut().zip(b).for_each(|(a, b)| *a = f(*a, b));
     result
@@ -214,29 +212,30 @@ fn forward<W: Workers>(
 }
 
 /// `(x - mean)^2` of the channels from `at` on.
-struct Squares {
+struct Squares<const N: usize> {
     at: usize,
-    mean: Lanes,
+    mean: [f32; N],
 }
 
-impl<'p> Terms<Rows<'p>, CHANNELS, 1> for Squares {
+impl<'p, const N: usize> Terms<Rows<'p>, N, 1> for Squares<N> {
     #[inline(always)]
-    fn terms(&self, x: Rows<'p>) -> impl Iterator<Item = [Lanes; 1]> {
+    fn terms(&self, x: Rows<'p>) -> impl Iterator<Item = [[f32; N]; 1]> {
         rows(x.values, x.length).map(|x| [combine(lanes(x, self.at), self.mean, squared_difference)])
     }
 }
 
 /// Each channel's mean and biased variance.
 fn statistics(workers: &impl Workers, means: &mut [f32], variances: &mut [f32], x: &[f32], values: usize) {
-    let x = Rows { values: x, length: means.len() };
-    let count = values as f32;
-    for (block, (means, variances)) in pieces_mut(means, CHANNELS).zip(pieces_mut(variances, CHANNELS)).enumerate() {
-        let at = block * CHANNELS;
-        let [mean] = workers.sums(&Columns { at }, x);
-        let mean = mean.map(|sum| sum / count);
-        let [variance] = workers.sums(&Squares { at, mean }, x);
-        means.iter_mut().zip(mean).for_each(|(to, mean)| *to = mean);
-        variances.iter_mut().zip(variance).for_each(|(to, sum)| *to = sum / count);
+    let (x, count) = (Rows { values: x, length: means.len() }, values as f32);
+    let mut at = 0;
+    while at < means.len() {
+        at += side_by_side!(means.len() - at, N => {
+            let [mean] = workers.sums::<_, _, N, 1>(&Columns { at }, x);
+            let mean = mean.map(|sum| sum / count);
+            let [variance] = workers.sums(&Squares { at, mean }, x);
+            put_columns(means, at, &mean);
+            put_columns(variances, at, &variance.map(|sum| sum / count));
+        });
     }
 }
 
@@ -285,7 +284,7 @@ impl Normalize<'_> {
 
 impl<'p> Formula<Normalized<'p>> for Normalize<'_> {
     #[inline(always)]
-    fn run(&self, parts: Normalized<'p>) -> Result<(), Error> {
+    fn run(&self, _: impl Tiles, parts: Normalized<'p>) -> Result<(), Error> {
         normalize(self, parts);
         Ok(())
     }
@@ -297,7 +296,8 @@ fn normalize(normalize: &Normalize<'_>, (y, x, residual): Normalized<'_>) {
     let Normalize { means, spreads, factor, weight, bias, relu } = *normalize;
     let channels = weight.len();
     for at in (0..weight.len()).step_by(CHANNELS) {
-        let scale = combine(lanes(weight, at), lanes(spreads, at), |weight, spread| weight * factor(spread));
+        let scale =
+            combine(lanes::<CHANNELS>(weight, at), lanes(spreads, at), |weight, spread| weight * factor(spread));
         let (mean, bias) = (lanes(means, at), lanes(bias, at));
         for (row, (y, x)) in rows_mut(y.values, channels).zip(rows(x.values, channels)).enumerate() {
             let centred = combine(lanes(x, at), mean, |x, mean| x - mean);
@@ -313,9 +313,9 @@ fn normalize(normalize: &Normalize<'_>, (y, x, residual): Normalized<'_>) {
 
 /// Puts lanes into a row from `at` on, as far as it reaches.
 #[inline(always)]
-pub(super) fn store(row: &mut [f32], at: usize, values: Lanes, accumulate: bool) {
+pub(super) fn store<const N: usize>(row: &mut [f32], at: usize, values: [f32; N], accumulate: bool) {
     let rest = row.get_mut(at..).unwrap_or_default();
-    match rest.first_chunk_mut::<CHANNELS>() {
+    match rest.first_chunk_mut::<N>() {
         Some(full) => full.iter_mut().zip(values).for_each(|(to, value)| put(to, value, accumulate)),
         None => rest.iter_mut().zip(values).for_each(|(to, value)| put(to, value, accumulate)),
     }

@@ -2,13 +2,13 @@
 
 use crate::error::Error;
 use crate::memory::Span;
-use crate::ops::batch_norm::{Lanes, check, combine, store};
+use crate::ops::batch_norm::{check, combine, store};
 use crate::ops::lent::{Compute, Lent, one};
-use crate::ops::math::reduce::{CHANNELS, lanes};
-use crate::ops::math::rows::{expect, pieces_mut, rows, rows_mut};
+use crate::ops::math::reduce::{CHANNELS, lanes, side_by_side};
+use crate::ops::math::rows::{expect, rows, rows_mut};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
 use crate::ops::parts::{Rows, RowsMut};
-use crate::ops::workers::{Alone, Formula, Terms, Workers};
+use crate::ops::workers::{Alone, Formula, Terms, Tiles, Workers};
 
 /// Checks the lengths of a stream's gradients.
 fn check_gradients(x: usize, weight: usize, dx: usize, dweight: usize, dy: usize) -> Result<(), Error> {
@@ -152,76 +152,79 @@ fn backward<W: Workers>(
     let values = check(y.len(), x.len(), weight.len(), dbias.len(), saved.len())?;
     check_gradients(x.len(), weight.len(), dx.len(), dweight.len(), dy.len())?;
     let Some((means, factors)) = saved.split_at_checked(weight.len()) else { return Ok(()) };
-    if relu {
-        workers.each(&Mask, (RowsMut { values: &mut *dy, length: 1 }, Rows { values: y, length: 1 }))?;
-    }
     let length = weight.len();
-    let (dy, x) = (Rows { values: dy, length }, Rows { values: x, length });
-    for (block, (dweight, dbias)) in pieces_mut(dweight, CHANNELS).zip(pieces_mut(dbias, CHANNELS)).enumerate() {
-        let at = block * CHANNELS;
-        let column = Column { at, mean: lanes(means, at), factor: lanes(factors, at) };
-        let [dy_sum, dy_xhat_sum] = workers.sums(&column, (dy, x));
-        dbias.iter_mut().zip(dy_sum).for_each(|(dbias, sum)| *dbias += sum);
-        dweight.iter_mut().zip(dy_xhat_sum).for_each(|(dweight, sum)| *dweight += sum);
-        let [dy_mean, slope] = [dy_sum, dy_xhat_sum].map(|sums| sums.map(|sum| sum / values as f32));
-        let scale = combine(lanes(weight, at), column.factor, |weight, factor| weight * factor);
-        let gradient = Gradient { column, dy_mean, slope, scale, accumulate };
-        workers.each(&gradient, (RowsMut { values: &mut *dx, length }, dy, x))?;
+    let x = Rows { values: x, length };
+    let mut at = 0;
+    while at < length {
+        at += side_by_side!(length - at, N => {
+            let column = Column::<N> { at, mean: lanes(means, at), factor: lanes(factors, at) };
+            let mask = Masked { column: &column, relu };
+            let [dy_sum, dy_xhat_sum] =
+                workers.sums(&mask, (RowsMut { values: &mut *dy, length }, Rows { values: y, length }, x));
+            add(dbias, at, dy_sum);
+            add(dweight, at, dy_xhat_sum);
+            let [dy_mean, slope] = [dy_sum, dy_xhat_sum].map(|sums| sums.map(|sum| sum / values as f32));
+            let scale = combine(lanes(weight, at), column.factor, |weight, factor| weight * factor);
+            let gradient = Gradient { column, dy_mean, slope, scale, accumulate };
+            workers.each(&gradient, (RowsMut { values: &mut *dx, length }, Rows { values: &*dy, length }, x))?;
+        });
     }
     Ok(())
 }
 
-/// `dy = y > 0 ? dy : 0`, in place.
-struct Mask;
-
-impl<'p> Formula<(RowsMut<'p>, Rows<'p>)> for Mask {
-    #[inline(always)]
-    fn run(&self, (dy, y): (RowsMut<'p>, Rows<'p>)) -> Result<(), Error> {
-        for (dy, y) in dy.values.iter_mut().zip(y.values) {
-            *dy = if *y > 0.0 { *dy } else { 0.0 };
-        }
-        Ok(())
-    }
+/// Adds to the channels from `at` on.
+fn add<const N: usize>(to: &mut [f32], at: usize, sums: [f32; N]) {
+    to.iter_mut().skip(at).zip(sums).for_each(|(to, sum)| *to += sum);
 }
 
 /// The channels from `at` on, and how their inputs are normalised.
-struct Column {
+struct Column<const N: usize> {
     at: usize,
-    mean: Lanes,
-    factor: Lanes,
+    mean: [f32; N],
+    factor: [f32; N],
 }
 
-impl Column {
+impl<const N: usize> Column<N> {
     #[inline(always)]
-    fn xhat(&self, x: &[f32]) -> Lanes {
+    fn xhat(&self, x: &[f32]) -> [f32; N] {
         let centred = combine(lanes(x, self.at), self.mean, |x, mean| x - mean);
         combine(centred, self.factor, |x, factor| x * factor)
     }
 }
 
-impl<'p> Terms<(Rows<'p>, Rows<'p>), CHANNELS, 2> for Column {
-    /// `dy` and `dy * xhat`.
+/// A column's `dy`, which becomes `relu ? (y > 0 ? dy : 0) : dy` on the way, and `dy * xhat`.
+struct Masked<'a, const N: usize> {
+    column: &'a Column<N>,
+    relu: bool,
+}
+
+impl<'p, const N: usize> Terms<(RowsMut<'p>, Rows<'p>, Rows<'p>), N, 2> for Masked<'_, N> {
     #[inline(always)]
-    fn terms(&self, (dy, x): (Rows<'p>, Rows<'p>)) -> impl Iterator<Item = [Lanes; 2]> {
-        rows(dy.values, dy.length).zip(rows(x.values, x.length)).map(|(dy, x)| {
-            let dy = lanes(dy, self.at);
-            [dy, combine(dy, self.xhat(x), |dy, xhat| dy * xhat)]
+    fn terms(&self, (dy, y, x): (RowsMut<'p>, Rows<'p>, Rows<'p>)) -> impl Iterator<Item = [[f32; N]; 2]> {
+        let pixels = rows_mut(dy.values, dy.length).zip(rows(y.values, y.length)).zip(rows(x.values, x.length));
+        pixels.map(|((to, y), x)| {
+            let mut dy = lanes(to, self.column.at);
+            if self.relu {
+                dy = combine(dy, lanes(y, self.column.at), |dy, y| if y > 0.0 { dy } else { 0.0 });
+                store(to, self.column.at, dy, false);
+            }
+            [dy, combine(dy, self.column.xhat(x), |dy, xhat| dy * xhat)]
         })
     }
 }
 
 /// `dx = scale * (dy - dy_mean - xhat * slope)` of a column.
-struct Gradient {
-    column: Column,
-    dy_mean: Lanes,
-    slope: Lanes,
-    scale: Lanes,
+struct Gradient<const N: usize> {
+    column: Column<N>,
+    dy_mean: [f32; N],
+    slope: [f32; N],
+    scale: [f32; N],
     accumulate: bool,
 }
 
-impl<'p> Formula<(RowsMut<'p>, Rows<'p>, Rows<'p>)> for Gradient {
+impl<'p, const N: usize> Formula<(RowsMut<'p>, Rows<'p>, Rows<'p>)> for Gradient<N> {
     #[inline(always)]
-    fn run(&self, (dx, dy, x): (RowsMut<'p>, Rows<'p>, Rows<'p>)) -> Result<(), Error> {
+    fn run(&self, _: impl Tiles, (dx, dy, x): (RowsMut<'p>, Rows<'p>, Rows<'p>)) -> Result<(), Error> {
         let Self { ref column, dy_mean, slope, scale, accumulate } = *self;
         let pixels = rows_mut(dx.values, dx.length).zip(rows(dy.values, dy.length)).zip(rows(x.values, x.length));
         for ((dx, dy), x) in pixels {

@@ -7,12 +7,18 @@ use crate::memory::Span;
 #[cfg(feature = "wide")]
 use crate::ops::input_gradient;
 use crate::ops::lent::{ByRows, Memory, one};
-use crate::ops::math::rows::{expect, part, pieces, pieces_mut, rows, rows_mut, whole_rows};
-use crate::ops::math::tile::{PIXELS, WIDE, columns, columns_mut, multiply, multiply_all, transpose, width};
+use crate::ops::math::rows::{expect, whole_rows};
+#[cfg(any(test, not(feature = "wide")))]
+use crate::ops::math::rows::{part, pieces, pieces_mut, rows, rows_mut};
+use crate::ops::math::tile::{PIXELS, Portable, Tiles, Windows, columns_mut, widest};
+#[cfg(any(test, not(feature = "wide")))]
+use crate::ops::math::tile::{columns, multiply_some, transpose};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
 use crate::ops::parts::{Rows, RowsMut, Whole};
+use crate::ops::stretches::{Area, pitch, stretches, tiles_of};
 use crate::shape::Conv2d;
 
+#[cfg(any(test, not(feature = "wide")))]
 /// Outputs whose weights are transposed at a time.
 const DEPTH: usize = 16;
 
@@ -31,19 +37,12 @@ pub(super) fn check(y: usize, x: usize, weight: usize, conv: &Conv2d) -> Result<
     Ok(images)
 }
 
-/// The kernel positions at which output `position` of a side meets the input of `size`.
-#[cfg_attr(feature = "wide", inline(always))]
-fn taps(position: usize, size: usize, conv: &Conv2d) -> Range<usize> {
-    let start = position * conv.stride;
-    conv.padding.saturating_sub(start)..(size + conv.padding).saturating_sub(start).min(conv.kernel)
-}
-
 /// The positions of a side of `outputs` at which kernel position `tap` meets the input of `size`.
 #[cfg_attr(feature = "wide", inline(always))]
 pub(super) fn positions(tap: usize, size: usize, outputs: usize, conv: &Conv2d) -> Range<usize> {
-    let stride = conv.stride.max(1);
-    let first = conv.padding.saturating_sub(tap).div_ceil(stride);
-    let last = (size + conv.padding).saturating_sub(tap).div_ceil(stride);
+    // A division costs as much as some terms of a tile.
+    let strides = |length: usize| if conv.stride < 2 { length } else { length.div_ceil(conv.stride) };
+    let (first, last) = (strides(conv.padding.saturating_sub(tap)), strides((size + conv.padding).saturating_sub(tap)));
     first..last.min(outputs)
 }
 
@@ -87,8 +86,8 @@ impl ByRows for Conv2dForward<'_> {
     }
 
     #[inline(always)]
-    fn formula(&self, (y, x, weight): Self::Slices<'_>) -> Result<(), Error> {
-        conv2d_forward(y.values, x.values, weight.0, self.conv)
+    fn formula(&self, tiles: impl Tiles, (y, x, weight): Self::Slices<'_>) -> Result<(), Error> {
+        forward(tiles, y.values, x.values, weight.0, self.conv)
     }
 }
 
@@ -106,91 +105,59 @@ impl ByRows for Conv2dForward<'_> {
 ///
 /// # Errors
 /// [`Error::Length`] when a slice does not fit `conv`, [`Error::Image`] when `conv` contradicts itself.
-#[cfg_attr(feature = "wide", inline(always))]
 pub fn conv2d_forward(y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d) -> Result<(), Error> {
+    forward(Portable, y, x, weight, conv)
+}
+
+/// [`conv2d_forward`] by some tiles.
+#[cfg_attr(feature = "wide", inline(always))]
+fn forward<T: Tiles>(tiles: T, y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d) -> Result<(), Error> {
     check(y.len(), x.len(), weight.len(), conv)?;
-    let images = rows_mut(y, conv.output.len()).zip(rows(x, conv.input.len()));
-    for (y, x) in images {
-        let mut at = 0;
-        while at < conv.output.channels {
-            let width = width(conv.output.channels - at);
-            if width == WIDE {
-                plane::<WIDE>(y, x, weight, conv, at);
-            } else if width == 4 {
-                plane::<4>(y, x, weight, conv, at);
+    let mut at = 0;
+    while at < conv.output.channels {
+        let rest = conv.output.channels - at;
+        at += widest!(T, rest, C => plane::<C>(tiles, y, x, weight, conv, at), {
+            if rest >= 4 {
+                plane::<4>(tiles, y, x, weight, conv, at)
             } else {
-                plane::<1>(y, x, weight, conv, at);
+                plane::<1>(tiles, y, x, weight, conv, at)
             }
-            at += width;
-        }
+        });
     }
     Ok(())
 }
 
-/// Channels `at..at + C` of one output image.
+/// Channels `at..at + C` of all images; how many these are.
 #[cfg_attr(feature = "wide", inline(always))]
-fn plane<const C: usize>(y: &mut [f32], x: &[f32], weight: &[f32], conv: &Conv2d, at: usize) {
-    let channels = conv.output.channels;
-    for (i, row) in rows_mut(y, conv.output.width * channels).enumerate() {
-        for (tile, y) in pieces_mut(row, PIXELS * channels).enumerate() {
-            let mut sums = [[0.0; C]; PIXELS];
-            window(&mut sums, x, weight, conv, (i, tile * PIXELS), at);
-            for (pixel, sums) in rows_mut(y, channels).zip(sums) {
-                if let Some(pixel) = columns_mut(pixel, at) {
-                    *pixel = sums;
+fn plane<const C: usize>(
+    tiles: impl Tiles,
+    y: &mut [f32],
+    x: &[f32],
+    weight: &[f32],
+    conv: &Conv2d,
+    at: usize,
+) -> usize {
+    let Conv2d { input, output, kernel, .. } = *conv;
+    let images = y.len().checked_div(output.len()).unwrap_or(0);
+    let (tap, row) = (input.channels * output.channels, kernel * input.channels * output.channels);
+    for rows in stretches(input.height, output.height, conv) {
+        for columns in stretches(input.width, output.width, conv) {
+            let weight = weight.get(rows.tap * row + columns.tap * tap + at..).unwrap_or_default();
+            // A pixel's kernel positions of one row lie side by side, and so do their weights.
+            let size = [rows.taps, 1, columns.taps * input.channels];
+            for (pixels, count) in tiles_of(Area { images, rows, columns }, (input, conv.stride), (output, 1)) {
+                let windows = Windows { x, at: pixels.map(|pixel| pixel.0), steps: [pitch(&input), 0] };
+                let mut sums = [[0.0; C]; PIXELS];
+                tiles.window(&mut sums, windows, (weight, [row, 0, output.channels]), size);
+                for (pixel, sums) in pixels.iter().zip(sums).take(count) {
+                    if let Some(pixel) = columns_mut(y, pixel.1 + at) {
+                        *pixel = sums;
+                    }
                 }
             }
         }
     }
-}
-
-/// Adds up the output pixels from `(i, j)` on, channels `at..at + C`.
-#[cfg_attr(feature = "wide", inline(always))]
-fn window<const C: usize>(
-    sums: &mut [[f32; C]; PIXELS],
-    x: &[f32],
-    weight: &[f32],
-    conv: &Conv2d,
-    (i, j): (usize, usize),
-    at: usize,
-) {
-    let Conv2d { input, output, kernel, stride, padding } = *conv;
-    let (pitch, taps_a_row) = (input.width * input.channels, kernel * input.channels);
-    let last = j + PIXELS - 1;
-    let inside = last < output.width && j * stride >= padding && last * stride + kernel <= input.width + padding;
-    for a in taps(i, input.height, conv) {
-        let x = part(x, (i * stride + a - padding) * pitch, pitch);
-        let weight = part(weight, a * taps_a_row * output.channels, taps_a_row * output.channels);
-        if inside {
-            // A pixel's taps of one kernel row lie side by side, and so do their weights.
-            let windows = [j, j + 1, j + 2, last].map(|j| part(x, (j * stride - padding) * input.channels, taps_a_row));
-            multiply_all(sums, windows, weight, output.channels, at);
-        } else {
-            border(sums, x, weight, conv, j, at);
-        }
-    }
-}
-
-/// [`window`] for one kernel row, where the picture or the output ends among the pixels.
-#[cfg_attr(feature = "wide", inline(always))]
-fn border<const C: usize>(
-    sums: &mut [[f32; C]; PIXELS],
-    x: &[f32],
-    weight: &[f32],
-    conv: &Conv2d,
-    j: usize,
-    at: usize,
-) {
-    let Conv2d { input, output, kernel, stride, padding } = *conv;
-    let taps = rows(weight, input.channels * output.channels);
-    for (b, weight) in taps.take(kernel).enumerate() {
-        let pixels = [j, j + 1, j + 2, j + 3].map(|j| {
-            let column = (j * stride + b).checked_sub(padding)?;
-            let inside = j < output.width && column < input.width;
-            inside.then(|| part(x, column * input.channels, input.channels))
-        });
-        multiply(sums, pixels, weight, output.channels, at);
-    }
+    C
 }
 
 /// The gradient of [`Conv2dForward`] with respect to `x`: [`conv2d_backward_input`] on a machine.
@@ -243,8 +210,8 @@ impl ByRows for Conv2dBackwardInput<'_> {
     }
 
     #[inline(always)]
-    fn formula(&self, (dx, dy, weight): Self::Slices<'_>) -> Result<(), Error> {
-        conv2d_backward_input(dx.values, dy.values, weight.0, self.conv, self.accumulate)
+    fn formula(&self, tiles: impl Tiles, (dx, dy, weight): Self::Slices<'_>) -> Result<(), Error> {
+        backward_input(tiles, dx.values, dy.values, weight.0, self.conv, self.accumulate)
     }
 }
 
@@ -255,8 +222,20 @@ impl ByRows for Conv2dBackwardInput<'_> {
 ///
 /// # Errors
 /// As [`conv2d_forward`].
-#[cfg_attr(feature = "wide", inline(always))]
 pub fn conv2d_backward_input(
+    dx: &mut [f32],
+    dy: &[f32],
+    weight: &[f32],
+    conv: &Conv2d,
+    accumulate: bool,
+) -> Result<(), Error> {
+    backward_input(Portable, dx, dy, weight, conv, accumulate)
+}
+
+/// [`conv2d_backward_input`] by some tiles.
+#[cfg_attr(feature = "wide", inline(always))]
+fn backward_input<T: Tiles>(
+    tiles: T,
     dx: &mut [f32],
     dy: &[f32],
     weight: &[f32],
@@ -268,10 +247,15 @@ pub fn conv2d_backward_input(
         dx.fill(0.0);
     }
     #[cfg(feature = "wide")]
-    if input_gradient::can(conv) {
-        input_gradient::gather_taps(dx, dy, weight, conv);
-        return Ok(());
-    }
+    input_gradient::gather_taps(tiles, dx, dy, weight, conv);
+    #[cfg(not(feature = "wide"))]
+    spread_channels(tiles, dx, dy, weight, conv);
+    Ok(())
+}
+
+/// Adds to the gradients of some images.
+#[cfg(not(feature = "wide"))]
+fn spread_channels<T: Tiles>(_: T, dx: &mut [f32], dy: &[f32], weight: &[f32], conv: &Conv2d) {
     // Several images at a time, so that transposing a block of weights pays.
     let images = (256 / conv.output.height.saturating_mul(conv.output.width).max(1)).max(1);
     let (inputs, outputs) = (images.saturating_mul(conv.input.len()), images.saturating_mul(conv.output.len()));
@@ -279,23 +263,27 @@ pub fn conv2d_backward_input(
     for (dx, dy) in groups {
         let mut at = 0;
         while at < conv.input.channels {
-            let width = width(conv.input.channels - at);
-            if width == WIDE {
-                spread_taps::<WIDE>(dx, dy, weight, conv, at);
-            } else if width == 4 {
-                spread_taps::<4>(dx, dy, weight, conv, at);
-            } else {
-                spread_taps::<1>(dx, dy, weight, conv, at);
-            }
-            at += width;
+            let rest = conv.input.channels - at;
+            at += widest!(T, rest, C => spread_taps::<C>(dx, dy, weight, conv, at), {
+                if rest >= 4 {
+                    spread_taps::<4>(dx, dy, weight, conv, at)
+                } else {
+                    spread_taps::<1>(dx, dy, weight, conv, at)
+                }
+            });
         }
     }
-    Ok(())
 }
 
-/// Input channels `at..at + C` of some images, one block of transposed weights after the other.
-#[cfg_attr(feature = "wide", inline(always))]
-pub(super) fn spread_taps<const C: usize>(dx: &mut [f32], dy: &[f32], weight: &[f32], conv: &Conv2d, at: usize) {
+/// Input channels `at..at + C` of some images, one block of transposed weights after the other; how many these are.
+#[cfg(any(test, not(feature = "wide")))]
+pub(super) fn spread_taps<const C: usize>(
+    dx: &mut [f32],
+    dy: &[f32],
+    weight: &[f32],
+    conv: &Conv2d,
+    at: usize,
+) -> usize {
     let outputs = conv.output.channels;
     let taps = rows(weight, conv.input.channels * outputs);
     let mut block = [[0.0; C]; DEPTH];
@@ -305,23 +293,23 @@ pub(super) fn spread_taps<const C: usize>(dx: &mut [f32], dy: &[f32], weight: &[
         while from < outputs {
             let depth = DEPTH.min(outputs - from);
             transpose(&mut block, part(weight, at * outputs, C * outputs), outputs, &(from..from + depth));
-            spread(dx, dy, block.get(..depth).unwrap_or_default(), conv, tap, at, from);
+            spread(dx, dy, block.get(..depth).unwrap_or_default(), conv, tap, (at, from));
             from += depth;
         }
     }
+    C
 }
 
 /// Adds `dy[..][from..] * block` at kernel position `(a, b)` to channels `at..at + C`.
-#[cfg_attr(not(feature = "wide"), inline(never))]
-#[cfg_attr(feature = "wide", inline(always))]
+#[cfg(any(test, not(feature = "wide")))]
+#[inline(never)]
 fn spread<const C: usize>(
     dx: &mut [f32],
     dy: &[f32],
     block: &[[f32; C]],
     conv: &Conv2d,
     (a, b): (usize, usize),
-    at: usize,
-    from: usize,
+    (at, from): (usize, usize),
 ) {
     let Conv2d { input, output, stride, padding, .. } = *conv;
     let (pitch, dy_pitch) = (input.width * input.channels, output.width * output.channels);
@@ -342,11 +330,12 @@ fn spread<const C: usize>(
 }
 
 /// [`spread`] for as many pixels as a tile has, `step` apart in `dx` and `pitch` in `dy`.
+#[cfg(any(test, not(feature = "wide")))]
 #[inline(always)]
 fn spread_tile<const C: usize>(dx: &mut [f32], step: usize, dy: &[f32], pitch: usize, block: &[[f32; C]]) {
     let pixels = [0, 1, 2, 3].map(|p| dy.get(p * pitch..p * pitch + block.len()));
     let mut sums = [0, 1, 2, 3].map(|p| columns(dx, p * step).copied().unwrap_or([0.0; C]));
-    multiply(&mut sums, pixels, block.as_flattened(), C, 0);
+    multiply_some(&mut sums, pixels, block.as_flattened(), C);
     for (p, (sums, pixel)) in sums.iter().zip(pixels).enumerate() {
         if let (Some(dx), true) = (columns_mut(dx, p * step), pixel.is_some()) {
             *dx = *sums;
@@ -356,8 +345,8 @@ fn spread_tile<const C: usize>(dx: &mut [f32], step: usize, dy: &[f32], pitch: u
 
 #[cfg(test)]
 mod tests {
-    use super::super::convolution_weight::conv2d_backward_weight;
-    use super::super::testing::{Vec, assert_close, numbers, wide};
+    use super::super::convolution_weight::{add_weights, conv2d_backward_weight};
+    use super::super::testing::{Vec, Wide, assert_close, numbers, wide};
     use super::*;
     use crate::shape::Shape;
 
@@ -422,6 +411,30 @@ mod tests {
                         check_shape(3, Shape::new(height, width, channels), filters, kernel, stride, padding);
                     }
                 }
+            }
+        }
+    }
+
+    /// The bits of an output and of both gradients.
+    fn bits<T: Tiles>(tiles: T, conv: &Conv2d) -> Vec<u32> {
+        let (x, weight, dy) =
+            (numbers(1, 3 * conv.input.len()), numbers(2, conv.weights()), numbers(3, 3 * conv.output.len()));
+        let (mut y, mut dx, mut dweight) = (dy.clone(), numbers(4, x.len()), numbers(5, weight.len()));
+        forward(tiles, &mut y, &x, &weight, conv).unwrap();
+        backward_input(tiles, &mut dx, &dy, &weight, conv, true).unwrap();
+        add_weights(tiles, &mut dweight, 0, &x, &dy, conv);
+        y.iter().chain(&dx).chain(&dweight).map(|number| number.to_bits()).collect()
+    }
+
+    #[test]
+    fn tiles_of_every_width_give_the_same_bits() {
+        for (channels, filters) in [(3, 17), (32, 33), (57, 60), (64, 96)] {
+            for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (1, 2, 0), (2, 3, 1)] {
+                let conv = Conv2d::new(Shape::new(5, 7, channels), filters, kernel, stride, padding).unwrap();
+                let expected = bits(Wide::<4>, &conv);
+                assert!(bits(Wide::<8>, &conv) == expected, "{conv:?} by 8");
+                assert!(bits(Wide::<16>, &conv) == expected, "{conv:?} by 16");
+                assert!(bits(Wide::<32>, &conv) == expected, "{conv:?} by 32");
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::memory::Span;
 use crate::ops::operation::Operation;
 use crate::ops::parts::{Parts, Rows, RowsMut, Whole};
-use crate::ops::workers::{Formula, Workers};
+use crate::ops::workers::{Formula, Tiles, Workers};
 use crate::space::Space;
 
 /// Most operands of an operation.
@@ -29,11 +29,11 @@ pub trait ByRows: Operation + Sync {
     /// Takes the operands of one stream out of memory.
     fn slices<'m>(&self, memory: &mut Memory<'m>, stream: usize) -> Self::Slices<'m>;
 
-    /// Computes them, all rows or some.
+    /// Computes them, all rows or some, matrix products by `tiles`.
     ///
     /// # Errors
     /// What does not fit together.
-    fn formula(&self, slices: Self::Slices<'_>) -> Result<(), Error>;
+    fn formula(&self, tiles: impl Tiles, slices: Self::Slices<'_>) -> Result<(), Error>;
 
     /// How many streams there are, when they fit together.
     ///
@@ -61,8 +61,8 @@ struct Of<'o, O>(&'o O);
 
 impl<'m, O: ByRows> Formula<O::Slices<'m>> for Of<'_, O> {
     #[inline(always)]
-    fn run(&self, slices: O::Slices<'m>) -> Result<(), Error> {
-        self.0.formula(slices)
+    fn run(&self, tiles: impl Tiles, slices: O::Slices<'m>) -> Result<(), Error> {
+        self.0.formula(tiles, slices)
     }
 }
 

@@ -6,7 +6,9 @@ use crate::error::Error;
 use crate::memory::Span;
 use crate::ops::lent::{ByRows, Compute, Lent, Memory, one};
 use crate::ops::math::rows::{expect, pieces, pieces_mut, rows, rows_mut, whole_rows};
-use crate::ops::math::tile::{PIXELS, WIDE, get_columns, multiply_all, multiply_one, outer, put_columns, transpose};
+use crate::ops::math::tile::{
+    PIXELS, Portable, Tiles, WIDE, get_columns, multiply_one, put_columns, transpose, widest,
+};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
 use crate::ops::parts::{Numbers, Rows, RowsMut, Whole};
 use crate::ops::workers::{Alone, Formula, Workers, for_each_sum};
@@ -72,8 +74,8 @@ impl ByRows for LinearForward {
     }
 
     #[inline(always)]
-    fn formula(&self, (y, x, weight, bias): Self::Slices<'_>) -> Result<(), Error> {
-        linear_forward(y.values, x.values, weight.0, bias.0)
+    fn formula(&self, tiles: impl Tiles, (y, x, weight, bias): Self::Slices<'_>) -> Result<(), Error> {
+        forward(tiles, y.values, x.values, weight.0, bias.0)
     }
 }
 
@@ -88,9 +90,14 @@ impl ByRows for LinearForward {
 ///
 /// # Errors
 /// [`Error::Length`] when the slices do not fit together.
+pub fn linear_forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) -> Result<(), Error> {
+    forward(Portable, y, x, weight, bias)
+}
+
+/// [`linear_forward`] by some tiles.
 #[cfg_attr(not(feature = "wide"), inline(never))]
 #[cfg_attr(feature = "wide", inline(always))]
-pub fn linear_forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) -> Result<(), Error> {
+fn forward<T: Tiles>(tiles: T, y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) -> Result<(), Error> {
     let outputs = bias.len();
     let inputs = check(x.len(), y.len(), weight.len(), outputs)?;
     for y in rows_mut(y, outputs) {
@@ -99,16 +106,15 @@ pub fn linear_forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) ->
     let mut at = 0;
     while at < outputs {
         let (y, x) = ((&mut *y, outputs), (x, inputs));
-        if WIDE > 4 && outputs - at >= WIDE {
-            add_product::<WIDE>(y, at, x, 0..inputs, weight, (outputs, at));
-            at += WIDE;
-        } else if outputs - at >= 4 {
-            add_product::<4>(y, at, x, 0..inputs, weight, (outputs, at));
-            at += 4;
-        } else {
-            last_columns(y.0, outputs, at, x, weight);
-            at = outputs;
-        }
+        let rest = outputs - at;
+        at += widest!(T, rest, C => add_product::<C>(tiles, y, at, x, 0..inputs, weight, (outputs, at)), {
+            if rest >= 4 {
+                add_product::<4>(tiles, y, at, x, 0..inputs, weight, (outputs, at))
+            } else {
+                last_columns(y.0, outputs, at, x, weight);
+                rest
+            }
+        });
     }
     Ok(())
 }
@@ -176,8 +182,8 @@ impl ByRows for LinearBackwardInput<'_> {
     }
 
     #[inline(always)]
-    fn formula(&self, (dx, dy, weight): Self::Slices<'_>) -> Result<(), Error> {
-        linear_backward_input(dx.values, dy.values, weight.0, self.outputs, self.accumulate)
+    fn formula(&self, tiles: impl Tiles, (dx, dy, weight): Self::Slices<'_>) -> Result<(), Error> {
+        backward_input(tiles, dx.values, dy.values, weight.0, self.outputs, self.accumulate)
     }
 }
 
@@ -187,9 +193,21 @@ impl ByRows for LinearBackwardInput<'_> {
 ///
 /// # Errors
 /// [`Error::Length`] when the slices do not fit together.
+pub fn linear_backward_input(
+    dx: &mut [f32],
+    dy: &[f32],
+    weight: &[f32],
+    outputs: usize,
+    accumulate: bool,
+) -> Result<(), Error> {
+    backward_input(Portable, dx, dy, weight, outputs, accumulate)
+}
+
+/// [`linear_backward_input`] by some tiles.
 #[cfg_attr(not(feature = "wide"), inline(never))]
 #[cfg_attr(feature = "wide", inline(always))]
-pub fn linear_backward_input(
+fn backward_input<T: Tiles>(
+    tiles: T,
     dx: &mut [f32],
     dy: &[f32],
     weight: &[f32],
@@ -202,66 +220,68 @@ pub fn linear_backward_input(
     }
     let mut at = 0;
     while at < inputs {
-        if WIDE > 4 && inputs - at >= WIDE {
-            backward_columns::<WIDE>(dx, dy, weight, (inputs, outputs), at);
-            at += WIDE;
-        } else {
-            backward_columns::<4>(dx, dy, weight, (inputs, outputs), at);
-            at += 4;
-        }
+        let (rest, sizes) = (inputs - at, (inputs, outputs));
+        at += widest!(T, rest, C => backward_columns::<C>(tiles, dx, dy, weight, sizes, at), {
+            backward_columns::<4>(tiles, dx, dy, weight, sizes, at)
+        });
     }
     Ok(())
 }
 
-/// Up to `C` inputs from `at` on of all samples, one block of transposed weights after the other.
-#[cfg_attr(feature = "wide", inline(always))]
+/// Up to `C` inputs from `at` on of all samples, one block of transposed weights after the other; `C`.
+#[inline(always)]
 fn backward_columns<const C: usize>(
+    tiles: impl Tiles,
     dx: &mut [f32],
     dy: &[f32],
     weight: &[f32],
     (inputs, outputs): (usize, usize),
     at: usize,
-) {
+) -> usize {
     let weight = weight.get(at * outputs..).unwrap_or_default();
     let mut block = [[0.0; C]; DEPTH];
     let mut from = 0;
     while from < outputs {
         let terms = from..outputs.min(from + DEPTH);
         transpose(&mut block, weight, outputs, &terms);
-        add_product::<C>((dx, inputs), at, (dy, outputs), terms, block.as_flattened(), (C, 0));
+        add_product::<C>(tiles, (dx, inputs), at, (dy, outputs), terms, block.as_flattened(), (C, 0));
         from += DEPTH;
     }
+    C
 }
 
-/// `y[n][at + c] += sum_t x[n][terms.start + t] * weight[t][column + c]` for up to `C` columns.
+/// `y[n][at + c] += sum_t x[n][terms.start + t] * weight[t][column + c]` for up to `C` columns; `C`.
 ///
 /// The second number of `(y, y_pitch)` and `(x, x_pitch)` is the length of a row, `pitch` that of a row of `weight`.
 #[cfg_attr(not(feature = "wide"), inline(never))]
 #[cfg_attr(feature = "wide", inline(always))]
 fn add_product<const C: usize>(
+    tiles: impl Tiles,
     (y, y_pitch): (&mut [f32], usize),
     at: usize,
     (x, x_pitch): (&[f32], usize),
     terms: Range<usize>,
     weight: &[f32],
     (pitch, column): (usize, usize),
-) {
+) -> usize {
     let x = x.get(terms.start..).unwrap_or_default();
     for (y, x) in pieces_mut(y, PIXELS * y_pitch).zip(pieces(x, PIXELS * x_pitch)) {
         let mut sums = [[0.0; C]; PIXELS];
         sums.iter_mut().zip(rows(y, y_pitch)).for_each(|(sums, y)| get_columns(sums, y, at));
+        let weight = weight.get(column..).unwrap_or_default();
         let sample = |p: usize| x.get(p * x_pitch..p * x_pitch + terms.len());
         let first = sample(0).unwrap_or_default();
         if x.len() > x_pitch {
             // Missing samples are replaced by copies of the first, whose results are discarded.
             let sample = |p| sample(p).unwrap_or(first);
-            multiply_all(&mut sums, [first, sample(1), sample(2), sample(3)], weight, pitch, column);
+            tiles.multiply(&mut sums, [first, sample(1), sample(2), sample(3)], weight, pitch);
         } else {
             let [sum, ..] = &mut sums;
-            multiply_one(sum, first, weight, pitch, column);
+            multiply_one(sum, first, weight, pitch);
         }
         rows_mut(y, y_pitch).zip(&sums).for_each(|(y, sums)| put_columns(y, at, sums));
     }
+    C
 }
 
 /// `dweight[i][o] += sum_n x[n][i] * dy[n][o]`, `dbias[o] += sum_n dy[n][o]`: [`linear_backward_weight`] on a machine.
@@ -353,36 +373,43 @@ struct Weights<'a> {
 
 impl<'p> Formula<(RowsMut<'p>, Numbers)> for Weights<'_> {
     #[inline(always)]
-    fn run(&self, (dweight, numbers): (RowsMut<'p>, Numbers)) -> Result<(), Error> {
-        let Self { x, inputs, dy, outputs } = *self;
-        for (tile, dweight) in pieces_mut(dweight.values, INPUTS * outputs).enumerate() {
-            let input = numbers.0.start + tile * INPUTS;
-            let mut at = 0;
-            while at < outputs {
-                if WIDE > 4 && outputs - at >= WIDE {
-                    weight_tile::<WIDE>(dweight, (x, inputs), (dy, outputs), (input, at));
-                    at += WIDE;
-                } else {
-                    weight_tile::<4>(dweight, (x, inputs), (dy, outputs), (input, at));
-                    at += 4;
-                }
-            }
-        }
+    fn run(&self, tiles: impl Tiles, (dweight, numbers): (RowsMut<'p>, Numbers)) -> Result<(), Error> {
+        self.add(tiles, dweight.values, numbers.0.start);
         Ok(())
     }
 }
 
-/// Adds to the rows of `dweight`, those of the inputs from `input` on, columns `at..at + C` as far as they go.
+impl Weights<'_> {
+    /// Adds to the rows of `dweight`, those of the inputs from `first` on.
+    #[inline(always)]
+    fn add<T: Tiles>(&self, tiles: T, dweight: &mut [f32], first: usize) {
+        let Self { x, inputs, dy, outputs } = *self;
+        for (tile, dweight) in pieces_mut(dweight, INPUTS * outputs).enumerate() {
+            let input = first + tile * INPUTS;
+            let mut at = 0;
+            while at < outputs {
+                let (x, dy) = ((x, inputs), (dy, outputs));
+                at += widest!(T, outputs - at, C => weight_tile::<C>(tiles, dweight, x, dy, (input, at)), {
+                    weight_tile::<4>(tiles, dweight, x, dy, (input, at))
+                });
+            }
+        }
+    }
+}
+
+/// Adds to the rows of `dweight`, those of the inputs from `input` on, columns `at..at + C` as far as they go; `C`.
 #[inline(always)]
 fn weight_tile<const C: usize>(
+    tiles: impl Tiles,
     dweight: &mut [f32],
     (x, inputs): (&[f32], usize),
     (dy, outputs): (&[f32], usize),
     (input, at): (usize, usize),
-) {
+) -> usize {
     let mut sums = [[0.0; C]; INPUTS];
     if inputs - input >= INPUTS && outputs - at >= C {
-        outer(&mut sums, x.get(input..).unwrap_or_default(), inputs, dy, outputs, at);
+        let (x, dy) = (x.get(input..).unwrap_or_default(), dy.get(at..).unwrap_or_default());
+        tiles.outer(&mut sums, x, inputs, dy, outputs);
     } else {
         for (x, dy) in rows(x, inputs).zip(rows(dy, outputs)) {
             for (sums, x) in sums.iter_mut().zip(x.get(input..).unwrap_or_default()) {
@@ -396,6 +423,7 @@ fn weight_tile<const C: usize>(
         sums.iter_mut().zip(before).for_each(|(sum, before)| *sum += before);
         put_columns(dweight, at, sums);
     }
+    C
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub mod operation;
 pub mod parts;
 mod pooling;
 mod shortcut;
+mod stretches;
 pub(crate) mod vector;
 pub mod workers;
 

@@ -6,7 +6,7 @@ use crate::ops::lent::{ByRows, Memory, one};
 use crate::ops::math::rows::{expect, part, put, rows, rows_mut, whole_rows};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
 use crate::ops::parts::{Rows, RowsMut};
-use crate::ops::workers::{Alone, for_each_sum};
+use crate::ops::workers::{Alone, Tiles, for_each_sum};
 use crate::shape::{Conv2d, Shape};
 
 /// Checks the lengths and returns the number of images.
@@ -48,7 +48,7 @@ impl ByRows for GlobalAveragePoolForward {
     }
 
     #[inline(always)]
-    fn formula(&self, (y, x): Self::Slices<'_>) -> Result<(), Error> {
+    fn formula(&self, _: impl Tiles, (y, x): Self::Slices<'_>) -> Result<(), Error> {
         global_average_pool_forward(y.values, x.values, self.input)
     }
 }
@@ -119,7 +119,7 @@ impl ByRows for GlobalAveragePoolBackward<'_> {
     }
 
     #[inline(always)]
-    fn formula(&self, (dx, dy): Self::Slices<'_>) -> Result<(), Error> {
+    fn formula(&self, _: impl Tiles, (dx, dy): Self::Slices<'_>) -> Result<(), Error> {
         global_average_pool_backward(dx.values, dy.values, self.input, self.accumulate)
     }
 }
@@ -228,7 +228,7 @@ impl ByRows for MaxPoolForward<'_> {
     }
 
     #[inline(always)]
-    fn formula(&self, (y, x): Self::Slices<'_>) -> Result<(), Error> {
+    fn formula(&self, _: impl Tiles, (y, x): Self::Slices<'_>) -> Result<(), Error> {
         max_pool_forward(y.values, x.values, self.pool)
     }
 }
@@ -311,7 +311,7 @@ impl ByRows for MaxPoolBackward<'_> {
     }
 
     #[inline(always)]
-    fn formula(&self, (dx, dy, x): Self::Slices<'_>) -> Result<(), Error> {
+    fn formula(&self, _: impl Tiles, (dx, dy, x): Self::Slices<'_>) -> Result<(), Error> {
         max_pool_backward(dx.values, dy.values, x.values, self.pool, self.accumulate)
     }
 }

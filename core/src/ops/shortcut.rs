@@ -6,6 +6,7 @@ use crate::ops::lent::{ByRows, Memory, one};
 use crate::ops::math::rows::{expect, pieces, pieces_mut, put, rows, rows_mut, whole_rows};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
 use crate::ops::parts::{Rows, RowsMut};
+use crate::ops::workers::Tiles;
 use crate::shape::Shape;
 
 /// Checks the shapes; returns the number of images, and the zero channels before the input's.
@@ -54,7 +55,7 @@ impl ByRows for ShortcutForward {
     }
 
     #[inline(always)]
-    fn formula(&self, (y, x): Self::Slices<'_>) -> Result<(), Error> {
+    fn formula(&self, _: impl Tiles, (y, x): Self::Slices<'_>) -> Result<(), Error> {
         shortcut_forward(y.values, x.values, self.input, self.output)
     }
 }
@@ -147,7 +148,7 @@ impl ByRows for ShortcutBackward<'_> {
     }
 
     #[inline(always)]
-    fn formula(&self, (dx, dy): Self::Slices<'_>) -> Result<(), Error> {
+    fn formula(&self, _: impl Tiles, (dx, dy): Self::Slices<'_>) -> Result<(), Error> {
         shortcut_backward(dx.values, dy.values, self.input, self.output, self.accumulate)
     }
 }

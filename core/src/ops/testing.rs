@@ -45,3 +45,11 @@ pub(super) fn differences(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
     };
     (0..x.len()).map(&mut slope).collect()
 }
+
+/// The compiler's tiles, as wide as a processor with other registers has them.
+#[derive(Clone, Copy)]
+pub struct Wide<const W: usize>;
+
+impl<const W: usize> crate::ops::workers::Tiles for Wide<W> {
+    const WIDE: usize = W;
+}

@@ -8,6 +8,7 @@ use crate::ops::math::reduce::{RUN, Total};
 use crate::ops::math::rows::expect;
 use crate::ops::operation::{Access, Extent, Operation};
 use crate::ops::parts::{Rows, RowsMut};
+use crate::ops::workers::Tiles;
 use crate::ops::workers::Workers;
 
 /// Stochastic gradient descent with momentum, as PyTorch writes it.
@@ -118,7 +119,7 @@ impl ByRows for Copy {
     }
 
     #[inline(always)]
-    fn formula(&self, (to, from): Self::Slices<'_>) -> Result<(), Error> {
+    fn formula(&self, _: impl Tiles, (to, from): Self::Slices<'_>) -> Result<(), Error> {
         copy(to.values, from.values)
     }
 }
@@ -167,7 +168,7 @@ impl ByRows for Axpy {
     }
 
     #[inline(always)]
-    fn formula(&self, (y, x): Self::Slices<'_>) -> Result<(), Error> {
+    fn formula(&self, _: impl Tiles, (y, x): Self::Slices<'_>) -> Result<(), Error> {
         axpy(y.values, self.alpha, x.values)
     }
 }

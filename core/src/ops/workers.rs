@@ -6,14 +6,15 @@ use crate::ops::math::rows::{pieces_mut, rows};
 use crate::ops::parts::{Parts, Rows};
 
 pub use crate::ops::math::reduce::{RUN, Totals, run};
+pub use crate::ops::math::tile::{PIXELS, Portable, Tiles, Windows};
 
 /// What is computed of each part of some operands, whichever part it is.
 pub trait Formula<P>: Sync {
-    /// Computes it for `parts`.
+    /// Computes it for `parts`, matrix products by `tiles`.
     ///
     /// # Errors
     /// What is wrong with them.
-    fn run(&self, parts: P) -> Result<(), Error>;
+    fn run(&self, tiles: impl Tiles, parts: P) -> Result<(), Error>;
 }
 
 /// What is added up over the rows of some operands.
@@ -41,7 +42,7 @@ pub struct Alone;
 impl Workers for Alone {
     #[inline(always)]
     fn each<P: Parts, F: Formula<P>>(&self, formula: &F, parts: P) -> Result<(), Error> {
-        formula.run(parts)
+        formula.run(Portable, parts)
     }
 
     #[inline(always)]
@@ -55,9 +56,9 @@ pub(crate) struct Columns {
     pub(crate) at: usize,
 }
 
-impl<'p> Terms<Rows<'p>, CHANNELS, 1> for Columns {
+impl<'p, const N: usize> Terms<Rows<'p>, N, 1> for Columns {
     #[inline(always)]
-    fn terms(&self, parts: Rows<'p>) -> impl Iterator<Item = [[f32; CHANNELS]; 1]> {
+    fn terms(&self, parts: Rows<'p>) -> impl Iterator<Item = [[f32; N]; 1]> {
         rows(parts.values, parts.length).map(|row| [lanes(row, self.at)])
     }
 }
@@ -67,7 +68,7 @@ impl<'p> Terms<Rows<'p>, CHANNELS, 1> for Columns {
 pub(crate) fn for_each_sum(workers: &impl Workers, to: &mut [f32], from: &[f32], each: impl Fn(&mut f32, f32)) {
     let from = Rows { values: from, length: to.len() };
     for (block, to) in pieces_mut(to, CHANNELS).enumerate() {
-        let [sums] = workers.sums(&Columns { at: block * CHANNELS }, from);
+        let [sums] = workers.sums::<_, _, CHANNELS, 1>(&Columns { at: block * CHANNELS }, from);
         to.iter_mut().zip(sums).for_each(|(to, sum)| each(to, sum));
     }
 }

@@ -4,51 +4,59 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use sse_sam_core::Error;
-use sse_sam_core::ops::workers::Formula;
+use sse_sam_core::ops::workers::{Formula, PIXELS, Tiles};
 
-use crate::device::threads::{Level, Threads};
+use crate::device::threads::Threads;
 
-/// Multiply-adds of a chain.
-const ROUNDS: usize = 1 << 16;
-/// Runs of each way.
+/// Terms of each sum of a tile: all operands stay in the first cache.
+const TERMS: usize = 64;
+/// Tiles of a run.
+const TILES: usize = 1 << 12;
+/// Runs.
 const TRIES: usize = 20;
 
-/// Floating-point operations a second of all threads in `a * x + b` from registers to registers, without fusing, as the
-/// CPU core computes: the best of a few numbers of independent chains of one thread, times the threads.
+/// Floating-point operations a second of all threads in register tiles, multiplied and added without fusing as the CPU core
+/// computes: the best of some runs of one thread, times the threads.
 pub fn multiply_adds(threads: &Threads) -> f64 {
-    let level = threads.level();
-    let rates = [rate::<16>(level), rate::<32>(level), rate::<64>(level), rate::<128>(level), rate::<256>(level)];
-    threads.count() as f64 * rates.into_iter().fold(0.0, f64::max)
-}
-
-fn rate<const CHAINS: usize>(level: Level) -> f64 {
     let mut best = 0.0f64;
     for _ in 0..TRIES {
-        let mut sums = std::array::from_fn(|chain| chain as f32);
         let start = Instant::now();
-        let done =
-            level.run(&Chains { a: black_box(0.999), b: black_box(0.001) }, black_box::<&mut [f32; CHAINS]>(&mut sums));
-        if done.is_ok() {
-            best = best.max((2 * ROUNDS * CHAINS) as f64 / start.elapsed().as_secs_f64());
+        let mut done = 0;
+        if threads.level().run(&Peak, &mut done).is_ok() {
+            best = best.max(done as f64 / start.elapsed().as_secs_f64());
         }
     }
-    best
+    threads.count() as f64 * best
 }
 
-/// Chains of `x = a * x + b`.
-struct Chains {
-    a: f32,
-    b: f32,
-}
+/// The widest tiles of a processor; how many operations they are.
+struct Peak;
 
-impl<const CHAINS: usize> Formula<&mut [f32; CHAINS]> for Chains {
+impl Formula<&mut usize> for Peak {
     #[inline(always)]
-    fn run(&self, sums: &mut [f32; CHAINS]) -> Result<(), Error> {
-        let mut local = *sums;
-        for _ in 0..ROUNDS {
-            local.iter_mut().for_each(|sum| *sum = *sum * self.a + self.b);
-        }
-        *sums = local;
+    fn run(&self, tiles: impl Tiles, done: &mut usize) -> Result<(), Error> {
+        *done = multiplied(tiles);
         Ok(())
     }
+}
+
+#[inline(always)]
+fn multiplied<T: Tiles>(tiles: T) -> usize {
+    match T::WIDE {
+        32 => of_width::<T, 32>(tiles),
+        16 => of_width::<T, 16>(tiles),
+        8 => of_width::<T, 8>(tiles),
+        _ => of_width::<T, 4>(tiles),
+    }
+}
+
+#[inline(always)]
+fn of_width<T: Tiles, const C: usize>(tiles: T) -> usize {
+    let (x, weight) = (black_box([0.5; TERMS]), black_box([[0.001; C]; TERMS]));
+    let mut sums = [[1.0; C]; PIXELS];
+    for _ in 0..TILES {
+        tiles.multiply(&mut sums, [&x; PIXELS], weight.as_flattened(), C);
+    }
+    black_box(sums);
+    2 * TILES * TERMS * PIXELS * C
 }

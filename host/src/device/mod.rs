@@ -8,3 +8,4 @@ pub(crate) mod open;
 mod room;
 pub mod store;
 pub mod threads;
+mod tiles;

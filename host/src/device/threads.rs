@@ -14,14 +14,17 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 use sse_sam_core::Error as CoreError;
 use sse_sam_core::ops::parts::Parts;
-use sse_sam_core::ops::workers::{Formula, RUN, Terms, Totals, Workers, run};
+use sse_sam_core::ops::workers::{Formula, RUN, Terms, Tiles, Totals, Workers, run};
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::device::tiles;
 
 /// Numbers below which dividing an operation costs more than it saves.
 const SMALLEST: usize = 1 << 14;
 /// So many times as many numbers are worth dividing to be added up, which costs least of all.
-const SUMMED: usize = 1 << 4;
+const SUMMED: usize = 1 << 2;
 /// Parts for each thread, so that one that is held up leaves its share to the others.
-const PARTS: usize = 4;
+const PARTS: usize = 2;
 
 /// Which vectors functions are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
@@ -82,7 +85,7 @@ impl Level {
     /// Runs a formula in a function that is compiled for it.
     pub(crate) fn run<P, F: Formula<P>>(self, formula: &F, parts: P) -> Result<(), CoreError> {
         match self {
-            Self::Baseline => formula.run(parts),
+            Self::Baseline => formula.run(baseline(), parts),
             // SAFETY: threads have a level that the processor has: `Threads::new` looks.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::run(formula, parts) },
@@ -115,18 +118,34 @@ fn sum<P: Parts, T: Terms<P, N, K>, const N: usize, const K: usize>(terms: &T, p
     runs.iter_mut().for_each(|sums| (*sums, _) = run(&mut terms));
 }
 
+/// The tiles that every processor of the architecture has.
+#[inline(always)]
+fn baseline() -> impl Tiles {
+    // SAFETY: they belong to the architecture.
+    #[cfg(target_arch = "x86_64")]
+    return unsafe { tiles::Sse2::new() };
+    // SAFETY: likewise.
+    #[cfg(target_arch = "aarch64")]
+    return unsafe { tiles::Neon::new() };
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    sse_sam_core::ops::workers::Portable
+}
+
 /// Functions in which formulas are compiled for more than the architecture's baseline: whatever they call is inlined.
 #[cfg(target_arch = "x86_64")]
 macro_rules! level {
-    ($name:ident, $features:literal) => {
+    ($name:ident, $tiles:ident, $features:literal) => {
         mod $name {
             use sse_sam_core::Error;
             use sse_sam_core::ops::parts::Parts;
             use sse_sam_core::ops::workers::{Formula, Terms};
 
+            use crate::device::tiles::$tiles;
+
             #[target_feature(enable = $features)]
             pub fn run<P, F: Formula<P>>(formula: &F, parts: P) -> Result<(), Error> {
-                formula.run(parts)
+                // SAFETY: this function runs where there are these instructions only.
+                formula.run(unsafe { $tiles::new() }, parts)
             }
 
             #[target_feature(enable = $features)]
@@ -142,9 +161,9 @@ macro_rules! level {
 }
 
 #[cfg(target_arch = "x86_64")]
-level!(avx2, "avx2");
+level!(avx2, Avx2, "avx2");
 #[cfg(target_arch = "x86_64")]
-level!(avx512, "avx512f,avx512vl,avx512dq,avx512bw");
+level!(avx512, Avx512, "avx512f,avx512vl,avx512dq,avx512bw");
 
 /// How many threads, and which vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -317,7 +336,7 @@ mod tests {
 
     impl Formula<(RowsMut<'_>, Numbers)> for Count {
         #[inline(always)]
-        fn run(&self, (to, numbers): (RowsMut<'_>, Numbers)) -> Result<(), CoreError> {
+        fn run(&self, _: impl Tiles, (to, numbers): (RowsMut<'_>, Numbers)) -> Result<(), CoreError> {
             self.0.fetch_add(1, Ordering::Relaxed);
             assert_eq!(to.rows(), numbers.rows());
             for (row, number) in to.values.chunks_mut(to.length.max(1)).zip(numbers.0) {
@@ -347,7 +366,7 @@ mod tests {
     fn operands_that_do_not_fit_together_are_not_divided() {
         struct Lengths;
         impl Formula<(RowsMut<'_>, Rows<'_>)> for Lengths {
-            fn run(&self, (to, from): (RowsMut<'_>, Rows<'_>)) -> Result<(), CoreError> {
+            fn run(&self, _: impl Tiles, (to, from): (RowsMut<'_>, Rows<'_>)) -> Result<(), CoreError> {
                 assert_eq!((to.values.len(), from.values.len()), (20_000, 20_010));
                 Err(CoreError::Overlap)
             }
@@ -363,7 +382,7 @@ mod tests {
     fn an_error_of_one_part_ends_the_operation() {
         struct Last;
         impl Formula<(Rows<'_>, Numbers)> for Last {
-            fn run(&self, (_, numbers): (Rows<'_>, Numbers)) -> Result<(), CoreError> {
+            fn run(&self, _: impl Tiles, (_, numbers): (Rows<'_>, Numbers)) -> Result<(), CoreError> {
                 if numbers.0.end == 20_000 { Err(CoreError::Nesterov) } else { Ok(()) }
             }
         }

@@ -5,6 +5,22 @@ use crate::ops::math::tile::WIDE;
 /// Channels that are worked on side by side; a channel's own sum does not depend on it.
 pub(crate) const CHANNELS: usize = if WIDE == 4 { 4 } else { 16 };
 
+/// Runs an expression with `N` of the `rest` channels side by side, the more the fewer passes over memory; gives `N`.
+macro_rules! side_by_side {
+    ($rest:expr, $n:ident => $body:expr) => {
+        if cfg!(feature = "wide") && $rest >= 32 {
+            const $n: usize = 32;
+            $body;
+            $n
+        } else {
+            const $n: usize = CHANNELS;
+            $body;
+            $n
+        }
+    };
+}
+pub(crate) use side_by_side;
+
 /// Terms a lane takes before it goes to the total.
 pub const RUN: usize = 64;
 
