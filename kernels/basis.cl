@@ -5,8 +5,9 @@
 #define DOT_ROWS 4
 // Products of a lane that are summed before they are added to the total.
 #define DOT_RUN 64
-// `vec`s that a work-item combines: on CPUs many, so that each row is read in long pieces.
-#define COMBINE_VECTORS (INTERLEAVED ? 1 : 16)
+// Rows that are combined at once, and `vec`s that a work-item combines: on CPUs many, so that rows are read in long pieces.
+#define COMBINE_ROWS 4
+#define COMBINE_VECTORS (INTERLEAVED ? 1 : 64)
 
 // Adds `term` to a sum whose rounding errors `rest` keeps: Knuth, The Art of Computer Programming, 4.2.2 theorem B.
 static inline void add_exactly(vec *sum, vec *rest, const vec term) {
@@ -75,13 +76,15 @@ __kernel void combine(const uint n, const uint rows, __global float *restrict y,
   vec sum[COMBINE_VECTORS];
   for (uint k = 0; k < COMBINE_VECTORS; k++)
     sum[k] = ZERO;
-  for (uint row = 0; row < rows; row += ROWS) {
-    ROW(r) {
-      const float c = row + r < rows ? coefficients[row + r] : 0.0f;
-      for (uint k = 0; k < COMBINE_VECTORS; k++) {
-        const uint own = row + r < rows ? rest(n, at + k * WIDTH) : 0;
-        sum[k] = MAD((vec)(c), load_part(basis + (row + r) * n + k * WIDTH, own), sum[k]);
-      }
+  for (uint row = 0; row < rows; row += COMBINE_ROWS) {
+    float c[COMBINE_ROWS];
+    _Pragma("unroll") for (uint r = 0; r < COMBINE_ROWS; r++)
+      c[r] = row + r < rows ? coefficients[row + r] : 0.0f;
+    for (uint k = 0; k < COMBINE_VECTORS; k++) {
+      vec v[COMBINE_ROWS];
+      _Pragma("unroll") for (uint r = 0; r < COMBINE_ROWS; r++)
+        v[r] = load_part(basis + (row + r) * n + k * WIDTH, row + r < rows ? rest(n, at + k * WIDTH) : 0);
+      _Pragma("unroll") for (uint r = 0; r < COMBINE_ROWS; r++) sum[k] = MAD((vec)(c[r]), v[r], sum[k]);
     }
   }
   for (uint k = 0; k < COMBINE_VECTORS; k++) {
