@@ -9,8 +9,8 @@
 #define COMBINE_ROWS 4
 #define COMBINE_VECTORS (INTERLEAVED ? 1 : 64)
 
-// Adds `term` to a sum whose rounding errors `rest` keeps: Knuth, The Art of Computer Programming, 4.2.2 theorem B.
-static inline void add_exactly(vec *sum, vec *rest, const vec term) {
+// add_kept for each lane.
+static inline void add_kept_lanes(vec *sum, vec *rest, const vec term) {
   const vec old = *sum, new = old + term, taken = new - old;
   *rest += (old - (new - taken)) + (term - taken);
   *sum = new;
@@ -40,7 +40,7 @@ GROUPED void dots_parts(const uint n, const uint rows, const uint parts, __globa
       _Pragma("unroll") for (uint r = 0; r < DOT_ROWS; r++)
         run[r] = MAD(load_part(basis + r * n + at, block + r < rows ? valid : 0), v, run[r]);
     }
-    _Pragma("unroll") for (uint r = 0; r < DOT_ROWS; r++) add_exactly(&sum[r], &rest[r], run[r]);
+    _Pragma("unroll") for (uint r = 0; r < DOT_ROWS; r++) add_kept_lanes(&sum[r], &rest[r], run[r]);
   }
   _Pragma("unroll") for (uint r = 0; r < DOT_ROWS; r++) {
     const float total = sum_group(sum_lanes(sum[r]) + sum_lanes(rest[r]), shared);
@@ -55,10 +55,10 @@ GROUPED void dots_merge(const uint parts, __global float *restrict to, const uin
   __local float shared[GROUP];
   const uint row = get_group_id(0);
   partial += partial_at + row * parts;
-  float sum = 0.0f;
+  float sum = 0.0f, kept = 0.0f;
   for (uint part = get_local_id(0); part < parts; part += GROUP)
-    sum += partial[part];
-  sum = sum_group(sum, shared);
+    add_kept(&sum, &kept, partial[part]);
+  sum = sum_group(sum + kept, shared);
   if (get_local_id(0) == 0)
     to[to_at + row] = sum;
 }
