@@ -11,7 +11,7 @@ use crate::ops::parts::{Rows, RowsMut};
 use crate::ops::workers::{Alone, Formula, Terms, Tiles, Workers};
 
 /// Checks the lengths of a stream's gradients.
-fn check_gradients(x: usize, weight: usize, dx: usize, dweight: usize, dy: usize) -> Result<(), Error> {
+pub(super) fn check_gradients(x: usize, weight: usize, dx: usize, dweight: usize, dy: usize) -> Result<(), Error> {
     expect("dx", x, dx)?;
     expect("dy", x, dy)?;
     expect("dweight", weight, dweight)
@@ -173,15 +173,15 @@ fn backward<W: Workers>(
 }
 
 /// Adds to the channels from `at` on.
-fn add<const N: usize>(to: &mut [f32], at: usize, sums: [f32; N]) {
+pub(super) fn add<const N: usize>(to: &mut [f32], at: usize, sums: [f32; N]) {
     to.iter_mut().skip(at).zip(sums).for_each(|(to, sum)| *to += sum);
 }
 
 /// The channels from `at` on, and how their inputs are normalised.
-struct Column<const N: usize> {
-    at: usize,
-    mean: [f32; N],
-    factor: [f32; N],
+pub(super) struct Column<const N: usize> {
+    pub at: usize,
+    pub mean: [f32; N],
+    pub factor: [f32; N],
 }
 
 impl<const N: usize> Column<N> {
@@ -193,9 +193,9 @@ impl<const N: usize> Column<N> {
 }
 
 /// A column's `dy`, which becomes `relu ? (y > 0 ? dy : 0) : dy` on the way, and `dy * xhat`.
-struct Masked<'a, const N: usize> {
-    column: &'a Column<N>,
-    relu: bool,
+pub(super) struct Masked<'a, const N: usize> {
+    pub column: &'a Column<N>,
+    pub relu: bool,
 }
 
 impl<'p, const N: usize> Terms<(RowsMut<'p>, Rows<'p>, Rows<'p>), N, 2> for Masked<'_, N> {

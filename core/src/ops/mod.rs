@@ -8,11 +8,13 @@
 //! Beside each function lies its [`Operation`]: the same by spans of a machine's memory, for whatever machine runs it.
 
 mod activation;
+mod basis;
 mod batch_norm;
 mod batch_norm_gradient;
 mod convolution;
 mod convolution_weight;
 pub(crate) mod gather;
+mod inference_gradient;
 #[cfg(feature = "wide")]
 mod input_gradient;
 pub mod lent;
@@ -29,11 +31,13 @@ pub(crate) mod vector;
 pub mod workers;
 
 pub use activation::*;
+pub use basis::*;
 pub use batch_norm::*;
 pub use batch_norm_gradient::*;
 pub use convolution::*;
 pub use convolution_weight::*;
 pub use gather::*;
+pub use inference_gradient::*;
 pub use linear::*;
 pub use loss::*;
 pub use normalized::*;

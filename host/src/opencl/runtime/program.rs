@@ -46,6 +46,11 @@ kernels! {
         Decay = "decay",
         Descend = "descend",
     }
+    BASIS {
+        DotsParts = "dots_parts",
+        DotsMerge = "dots_merge",
+        Combine = "combine",
+    }
     GATHER {
         Gather = "gather",
     }
@@ -68,6 +73,8 @@ kernels! {
         BatchNormBackwardTiles = "batch_norm_backward_tiles",
         BatchNormBackwardMerge = "batch_norm_backward_merge",
         BatchNormBackward = "batch_norm_backward",
+        BatchNormInferenceBackward = "batch_norm_inference_backward",
+        BatchNormInferenceBackwardMerge = "batch_norm_inference_backward_merge",
     }
     ACTIVATION {
         ReluForward = "relu_forward",
@@ -82,10 +89,12 @@ kernels! {
         GlobalAveragePoolBackward = "global_average_pool_backward",
         MaxPoolForward = "max_pool_forward",
         MaxPoolBackward = "max_pool_backward",
+        MaxPoolTangent = "max_pool_tangent",
     }
     LOSS {
         CrossEntropy = "cross_entropy",
         CrossEntropyMerge = "cross_entropy_merge",
+        CrossEntropyTangent = "cross_entropy_tangent",
     }
     CONVOLUTION_BLOCK {
         Conv2dForward128x128 = "conv2d_forward_128x128",
