@@ -8,4 +8,5 @@ pub(crate) mod open;
 mod room;
 pub mod store;
 pub mod threads;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tiles;

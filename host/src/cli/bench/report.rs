@@ -142,7 +142,7 @@ impl Report {
             ("step", format!("{:.3} ms median, {:.3} ms least of {}", self.step_ms, self.step_ms_min, self.steps)),
             ("images a second", format!("{:.1}", self.images_per_s)),
             ("arithmetic", format!("{:.3} GFLOP a step, {rate:.1} GFLOP/s", self.flops as f64 / 1e9)),
-            ("device", format!("{:.1} GFLOP/s in registers", self.fma_flops_per_s / 1e9)),
+            ("device", format!("{:.1} GFLOP/s in register tiles", self.fma_flops_per_s / 1e9)),
             ("", format!("{:.1} GB/s in copies", self.copy_bytes_per_s / 1e9)),
             ("share of its rate", format!("{:.1} %", 100.0 * self.fma_share)),
             ("optimizer", format!("{:.3} ms, {:.2} % of the step", self.optimizer_ms, 100.0 * self.optimizer_share)),
