@@ -6,6 +6,7 @@
 //! them, whose eigenvalues [`quadrature`] reads.
 
 pub mod groups;
+pub mod picture;
 pub mod quadrature;
 pub mod start;
 pub mod tridiagonal;
