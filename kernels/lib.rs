@@ -22,6 +22,8 @@ sources! {
     COMMON = "common.h";
     /// Memory and vectors.
     VECTOR = "vector.cl";
+    /// Products with a basis.
+    BASIS = "basis.cl";
     /// Cuts a batch out of the samples.
     GATHER = "gather.cl";
     /// Fully connected layers.

@@ -152,6 +152,8 @@ checks! {
         copy => memory::copy,
         gather => memory::gather,
         axpy => vectors::axpy,
+        dots => vectors::dots,
+        combine => vectors::combine,
         ascend => vectors::ascend,
         sgd => vectors::sgd,
         decay => vectors::decay,
@@ -178,6 +180,7 @@ checks! {
     }
     claims {
         ascend_of_a_zero_gradient_stays_at_the_parameters => edges::ascend_of_zero,
+        dots_of_a_row_do_not_depend_on_other_rows => vectors::dots_of_each_row_alone,
         sgd_changes_nothing_when_the_gradient_is_not_finite => edges::sgd_refuses,
         sgd_keeps_the_number_of_the_first_failure => edges::sgd_keeps_first_failure,
         descend_keeps_the_parameters_and_clears_a_velocity_that_is_not_finite => edges::descend_refuses,

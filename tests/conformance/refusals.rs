@@ -1,10 +1,11 @@
 //! Operands that cannot be right are refused before anything is written.
 
 use sse_sam_core::ops::{
-    Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBackwardInput, Conv2dBackwardWeight,
-    Conv2dBatchNormForward, Conv2dForward, Copy, CrossEntropy, Decay, Descend, Fill, Gather, GlobalAveragePoolBackward,
-    GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight, LinearForward, MaxPoolBackward,
-    MaxPoolForward, Operation, Pool2d, ReluBackward, ReluForward, SgdUpdate, ShortcutBackward, ShortcutForward,
+    Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Combine, Conv2dBackwardInput,
+    Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward, Copy, CrossEntropy, Decay, Descend, Dots, Fill,
+    Gather, GlobalAveragePoolBackward, GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight,
+    LinearForward, MaxPoolBackward, MaxPoolForward, Operation, Pool2d, ReluBackward, ReluForward, SgdUpdate,
+    ShortcutBackward, ShortcutForward,
 };
 use sse_sam_core::{Backend, Batch, Conv2d, Error, Outcome, Samples, Sgd, Shape, Space, Span, Terms};
 
@@ -76,6 +77,8 @@ fn calls<E: From<Error>>() -> Vec<Call<E>> {
             b.run(&Gather { batch: &batch, rows: s[4], samples: &samples })
         }),
         Call::of::<Axpy>(&[64], &[64], |b, s, _| b.run(&Axpy { y: s[0], alpha: 1.0, x: s[1] })),
+        Call::of::<Dots>(&[4], &[64, 16], |b, s, _| b.run(&Dots { to: s[0], basis: s[1], x: s[2] })),
+        Call::of::<Combine>(&[16], &[4, 64], |b, s, _| b.run(&Combine { y: s[0], coefficients: s[1], basis: s[2] })),
         Call::of::<Ascend>(&[64, 1], &[64], |b, s, _| {
             b.run(&Ascend { point: s[0], squared_norm: s[1], params: s[2], radius: 1.0 })
         }),

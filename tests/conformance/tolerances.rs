@@ -24,6 +24,8 @@ pub const TOLERANCES: &[Tolerance] = &[
     row("gather", 2e-7, "a difference and a product, each rounded once"),
     row("ascend", 1e-6, "one root, one division, a product and a sum a number"),
     row("squared_norm", 2e-6, "a sum of up to 70,001 positive squares, whose errors do not cancel"),
+    row("dots", 1e-6, "sums of up to 70,001 products of either sign, relative to the terms"),
+    row("combine", 2e-6, "sums of up to 80 products of either sign"),
     row("linear_forward", 2e-6, "sums of up to 257 products"),
     row("linear_backward_input", 2e-6, "sums of up to 101 products"),
     row("linear_backward_weight", 2e-6, "sums over up to 33 samples"),

@@ -1,6 +1,6 @@
-//! `axpy`, `ascend`, `sgd`, `decay` and `descend`.
+//! `axpy`, `dots`, `combine`, `ascend`, `sgd`, `decay` and `descend`.
 
-use sse_sam_core::ops::{Ascend, Axpy, Decay, Descend, SgdUpdate};
+use sse_sam_core::ops::{Ascend, Axpy, Combine, Decay, Descend, Dots, SgdUpdate};
 use sse_sam_core::{Outcome, Sgd};
 
 use super::memory::LENGTHS;
@@ -16,6 +16,63 @@ pub fn axpy<M: Machine>(bench: &mut Bench<'_, M>) {
                 let (y, x) = (case.in_out(&y), case.input(&x));
                 case.run(|backend| backend.run(&Axpy { y, alpha, x }));
                 case.same("y", y, &expected);
+            });
+        }
+    }
+}
+
+/// Rows of a basis: around those that a work-group takes at once.
+const ROWS: [usize; 6] = [1, 3, 4, 5, 9, 80];
+
+pub fn dots<M: Machine>(bench: &mut Bench<'_, M>) {
+    for length in LENGTHS {
+        for rows in ROWS.into_iter().filter(|rows| rows * length < 1_000_000) {
+            for constant in [false, true] {
+                bench.case(&format!("{rows} rows of {length}, in constant memory: {constant}"), |case| {
+                    let (basis, x) = (case.numbers.list(rows * length), case.numbers.list(length));
+                    let expected = reference::dots(&wide(&basis), &wide(&x));
+                    let terms = basis.iter().zip(x.iter().cycle()).map(|(a, b)| f64::from(*a) * f64::from(*b));
+                    let scale = terms.map(|term| term * term).sum::<f64>().sqrt();
+                    let [basis, x] = [&basis, &x].map(|v| if constant { case.constant(v) } else { case.input(v) });
+                    let to = case.output(rows);
+                    case.run(|backend| backend.run(&Dots { to, basis, x }));
+                    case.close_to_scale("dots", "to", to, &expected, scale);
+                });
+            }
+        }
+    }
+}
+
+/// A row's product is the same bits whatever other rows there are.
+pub fn dots_of_each_row_alone<M: Machine>(bench: &mut Bench<'_, M>) {
+    for (rows, length) in [(2, 33), (7, 4097), (9, 1000)] {
+        bench.case(&format!("{rows} rows of {length}"), |case| {
+            let (basis, x) = (case.numbers.list(rows * length), case.numbers.list(length));
+            let (basis, x) = (case.input(&basis), case.input(&x));
+            let (all, one) = (case.output(rows), case.output(rows));
+            case.run(|backend| {
+                backend.run(&Dots { to: all, basis, x })?;
+                (0..rows).try_for_each(|row| {
+                    let part = basis.part(row * length, length)?;
+                    backend.run(&Dots { to: one.part(row, 1)?, basis: part, x })
+                })
+            });
+            let expected = case.get(all);
+            case.same("one by one", one, &expected);
+        });
+    }
+}
+
+pub fn combine<M: Machine>(bench: &mut Bench<'_, M>) {
+    for length in LENGTHS {
+        for rows in ROWS.into_iter().filter(|rows| rows * length < 1_000_000) {
+            bench.case(&format!("{rows} rows of {length}"), |case| {
+                let (y, c) = (case.numbers.list(length), case.numbers.list(rows));
+                let basis = case.numbers.list(rows * length);
+                let expected = reference::combine(&wide(&y), &wide(&c), &wide(&basis));
+                let (y, coefficients, basis) = (case.in_out(&y), case.input(&c), case.input(&basis));
+                case.run(|backend| backend.run(&Combine { y, coefficients, basis }));
+                case.close("combine", "y", y, &expected);
             });
         }
     }

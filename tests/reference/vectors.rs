@@ -12,6 +12,17 @@ pub fn squared_norm(x: &[f64]) -> f64 {
     x.iter().map(|x| x * x).sum()
 }
 
+/// `sum_i basis[j][i] * x[i]` for every row `j` of a basis.
+pub fn dots(basis: &[f64], x: &[f64]) -> Vec<f64> {
+    basis.chunks_exact(x.len()).map(|row| row.iter().zip(x).map(|(a, b)| a * b).sum()).collect()
+}
+
+/// `y - sum_j coefficients[j] * basis[j]`.
+pub fn combine(y: &[f64], coefficients: &[f64], basis: &[f64]) -> Vec<f64> {
+    let rows = coefficients.iter().zip(basis.chunks_exact(y.len()));
+    rows.fold(y.to_vec(), |y, (c, row)| axpy(&y, -c, row))
+}
+
 /// `params + radius * gradient / (||gradient||_2 + 1e-16)`.
 pub fn ascend(gradient: &[f64], params: &[f64], radius: f64) -> Vec<f64> {
     axpy(params, radius / (squared_norm(gradient).sqrt() + 1e-16), gradient)

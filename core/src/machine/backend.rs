@@ -6,10 +6,11 @@
 use crate::error::Error;
 use crate::memory::Span;
 use crate::ops::{
-    Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBackwardInput, Conv2dBackwardWeight,
-    Conv2dBatchNormForward, Conv2dForward, Copy, CrossEntropy, Decay, Descend, Fill, Gather, GlobalAveragePoolBackward,
-    GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight, LinearForward, MaxPoolBackward,
-    MaxPoolForward, Operation, ReluBackward, ReluForward, SgdUpdate, ShortcutBackward, ShortcutForward,
+    Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Combine, Conv2dBackwardInput,
+    Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward, Copy, CrossEntropy, Decay, Descend, Dots, Fill,
+    Gather, GlobalAveragePoolBackward, GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight,
+    LinearForward, MaxPoolBackward, MaxPoolForward, Operation, ReluBackward, ReluForward, SgdUpdate, ShortcutBackward,
+    ShortcutForward,
 };
 
 /// Something with memory, which the host writes and reads.
@@ -66,6 +67,8 @@ backend! {
     Copy,
     Gather<'a>,
     Axpy,
+    Dots,
+    Combine,
     Ascend,
     SgdUpdate<'a>,
     Decay<'a>,

@@ -8,6 +8,7 @@
 //! Beside each function lies its [`Operation`]: the same by spans of a machine's memory, for whatever machine runs it.
 
 mod activation;
+mod basis;
 mod batch_norm;
 mod batch_norm_gradient;
 mod convolution;
@@ -28,6 +29,7 @@ pub(crate) mod vector;
 pub mod workers;
 
 pub use activation::*;
+pub use basis::*;
 pub use batch_norm::*;
 pub use batch_norm_gradient::*;
 pub use convolution::*;

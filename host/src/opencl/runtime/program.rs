@@ -46,6 +46,11 @@ kernels! {
         Decay = "decay",
         Descend = "descend",
     }
+    BASIS {
+        DotsParts = "dots_parts",
+        DotsMerge = "dots_merge",
+        Combine = "combine",
+    }
     GATHER {
         Gather = "gather",
     }
