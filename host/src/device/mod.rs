@@ -5,6 +5,6 @@ mod cpu;
 pub mod layout;
 pub mod machine;
 pub(crate) mod open;
-mod room;
+pub(crate) mod room;
 pub mod store;
 pub mod threads;

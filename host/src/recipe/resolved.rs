@@ -241,7 +241,8 @@ fn with_method(options: Options, method: &Method) -> Options {
     }
 }
 
-fn loss(options: &Options) -> Loss {
+/// The loss that options ask for.
+pub fn loss(options: &Options) -> Loss {
     let tau = options.tau.unwrap_or(defaults::TAU);
     match options.loss.unwrap_or_default() {
         LossName::Ce => Loss::CrossEntropy,

@@ -71,7 +71,7 @@ pub struct Node {
     pub weight: f64,
 }
 
-/// A spectrum by Gauss's quadrature: the runs' nodes, each run with the same share.
+/// A spectrum by Gauss's quadrature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spectrum {
     /// The largest eigenvalue.
@@ -80,8 +80,8 @@ pub struct Spectrum {
     pub lambda_min: Extreme,
     /// The number of the run that found the smallest.
     pub lowest: usize,
-    /// The density, run by run, in ascending order: weights of all sum to 1.
-    pub nodes: Vec<Node>,
+    /// The density as each run sees it, in ascending order: the weights of a run sum to 1.
+    pub nodes: Vec<Vec<Node>>,
     /// Shares of negative mass, one for each of [`BELOW`].
     pub negative_mass: Vec<NegativeMass>,
     /// The trace over the number of parameters: mean of `v'Hv` over the start vectors of length 1.
@@ -103,8 +103,7 @@ impl Spectrum {
         let least = all().min_by(|a, b| ends(a.1.0, 0).value.total_cmp(&ends(b.1.0, 0).value))?;
         let most = all().max_by(|a, b| ends(a.1.0, 1).value.total_cmp(&ends(b.1.0, 1).value))?;
         let lambda_max = extreme((ends(most.1.0, 1), most.1.1));
-        let count = runs.len() as f64;
-        let node = |pair: &Pair| Node { value: pair.value, weight: pair.first * pair.first / count };
+        let node = |pair: &Pair| Node { value: pair.value, weight: pair.first * pair.first };
         let mass = |below: f64| {
             let is_below = |pair: &&Pair| pair.value < -below * lambda_max.value;
             let share = |pairs: &Vec<Pair>| pairs.iter().filter(is_below).map(|pair| pair.first.powi(2)).sum();
@@ -115,7 +114,7 @@ impl Spectrum {
             lambda_max,
             lambda_min: extreme((ends(least.1.0, 0), least.1.1)),
             lowest: least.0,
-            nodes: solved.iter().flatten().map(node).collect(),
+            nodes: solved.iter().map(|pairs| pairs.iter().map(node).collect()).collect(),
             negative_mass: BELOW.into_iter().map(mass).collect::<Option<_>>()?,
             mean_eigenvalue: Mean::of(&quotients)?,
             products: runs.iter().map(|run| run.matrix.len()).sum(),
@@ -143,9 +142,11 @@ mod tests {
     }
 
     #[test]
-    fn weights_of_all_nodes_sum_to_one_and_masses_have_standard_errors() {
+    fn weights_of_a_run_sum_to_one_and_masses_have_standard_errors() {
         let spectrum = Spectrum::of(&[run(&[0.0, 0.0], &[1.0], 0.5), run(&[3.0], &[], 0.0)]).unwrap();
-        assert!((spectrum.nodes.iter().map(|node| node.weight).sum::<f64>() - 1.0).abs() < 1e-14);
+        for nodes in &spectrum.nodes {
+            assert!((nodes.iter().map(|node| node.weight).sum::<f64>() - 1.0).abs() < 1e-14);
+        }
         // Half of the first run lies below -0.03, nothing of the second.
         let mass = spectrum.negative_mass[0];
         assert!((mass.below - 0.01).abs() < 1e-15 && (mass.share.mean - 0.25).abs() < 1e-14);
