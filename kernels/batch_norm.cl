@@ -447,3 +447,108 @@ GROUPED void batch_norm_backward(const uint rows, const uint channels, const uin
                  saved + saved_at + at, sums + sums_at + at);
   IN_COLUMNS(own, INPUT_GRADIENT)
 }
+
+// The gradients by fixed statistics of `count` rows: sum = sum masked, product = sum masked * (x - mean), dx = weight *
+// inv_std * masked, added if `accumulate`; masked goes back to `dy` if `relu`
+static INLINE void fixed_gradients(const int n, const uint count, const uint stride, const uint channels,
+                                   const uint valid, const uint relu, const uint accumulate, vec *sum, vec *product,
+                                   __global float *dx, __global float *dy, __global const float *y,
+                                   __global const float *x, __global const float *weight,
+                                   __global const float *running) {
+  vec mean[4], factor[4];
+  COLUMN(n) {
+    mean[c] = load_column(n, c, running, valid);
+    factor[c] = load_column(n, c, weight, valid) / sqrt(load_column(n, c, running + channels, valid) + EPSILON);
+    sum[c] = product[c] = ZERO;
+  }
+  for (uint k = 0; k < count; k += SUM_STRIP) {
+    const uint strip = min((uint)SUM_STRIP, count - k);
+    vec strip_sum[4], strip_product[4];
+    COLUMN(n) strip_sum[c] = strip_product[c] = ZERO;
+    for (uint s = 0; s < strip; s += ROWS) {
+      vec centred[ROWS][4], masked[ROWS][4], old[ROWS][4];
+      ROW(r) COLUMN(n) {
+        const uint own = s + r < strip ? valid : 0;
+        centred[r][c] = load_column(n, c, x + r * stride, own) - mean[c];
+        masked[r][c] = load_column(n, c, dy + r * stride, own);
+        if (relu)
+          masked[r][c] = load_column(n, c, y + r * stride, own) > ZERO ? masked[r][c] : ZERO;
+        old[r][c] = accumulate ? load_column(n, c, dx + r * stride, own) : ZERO;
+      }
+      ROW(r) COLUMN(n) {
+        const uint own = s + r < strip ? valid : 0;
+        const vec gradient = factor[c] * masked[r][c];
+        if (relu)
+          store_column(n, c, dy + r * stride, masked[r][c], own);
+        store_column(n, c, dx + r * stride, accumulate ? old[r][c] + gradient : gradient, own);
+        strip_sum[c] += masked[r][c];
+        strip_product[c] = MAD(masked[r][c], centred[r][c], strip_product[c]);
+      }
+      dx += ROWS * stride;
+      dy += ROWS * stride;
+      y += ROWS * stride;
+      x += ROWS * stride;
+    }
+    COLUMN(n) {
+      sum[c] += strip_sum[c];
+      product[c] += strip_product[c];
+    }
+  }
+}
+
+// dx, masked dy, and partial[part] = the sums of the part's rows, [2][channels]
+GROUPED void batch_norm_inference_backward(const uint rows, const uint channels, const uint parts, const uint relu,
+                                           const uint accumulate, __global float *restrict partial,
+                                           const uint partial_at, __global float *restrict dx, const uint dx_at,
+                                           __global float *restrict dy, const uint dy_at,
+                                           __global const float *restrict y, const uint y_at,
+                                           __global const float *restrict x, const uint x_at,
+                                           __global const float *restrict weight, const uint weight_at,
+                                           __global const float *restrict running, const uint running_at) {
+  __local vec shared[GROUP];
+  const struct place own = place(rows, channels, parts, false);
+  const uint start = own.first * channels;
+  partial += partial_at + own.columns.part * 2 * channels;
+#define FIXED_GRADIENTS(n, at, valid)                                                                              \
+  {                                                                                                                \
+    vec sum[4], product[4];                                                                                        \
+    fixed_gradients(n, own.count, own.step *channels, channels, valid, relu, accumulate, sum, product,             \
+                    dx + dx_at + start + at, dy + dy_at + start + at, y + y_at + start + at, x + x_at + start + at, \
+                    weight + weight_at + at, running + running_at + at);                                           \
+    COLUMN(n) {                                                                                                    \
+      sum[c] = sum_strands(own.columns, sum[c], shared);                                                           \
+      product[c] = sum_strands(own.columns, product[c], shared);                                                   \
+      if (own.columns.strand == 0) {                                                                               \
+        store_column(n, c, partial + at, sum[c], valid);                                                           \
+        store_column(n, c, partial + channels + at, product[c], valid);                                            \
+      }                                                                                                            \
+    }                                                                                                              \
+  }
+  IN_COLUMNS(own, FIXED_GRADIENTS)
+}
+
+// dbias += sum masked, dweight += sum masked * (x - mean) * inv_std. A work-group for each `vec` of channels.
+GROUPED void batch_norm_inference_backward_merge(const uint channels, const uint parts,
+                                                 __global float *restrict dweight, const uint dweight_at,
+                                                 __global float *restrict dbias, const uint dbias_at,
+                                                 __global const float *restrict partial, const uint partial_at,
+                                                 __global const float *restrict running, const uint running_at) {
+  __local vec shared[GROUP];
+  const struct columns own = column();
+  const uint channel = own.piece * WIDTH, valid = rest(channels, channel);
+  partial += partial_at + channel;
+  vec sum = ZERO, product = ZERO;
+  for (uint part = own.strand; part < parts; part += own.strands) {
+    sum += load_part(partial + part * 2 * channels, valid);
+    product += load_part(partial + (part * 2 + 1) * channels, valid);
+  }
+  sum = sum_strands(own, sum, shared);
+  product = sum_strands(own, product, shared);
+  if (own.strand != 0)
+    return;
+  dweight += dweight_at + channel;
+  dbias += dbias_at + channel;
+  product /= sqrt(load_part(running + running_at + channels + channel, valid) + EPSILON);
+  store_part(dweight, load_part(dweight, valid) + product, valid);
+  store_part(dbias, load_part(dbias, valid) + sum, valid);
+}

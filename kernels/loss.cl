@@ -85,3 +85,65 @@ GROUPED void cross_entropy_merge(const uint rows, __global float *loss, const ui
   if (get_local_id(0) == 0)
     loss[loss_at] = sum;
 }
+
+// dlogits = the derivative of cross_entropy's along `tangent`: with u = tangent / scale, e = p - [c == label], l the plain
+// cross-entropy and q = 1 - p_label, weight / scale_c * (F' p_c (u_c - sum p u) + F'' (sum e u) e_c), where
+// F' = q^focal + focal q^(focal - 1) p_label l, F'' = focal q^(focal - 1) p_label (2 - l + (focal - 1) p_label l / q).
+// u is taken relative to that of the most probable class: nothing cancels where its probability is near 1.
+// A label that is no class makes it NaN.
+GROUPED void cross_entropy_tangent(const uint rows, const uint classes, __global float *restrict dlogits,
+                                   const uint dlogits_at, __global const float *restrict logits, const uint logits_at,
+                                   __global const float *restrict tangent, const uint tangent_at,
+                                   __global const float *restrict labels, const uint labels_at,
+                                   __global const float *restrict weights, const uint weights_at,
+                                   __global const float *restrict scale, const uint scale_at,
+                                   __global const float *restrict shift, const uint shift_at,
+                                   __global const float *restrict margin, const uint margin_at, const float focal) {
+  __local float shared[GROUP];
+  const uint row = get_group_id(0), lane = get_local_id(0);
+  logits += logits_at + row * classes;
+  tangent += tangent_at + row * classes;
+  dlogits += dlogits_at + row * classes;
+  scale += scale_at;
+  shift += shift_at;
+  margin += margin_at;
+  const float name = labels[labels_at + row], weight = weights[weights_at + row];
+  const bool known = name >= 0.0f && name < (float)classes;
+  const uint label = known ? (uint)name : 0;
+  float largest = -INFINITY;
+  for (uint c = lane; c < classes; c += GROUP)
+    largest = larger(largest, adjusted(logits, scale, shift, margin, c, label));
+  largest = largest_in_group(largest, shared);
+  // The last class with the largest logit; as a number, which local memory is for.
+  float place = 0.0f;
+  for (uint c = lane; c < classes; c += GROUP)
+    if (adjusted(logits, scale, shift, margin, c, label) == largest)
+      place = (float)c;
+  const uint top = (uint)largest_in_group(place, shared);
+  const float start = tangent[top] / scale[top];
+  const float own_z = adjusted(logits, scale, shift, margin, label, label), own = exp(own_z - largest);
+  float others = 0.0f, mean = 0.0f;
+  for (uint c = lane; c < classes; c += GROUP) {
+    const float term = c == label ? own : exp(adjusted(logits, scale, shift, margin, c, label) - largest);
+    others += c == label ? 0.0f : term;
+    mean += term * (tangent[c] / scale[c] - start);
+  }
+  others = sum_group(others, shared);
+  const float total = own + others, p = own / total, rest = others / total;
+  mean = sum_group(mean, shared) / total;
+  float first = 1.0f, second = 0.0f;
+  if (focal != 0.0f) {
+    const float loss = own_z == largest ? log1p(others) : log(total) + (largest - own_z);
+    // loss / rest tends to 1 where rest vanishes, and the gradient vanishes with it.
+    const float power = rest > 0.0f ? pow(rest, focal) : 0.0f, ratio = rest > 0.0f ? p * loss / rest : 1.0f;
+    first = power * (1.0f + focal * ratio);
+    second = rest > 0.0f ? focal * (power / rest) * p * (2.0f - loss + (focal - 1.0f) * ratio) : 0.0f;
+  }
+  const float slope = second * (mean - (tangent[label] / scale[label] - start));
+  for (uint c = lane; c < classes; c += GROUP) {
+    const float share = exp(adjusted(logits, scale, shift, margin, c, label) - largest) / total;
+    const float error = c == label ? -rest : share;
+    const float turned = first * share * (tangent[c] / scale[c] - start - mean) + slope * error;
+    dlogits[c] = known ? weight * turned / scale[c] : NAN;
+  }
+}

@@ -106,3 +106,33 @@ __kernel void max_pool_backward(const uint batch, const uint height, const uint 
     dx[c] = sum;
   }
 }
+
+// y[n][i][j][c] = tangent of the largest pixel of x in the window (i, j), the first of several
+__kernel void max_pool_tangent(const uint batch, const uint height, const uint width, const uint channels,
+                               const uint out_height, const uint out_width, const uint kernel_size, const uint stride,
+                               const uint padding, __global float *restrict y, const uint y_at,
+                               __global const float *restrict tangent, const uint tangent_at,
+                               __global const float *restrict x, const uint x_at) {
+  const uint lanes = SPREAD(channels), item = get_global_id(0), id = item / lanes;
+  if (id >= batch * out_height * out_width)
+    return;
+  const uint j = id % out_width, i = id / out_width % out_height, n = id / out_width / out_height;
+  const uint top = window_from(i, stride, padding), bottom = window_to(i, kernel_size, stride, padding, height);
+  const uint left = window_from(j, stride, padding), right = window_to(j, kernel_size, stride, padding, width);
+  x += x_at + n * height * width * channels;
+  tangent += tangent_at + n * height * width * channels;
+  y += y_at + id * channels;
+  for (uint c = item % lanes; c < channels; c += lanes) {
+    uint at = top * width + left;
+    float largest = x[at * channels + c];
+    for (uint a = top; a < bottom; a++)
+      for (uint b = left; b < right; b++) {
+        const float value = x[(a * width + b) * channels + c];
+        if (a * width + b != top * width + left && exceeds(value, largest)) {
+          largest = value;
+          at = a * width + b;
+        }
+      }
+    y[c] = tangent[at * channels + c];
+  }
+}

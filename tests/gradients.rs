@@ -208,3 +208,63 @@ fn gather_mirrors_before_it_crops_and_is_black_outside() {
     assert_eq!(cut(0, true), [30.0, 20.0, 10.0]);
     assert_eq!(cut(1, true), [20.0, 10.0, 0.0]);
 }
+
+#[test]
+fn batch_norm_inference_backward_is_the_derivative_of_batch_norm_inference() {
+    let (pixels, channels, batch) = (3, 2, 4);
+    for (relu, residual) in [(false, false), (true, false), (false, true), (true, true)] {
+        let [x, w, b, r] = clear_of_the_kink(pixels, channels, batch, residual);
+        let (dy, mean, variance) = (numbers(5, x.len()), numbers(6, channels), vec![0.7, 1.9]);
+        let forward = |x: &[f64], w: &[f64], b: &[f64], r: &[f64]| {
+            batch_norm::inference(x, w, b, (&mean, &variance), residual.then_some(r), relu, pixels)
+        };
+        let y = forward(&x, &w, &b, &r);
+        let gradients = batch_norm::inference_backward(&dy, &y, &x, &w, (&mean, &variance), relu, pixels);
+        assert_derivative(&gradients.dx, &x, |x| dot(&dy, &forward(x, &w, &b, &r)));
+        assert_derivative(&gradients.dw, &w, |w| dot(&dy, &forward(&x, w, &b, &r)));
+        assert_derivative(&gradients.db, &b, |b| dot(&dy, &forward(&x, &w, b, &r)));
+        if residual {
+            assert_derivative(&gradients.dresidual, &r, |r| dot(&dy, &forward(&x, &w, &b, r)));
+        }
+    }
+}
+
+#[test]
+fn the_tangent_of_cross_entropy_is_the_derivative_of_its_gradient() {
+    let classes = 5;
+    for focal in [0.0, 0.5, 1.0, 2.0] {
+        let scale = numbers(1, classes).iter().map(|scale| scale.abs() + 0.5).collect();
+        let (shift, margin) = (numbers(2, classes), numbers(3, classes));
+        let terms = cross_entropy::Terms { scale, shift, margin, focal };
+        let (logits, u) = (numbers(4, classes), numbers(5, classes));
+        for label in 0..classes {
+            let gradient = |logits: &[f64]| cross_entropy::backward(logits, label, 0.7, &terms);
+            let moved = |by: f64| gradient(&vectors::axpy(&logits, by, &u));
+            let differences: Vec<f64> =
+                moved(STEP).iter().zip(moved(-STEP)).map(|(a, b)| (a - b) / (2.0 * STEP)).collect();
+            let tangent = cross_entropy::tangent(&logits, &u, label, 0.7, &terms);
+            let error = relative_error(&tangent, &differences);
+            assert!(error < BOUND, "focal {focal}, label {label}: {error:e}");
+        }
+    }
+}
+
+#[test]
+fn the_tangent_of_max_pooling_is_the_derivative_along_a_direction() {
+    let pool = sse_sam_core::ops::Pool2d::new(Shape::new(5, 4, 2), 3, 2, 1).unwrap();
+    let (x, u) = (numbers(1, 3 * pool.input.len()), numbers(2, 3 * pool.input.len()));
+    let moved = |by: f64| pooling::max_forward(&vectors::axpy(&x, by, &u), &pool);
+    let differences: Vec<f64> = moved(STEP).iter().zip(moved(-STEP)).map(|(a, b)| (a - b) / (2.0 * STEP)).collect();
+    assert!(relative_error(&pooling::max_tangent(&u, &x, &pool), &differences) < BOUND);
+}
+
+#[test]
+fn combinations_of_a_basis_are_undone_by_its_products() {
+    // Of orthonormal rows: what is left of a vector has no product with any of them.
+    let half = 0.5_f64.sqrt();
+    let basis = [half, half, 0.0, half, -half, 0.0];
+    let y = numbers(1, 3);
+    let rest = vectors::combine(&y, &vectors::dots(&basis, &y), &basis);
+    assert!(vectors::dots(&basis, &rest).iter().all(|product| product.abs() < 1e-15));
+    assert!((rest[2] - y[2]).abs() < 1e-15 && rest[2] != 0.0);
+}

@@ -164,7 +164,8 @@ pub enum Error {
         /// The layer's number.
         index: usize,
     },
-    /// A backward pass through batch normalisation followed a forward pass by the running statistics.
+    /// A backward pass through batch normalisation followed a forward pass by the running statistics, in a network whose
+    /// set of layers has no gradients of that.
     Evaluated,
     /// Nesterov momentum was asked for where gradients are added to the velocity: it needs them by themselves.
     Nesterov,
@@ -210,7 +211,7 @@ impl fmt::Display for Error {
             }
             Self::EmptyClass { class } => write!(f, "class {class} is left without a sample"),
             Self::Layer { index } => write!(f, "layer {index} is not of the set of layers that this network was made for"),
-            Self::Evaluated => f.write_str("a pass by running statistics has no gradient: batch normalisation keeps none of its own"),
+            Self::Evaluated => f.write_str("a pass by running statistics has no gradient in this set of layers: batch normalisation keeps none of its own"),
             Self::Nesterov => f.write_str("lean memory keeps no gradient, which nesterov momentum needs"),
             Self::Pieces => f.write_str("batch normalisation needs the whole batch at once, not pieces of it"),
             Self::Consumed => f.write_str("the batch's images have made room for activations: gather it once more"),

@@ -1,16 +1,18 @@
 //! Training steps and small networks for long-tailed classification: SGD, SAM, ImbSAM, SSE-SAM and Focal-SAM.
 //!
-//! No standard library, no allocator, no unsafe code, no panic path behind a public function. Three ways to use it,
+//! No standard library, no allocator, no unsafe code, no panic path behind a public function. Four ways to use it,
 //! each without the ones after it:
 //!
 //! - [`ops`]: the layers as functions over slices, each forward beside its backward;
 //! - [`step()`], or [`lean_step`] in less memory: the training step over any [`Problem`], yours or a network's;
-//! - [`Model`], [`Graph`], [`Plan`] and [`Network`]: whole networks, planned before memory is lent.
+//! - [`Model`], [`Graph`], [`Plan`] and [`Network`]: whole networks, planned before memory is lent;
+//! - [`Curvature`]: exact products of a network's Hessian with vectors.
 //!
 //! Memory is always the caller's. A plan says how much is needed; a [`Backend`] such as [`Cpu`] borrows it.
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod curvature;
 mod error;
 pub mod longtail;
 pub mod machine;
@@ -21,6 +23,7 @@ pub mod shape;
 pub mod space;
 pub mod training;
 
+pub use curvature::{Curvature, Tangents};
 pub use error::{Error, Quantity};
 pub use longtail::loss::Loss;
 pub use machine::backend::{Backend, Machine, Run};

@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 
 use sse_sam_core::ops::{
-    Ascend, BatchNormForward, Conv2dBackwardWeight, Conv2dForward, CrossEntropy, Descend, GlobalAveragePoolForward,
-    ReluBackward, ReluForward, SgdUpdate,
+    Ascend, BatchNormForward, Conv2dBackwardWeight, Conv2dForward, CrossEntropy, CrossEntropyTangent, Descend,
+    GlobalAveragePoolForward, ReluBackward, ReluForward, SgdUpdate,
 };
 use sse_sam_core::{Conv2d, Outcome, Sgd, Shape};
 
-use super::loss::Problem;
-use super::{Bench, Machine};
+use super::loss::{Placed, Problem};
+use super::{Bench, Case, Machine};
 
 pub use super::normalization::far_from_zero;
 
@@ -180,6 +180,44 @@ pub fn extreme_logits<M: Machine>(bench: &mut Bench<'_, M>) {
             });
         }
     }
+}
+
+pub fn extreme_tangents<M: Machine>(bench: &mut Bench<'_, M>) {
+    let rows = [[1e4, -1e4, 0.0, 0.0], [-1e4, 1e4, 0.0, 0.0], [1e38, -1e38, 1.0, 1.0], [20.0, 1.0, 2.0, 3.0]];
+    for focal in [0.0, 0.5, 1.0, 2.0] {
+        for label in [0.0, 1.0, 3.0] {
+            bench.case(&format!("focal {focal}, label {label}"), |case| {
+                let problem = Problem { focal, ..Problem::plain(rows.as_flattened(), &[label; 4]) };
+                let found = tangent_of(case, &problem, |at| at as f32 - 3.0);
+                case.expect(found.iter().all(|value| value.is_finite()), || format!("dlogits {found:?}"));
+            });
+        }
+    }
+}
+
+/// A direction that is the same number for every class changes no probability.
+pub fn shift<M: Machine>(bench: &mut Bench<'_, M>) {
+    for (focal, classes) in [(0.0, 5), (1.0, 100), (0.5, 300)] {
+        bench.case(&format!("focal {focal}, {classes} classes"), |case| {
+            let logits = case.numbers.list(2 * classes);
+            let problem = Problem { focal, ..Problem::plain(&logits, &[1.0, 4.0]) };
+            let found = tangent_of(case, &problem, |_| 0.7);
+            case.expect(found.iter().all(|value| *value == 0.0), || format!("dlogits {found:?}"));
+        });
+    }
+}
+
+/// The tangent of a problem's gradient along the direction of these numbers.
+fn tangent_of<M: Machine>(case: &mut Case<'_, M>, problem: &Problem, direction: impl Fn(usize) -> f32) -> Vec<f32> {
+    let placed = problem.place(case);
+    let direction: Vec<f32> = (0..problem.logits.len()).map(direction).collect();
+    let tangent = case.input(&direction);
+    let Placed { dlogits, logits, labels, weights, terms, .. } = placed;
+    case.run(|backend| {
+        let (dlogits, weights) = (dlogits[0], weights[0]);
+        backend.run(&CrossEntropyTangent { dlogits, logits, tangent, labels, weights, terms })
+    });
+    case.get(dlogits[0])
 }
 
 pub fn equal_logits<M: Machine>(bench: &mut Bench<'_, M>) {

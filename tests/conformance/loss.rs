@@ -1,6 +1,6 @@
 //! The adjusted cross-entropy.
 
-use sse_sam_core::ops::CrossEntropy;
+use sse_sam_core::ops::{CrossEntropy, CrossEntropyTangent};
 use sse_sam_core::{Span, Terms};
 
 use super::{Bench, Case, Machine};
@@ -70,12 +70,7 @@ impl Problem {
         case.run(|backend| {
             backend.run(&CrossEntropy { dlogits, losses, logits: *logits, labels: *labels, weights, terms: *terms })
         });
-        let tables = reference::Terms {
-            scale: wide(&self.scale),
-            shift: wide(&self.shift),
-            margin: wide(&self.margin),
-            focal: f64::from(self.focal),
-        };
+        let tables = self.tables();
         let logits = wide(&self.logits);
         for (group, weights) in self.weights.iter().enumerate() {
             let (mut loss, mut gradient) = (0.0, Vec::new());
@@ -87,6 +82,33 @@ impl Problem {
             case.close("dlogits", "dlogits", placed.dlogits[group], &gradient);
         }
         placed
+    }
+
+    fn tables(&self) -> reference::Terms {
+        reference::Terms {
+            scale: wide(&self.scale),
+            shift: wide(&self.shift),
+            margin: wide(&self.margin),
+            focal: f64::from(self.focal),
+        }
+    }
+
+    /// Compares the first group's derivative along a direction with the reference.
+    pub fn check_tangent(&self, case: &mut Case<'_, impl Machine>) {
+        let (placed, classes) = (self.place(case), self.scale.len());
+        let direction = case.numbers.list(self.logits.len());
+        let (dlogits, tangent) = (placed.dlogits[0], case.input(&direction));
+        let (logits, labels, weights, terms) = (placed.logits, placed.labels, placed.weights[0], placed.terms);
+        case.run(|backend| backend.run(&CrossEntropyTangent { dlogits, logits, tangent, labels, weights, terms }));
+        let (tables, logits, direction) = (self.tables(), wide(&self.logits), wide(&direction));
+        let rows = logits.chunks_exact(classes).zip(direction.chunks_exact(classes));
+        let expected: Vec<f64> = rows
+            .zip(self.labels.iter().zip(&self.weights[0]))
+            .flat_map(|((logits, u), (&label, &weight))| {
+                reference::tangent(logits, u, label as usize, f64::from(weight), &tables)
+            })
+            .collect();
+        case.close("dlogits_tangent", "dlogits", dlogits, &expected);
     }
 }
 
@@ -100,6 +122,16 @@ fn draw_weights(case: &mut Case<'_, impl Machine>, batch: usize, groups: usize) 
 }
 
 pub fn cross_entropy<M: Machine>(bench: &mut Bench<'_, M>) {
+    each_problem(bench, |case, problem| {
+        problem.check(case);
+    });
+}
+
+pub fn tangent<M: Machine>(bench: &mut Bench<'_, M>) {
+    each_problem(bench, |case, problem| problem.check_tangent(case));
+}
+
+fn each_problem<M: Machine>(bench: &mut Bench<'_, M>, check: impl Fn(&mut Case<'_, M>, &Problem)) {
     for (batch, classes) in SIZES {
         for focal in [0.0, 1.0, 2.0, 0.5] {
             for (groups, adjusted) in [(1, false), (2, true), (2, false)] {
@@ -119,7 +151,7 @@ pub fn cross_entropy<M: Machine>(bench: &mut Bench<'_, M>) {
                         problem.shift = case.numbers.list(classes);
                         problem.margin = case.numbers.list(classes);
                     }
-                    problem.check(case);
+                    check(case, &problem);
                 });
             }
         }

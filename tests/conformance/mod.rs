@@ -168,6 +168,7 @@ checks! {
         batch_norm_forward => normalization::forward,
         batch_norm_inference => normalization::inference,
         batch_norm_backward => normalization::backward,
+        batch_norm_inference_backward => normalization::inference_backward,
         relu_forward => pointwise::relu_forward,
         relu_backward => pointwise::relu_backward,
         shortcut_forward => pointwise::shortcut_forward,
@@ -176,7 +177,9 @@ checks! {
         global_average_pool_backward => pointwise::global_average_pool_backward,
         max_pool_forward => pointwise::max_pool_forward,
         max_pool_backward => pointwise::max_pool_backward,
+        max_pool_tangent => pointwise::max_pool_tangent,
         cross_entropy => loss::cross_entropy,
+        cross_entropy_tangent => loss::tangent,
     }
     claims {
         ascend_of_a_zero_gradient_stays_at_the_parameters => edges::ascend_of_zero,
@@ -187,6 +190,8 @@ checks! {
         running_statistics_of_a_single_value_stand_still => edges::single_value,
         running_statistics_stand_still_when_the_batch_is_not_finite => edges::not_finite_batch,
         batch_norm_of_values_far_from_zero_keeps_its_digits => edges::far_from_zero,
+        cross_entropy_tangent_of_extreme_logits_is_finite => edges::extreme_tangents,
+        cross_entropy_tangent_of_a_shift_is_zero => edges::shift,
         cross_entropy_of_extreme_logits_is_finite => edges::extreme_logits,
         cross_entropy_of_equal_logits_is_the_logarithm_of_the_classes => edges::equal_logits,
         cross_entropy_of_a_row_of_weight_zero_is_zero => edges::weight_zero,

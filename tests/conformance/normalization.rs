@@ -1,7 +1,8 @@
 //! Batch normalisation with residual and ReLU.
 
 use sse_sam_core::ops::{
-    BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBatchNormForward, Conv2dForward,
+    BatchNormBackward, BatchNormForward, BatchNormInference, BatchNormInferenceBackward, Conv2dBatchNormForward,
+    Conv2dForward,
 };
 use sse_sam_core::{Conv2d, Shape, Span};
 
@@ -246,6 +247,64 @@ fn backward_case(case: &mut Case<'_, impl Machine>, setting: Setting, streams: u
             let masked = narrow(&setting.nhwc(&gradients.dresidual));
             case.same("masked dy", dy_spans[stream], &masked);
         }
+    }
+}
+
+pub fn inference_backward<M: Machine>(bench: &mut Bench<'_, M>) {
+    for (streams, accumulate) in [(1, false), (1, true), (2, false), (2, true)] {
+        each_size(bench, &format!(", {streams} streams, accumulate {accumulate}"), |case, setting| {
+            inference_backward_case(case, setting, streams, accumulate);
+        });
+    }
+}
+
+fn inference_backward_case(case: &mut Case<'_, impl Machine>, setting: Setting, streams: usize, accumulate: bool) {
+    let (channels, relu, pixels) = (setting.image.channels, setting.relu, setting.pixels());
+    let x = draw_input(case, &setting);
+    // Any output will do: its signs alone matter.
+    let (w, y) = (case.numbers.list(channels), case.numbers.list(x.len()));
+    let running = draw_running(case, channels);
+    let dx: Vec<_> = (0..streams).map(|_| case.gradient(x.len(), accumulate)).collect();
+    let dw: Vec<_> = (0..streams).map(|_| case.gradient(channels, true)).collect();
+    let db: Vec<_> = (0..streams).map(|_| case.gradient(channels, true)).collect();
+    let dy: Vec<Vec<f32>> = (0..streams).map(|_| case.numbers.list(x.len())).collect();
+    let dy_spans: Vec<Span> = dy.iter().map(|dy| case.in_out(dy)).collect();
+    let spans = |list: &[(Span, Vec<f32>)]| list.iter().map(|item| item.0).collect::<Vec<Span>>();
+    let [dx_spans, dw_spans, db_spans] = [spans(&dx), spans(&dw), spans(&db)];
+    let (y_span, x_span) = (case.input(&y), case.input(&x));
+    let [weight, running_span] =
+        [&w, &running].map(|values| if setting.residual { case.constant(values) } else { case.input(values) });
+    case.run(|backend| {
+        backend.run(&BatchNormInferenceBackward {
+            dx: &dx_spans,
+            dweight: &dw_spans,
+            dbias: &db_spans,
+            dy: &dy_spans,
+            y: y_span,
+            x: x_span,
+            weight,
+            running: running_span,
+            relu,
+            accumulate,
+        })
+    });
+    let (y, x, w, running) = (setting.nchw(&y), setting.nchw(&x), wide(&w), wide(&running));
+    let (mean, variance) = running.split_at(channels);
+    for stream in 0..streams {
+        let dy = setting.nchw(&dy[stream]);
+        let gradients = reference::inference_backward(&dy, &y, &x, &w, (mean, variance), relu, pixels);
+        let norm = |term: &dyn Fn(usize, usize) -> f64| {
+            let terms = (0..x.len()).map(|at| term(at, at / pixels % channels) * gradients.dresidual[at]);
+            vectors::squared_norm(&terms.collect::<Vec<f64>>()).sqrt()
+        };
+        let expected = sum(&dx[stream].1, &setting.nhwc(&gradients.dx));
+        case.close("batch_norm_inference", "dx", dx[stream].0, &expected);
+        let expected = sum(&dw[stream].1, &gradients.dw);
+        let scale = norm(&|at, c| (x[at] - mean[c]) / (variance[c] + reference::EPSILON).sqrt());
+        case.close_to_scale("batch_norm_weight", "dweight", dw[stream].0, &expected, scale);
+        let expected = sum(&db[stream].1, &gradients.db);
+        case.close_to_scale("batch_norm_weight", "dbias", db[stream].0, &expected, norm(&|_, _| 1.0));
+        case.same("masked dy", dy_spans[stream], &narrow(&setting.nhwc(&gradients.dresidual)));
     }
 }
 

@@ -1,8 +1,8 @@
 //! ReLU, the shortcut and global average pooling.
 
 use sse_sam_core::ops::{
-    GlobalAveragePoolBackward, GlobalAveragePoolForward, MaxPoolBackward, MaxPoolForward, Pool2d, ReluBackward,
-    ReluForward, ShortcutBackward, ShortcutForward,
+    GlobalAveragePoolBackward, GlobalAveragePoolForward, MaxPoolBackward, MaxPoolForward, MaxPoolTangent, Pool2d,
+    ReluBackward, ReluForward, ShortcutBackward, ShortcutForward,
 };
 use sse_sam_core::{Shape, Span};
 
@@ -208,4 +208,15 @@ pub fn max_pool_backward<M: Machine>(bench: &mut Bench<'_, M>) {
             }
         });
     }
+}
+
+pub fn max_pool_tangent<M: Machine>(bench: &mut Bench<'_, M>) {
+    each_window(bench, "", |case, batch, pool, x| {
+        let direction = case.numbers.list(x.len());
+        let [tangent, wide_x] = [direction.as_slice(), x].map(|values| nhwc_to_nchw(&wide(values), pool.input));
+        let expected = narrow(&nchw_to_nhwc(&pooling::max_tangent(&tangent, &wide_x, pool), pool.output));
+        let (y, tangent, x) = (case.output(batch * pool.output.len()), case.input(&direction), case.input(x));
+        case.run(|backend| backend.run(&MaxPoolTangent { y, tangent, x, pool }));
+        case.same("y", y, &expected);
+    });
 }

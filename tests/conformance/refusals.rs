@@ -1,11 +1,11 @@
 //! Operands that cannot be right are refused before anything is written.
 
 use sse_sam_core::ops::{
-    Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Combine, Conv2dBackwardInput,
-    Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward, Copy, CrossEntropy, Decay, Descend, Dots, Fill,
-    Gather, GlobalAveragePoolBackward, GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight,
-    LinearForward, MaxPoolBackward, MaxPoolForward, Operation, Pool2d, ReluBackward, ReluForward, SgdUpdate,
-    ShortcutBackward, ShortcutForward,
+    Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, BatchNormInferenceBackward, Combine,
+    Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward, Copy, CrossEntropy,
+    CrossEntropyTangent, Decay, Descend, Dots, Fill, Gather, GlobalAveragePoolBackward, GlobalAveragePoolForward,
+    LinearBackwardInput, LinearBackwardWeight, LinearForward, MaxPoolBackward, MaxPoolForward, MaxPoolTangent,
+    Operation, Pool2d, ReluBackward, ReluForward, SgdUpdate, ShortcutBackward, ShortcutForward,
 };
 use sse_sam_core::{Backend, Batch, Conv2d, Error, Outcome, Samples, Sgd, Shape, Space, Span, Terms};
 
@@ -137,6 +137,13 @@ fn calls<E: From<Error>>() -> Vec<Call<E>> {
             b.run(&BatchNormBackward { dx, dweight, dbias, dy, y, x, weight, bias, saved, relu, residual, accumulate })
         })
         .after(&[0, 2, 4, 6]),
+        Call::of::<BatchNormInferenceBackward<'_>>(&[64, 64, 4, 4, 4, 4, 64, 64], &[64, 64, 4, 8], |b, s, _| {
+            let (dx, dweight, dbias, dy) = (&s[..2], &s[2..4], &s[4..6], &s[6..8]);
+            let (y, x, weight, running) = (s[8], s[9], s[10], s[11]);
+            let (relu, accumulate) = (true, false);
+            b.run(&BatchNormInferenceBackward { dx, dweight, dbias, dy, y, x, weight, running, relu, accumulate })
+        })
+        .after(&[0, 2, 4, 6]),
         Call::of::<ReluForward>(&[64], &[64], |b, s, _| b.run(&ReluForward { y: s[0], x: s[1] })),
         Call::of::<ReluBackward<'_>>(&[64, 64], &[64, 64, 64], |b, s, _| {
             b.run(&ReluBackward { dx: &s[..2], dy: &s[2..4], y: s[4], accumulate: false })
@@ -163,12 +170,20 @@ fn calls<E: From<Error>>() -> Vec<Call<E>> {
             b.run(&MaxPoolBackward { dx: &s[..2], dy: &s[2..4], x: s[4], pool: &POOL, accumulate: false })
         })
         .after(&[0]),
+        Call::of::<MaxPoolTangent<'_>>(&[16], &[64, 64], |b, s, _| {
+            b.run(&MaxPoolTangent { y: s[0], tangent: s[1], x: s[2], pool: &POOL })
+        }),
         Call::of::<CrossEntropy<'_>>(&[8, 8, 1, 1], &[8, 2, 2, 2, 4, 4, 4], |b, s, _| {
             let (dlogits, losses, logits, labels, weights) = (&s[..2], &s[2..4], s[4], s[5], &s[6..8]);
             let terms = Terms { scale: s[8], shift: s[9], margin: s[10], focal: 0.0 };
             b.run(&CrossEntropy { dlogits, losses, logits, labels, weights, terms })
         })
         .after(&[0, 2]),
+        Call::of::<CrossEntropyTangent>(&[8], &[8, 8, 2, 2, 4, 4, 4], |b, s, _| {
+            let (dlogits, logits, tangent, labels, weights) = (s[0], s[1], s[2], s[3], s[4]);
+            let terms = Terms { scale: s[5], shift: s[6], margin: s[7], focal: 0.0 };
+            b.run(&CrossEntropyTangent { dlogits, logits, tangent, labels, weights, terms })
+        }),
     ]
 }
 

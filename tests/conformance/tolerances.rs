@@ -44,6 +44,7 @@ pub const TOLERANCES: &[Tolerance] = &[
     row("max_pool_backward", 5e-7, "a sum of the gradients of up to 9 windows"),
     row("loss", 4e-6, "exp and log to a few ulp, and 1 - p in the focal factor"),
     row("dlogits", 4e-6, "exp and log to a few ulp, and 1 - p in the focal factor"),
+    row("dlogits_tangent", 4e-6, "exp and log to a few ulp, and differences of a direction's numbers"),
 ];
 
 /// The bound of an operation.

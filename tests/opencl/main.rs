@@ -14,10 +14,10 @@ mod units;
 use sse_sam::opencl::{Convolution, DeviceInfo, Error, OpenCl, Tiling, devices};
 use sse_sam_core::machine::backend::OPERATIONS;
 use sse_sam_core::ops::{
-    Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBackwardInput, Conv2dBackwardWeight,
-    Conv2dForward, Copy, CrossEntropy, Decay, Descend, Fill, Gather, GlobalAveragePoolBackward,
-    GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight, LinearForward, ReluBackward, ReluForward,
-    SgdUpdate, ShortcutBackward, ShortcutForward,
+    Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, BatchNormInferenceBackward, Combine,
+    Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward, Copy, CrossEntropy, CrossEntropyTangent, Decay, Descend,
+    Dots, Fill, Gather, GlobalAveragePoolBackward, GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight,
+    LinearForward, ReluBackward, ReluForward, SgdUpdate, ShortcutBackward, ShortcutForward,
 };
 use sse_sam_core::{Batch, Conv2d, Cpu, Machine as _, Outcome, Row, Run, Samples, Sgd, Shape, Span, Terms};
 use sse_sam_tests::conformance::{self, Body, Machine, Memory, Refusal};
@@ -163,6 +163,11 @@ fn vectors_equal_the_cpu_core() {
                 }));
             }
             let close = Pair::new(device, 1e-6);
+            let (basis, rows) = (layout.random(3 * length), layout.random(3));
+            both!(close, "combine", &layout, |machine| machine.run(&Combine { y: a, coefficients: rows, basis }));
+            // The products are as large as the root of the length, and rounded as terms of that many are.
+            let products = Pair::new(device, 1e-6 * (length as f32).sqrt());
+            both!(products, "dots", &layout, |machine| machine.run(&Dots { to: rows, basis, x: b }));
             both!(close, "ascend", &layout, |machine| machine.run(&Ascend {
                 point: a,
                 squared_norm: norm,
@@ -373,6 +378,20 @@ fn batch_norm_equals_the_cpu_core() {
                     relu
                 }));
                 for accumulate in [false, true] {
+                    both!(pair, "batch_norm_inference_backward", &layout, |machine| machine.run(
+                        &BatchNormInferenceBackward {
+                            dx: &[dx],
+                            dweight: &[dweight],
+                            dbias: &[dbias],
+                            dy: &[dy],
+                            y,
+                            x,
+                            weight,
+                            running,
+                            relu,
+                            accumulate,
+                        }
+                    ));
                     both!(pair, "batch_norm_backward", &layout, |machine| {
                         machine.run(&BatchNormForward {
                             y,
@@ -468,6 +487,14 @@ fn shortcuts_pooling_and_loss_equal_the_cpu_core() {
                 weights: &weights,
                 terms
             }));
+            both!(pair, "cross_entropy_tangent", &layout, |machine| machine.run(&CrossEntropyTangent {
+                dlogits: dlogits[0],
+                logits,
+                tangent: dlogits[1],
+                labels,
+                weights: weights[0],
+                terms
+            }));
         }
     });
 }
@@ -488,6 +515,7 @@ fn smallest_shapes() {
     each_device(|device| {
         let mut layout = Layout::new(3);
         let [a, b, c] = [19, 19, 19].map(|length| layout.random(length));
+        let (dots, basis) = (layout.random(5), layout.random(5 * 19));
         let [norm, failure] = [layout.put(&[1.0]), layout.put(&[0.0])];
         let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.01, nesterov: true };
         let outcome = Outcome { squared_norm: norm, group_squared_norms: [norm; 2], failure, number: 3.0 };
@@ -496,6 +524,8 @@ fn smallest_shapes() {
             machine.run(&Fill { to: a, value: 1.5 })?;
             machine.run(&Copy { to: b, from: a })?;
             machine.run(&Axpy { y: a, alpha: 0.3, x: c })?;
+            machine.run(&Dots { to: dots, basis, x: c })?;
+            machine.run(&Combine { y: c, coefficients: dots, basis })?;
             machine.run(&ReluForward { y: b, x: c })?;
             machine.run(&ReluBackward { dx: &[b], dy: &[c], y: a, accumulate: true })?;
             machine.run(&Ascend { point: b, squared_norm: norm, params: a, radius: 0.7 })?;

@@ -1,6 +1,6 @@
 //! Layers of few numbers, of which every kernel computes some.
 
-use sse_sam_core::ops::{MaxPoolBackward, MaxPoolForward, Pool2d};
+use sse_sam_core::ops::{MaxPoolBackward, MaxPoolForward, MaxPoolTangent, Pool2d};
 
 use super::*;
 
@@ -54,6 +54,18 @@ pub fn small_batch_norm(device: &DeviceInfo) {
             relu: true,
             residual: true,
             accumulate: false,
+        })?;
+        machine.run(&BatchNormInferenceBackward {
+            dx: &[dx],
+            dweight: &[dweight],
+            dbias: &[dbias],
+            dy: &[dy],
+            y,
+            x,
+            weight,
+            running: saved,
+            relu: true,
+            accumulate: true,
         })
     });
 }
@@ -109,6 +121,18 @@ pub fn small_layers(device: &DeviceInfo) {
             accumulate: true,
         })?;
         machine.run(&BatchNormInference { y: dx, x, weight, bias, running, residual: None, relu: false })?;
+        machine.run(&BatchNormInferenceBackward {
+            dx: &[residual],
+            dweight: &[dweight],
+            dbias: &[dbias],
+            dy: &[dy],
+            y,
+            x,
+            weight,
+            running,
+            relu: true,
+            accumulate: false,
+        })?;
         machine.run(&LinearForward { y, x, weight: matrix, bias })?;
         machine.run(&LinearBackwardInput {
             dx: &[dx],
@@ -124,6 +148,15 @@ pub fn small_layers(device: &DeviceInfo) {
         machine.run(&GlobalAveragePoolBackward { dx: &[dx], dy: &[pooled], input, accumulate: false })?;
         machine.run(&MaxPoolForward { y: pooled, x, pool: &pool })?;
         machine.run(&MaxPoolBackward { dx: &[dx], dy: &[pooled], x, pool: &pool, accumulate: true })?;
-        machine.run(&CrossEntropy { dlogits: &[dy], losses: &[loss], logits: y, labels, weights: &[weights], terms })
+        machine.run(&MaxPoolTangent { y: pooled, tangent: dx, x, pool: &pool })?;
+        machine.run(&CrossEntropy {
+            dlogits: &[dy],
+            losses: &[loss],
+            logits: y,
+            labels,
+            weights: &[weights],
+            terms,
+        })?;
+        machine.run(&CrossEntropyTangent { dlogits: dx, logits: y, tangent: x, labels, weights, terms })
     });
 }

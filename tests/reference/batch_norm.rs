@@ -126,3 +126,26 @@ pub fn backward_from(
     }
     Gradients { dx, dw, db, dresidual }
 }
+
+/// Gradients of [`inference`], whose mean and variance are constants; `y` is its output.
+pub fn inference_backward(
+    dy: &[f64],
+    y: &[f64],
+    x: &[f64],
+    w: &[f64],
+    running: (&[f64], &[f64]),
+    relu: bool,
+    pixels: usize,
+) -> Gradients {
+    let dresidual: Vec<f64> = dy.iter().zip(y).map(|(dy, y)| if relu && *y <= 0.0 { 0.0 } else { *dy }).collect();
+    let (mut dx, mut dw, mut db) = (vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; w.len()]);
+    for c in 0..w.len() {
+        let inv_std = 1.0 / (running.1[c] + EPSILON).sqrt();
+        for at in channel(c, w.len(), pixels, x.len()) {
+            db[c] += dresidual[at];
+            dw[c] += dresidual[at] * (x[at] - running.0[c]) * inv_std;
+            dx[at] = w[c] * inv_std * dresidual[at];
+        }
+    }
+    Gradients { dx, dw, db, dresidual }
+}

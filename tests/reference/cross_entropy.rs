@@ -54,3 +54,27 @@ pub fn backward(logits: &[f64], label: usize, weight: f64, terms: &Terms) -> Vec
     }
     dlogits
 }
+
+/// The derivative of [`backward`] along a direction `u` of the logits: the chain rule on its factors.
+///
+/// With `z' = u / scale` and `m = sum_j p_j z'_j`: `p_c' = p_c (z'_c - m)`, `q' = -p_label'`, `(log p)' = z'_label - m`.
+pub fn tangent(logits: &[f64], u: &[f64], label: usize, weight: f64, terms: &Terms) -> Vec<f64> {
+    let (p, q, log_p) = softmax(&adjusted(logits, label, terms), label);
+    let moved: Vec<f64> = u.iter().zip(&terms.scale).map(|(u, scale)| u / scale).collect();
+    let mean: f64 = p.iter().zip(&moved).map(|(p, z)| p * z).sum();
+    let dp: Vec<f64> = p.iter().zip(&moved).map(|(p, z)| p * (z - mean)).collect();
+    let (dq, dlog_p, k) = (-dp[label], moved[label] - mean, terms.focal);
+    // q^(k - 1) and q^(k - 2), each 0 where their factor is.
+    let power = |factor: f64, exponent: f64| if factor == 0.0 || q == 0.0 { 0.0 } else { factor * q.powf(exponent) };
+    let factor = weight * (-q.powf(k) + power(k, k - 1.0) * p[label] * log_p);
+    let slope = power(k, k - 1.0);
+    let dfactor = -slope * dq
+        + power(k * (k - 1.0), k - 2.0) * dq * p[label] * log_p
+        + slope * (dp[label] * log_p + p[label] * dlog_p);
+    let mut result = vec![0.0; logits.len()];
+    for c in 0..logits.len() {
+        let (toward, dtoward) = if c == label { (q, dq) } else { (-p[c], -dp[c]) };
+        result[c] = (weight * dfactor * toward + factor * dtoward) / terms.scale[c];
+    }
+    result
+}

@@ -52,3 +52,8 @@ pub fn max_backward(dy: &[f64], x: &[f64], pool: &Pool2d) -> Vec<f64> {
     largest(x, pool).into_iter().zip(dy).for_each(|(at, dy)| dx[at] += dy);
     dx
 }
+
+/// `y =` of each window the `tangent` of its largest `x`.
+pub fn max_tangent(tangent: &[f64], x: &[f64], pool: &Pool2d) -> Vec<f64> {
+    largest(x, pool).into_iter().map(|at| tangent[at]).collect()
+}

@@ -6,11 +6,11 @@
 use crate::error::Error;
 use crate::memory::Span;
 use crate::ops::{
-    Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Combine, Conv2dBackwardInput,
-    Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward, Copy, CrossEntropy, Decay, Descend, Dots, Fill,
-    Gather, GlobalAveragePoolBackward, GlobalAveragePoolForward, LinearBackwardInput, LinearBackwardWeight,
-    LinearForward, MaxPoolBackward, MaxPoolForward, Operation, ReluBackward, ReluForward, SgdUpdate, ShortcutBackward,
-    ShortcutForward,
+    Ascend, Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, BatchNormInferenceBackward, Combine,
+    Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dBatchNormForward, Conv2dForward, Copy, CrossEntropy,
+    CrossEntropyTangent, Decay, Descend, Dots, Fill, Gather, GlobalAveragePoolBackward, GlobalAveragePoolForward,
+    LinearBackwardInput, LinearBackwardWeight, LinearForward, MaxPoolBackward, MaxPoolForward, MaxPoolTangent,
+    Operation, ReluBackward, ReluForward, SgdUpdate, ShortcutBackward, ShortcutForward,
 };
 
 /// Something with memory, which the host writes and reads.
@@ -83,6 +83,7 @@ backend! {
     BatchNormForward,
     BatchNormInference,
     BatchNormBackward<'a>,
+    BatchNormInferenceBackward<'a>,
     ReluForward,
     ReluBackward<'a>,
     ShortcutForward,
@@ -91,5 +92,7 @@ backend! {
     GlobalAveragePoolBackward<'a>,
     MaxPoolForward<'a>,
     MaxPoolBackward<'a>,
+    MaxPoolTangent<'a>,
     CrossEntropy<'a>,
+    CrossEntropyTangent,
 }

@@ -8,26 +8,27 @@ use crate::error::{Error, Quantity};
 use crate::machine::backend::Backend;
 use crate::memory::{Place, Span};
 use crate::network::graph::Graph;
-use crate::network::layer::{All, Forward, Layer, Layers, Op};
+use crate::network::layer::{All, Forward, Layer, Layers, Node, Op};
 use crate::network::plan::{Plan, Residual, Slot};
 use crate::ops::gather::{Batch, Row, Samples};
+use crate::ops::loss::Terms;
 use crate::ops::{
-    Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, Conv2dBatchNormForward, Conv2dForward, CrossEntropy,
-    Gather,
+    Axpy, BatchNormBackward, BatchNormForward, BatchNormInference, BatchNormInferenceBackward, Conv2dBatchNormForward,
+    Conv2dForward, CrossEntropy, Gather,
 };
 use crate::training::problem::{Problem, Statistics, Target};
 use crate::training::session::Losses;
 
 /// Spans of one or two streams.
-type Streams = Vec<Span, 2>;
+pub(crate) type Streams = Vec<Span, 2>;
 
 /// A planned network at work on one batch, of the layers of a set.
 ///
 /// `L` names them: [`All`] of them ([`Network::new`]), or fewer ([`Network::of`]), which computes the same in less flash.
 #[derive(Clone, Debug)]
 pub struct Network<'a, const N: usize, L = All> {
-    pub(super) graph: &'a Graph<N>,
-    pub(super) plan: &'a Plan<N>,
+    pub(crate) graph: &'a Graph<N>,
+    pub(crate) plan: &'a Plan<N>,
     focal: f32,
     losses: Losses,
     rows: usize,
@@ -62,6 +63,11 @@ impl<'a, const N: usize, L: Layers> Network<'a, N, L> {
     fn unchecked(graph: &'a Graph<N>, plan: &'a Plan<N>, focal: f32, losses: Losses) -> Self {
         let (rows, statistics) = (plan.max_batch(), Statistics::Running);
         Self { graph, plan, focal, losses, rows, statistics, done: 0, layers: PhantomData }
+    }
+
+    /// Rows of its batch.
+    pub(crate) const fn rows(&self) -> usize {
+        self.rows
     }
 
     /// Its plan.
@@ -119,13 +125,19 @@ impl<'a, const N: usize, L: Layers> Network<'a, N, L> {
         backend.run(&Gather { batch: &self.batch()?, rows, samples })
     }
 
-    fn activation(&self, index: usize) -> Result<Span, Error> {
+    pub(crate) fn activation(&self, index: usize) -> Result<Span, Error> {
         let layer = self.graph.layers().get(index).ok_or(Error::Graph)?;
         self.plan.slot_at(index)?.activation.part(0, self.rows.saturating_mul(layer.output.len()))
     }
 
+    /// The tables and the exponent of its loss.
+    #[inline(always)]
+    pub(crate) fn terms(&self) -> Terms {
+        self.plan.terms(if L::FOCAL { self.focal } else { 0.0 })
+    }
+
     /// The gradient of a layer's output, a span for each stream.
-    fn gradient(&self, index: usize, streams: usize) -> Result<Streams, Error> {
+    pub(crate) fn gradient(&self, index: usize, streams: usize) -> Result<Streams, Error> {
         let layer = self.graph.layers().get(index).ok_or(Error::Graph)?;
         let block = self.plan.slot_at(index)?.gradient.ok_or(Error::Inference)?;
         let length = self.rows.saturating_mul(layer.output.len());
@@ -190,7 +202,7 @@ impl<'a, const N: usize, L: Layers> Network<'a, N, L> {
         Ok(BatchNormForward { y, saved, running, x, weight, bias, residual, relu })
     }
 
-    fn layer(&self, index: usize) -> Result<(&'a Layer, &'a Slot), Error> {
+    pub(crate) fn layer(&self, index: usize) -> Result<(&'a Layer, &'a Slot), Error> {
         Ok((self.graph.layers().get(index).ok_or(Error::Graph)?, self.plan.slot_at(index)?))
     }
 
@@ -204,12 +216,12 @@ impl<'a, const N: usize, L: Layers> Network<'a, N, L> {
     /// The losses of the batch and the gradients of its logits.
     // `inline(never)`, here and below: the two never need stack at the same time.
     #[inline(never)]
-    fn backward_loss<B: Backend>(&self, backend: &mut B, targets: &[Target]) -> Result<(), B::Error> {
+    pub(crate) fn backward_loss<B: Backend>(&self, backend: &mut B, targets: &[Target]) -> Result<(), B::Error> {
         let Batch { labels, weights, .. } = self.batch()?;
         let losses = if self.statistics == Statistics::Keep { self.losses.perturbed } else { self.losses.plain };
         let (losses, weights) = (columns(&losses, targets)?, columns(&weights, targets)?);
         let dlogits = self.gradient(self.graph.layers().len().saturating_sub(1), targets.len())?;
-        let terms = self.plan.terms(if L::FOCAL { self.focal } else { 0.0 });
+        let terms = self.terms();
         backend.run(&CrossEntropy {
             dlogits: &dlogits,
             losses: &losses,
@@ -265,25 +277,58 @@ impl<'a, const N: usize, L: Layers> Network<'a, N, L> {
         let dx = self.gradient(layer.input.index(), targets.len())?;
         let (dweight, dbias) = (places(slot.weight, targets)?, places(slot.bias, targets)?);
         let dy = self.gradient(index, targets.len())?;
-        backend.run(&BatchNormBackward {
-            dx: &dx,
-            dweight: &dweight,
-            dbias: &dbias,
-            dy: &dy,
-            y: self.activation(index)?,
-            x: self.activation(layer.input.index())?,
-            weight: slot.weight.of(params)?,
-            bias: slot.bias.of(params)?,
-            saved: slot.saved.ok_or(Error::Graph)?,
-            relu,
-            residual: slot.residual != Residual::None,
-            accumulate: slot.backward_input.unwrap_or(false),
-        })?;
-        if let (Some(node), Residual::Adds) = (residual, slot.residual) {
-            let sum = self.gradient(node.index(), targets.len())?;
-            for (&sum, &masked) in sum.iter().zip(&dy) {
-                backend.run(&Axpy { y: sum, alpha: 1.0, x: masked })?;
-            }
+        let (y, x) = (self.activation(index)?, self.activation(layer.input.index())?);
+        let (weight, accumulate) = (slot.weight.of(params)?, slot.backward_input.unwrap_or(false));
+        let (dx, dweight, dbias, dy) = (&dx, &dweight, &dbias, &dy);
+        if L::FIXED_STATISTICS && self.statistics == Statistics::Running {
+            let running = slot.running.ok_or(Error::Graph)?;
+            backend.run(&BatchNormInferenceBackward {
+                dx,
+                dweight,
+                dbias,
+                dy,
+                y,
+                x,
+                weight,
+                running,
+                relu,
+                accumulate,
+            })?;
+        } else {
+            let (bias, saved) = (slot.bias.of(params)?, slot.saved.ok_or(Error::Graph)?);
+            let residual = slot.residual != Residual::None;
+            backend.run(&BatchNormBackward {
+                dx,
+                dweight,
+                dbias,
+                dy,
+                y,
+                x,
+                weight,
+                bias,
+                saved,
+                relu,
+                residual,
+                accumulate,
+            })?;
+        }
+        match (residual, slot.residual) {
+            (Some(node), Residual::Adds) => self.add_residual(backend, node, dy),
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds masked gradients to those of a residual.
+    #[inline(always)]
+    pub(crate) fn add_residual<B: Backend>(
+        &self,
+        backend: &mut B,
+        node: Node,
+        masked: &[Span],
+    ) -> Result<(), B::Error> {
+        let sum = self.gradient(node.index(), masked.len())?;
+        for (&sum, &masked) in sum.iter().zip(masked) {
+            backend.run(&Axpy { y: sum, alpha: 1.0, x: masked })?;
         }
         Ok(())
     }
@@ -321,7 +366,8 @@ impl<B: Backend, const N: usize, L: Layers> Problem<B> for Network<'_, N, L> {
 
     fn backward(&mut self, backend: &mut B, params: Span, targets: &[Target]) -> Result<(), B::Error> {
         // What batch norms saved belongs to an earlier batch.
-        if L::RESIDUAL && self.statistics == Statistics::Running && !self.plan.is_separable() {
+        let refuses = L::RESIDUAL && !L::FIXED_STATISTICS;
+        if refuses && self.statistics == Statistics::Running && !self.plan.is_separable() {
             return Err(Error::Evaluated.into());
         }
         self.backward_loss(backend, targets)?;

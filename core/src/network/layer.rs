@@ -141,6 +141,8 @@ pub trait Layers: 'static {
     const MAX_POOL: bool;
     /// A loss with a focal exponent.
     const FOCAL: bool;
+    /// Gradients after a pass by the running statistics of batch norm.
+    const FIXED_STATISTICS: bool;
 
     /// Whether `layer` is of the set.
     fn has(layer: &Layer) -> bool {
@@ -160,9 +162,10 @@ impl Layers for All {
     const RESIDUAL: bool = true;
     const MAX_POOL: bool = true;
     const FOCAL: bool = true;
+    const FIXED_STATISTICS: bool = true;
 }
 
-/// Residual networks for small images: all but max-pooling.
+/// Residual networks for small images: all but max-pooling and gradients by running statistics.
 #[derive(Clone, Copy, Debug)]
 pub struct Residual;
 
@@ -170,6 +173,7 @@ impl Layers for Residual {
     const RESIDUAL: bool = true;
     const MAX_POOL: bool = false;
     const FOCAL: bool = true;
+    const FIXED_STATISTICS: bool = false;
 }
 
 /// Perceptrons: linear layers with uniform initial values, ReLU, losses without a focal exponent.
@@ -180,6 +184,7 @@ impl Layers for Perceptron {
     const RESIDUAL: bool = false;
     const MAX_POOL: bool = false;
     const FOCAL: bool = false;
+    const FIXED_STATISTICS: bool = false;
 }
 
 /// One layer of a network.
@@ -274,7 +279,7 @@ impl Layer {
 }
 
 /// What a layer works with in a forward pass.
-pub(super) struct Forward {
+pub(crate) struct Forward {
     /// Its output.
     pub y: Span,
     /// What it reads.
@@ -291,7 +296,7 @@ impl Layer {
     /// Its output. Batch norm is not among these: its statistics are the executor's. Neither is a kind that the set `L`
     /// leaves out.
     #[inline(always)]
-    pub(super) fn forward<B: Backend, L: Layers>(
+    pub(crate) fn forward<B: Backend, L: Layers>(
         &self,
         backend: &mut B,
         &Forward { y, x, weight, bias, input }: &Forward,
@@ -311,7 +316,7 @@ impl Layer {
 
     /// Adds the gradients of its weight and bias, where it has any.
     #[inline(always)]
-    pub(super) fn backward_weight<B: Backend, L: Layers>(
+    pub(crate) fn backward_weight<B: Backend, L: Layers>(
         &self,
         backend: &mut B,
         (dweight, dbias): (&[Span], &[Span]),
@@ -327,7 +332,7 @@ impl Layer {
 
     /// The gradients of what it reads.
     #[inline(always)]
-    pub(super) fn backward_input<B: Backend, L: Layers>(
+    pub(crate) fn backward_input<B: Backend, L: Layers>(
         &self,
         backend: &mut B,
         (dx, accumulate): (&[Span], bool),

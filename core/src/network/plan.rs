@@ -330,6 +330,15 @@ impl<const N: usize> Plan<N> {
         self.blocks.get(usize::from(block)).copied().ok_or(error)
     }
 
+    /// How many gradients it has room for at once: 0 in a plan for inference, 1 or 2.
+    pub(crate) fn streams(&self) -> usize {
+        match self.blocks.as_slice() {
+            [] => 0,
+            blocks if blocks.iter().any(|[first, second]| first == second) => 1,
+            _ => 2,
+        }
+    }
+
     /// All slots in the order of the layers.
     pub fn slots(&self) -> &[Slot] {
         &self.slots

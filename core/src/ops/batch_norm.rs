@@ -259,7 +259,7 @@ fn move_running(mean: &mut [f32], variance: &mut [f32], means: &[f32], variances
     }
 }
 
-fn inverse_deviation(variance: f32) -> f32 {
+pub(super) fn inverse_deviation(variance: f32) -> f32 {
     1.0 / sqrt(variance + EPSILON)
 }
 

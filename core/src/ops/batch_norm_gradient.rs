@@ -11,7 +11,7 @@ use crate::ops::parts::{Rows, RowsMut};
 use crate::ops::workers::{Alone, Formula, Terms, Workers};
 
 /// Checks the lengths of a stream's gradients.
-fn check_gradients(x: usize, weight: usize, dx: usize, dweight: usize, dy: usize) -> Result<(), Error> {
+pub(super) fn check_gradients(x: usize, weight: usize, dx: usize, dweight: usize, dy: usize) -> Result<(), Error> {
     expect("dx", x, dx)?;
     expect("dy", x, dy)?;
     expect("dweight", weight, dweight)
@@ -172,7 +172,7 @@ fn backward<W: Workers>(
 }
 
 /// `dy = y > 0 ? dy : 0`, in place.
-struct Mask;
+pub(super) struct Mask;
 
 impl<'p> Formula<(RowsMut<'p>, Rows<'p>)> for Mask {
     #[inline(always)]
@@ -185,10 +185,10 @@ impl<'p> Formula<(RowsMut<'p>, Rows<'p>)> for Mask {
 }
 
 /// The channels from `at` on, and how their inputs are normalised.
-struct Column {
-    at: usize,
-    mean: Lanes,
-    factor: Lanes,
+pub(super) struct Column {
+    pub at: usize,
+    pub mean: Lanes,
+    pub factor: Lanes,
 }
 
 impl Column {

@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::memory::Span;
 use crate::ops::lent::{Compute, Lent, one};
 use crate::ops::math::elementary::{exp, log1p};
+use crate::ops::math::reduce::Total;
 use crate::ops::math::rows::{expect, rows, rows_mut, whole_rows};
 use crate::ops::operation::{Access, Extent, Operation, length, streams};
 use crate::ops::workers::Workers;
@@ -224,8 +225,164 @@ fn focused(softmax: &Softmax, focal: f32) -> (f32, f32) {
     }
 }
 
+/// The tangent of [`CrossEntropy`]'s gradient along a tangent of the logits: [`cross_entropy_tangent`] on a machine, for
+/// every row.
+///
+/// A label that is no class may be noticed after earlier rows were written, or show as numbers that are not finite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CrossEntropyTangent {
+    /// `[rows][classes]`, overwritten.
+    pub dlogits: Span,
+    /// `[rows][classes]`.
+    pub logits: Span,
+    /// `[rows][classes]`, a direction in the logits.
+    pub tangent: Span,
+    /// `[rows]`, class indices as numbers.
+    pub labels: Span,
+    /// `[rows]`.
+    pub weights: Span,
+    /// Tables and exponent.
+    pub terms: Terms,
+}
+
+impl Operation for CrossEntropyTangent {
+    const NAME: &'static str = "cross_entropy_tangent";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        let Terms { scale, shift, margin, .. } = self.terms;
+        let classes = scale.length;
+        let rows = whole_rows("logits", self.logits.length, classes)?;
+        expect("shift", classes, shift.length)?;
+        expect("margin", classes, margin.length)?;
+        expect("dlogits", self.logits.length, self.dlogits.length)?;
+        expect("tangent", self.logits.length, self.tangent.length)?;
+        expect("labels", rows, self.labels.length)?;
+        expect("weights", rows, self.weights.length)?;
+        Ok(Extent::Rows(rows, classes))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        see(Access::Write, self.dlogits);
+        let Terms { scale, shift, margin, .. } = self.terms;
+        let read = [self.logits, self.tangent, self.labels, self.weights, scale, shift, margin];
+        read.into_iter().for_each(|read| see(Access::Read, read));
+    }
+}
+
+impl Compute for CrossEntropyTangent {
+    fn compute<W: Workers>(&self, lent: &mut Lent<'_>, _: &W) -> Result<(), Error> {
+        self.extent()?;
+        let (terms, classes) = (&self.terms, self.terms.scale.length);
+        let mut memory = lent.memory();
+        let dlogits = memory.write(&self.dlogits);
+        let (scale, shift, margin) = (memory.read(&terms.scale), memory.read(&terms.shift), memory.read(&terms.margin));
+        let (logits, tangent) = (memory.read(&self.logits), memory.read(&self.tangent));
+        let (labels, weights) = (memory.read(&self.labels), memory.read(&self.weights));
+        memory.found?;
+        let tables = LossTables { scale, shift, margin, focal: terms.focal };
+        let outputs = rows_mut(dlogits, classes).zip(rows(logits, classes)).zip(rows(tangent, classes));
+        for (((outputs, tangent), label), weight) in outputs.zip(labels).zip(weights) {
+            let (dlogits, logits) = outputs;
+            cross_entropy_tangent(dlogits, logits, tangent, class(*label, classes)?, &tables, *weight)?;
+        }
+        Ok(())
+    }
+}
+
+/// The derivative along `tangent` of the gradient that [`cross_entropy`] gives: the product of the loss's Hessian in the
+/// logits with `tangent`.
+///
+/// With `z` and `p = softmax(z)` as there, `e_c = p_c - [c == label]`, `l` the plain cross-entropy, `q = 1 - p_label`,
+/// `u = tangent / scale`:
+///
+/// ```text
+/// dlogits_c = weight / scale_c * (F' * p_c * (u_c - sum_j p_j u_j) + F'' * (sum_j e_j u_j) * e_c)
+/// F'  = q^focal + focal * q^(focal - 1) * p_label * l
+/// F'' = focal * q^(focal - 1) * p_label * (2 - l + (focal - 1) * p_label * l / q)
+/// ```
+///
+/// Directions are taken relative to that of the most probable class, so that nothing cancels where its probability is
+/// close to 1: a sample that is certain gives a small number as exactly as any other, and a shift of all `u` gives 0.
+///
+/// | argument  | shape       | meaning                                                                     |
+/// |-----------|-------------|-----------------------------------------------------------------------------|
+/// | `dlogits` | `[classes]` | overwritten                                                                 |
+/// | `logits`  | `[classes]` | model output                                                                |
+/// | `tangent` | `[classes]` | a direction in the logits                                                   |
+/// | `label`   | scalar      | the sample's class                                                          |
+/// | `tables`  | 3 tables    | `scale`, `shift`, `margin`, each `[classes]`; 1, 0, 0 for plain CE; `focal` |
+/// | `weight`  | scalar      | as in [`cross_entropy`]                                                     |
+///
+/// # Errors
+/// [`Error::Length`] when the slices differ in length, [`Error::Label`] when `label` is not below it.
+///
+/// # Source
+/// Pearlmutter 1994 ("Fast exact multiplication by the Hessian") for the derivative along a direction.
+pub fn cross_entropy_tangent(
+    dlogits: &mut [f32],
+    logits: &[f32],
+    tangent: &[f32],
+    label: usize,
+    tables: &LossTables<'_>,
+    weight: f32,
+) -> Result<(), Error> {
+    let classes = logits.len();
+    expect("dlogits", classes, dlogits.len())?;
+    expect("tangent", classes, tangent.len())?;
+    expect("scale", classes, tables.scale.len())?;
+    expect("shift", classes, tables.shift.len())?;
+    expect("margin", classes, tables.margin.len())?;
+    let Some(margin) = tables.margin.get(label) else {
+        return Err(Error::Label { label: label as f32, classes });
+    };
+    adjust(dlogits, logits, tables);
+    if let Some(z) = dlogits.get_mut(label) {
+        *z -= margin;
+    }
+    let softmax = exponentials(dlogits, label);
+    // The largest term is exactly 1.
+    let top = dlogits.iter().position(|&term| term == 1.0).unwrap_or(label);
+    let moved = |class: usize| match (tangent.get(class), tables.scale.get(class)) {
+        (Some(tangent), Some(scale)) => tangent / scale,
+        _ => 0.0,
+    };
+    let relative = |class: usize| moved(class) - moved(top);
+    let (mut others, mut mean) = (Total::default(), Total::default());
+    for (class, &term) in dlogits.iter().enumerate() {
+        others.add(if class == label { 0.0 } else { term });
+        mean.add(term * relative(class));
+    }
+    let own = dlogits.get(label).copied().unwrap_or_default();
+    let softmax = Softmax { total: own + others.value(), others: others.value(), ..softmax };
+    let mean = mean.value() / softmax.total;
+    let (first, second) = curved(&softmax, own / softmax.total, tables.focal);
+    let slope = second * (mean - relative(label));
+    for (class, (d, scale)) in dlogits.iter_mut().zip(tables.scale).enumerate() {
+        let p = *d / softmax.total;
+        let error = if class == label { -softmax.others / softmax.total } else { p };
+        *d = weight * (first * p * (relative(class) - mean) + slope * error) / scale;
+    }
+    Ok(())
+}
+
+/// First and second derivative of the loss with its focal factor by plain cross-entropy; `p` is the label's probability.
+fn curved(softmax: &Softmax, p: f32, focal: f32) -> (f32, f32) {
+    let missed = softmax.others / softmax.total;
+    if focal == 0.0 {
+        (1.0, 0.0)
+    } else if missed == 0.0 {
+        (0.0, 0.0)
+    } else {
+        // loss / missed tends to 1 where p tends to 1.
+        let (power, ratio) = (libm::powf(missed, focal), p * softmax.loss / missed);
+        (power * (1.0 + focal * ratio), focal * (power / missed) * p * (2.0 - softmax.loss + (focal - 1.0) * ratio))
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::super::testing::{assert_close, differences, numbers, wide};
     use super::*;
 
@@ -253,6 +410,71 @@ mod tests {
                 assert_close(&dlogits, &differences(&wide(&logits), |z| 0.5 * reference(z, label, &tables)), 1e-5);
             }
         }
+    }
+
+    /// The gradient of [`reference`] as the formula has it.
+    fn gradient(logits: &[f64], label: usize, tables: &LossTables<'_>) -> std::vec::Vec<f64> {
+        differences(logits, |z| reference(z, label, tables))
+    }
+
+    #[test]
+    fn the_tangent_is_the_derivative_of_the_gradient_along_a_direction() {
+        for (classes, focal) in [(2, 0.0), (7, 0.0), (10, 1.0), (10, 0.5), (3, 2.0)] {
+            let (logits, direction) = (numbers(1, classes), numbers(6, classes));
+            let (mut scale, shift, margin) = (numbers(2, classes), numbers(3, classes), numbers(4, classes));
+            scale.iter_mut().for_each(|scale| *scale += 2.0);
+            let tables = LossTables { scale: &scale, shift: &shift, margin: &margin, focal };
+            let mut found = numbers(5, classes);
+            for label in 0..classes {
+                cross_entropy_tangent(&mut found, &logits, &direction, label, &tables, 0.5).unwrap();
+                let moved = |by: f64| -> std::vec::Vec<f64> {
+                    let line = wide(&logits).into_iter().zip(wide(&direction));
+                    gradient(&line.map(|(z, u)| z + by * u).collect::<std::vec::Vec<_>>(), label, &tables)
+                };
+                let slope = |(a, b): (f64, f64)| 0.5 * (a - b) / 2e-3;
+                let expected: std::vec::Vec<f64> = moved(1e-3).into_iter().zip(moved(-1e-3)).map(slope).collect();
+                assert_close(&found, &expected, 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn the_tangent_of_a_certain_sample_keeps_its_digits() {
+        // p and 1 - p are 1 and 2e-9: e and its derivative are numbers of that size, here to first order in it.
+        let small = libm::exp(-20.0);
+        for label in [0, 1] {
+            let tables = LossTables { scale: &[1.0; 3], shift: &[0.0; 3], margin: &[0.0; 3], focal: 0.0 };
+            let mut found = [f32::NAN; 3];
+            cross_entropy_tangent(&mut found, &[20.0, 0.0, 0.0], &[3.0, 1.0, -2.0], label, &tables, 1.0).unwrap();
+            assert_close(&found, &[7.0 * small, -2.0 * small, -5.0 * small], 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_shift_of_all_logits_moves_no_gradient() {
+        for focal in [0.0, 1.0] {
+            let tables = LossTables { scale: &[2.0; 4], shift: &[0.5; 4], margin: &[0.1; 4], focal };
+            let mut found = [f32::NAN; 4];
+            cross_entropy_tangent(&mut found, &[0.3, 1.5, -0.7, 0.2], &[0.7; 4], 2, &tables, 1.0).unwrap();
+            assert_eq!(found, [0.0; 4]);
+        }
+    }
+
+    #[test]
+    fn tangents_of_certain_and_hopeless_samples_are_finite() {
+        for focal in [0.0, 0.5, 1.0, 2.0] {
+            let tables = LossTables { scale: &[1.0; 3], shift: &[0.0; 3], margin: &[0.0; 3], focal };
+            for label in 0..3 {
+                let mut found = [f32::NAN; 3];
+                cross_entropy_tangent(&mut found, &[1000.0, -1000.0, 0.0], &[1.0, -2.0, 3.0], label, &tables, 1.0)
+                    .unwrap();
+                assert_eq!(found.map(f32::abs), [0.0; 3], "label {label}, focal {focal}");
+            }
+        }
+        let tables = LossTables { scale: &[1.0; 3], shift: &[0.0; 3], margin: &[0.0; 3], focal: 0.0 };
+        assert!(cross_entropy_tangent(&mut [0.0; 3], &[0.0; 3], &[0.0; 2], 0, &tables, 1.0).is_err());
+        let label = cross_entropy_tangent(&mut [0.0; 3], &[0.0; 3], &[0.0; 3], 3, &tables, 1.0);
+        assert_eq!(label, Err(Error::Label { label: 3.0, classes: 3 }));
     }
 
     #[test]

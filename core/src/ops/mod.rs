@@ -14,6 +14,7 @@ mod batch_norm_gradient;
 mod convolution;
 mod convolution_weight;
 pub(crate) mod gather;
+mod inference_gradient;
 #[cfg(feature = "wide")]
 mod input_gradient;
 pub mod lent;
@@ -35,6 +36,7 @@ pub use batch_norm_gradient::*;
 pub use convolution::*;
 pub use convolution_weight::*;
 pub use gather::*;
+pub use inference_gradient::*;
 pub use linear::*;
 pub use loss::*;
 pub use normalized::*;

@@ -339,17 +339,95 @@ pub fn max_pool_backward(dx: &mut [f32], dy: &[f32], x: &[f32], pool: &Pool2d, a
     for ((dx, dy), x) in images {
         for (index, dy) in rows(dy, channels).enumerate() {
             for (c, &dy) in dy.iter().enumerate() {
-                let of =
-                    |pixel: usize| (pixel * channels + c, x.get(pixel * channels + c).copied().unwrap_or_default());
-                let largest =
-                    pool.window(index).map(of).reduce(|best, next| if exceeds(next.1, best.1) { next } else { best });
-                if let Some(dx) = largest.and_then(|(at, _)| dx.get_mut(at)) {
+                let largest = largest_pixel(x, pool.window(index).map(|pixel| pixel * channels + c));
+                if let Some(dx) = largest.and_then(|at| dx.get_mut(at)) {
                     *dx += dy;
                 }
             }
         }
     }
     Ok(())
+}
+
+/// `y` = of each window of `x` the tangent of the largest pixel: [`max_pool_tangent`] on a machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MaxPoolTangent<'a> {
+    /// `[n]` images of `pool.output`, overwritten.
+    pub y: Span,
+    /// `[n]` images of `pool.input`, a direction in `x`.
+    pub tangent: Span,
+    /// `[n]` images of `pool.input`, as in the forward pass.
+    pub x: Span,
+    /// The windows.
+    pub pool: &'a Pool2d,
+}
+
+impl Operation for MaxPoolTangent<'_> {
+    const NAME: &'static str = "max_pool_tangent";
+
+    fn extent(&self) -> Result<Extent, Error> {
+        expect("tangent", self.x.length, self.tangent.length)?;
+        let Pool2d { input, output, .. } = *self.pool;
+        Ok(Extent::Mapped(check_max(self.y.length, self.x.length, self.pool)?, input, output))
+    }
+
+    fn operands(&self, mut see: impl FnMut(Access, Span)) {
+        see(Access::Write, self.y);
+        see(Access::Read, self.tangent);
+        see(Access::Read, self.x);
+    }
+}
+
+impl ByRows for MaxPoolTangent<'_> {
+    type Slices<'m> = (RowsMut<'m>, Rows<'m>, Rows<'m>);
+
+    fn slices<'m>(&self, memory: &mut Memory<'m>, _: usize) -> Self::Slices<'m> {
+        (
+            memory.rows_mut(&self.y, self.pool.output.len()),
+            memory.rows(&self.tangent, self.pool.input.len()),
+            memory.rows(&self.x, self.pool.input.len()),
+        )
+    }
+
+    #[inline(always)]
+    fn formula(&self, (y, tangent, x): Self::Slices<'_>) -> Result<(), Error> {
+        max_pool_tangent(y.values, tangent.values, x.values, self.pool)
+    }
+}
+
+/// The derivative of [`max_pool_forward`] along a direction: `y[n][i][j][c]` is the `tangent` of the pixel that is the
+/// largest of its window in `x`, the first of several (the last of several NaN), as [`max_pool_backward`] has it.
+///
+/// | argument  | shape                         | meaning                |
+/// |-----------|-------------------------------|------------------------|
+/// | `y`       | `[n]` images of `pool.output` | overwritten            |
+/// | `tangent` | `[n]` images of `pool.input`  | a direction in `x`     |
+/// | `x`       | `[n]` images of `pool.input`  | as in the forward pass |
+///
+/// # Errors
+/// As [`max_pool_forward`].
+#[cfg_attr(feature = "wide", inline(always))]
+pub fn max_pool_tangent(y: &mut [f32], tangent: &[f32], x: &[f32], pool: &Pool2d) -> Result<(), Error> {
+    check_max(y.len(), x.len(), pool)?;
+    expect("tangent", x.len(), tangent.len())?;
+    let channels = pool.input.channels;
+    let images = rows_mut(y, pool.output.len()).zip(rows(tangent, pool.input.len())).zip(rows(x, pool.input.len()));
+    for ((y, tangent), x) in images {
+        for (index, y) in rows_mut(y, channels).enumerate() {
+            for (c, y) in y.iter_mut().enumerate() {
+                let largest = largest_pixel(x, pool.window(index).map(|pixel| pixel * channels + c));
+                *y = largest.and_then(|at| tangent.get(at)).copied().unwrap_or_default();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The place of the largest of some numbers of `x`, as the gradient of max-pooling has it.
+#[inline(always)]
+fn largest_pixel(x: &[f32], places: impl Iterator<Item = usize>) -> Option<usize> {
+    let of = |at: usize| (at, x.get(at).copied().unwrap_or_default());
+    places.map(of).reduce(|best, next| if exceeds(next.1, best.1) { next } else { best }).map(|(at, _)| at)
 }
 
 /// Whether a later pixel of a window takes the place of the largest so far, as PyTorch has it.
@@ -390,6 +468,12 @@ mod tests {
         assert_eq!(dx, [0.5, 3.5, 0.5, 4.5, 0.5, 0.5, 0.5, 0.5, 8.5]);
         max_pool_backward(&mut dx, &[1., 2., 4., 8.], &x, &pool, false).unwrap();
         assert_eq!(dx, [0., 3., 0., 4., 0., 0., 0., 0., 8.]);
+        // Pixels 1, 1, 3 and 8 are the largest.
+        let tangent = [1., 2., 4., 8., 16., 32., 64., 128., 256.];
+        max_pool_tangent(&mut y, &tangent, &x, &pool).unwrap();
+        assert_eq!(y, [2., 2., 8., 256.]);
+        assert!(max_pool_tangent(&mut y, &tangent[1..], &x, &pool).is_err());
+        assert!(max_pool_tangent(&mut y[1..], &tangent, &x, &pool).is_err());
         assert!(max_pool_forward(&mut y, &x[1..], &pool).is_err());
         assert!(max_pool_backward(&mut dx[1..], &y, &x, &pool, false).is_err());
     }

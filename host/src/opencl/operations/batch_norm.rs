@@ -1,6 +1,6 @@
 //! Batch normalisation on the device.
 
-use sse_sam_core::ops::{BatchNormBackward, BatchNormForward, BatchNormInference};
+use sse_sam_core::ops::{BatchNormBackward, BatchNormForward, BatchNormInference, BatchNormInferenceBackward};
 use sse_sam_core::{Run, Span};
 
 use crate::opencl::runtime::error::Error;
@@ -149,4 +149,34 @@ fn backward(
         parts * columns.blocks,
         arguments![rows, channels, parts, relu, accumulate, dx, dy, x, weight, bias, saved, sums],
     )
+}
+
+impl Run<BatchNormInferenceBackward<'_>> for OpenCl {
+    fn run(&mut self, operation: &BatchNormInferenceBackward<'_>) -> Result<(), Error> {
+        self.admit(operation)?;
+        let BatchNormInferenceBackward { dx, dweight, dbias, dy, y, x, weight, running, relu, accumulate } = *operation;
+        let channels = weight.length;
+        let rows = x.length / channels;
+        let (mut launch, buffers) = self.split();
+        let columns = columns(launch.tiles, channels);
+        let parts = parts(launch.tiles, rows, columns);
+        let partial = buffers.scratch(0, parts * 2 * channels)?;
+        let (y, x) = (buffers.read(y)?, buffers.read(x)?);
+        let (weight, running) = (buffers.read(weight)?, buffers.read(running)?);
+        for (((&dx, &dweight), &dbias), &dy) in dx.iter().zip(dweight).zip(dbias).zip(dy) {
+            let (dx, dy) = (buffers.written(dx)?, buffers.written(dy)?);
+            let (dweight, dbias) = (buffers.written(dweight)?, buffers.written(dbias)?);
+            launch.groups(
+                Name::BatchNormInferenceBackward,
+                parts * columns.blocks,
+                arguments![rows, channels, parts, relu, accumulate, partial, dx, dy, y, x, weight, running],
+            )?;
+            launch.groups(
+                Name::BatchNormInferenceBackwardMerge,
+                channels.div_ceil(launch.tiles.width),
+                arguments![channels, parts, dweight, dbias, partial, running],
+            )?;
+        }
+        Ok(())
+    }
 }

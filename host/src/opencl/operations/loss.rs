@@ -1,6 +1,6 @@
 //! The loss on the device.
 
-use sse_sam_core::ops::CrossEntropy;
+use sse_sam_core::ops::{CrossEntropy, CrossEntropyTangent};
 use sse_sam_core::{Run, Terms};
 
 use crate::opencl::runtime::error::Error;
@@ -36,5 +36,30 @@ impl Run<CrossEntropy<'_>> for OpenCl {
             launch.groups(Name::CrossEntropyMerge, 1, arguments![rows, loss, partial])?;
         }
         Ok(())
+    }
+}
+
+impl Run<CrossEntropyTangent> for OpenCl {
+    fn run(&mut self, operation: &CrossEntropyTangent) -> Result<(), Error> {
+        self.admit(operation)?;
+        let CrossEntropyTangent { dlogits, logits, tangent, labels, weights, terms } = *operation;
+        let Terms { scale, shift, margin, focal } = terms;
+        let classes = scale.length;
+        let rows = logits.length / classes;
+        let (mut launch, buffers) = self.split();
+        let arguments = arguments![
+            rows,
+            classes,
+            buffers.written(dlogits)?,
+            buffers.read(logits)?,
+            buffers.read(tangent)?,
+            buffers.read(labels)?,
+            buffers.read(weights)?,
+            buffers.read(scale)?,
+            buffers.read(shift)?,
+            buffers.read(margin)?,
+            focal,
+        ];
+        launch.groups(Name::CrossEntropyTangent, rows, arguments)
     }
 }

@@ -2,8 +2,8 @@
 
 use sse_sam_core::Run;
 use sse_sam_core::ops::{
-    GlobalAveragePoolBackward, GlobalAveragePoolForward, MaxPoolBackward, MaxPoolForward, Pool2d, ReluBackward,
-    ReluForward, ShortcutBackward, ShortcutForward,
+    GlobalAveragePoolBackward, GlobalAveragePoolForward, MaxPoolBackward, MaxPoolForward, MaxPoolTangent, Pool2d,
+    ReluBackward, ReluForward, ShortcutBackward, ShortcutForward,
 };
 
 use crate::opencl::runtime::error::Error;
@@ -162,5 +162,30 @@ impl Run<MaxPoolBackward<'_>> for OpenCl {
             launch.each(Name::MaxPoolBackward, items, arguments)?;
         }
         Ok(())
+    }
+}
+
+impl Run<MaxPoolTangent<'_>> for OpenCl {
+    fn run(&mut self, operation: &MaxPoolTangent<'_>) -> Result<(), Error> {
+        self.admit(operation)?;
+        let MaxPoolTangent { y, tangent, x, pool: Pool2d { input, output, kernel, stride, padding } } = *operation;
+        let images = x.length / input.len();
+        let (mut launch, buffers) = self.split();
+        let arguments = arguments![
+            images,
+            input.height,
+            input.width,
+            input.channels,
+            output.height,
+            output.width,
+            *kernel,
+            *stride,
+            *padding,
+            buffers.written(y)?,
+            buffers.read(tangent)?,
+            buffers.read(x)?,
+        ];
+        let items = images * output.height * output.width * launch.tiles.spread(output.channels);
+        launch.each(Name::MaxPoolTangent, items, arguments)
     }
 }

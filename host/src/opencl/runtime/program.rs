@@ -73,6 +73,8 @@ kernels! {
         BatchNormBackwardTiles = "batch_norm_backward_tiles",
         BatchNormBackwardMerge = "batch_norm_backward_merge",
         BatchNormBackward = "batch_norm_backward",
+        BatchNormInferenceBackward = "batch_norm_inference_backward",
+        BatchNormInferenceBackwardMerge = "batch_norm_inference_backward_merge",
     }
     ACTIVATION {
         ReluForward = "relu_forward",
@@ -87,10 +89,12 @@ kernels! {
         GlobalAveragePoolBackward = "global_average_pool_backward",
         MaxPoolForward = "max_pool_forward",
         MaxPoolBackward = "max_pool_backward",
+        MaxPoolTangent = "max_pool_tangent",
     }
     LOSS {
         CrossEntropy = "cross_entropy",
         CrossEntropyMerge = "cross_entropy_merge",
+        CrossEntropyTangent = "cross_entropy_tangent",
     }
     CONVOLUTION_BLOCK {
         Conv2dForward128x128 = "conv2d_forward_128x128",
