@@ -1,6 +1,6 @@
 //! Lanczos's method on a machine: from one vector to a small matrix with the same spectrum, as far as the vector sees it.
 
-use sse_sam_core::ops::{Ascend, Axpy, Combine, Dots, Fill};
+use sse_sam_core::ops::{Ascend, Axpy, Combine, Copy, Dots, Fill};
 use sse_sam_core::{Arena, Backend, Error as CoreError, Span};
 
 use crate::error::Error;
@@ -47,6 +47,7 @@ pub struct Room {
     /// Numbered through, row by row; each block holds whole rows.
     blocks: Vec<Span>,
     zeros: Span,
+    spare: Span,
     /// `[rounds][rows]`.
     coefficients: [Span; ROUNDS],
     norm: Span,
@@ -75,9 +76,9 @@ impl Room {
         for first in (0..rows).step_by(of_block) {
             blocks.push(arena.allocate(length.saturating_mul(of_block.min(rows - first)))?);
         }
-        let zeros = arena.allocate(length)?;
+        let [zeros, spare] = [arena.allocate(length)?, arena.allocate(length)?];
         let coefficients = [arena.allocate(rows)?, arena.allocate(rows)?];
-        Ok(Self { length, basis, blocks, zeros, coefficients, norm: arena.allocate(1)? })
+        Ok(Self { length, basis, blocks, zeros, spare, coefficients, norm: arena.allocate(1)? })
     }
 
     /// Which vectors are kept.
@@ -139,6 +140,19 @@ impl Room {
     {
         backend.run(&Dots { to: self.norm, basis: a, x: b })?;
         Ok(f64::from(read(backend, self.norm)?))
+    }
+
+    /// `||v||`.
+    ///
+    /// # Errors
+    /// What the machine reports.
+    pub fn norm<B: Backend>(&self, backend: &mut B, v: Span) -> Result<f64, Error>
+    where
+        Error: From<B::Error>,
+    {
+        // Operands of one operation share no memory.
+        backend.run(&Copy { to: self.spare, from: v })?;
+        Ok(self.dot(backend, v, self.spare)?.sqrt())
     }
 
     /// Makes vector `next` orthogonal to those that are kept, and returns its coefficient along the one before it.

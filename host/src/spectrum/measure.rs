@@ -74,7 +74,7 @@ where
     hessian.arrange(backend, &subject.factors())?;
     let Fit { loss, miss } = hessian.fit(backend, hessian.params())?;
     hessian.gradient(backend, gradient)?;
-    let gradient_norm = room.dot(backend, gradient, gradient)?.sqrt();
+    let gradient_norm = room.norm(backend, gradient)?;
     finite(subject.group, "loss or gradient", loss.is_finite() && gradient_norm.is_finite())?;
     let checks = checks(backend, hessian, subject, question.seed)?;
     let spectrum = spectrum(backend, hessian, subject.group, question, advance)?;
@@ -190,7 +190,7 @@ where
     hessian.product(backend, hv, v)?;
     hessian.product(backend, hu, u)?;
     let (uhv, vhu) = (room.dot(backend, u, hv)?, room.dot(backend, v, hu)?);
-    let norms = [room.dot(backend, hu, hu)?.sqrt(), room.dot(backend, hv, hv)?.sqrt()];
+    let norms = [room.norm(backend, hu)?, room.norm(backend, hv)?];
     let symmetry = if norms[0] > 0.0 { (vhu - uhv).abs() / norms[0] } else { 0.0 };
     if subject.group != Group::All || norms[1] == 0.0 {
         return Ok(Checks { symmetry, linearity: None });
@@ -206,7 +206,7 @@ where
         hessian.product(backend, hu, v)?;
         backend.run(&Axpy { y: hv, alpha: -1.0, x: hu })?;
     }
-    let linearity = room.dot(backend, hv, hv)?.sqrt() / norms[1];
+    let linearity = room.norm(backend, hv)? / norms[1];
     hessian.arrange(backend, &factors)?;
     Ok(Checks { symmetry, linearity: Some(linearity) })
 }
@@ -247,7 +247,7 @@ where
             backend.write(engine.batch()?.labels, &[class as f32])?;
             backend.run(&Fill { to, value: 0.0 })?;
             engine.backward(backend, params, &[Target { column: 0, gradient: to }])?;
-            let squared = room.dot(backend, to, to)?;
+            let squared = room.norm(backend, to)?.powi(2);
             let own = if class == label as usize { slopes.second } else { 0.0 };
             sum += (slopes.first * probability + own) * squared;
         }
