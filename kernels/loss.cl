@@ -86,6 +86,13 @@ GROUPED void cross_entropy_merge(const uint rows, __global float *loss, const ui
     loss[loss_at] = sum;
 }
 
+// Adds `term` to a sum whose rounding errors `kept` keeps: Knuth, The Art of Computer Programming, 4.2.2 theorem B.
+static inline void add_kept(float *sum, float *kept, const float term) {
+  const float old = *sum, new = old + term, taken = new - old;
+  *kept += (old - (new - taken)) + (term - taken);
+  *sum = new;
+}
+
 // dlogits = the derivative of cross_entropy's along `tangent`: with u = tangent / scale, e = p - [c == label], l the plain
 // cross-entropy and q = 1 - p_label, weight / scale_c * (F' p_c (u_c - sum p u) + F'' (sum e u) e_c), where
 // F' = q^focal + focal q^(focal - 1) p_label l, F'' = focal q^(focal - 1) p_label (2 - l + (focal - 1) p_label l / q).
@@ -122,15 +129,15 @@ GROUPED void cross_entropy_tangent(const uint rows, const uint classes, __global
   const uint top = (uint)largest_in_group(place, shared);
   const float start = tangent[top] / scale[top];
   const float own_z = adjusted(logits, scale, shift, margin, label, label), own = exp(own_z - largest);
-  float others = 0.0f, mean = 0.0f;
+  float sums[2] = {0.0f, 0.0f}, kept[2] = {0.0f, 0.0f};
   for (uint c = lane; c < classes; c += GROUP) {
     const float term = c == label ? own : exp(adjusted(logits, scale, shift, margin, c, label) - largest);
-    others += c == label ? 0.0f : term;
-    mean += term * (tangent[c] / scale[c] - start);
+    add_kept(&sums[0], &kept[0], c == label ? 0.0f : term);
+    add_kept(&sums[1], &kept[1], term * (tangent[c] / scale[c] - start));
   }
-  others = sum_group(others, shared);
+  const float others = sum_group(sums[0] + kept[0], shared);
   const float total = own + others, p = own / total, rest = others / total;
-  mean = sum_group(mean, shared) / total;
+  const float mean = sum_group(sums[1] + kept[1], shared) / total;
   float first = 1.0f, second = 0.0f;
   if (focal != 0.0f) {
     const float loss = own_z == largest ? log1p(others) : log(total) + (largest - own_z);

@@ -8,6 +8,7 @@ pub mod cross_entropy;
 pub mod gather;
 pub mod layout;
 pub mod linear;
+pub mod network;
 pub mod pointwise;
 pub mod pooling;
 pub mod step;
