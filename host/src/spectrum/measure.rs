@@ -11,6 +11,7 @@ use crate::spectrum::fit::Fit;
 use crate::spectrum::groups::{Classes, Group};
 use crate::spectrum::hessian::{Hessian, Samples};
 use crate::spectrum::lanczos::{Basis, Operator, lanczos, lowest_again};
+use crate::spectrum::layout::Layout;
 use crate::spectrum::quadrature::{Mean, Run, Spectrum};
 use crate::spectrum::report::{Checks, Measured};
 use crate::spectrum::start;
@@ -78,7 +79,7 @@ where
     finite(subject.group, "loss or gradient", loss.is_finite() && gradient_norm.is_finite())?;
     let checks = checks(backend, hessian, subject, question.seed)?;
     let spectrum = spectrum(backend, hessian, subject.group, question, advance)?;
-    let along = room.dot(backend, gradient, layout.lowest())?.abs();
+    let along = point_downhill(backend, layout)?;
     let drop = deepest(loss, &[1.0, -1.0], |length| hessian.along(backend, layout.lowest(), length))?;
     let exact_trace = exact_trace(backend, hessian, subject)?;
     let [downhill, _] = layout.scratch();
@@ -109,6 +110,21 @@ where
         nodes: spectrum.nodes.iter().map(|run| run.iter().map(|node| node.value).collect()).collect(),
         weights: spectrum.nodes.iter().map(|run| run.iter().map(|node| node.weight).collect()).collect(),
     })
+}
+
+/// Turns the vector of the smallest eigenvalue so that the loss falls along it at first, and says how much of the gradient
+/// lies along it: its sign alone would be a matter of chance.
+fn point_downhill<B: Machine>(backend: &mut B, layout: &Layout) -> Result<f64, Error>
+where
+    Error: From<B::Error>,
+{
+    let (lowest, [spare, _]) = (layout.lowest(), layout.scratch());
+    let along = layout.room.dot(backend, layout.gradient(), lowest)?;
+    if along > 0.0 {
+        backend.run(&Copy { to: spare, from: lowest })?;
+        backend.run(&Axpy { y: lowest, alpha: -2.0, x: spare })?;
+    }
+    Ok(along.abs())
 }
 
 fn finite(group: Group, what: &str, is_finite: bool) -> Result<(), Error> {
