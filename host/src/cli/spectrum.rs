@@ -1,6 +1,5 @@
 //! The `spectrum` command: eigenvalues of the Hessian of each group's loss at trained weights.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::SpectrumArgs;
@@ -20,7 +19,7 @@ use crate::spectrum::picture;
 use crate::spectrum::quadrature::Node;
 use crate::spectrum::report::{Measured, tables};
 use crate::spectrum::source::Source;
-use crate::spectrum::store::{Key, Line, Store};
+use crate::spectrum::store::{Key, Line, Store, fingerprint};
 use crate::weights::Out;
 
 /// Measures the spectra of the groups that are named, but for those that were measured before in the same way.
@@ -33,7 +32,7 @@ pub fn run(args: &SpectrumArgs, console: &Console) -> Result<(), Error> {
     args.device.check(&source.weights.description.model)?;
     let groups = source.classes().groups(&args.groups)?;
     let settings = settings(args);
-    let key = key(&source, &settings, &device.identity())?;
+    let key = key(&source, &settings, &device.identity());
     let path = args.out.clone().unwrap_or_else(|| beside(&source));
     Out::new("--out", &path, &[source.weights.path()])?;
     let mut store = Store::open(&path)?;
@@ -61,6 +60,7 @@ pub fn run(args: &SpectrumArgs, console: &Console) -> Result<(), Error> {
         return lines.iter().try_for_each(|line| say(&line.text()?));
     }
     let measured: Vec<Measured> = lines.iter().map(|line| line.measured.clone()).collect();
+    console.clear();
     say(&headline(&source, &settings, &device.name()))?;
     say(&tables(&measured))?;
     say(&format!("nodes and weights in {}, densities in {}", shown::path(&path), shown::path(&picture_of(&path))))
@@ -81,11 +81,8 @@ fn settings(args: &SpectrumArgs) -> Settings {
     Settings { question, samples: args.samples as usize, batch: args.batch as usize, basis: args.basis }
 }
 
-fn key(source: &Source, settings: &Settings, identity: &Identity) -> Result<Key, Error> {
-    let path = source.weights.path();
-    let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
-    let weights = format!("{:08x}", crc32fast::hash(&bytes));
-    Ok(Key::new(weights, None, &source.loss, settings, identity))
+fn key(source: &Source, settings: &Settings, identity: &Identity) -> Key {
+    Key::new(fingerprint(source.weights.tensors()), None, &source.loss, settings, identity)
 }
 
 /// What the tables are about.

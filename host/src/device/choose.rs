@@ -188,6 +188,17 @@ impl Device {
         }
     }
 
+    /// The same device in full precision, with convolutions by their definition.
+    #[must_use]
+    pub fn exact(&self) -> Self {
+        let mut exact = self.clone();
+        if let Self::OpenCl { info, convolution, .. } = &mut exact {
+            info.precision = Precision::Fp32;
+            *convolution = Convolution::Direct;
+        }
+        exact
+    }
+
     /// An arena over its memory.
     pub(crate) fn arena(&self) -> Arena {
         match self {

@@ -13,11 +13,28 @@ use crate::error::Error;
 use crate::spectrum::job::Settings;
 use crate::spectrum::measure::Question;
 use crate::spectrum::report::Measured;
+use crate::weights::{Data, Tensor};
+
+/// A fingerprint of weights: CRC-32 of the names and numbers of what is no counter and belongs to no velocity.
+pub fn fingerprint(tensors: &[Tensor]) -> String {
+    let mut named: Vec<(&str, &[f32])> = tensors
+        .iter()
+        .filter(|tensor| !tensor.name.contains('/'))
+        .filter_map(|tensor| if let Data::F32(values) = &tensor.data { Some((&*tensor.name, &**values)) } else { None })
+        .collect();
+    named.sort_by_key(|(name, _)| *name);
+    let mut hash = crc32fast::Hasher::new();
+    for (name, values) in named {
+        hash.update(name.as_bytes());
+        values.iter().for_each(|value| hash.update(&value.to_le_bytes()));
+    }
+    format!("{:08x}", hash.finalize())
+}
 
 /// What decides a group's numbers, to the bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Key {
-    /// Fingerprint of the weights: CRC-32 of their file, or of their numbers.
+    /// [`fingerprint`] of the weights.
     pub weights: String,
     /// The epoch at whose end they were, from 0, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
