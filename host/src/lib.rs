@@ -38,6 +38,7 @@ pub mod recipe;
 pub mod report;
 pub mod run;
 pub mod shown;
+pub mod spectrum;
 pub mod train;
 pub mod weights;
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use sse_sam::cli::args::{Cli, Command};
 use sse_sam::cli::firmware::{export, import};
-use sse_sam::cli::{bench, devices, eval, footprint, resume, runs, train, tune, verify};
+use sse_sam::cli::{bench, devices, eval, footprint, resume, runs, spectrum, train, tune, verify};
 use sse_sam::report::console;
 use sse_sam::run::signals;
 
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Resume(args) => resume::run(args, &console),
         Command::Runs(args) => runs::run(args),
         Command::Eval(args) => eval::run(args, &console),
+        Command::Spectrum(args) => spectrum::run(args, &console),
         Command::Devices(args) => devices::run(args, &console),
         Command::Verify(args) => verify::run(args, &console),
         Command::Bench(args) => bench::run(args, &console),

@@ -9,9 +9,11 @@ use sse_sam_core::Shape;
 use crate::data::Format;
 use crate::recipe::options::device_names;
 use crate::recipe::paths::{paths, places};
-use crate::recipe::words::{LongTail, MemoryName, MethodName};
+use crate::recipe::words::{LongTail, LossName, MemoryName, MethodName};
 use crate::recipe::{DeviceOptions, Options, defaults};
 use crate::report::console::{Console, LogFormat};
+use crate::spectrum::groups::Word;
+use crate::spectrum::lanczos::Basis;
 
 /// Train classifiers on long-tailed data with SSE-SAM, SAM, ImbSAM or SGD.
 #[derive(Debug, Parser)]
@@ -36,6 +38,9 @@ pub enum Command {
     /// Evaluate trained weights on their test set.
     #[command(allow_negative_numbers = true)]
     Eval(EvalArgs),
+    /// Say how the loss of head, tail and each class curves at trained weights: eigenvalues of their Hessians, with bounds
+    #[command(allow_negative_numbers = true)]
+    Spectrum(Box<SpectrumArgs>),
     /// List the devices that --device can name
     Devices(DevicesArgs),
     /// Replay reference trajectories and compare every update: does this machine compute right?
@@ -72,7 +77,7 @@ impl Cli {
 fn with_defaults(command: clap::Command) -> clap::Command {
     let training = |command| shown(command, &defaults::shown());
     let command = command.mut_subcommand("train", training);
-    ["eval", "devices", "verify", "bench", "tune"].into_iter().fold(command, |command, name| {
+    ["eval", "spectrum", "devices", "verify", "bench", "tune"].into_iter().fold(command, |command, name| {
         let device = Options { device: defaults::device(), ..Options::default() };
         command.mut_subcommand(name, |command| shown(command, &device))
     })
@@ -99,6 +104,7 @@ impl Command {
             Self::Resume(_) => "resume",
             Self::Runs(_) => "runs",
             Self::Eval(_) => "eval",
+            Self::Spectrum(_) => "spectrum",
             Self::Devices(_) => "devices",
             Self::Verify(_) => "verify",
             Self::Bench(_) => "bench",
@@ -224,6 +230,51 @@ pub struct EvalArgs {
     /// Classes with fewer training samples are the tail
     #[arg(long, value_name = "N", help_heading = "Weights that do not say what they are")]
     pub eta: Option<u32>,
+    /// Where to compute
+    #[command(flatten)]
+    pub device: DeviceOptions,
+}
+
+/// Options of `spectrum`.
+#[derive(Debug, Args)]
+pub struct SpectrumArgs {
+    /// Weights, or the folder of a run, whose best ones are taken
+    #[arg(value_parser = paths())]
+    pub weights: PathBuf,
+    /// Whose losses: all, head, tail, classes (each by itself), or one class, such as class9
+    #[arg(long, value_delimiter = ',', default_value = "all,head,tail", value_name = "GROUPS")]
+    pub groups: Vec<Word>,
+    /// Products with the Hessian from each start vector
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub steps: u32,
+    /// Start vectors; from 2 on, densities and traces have standard errors
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub vectors: u32,
+    /// Cut a group that has more samples, but no tail class, to so many
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub samples: u32,
+    /// Another loss than that of the training
+    #[arg(long, value_enum)]
+    pub loss: Option<LossName>,
+    /// Which of Lanczos's vectors are kept
+    #[arg(long, value_enum, default_value = "full")]
+    pub basis: Basis,
+    /// Fixes the start vectors
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Samples a pass
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// Another place of the data than the one the weights were trained on
+    #[arg(long, value_parser = places())]
+    pub data: Option<String>,
+    /// File of lines with nodes and weights, one a group; what it has is not measured again, and a picture lies beside it
+    /// [beside the weights]
+    #[arg(long, value_name = "FILE.jsonl", value_parser = paths())]
+    pub out: Option<PathBuf>,
+    /// Print the lines instead of a table
+    #[arg(long)]
+    pub json: bool,
     /// Where to compute
     #[command(flatten)]
     pub device: DeviceOptions,

@@ -9,6 +9,7 @@ pub mod firmware;
 pub mod footprint;
 pub mod resume;
 pub mod runs;
+pub mod spectrum;
 pub mod train;
 pub mod tune;
 pub mod verify;

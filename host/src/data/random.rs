@@ -19,6 +19,8 @@ pub enum Purpose {
     Parameters = 4,
     /// The data of a measurement.
     Bench = 5,
+    /// The start vectors of a spectrum.
+    Spectrum = 6,
 }
 
 /// Pixels of black around a picture before it is cropped to its own size.
@@ -104,7 +106,7 @@ mod tests {
 
     #[test]
     fn purposes_never_share_a_stream() {
-        let purposes = [Purpose::Order, Purpose::Augmentation, Purpose::Subset, Purpose::Parameters];
+        let purposes = [Purpose::Order, Purpose::Augmentation, Purpose::Subset, Purpose::Parameters, Purpose::Spectrum];
         let mut seen: Vec<u32> = purposes.iter().map(|&purpose| stream(9, purpose, 0)()).collect();
         seen.sort_unstable();
         seen.dedup();

@@ -188,7 +188,19 @@ impl Device {
         }
     }
 
-    fn arena(&self) -> Arena {
+    /// The same device in full precision, with convolutions by their definition.
+    #[must_use]
+    pub fn exact(&self) -> Self {
+        let mut exact = self.clone();
+        if let Self::OpenCl { info, convolution, .. } = &mut exact {
+            info.precision = Precision::Fp32;
+            *convolution = Convolution::Direct;
+        }
+        exact
+    }
+
+    /// An arena over its memory.
+    pub(crate) fn arena(&self) -> Arena {
         match self {
             Self::Cpu(_) => Arena::new(1),
             Self::OpenCl { info, .. } => Arena::segmented(OpenCl::alignment(), OpenCl::segment(info)),
@@ -288,6 +300,15 @@ impl Device {
                 Room::of(info, layout, samples).fits(info.largest_allocation, *memory) && lends(&pieces)
             }
         }
+    }
+
+    /// Whether a plan that is used for evaluation fits beside so many bytes of samples: `Some(false)` when it does beside all
+    /// of them, `Some(true)` when only beside those of staged batches.
+    pub(crate) fn lays_out(&self, layout: &Layout, resident: usize, staged: usize) -> Option<bool> {
+        if self.fits(layout, resident, Host::DATA) {
+            return Some(false);
+        }
+        (matches!(self, Self::OpenCl { .. }) && self.fits(layout, staged, Host::DATA)).then_some(true)
     }
 
     /// The error for a plan that does not fit: needed, available, and the largest batch that fits.

@@ -5,7 +5,7 @@ mod cpu;
 pub mod layout;
 pub mod machine;
 pub(crate) mod open;
-mod room;
+pub(crate) mod room;
 pub mod store;
 pub mod threads;
 mod tiles;

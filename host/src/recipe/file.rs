@@ -21,7 +21,9 @@ const ORIGIN: &str = "run";
 
 /// Settings that may change between a run and its continuation: none changes what a step computes, but for `epochs`,
 /// which may grow, and the device with its tiles, precision and convolutions, of which resuming warns.
-const FREE: [&str; 14] = [
+const FREE: [&str; 16] = [
+    "spectrum-every",
+    "spectrum-at",
     "tensorboard",
     "conv",
     "epochs",

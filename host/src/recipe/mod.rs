@@ -2,6 +2,7 @@
 
 pub mod defaults;
 pub mod file;
+pub mod moments;
 pub mod normalize;
 pub mod options;
 pub mod paths;

@@ -14,6 +14,7 @@ use crate::data::{Format, Rule};
 use crate::device::threads::Level;
 use crate::error::Error;
 use crate::opencl::{Convolution, Precision, Tiling};
+use crate::recipe::moments::Moment;
 use crate::recipe::paths::{places, stored_paths};
 use crate::recipe::words::{Augment, LongTail, LossName, MemoryName, MethodName, OnNan, ScheduleName};
 
@@ -166,6 +167,12 @@ pub struct Options {
     /// Keep so many checkpoints, the newest ones
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub keep: Option<NonZero<u32>>,
+    /// Measure the Hessian's spectrum of all, head and tail after every so many epochs, into spectrum.jsonl
+    #[arg(long, value_name = "EPOCHS", help_heading = "Run")]
+    pub spectrum_every: Option<NonZero<u32>>,
+    /// The same after these epochs, from 0; `switch` is the last one of stage 1, `last` that of the run
+    #[arg(long, value_delimiter = ',', value_name = "EPOCH|switch|last", help_heading = "Run")]
+    pub spectrum_at: Option<Vec<Moment>>,
     /// What happens when a loss, gradient or weight is no longer finite
     #[arg(long, value_enum, help_heading = "Run")]
     pub on_nan: Option<OnNan>,

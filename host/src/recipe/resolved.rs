@@ -9,6 +9,7 @@ use sse_sam_core::{Economy, Loss, Method, Model};
 use crate::data::{self, Dataset, Format, Rule};
 use crate::error::Error;
 use crate::recipe::defaults::{self, Defaults};
+use crate::recipe::moments::Moment;
 use crate::recipe::normalize::Normalize;
 use crate::recipe::options::{DeviceOptions, Minutes, Options};
 use crate::recipe::ranges::{by_loss, by_option, positive};
@@ -78,6 +79,10 @@ pub struct Recipe {
     pub checkpoint_minutes: Option<Minutes>,
     /// Checkpoints that are kept.
     pub keep: u32,
+    /// Epochs from one spectrum to the next, where they are measured.
+    pub spectrum_every: Option<u32>,
+    /// After which epochs they are measured beside that.
+    pub spectrum_at: Vec<Moment>,
     /// What happens when numbers are no longer finite.
     pub on_nan: OnNan,
     /// How often a run goes back then.
@@ -133,6 +138,8 @@ impl Recipe {
             checkpoint_every: options.checkpoint_every.unwrap_or(defaults::CHECKPOINT_EVERY).get(),
             checkpoint_minutes: options.checkpoint_minutes,
             keep: options.keep.unwrap_or(defaults::KEEP).get(),
+            spectrum_every: options.spectrum_every.map(NonZero::get),
+            spectrum_at: options.spectrum_at.clone().unwrap_or_default(),
             on_nan: options.on_nan.unwrap_or_default(),
             rollbacks: options.rollbacks.unwrap_or(defaults::ROLLBACKS).get(),
             tensorboard: options.tensorboard.unwrap_or_default(),
@@ -140,6 +147,12 @@ impl Recipe {
         are_finite(options)?;
         recipe.check()?;
         Ok(recipe)
+    }
+
+    /// Whether spectra are measured at the end of an epoch of a run of so many.
+    pub fn measures_spectra(&self, epoch: u32, epochs: u32) -> bool {
+        let is_round = self.spectrum_every.is_some_and(|every| (epoch + 1).is_multiple_of(every));
+        is_round || self.spectrum_at.iter().any(|moment| moment.epoch(&self.method, epochs) == Some(epoch))
     }
 
     /// Refuses what contradicts itself, and numbers that the core does not take.
@@ -196,6 +209,8 @@ impl From<&Recipe> for Options {
             checkpoint_every: NonZero::new(recipe.checkpoint_every),
             checkpoint_minutes: recipe.checkpoint_minutes,
             keep: NonZero::new(recipe.keep),
+            spectrum_every: recipe.spectrum_every.and_then(NonZero::new),
+            spectrum_at: Some(recipe.spectrum_at.clone()).filter(|moments| !moments.is_empty()),
             on_nan: Some(recipe.on_nan),
             rollbacks: NonZero::new(recipe.rollbacks).filter(|_| recipe.on_nan == OnNan::Rollback),
             tensorboard: Some(recipe.tensorboard),
@@ -241,7 +256,8 @@ fn with_method(options: Options, method: &Method) -> Options {
     }
 }
 
-fn loss(options: &Options) -> Loss {
+/// The loss that options ask for.
+pub fn loss(options: &Options) -> Loss {
     let tau = options.tau.unwrap_or(defaults::TAU);
     match options.loss.unwrap_or_default() {
         LossName::Ce => Loss::CrossEntropy,

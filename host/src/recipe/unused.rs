@@ -1,8 +1,11 @@
 //! Options of `train` that were typed and would do nothing. What comes from a file is left out without a word.
 
+use std::num::NonZero;
+
 use sse_sam_core::{Loss, Method};
 
 use crate::error::Error;
+use crate::recipe::moments::Moment;
 use crate::recipe::options::Options;
 use crate::recipe::resolved::Recipe;
 use crate::recipe::words::{OnNan, ScheduleName};
@@ -20,6 +23,8 @@ pub fn check(typed: &Options, recipe: &Recipe) -> Result<(), Error> {
     let (is_cut, is_ldam) = (recipe.imbalance.is_some(), matches!(loss, Loss::Ldam { .. }));
     let has_tau = matches!(loss, Loss::LogitAdjustment { .. } | Loss::VectorScaling { .. });
     let in_steps = recipe.rates.name == ScheduleName::MultiStep;
+    let moments = || typed.spectrum_at.iter().flatten().copied();
+    let switch = moments().any(|moment| moment == Moment::Switch);
     // An option, whether it is used where it was typed, and what it needs.
     let rules = [
         ("rho", has_rho, "needs --method sam, imbsam or focal-sam".into()),
@@ -50,6 +55,21 @@ pub fn check(typed: &Options, recipe: &Recipe) -> Result<(), Error> {
             "milestones",
             typed.milestones.iter().flatten().all(|epoch| epoch < epochs),
             format!("must be below the number of epochs, {epochs}: they count from 0"),
+        ),
+        (
+            "spectrum-at",
+            !switch || is_staged && Moment::Switch.epoch(method, *epochs).is_some(),
+            "names switch, which needs --method sse-sam with a --gamma that begins a second stage".into(),
+        ),
+        (
+            "spectrum-at",
+            moments().all(|moment| moment == Moment::Switch || moment.epoch(method, *epochs).is_some()),
+            format!("must be below the number of epochs, {epochs}: they count from 0"),
+        ),
+        (
+            "spectrum-every",
+            typed.spectrum_every.map(NonZero::get) <= Some(*epochs),
+            format!("must be at most the number of epochs, {epochs}"),
         ),
         ("micro-batch", typed.micro_batch <= Some(*batch), format!("must be at most the batch, {batch}")),
     ];

@@ -73,7 +73,7 @@ impl Console {
     }
 
     /// Takes the bar away, where there is one.
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         if let Some(progress) = lock(&self.progress).take() {
             progress.finish();
         }
@@ -105,6 +105,9 @@ impl Observer for Console {
             }
             (LogFormat::Text, Event::Start { epochs, images, .. }) => {
                 *lock(&self.progress) = Some(Progress::new(*epochs, *images));
+            }
+            (LogFormat::Text, Event::Measuring { group, done, all }) => {
+                lock(&self.progress).get_or_insert_with(Progress::of_products).measure(group, *done, *all);
             }
             (LogFormat::Text, _) => {
                 if let Some(progress) = &*lock(&self.progress) {

@@ -1,5 +1,6 @@
 //! Output for people and for programs.
 
+pub mod chart;
 pub mod classes;
 pub mod confusion;
 pub mod console;

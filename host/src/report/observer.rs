@@ -94,6 +94,16 @@ pub enum Event<'a> {
         /// The file.
         path: String,
     },
+    /// How far a group's spectrum is.
+    #[serde(skip)]
+    Measuring {
+        /// The group.
+        group: &'a str,
+        /// Products that are done.
+        done: u64,
+        /// Of how many.
+        all: u64,
+    },
     /// A warning: the training goes on.
     Warning {
         /// A sentence.

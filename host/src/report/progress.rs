@@ -33,6 +33,28 @@ impl Progress {
         Self { bar, images, epochs }
     }
 
+    /// A bar over the products of a spectrum.
+    pub fn of_products() -> Self {
+        let bar = io::stderr().is_terminal().then(|| ProgressBar::new(0));
+        if let Some(bar) = &bar {
+            let style = ProgressStyle::with_template("{prefix} [{bar:30}] {pos} of {len} products  {eta} left");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+        }
+        Self { bar, images: 0, epochs: 0 }
+    }
+
+    /// Shows how far a group's spectrum is: on a bar of its own, or beside a training's.
+    pub fn measure(&self, group: &str, done: u64, all: u64) {
+        let Some(bar) = &self.bar else { return };
+        if self.epochs > 0 {
+            bar.set_message(format!("spectrum of {group}: {done} of {all} products"));
+            return;
+        }
+        bar.set_length(all);
+        bar.set_prefix(format!("spectrum of {group}"));
+        bar.set_position(done);
+    }
+
     /// Shows what has happened.
     pub fn show(&self, event: &Event<'_>) {
         match event {

@@ -20,8 +20,20 @@ use crate::shown;
 const EVENTS: &str = "events.out.tfevents.sse-sam";
 
 /// What a run writes.
-const FILES: [&str; 7] =
-    ["config.toml", "metrics.jsonl", "log.txt", "checkpoints", "best.safetensors", "last.safetensors", EVENTS];
+const FILES: [&str; 9] = [
+    "config.toml",
+    "metrics.jsonl",
+    "log.txt",
+    "checkpoints",
+    "best.safetensors",
+    "last.safetensors",
+    SPECTRA,
+    "spectrum.svg",
+    EVENTS,
+];
+
+/// Lines of spectra, a group and epoch each.
+const SPECTRA: &str = "spectrum.jsonl";
 
 /// Bytes of the longest name of a folder that is made up here; file systems take 255.
 const LONGEST: usize = 120;
@@ -287,6 +299,28 @@ impl RunFolder {
     /// [`Error::Io`] when the disk refuses.
     pub fn synchronise(&self) -> Result<(), Error> {
         self.metrics().sync_data().map_err(|source| Error::io(self.path.join("metrics.jsonl"), source))
+    }
+
+    /// Spectra of earlier epochs, as they were written.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when they cannot be read.
+    pub fn spectra(&self) -> Result<String, Error> {
+        let path = self.path.join(SPECTRA);
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            other => other.map_err(|source| Error::io(&path, source)),
+        }
+    }
+
+    /// Puts spectra, and a picture of them, in the place of earlier ones.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when they cannot be written.
+    pub fn set_spectra(&self, lines: &str, picture: Option<&str>) -> Result<(), Error> {
+        write_whole(&self.path.join(SPECTRA), |file| file.write_all(lines.as_bytes()))?;
+        let Some(picture) = picture else { return Ok(()) };
+        write_whole(&self.path.join("spectrum.svg"), |file| file.write_all(picture.as_bytes()))
     }
 
     /// Cuts `metrics.jsonl` back to what it was at a checkpoint.

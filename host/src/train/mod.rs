@@ -8,6 +8,7 @@ pub mod outcome;
 pub mod place;
 pub mod prepare;
 pub mod resume;
+mod spectra;
 pub mod start;
 pub mod told;
 pub mod trainer;

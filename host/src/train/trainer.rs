@@ -29,6 +29,7 @@ use crate::train::feed::{Feed, Feeds};
 use crate::train::keeper::Keeper;
 use crate::train::outcome::Outcome;
 use crate::train::place::Placed;
+use crate::train::spectra;
 use crate::train::start::{Start, initialize, write_terms};
 use crate::train::told::{self, Pace};
 use crate::train::window::{Window, collect};
@@ -181,7 +182,7 @@ impl Training<'_> {
         }
         let position = self.start.resumed.as_ref().map(|resumed| resumed.checkpoint.position.clone());
         let position = position.unwrap_or_default();
-        self.journal.rewind(&position)?;
+        self.rewind(&position)?;
         if let Some(folder) = self.folder {
             folder.configure(&file::text(&settings, &origin)?)?;
         }
@@ -305,6 +306,7 @@ impl Training<'_> {
         }
         now.snapshot = Arc::new(snapshot);
         let accuracy = self.evaluate(backend, position)?;
+        self.measure_spectra(&now.snapshot, position)?;
         self.tell(position, &accuracy, (position.totals.rows - before, seconds), desktop)?;
         let evaluated = Evaluated { epoch: position.epoch, updates: position.updates, accuracy };
         if position.best.as_ref().is_none_or(|best| evaluated.accuracy.balanced > best.accuracy.balanced) {
@@ -316,6 +318,32 @@ impl Training<'_> {
         position.step = 0;
         position.totals = Totals::default();
         Ok(evaluated)
+    }
+
+    /// Measures spectra, where the recipe asks for them after this epoch.
+    fn measure_spectra(&self, snapshot: &Snapshot, position: &Position) -> Result<(), Error> {
+        let Some(folder) = self.folder.filter(|_| self.recipe().measures_spectra(position.epoch, position.epochs))
+        else {
+            return Ok(());
+        };
+        let proceed = || self.signal().map_or(Ok(()), |signal| Err(self.interrupted(signal, position)));
+        match spectra::measure(self.placed, snapshot, position, folder, &proceed, self.observer) {
+            // A device without room for it, or numbers that overflow, are no reason to lose the training.
+            Err(error @ (Error::Device { .. } | Error::Usage(_))) => {
+                let text = format!("no spectrum of epoch {}: {error}", position.epoch);
+                self.journal.note(&text);
+                self.observer.warn(&format!("warning: {text}"));
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Cuts everything that is written line by line back to where the run goes on.
+    fn rewind(&self, position: &Position) -> Result<(), Error> {
+        self.journal.rewind(position)?;
+        let recipe = self.recipe();
+        self.folder.map_or(Ok(()), |folder| spectra::rewind(folder, position, &recipe.method, recipe.epochs))
     }
 
     /// Tells of an epoch that was evaluated, and of so many images trained in so many seconds.
@@ -492,7 +520,7 @@ impl Training<'_> {
         if let Some(folder) = self.folder {
             folder.give_up_after(&now.position)?;
         }
-        self.journal.rewind(&now.position)?;
+        self.rewind(&now.position)?;
         desktop.writer.put(Task::Best(now.best.clone()))?;
         let text = format!(
             "no longer finite in epoch {epoch}, step {step}; back to the start of epoch {} with the learning rate \

@@ -98,6 +98,7 @@ fn followed(path: &Path) -> PathBuf {
 fn is_of_run(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     matches!(&*name, "config.toml" | "metrics.jsonl" | "log.txt" | "last.safetensors" | "best.safetensors" | ".lock")
+        || matches!(&*name, "spectrum.jsonl" | "spectrum.svg")
         || name.starts_with("events.out.tfevents")
 }
 

@@ -50,6 +50,16 @@ impl Weights {
         self.tensors.iter().find(|tensor| tensor.name == name)
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All its tensors, under the network's names.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
     /// The numbers of frozen layers: of all of them, in a network that is only evaluated.
     ///
     /// # Errors

@@ -1,10 +1,12 @@
-//! The `verify` command: replays reference trajectories recorded from PyTorch.
+//! The `verify` command: replays reference trajectories and spectra recorded from PyTorch.
 
 mod reference;
+mod spectrum;
 
 use std::path::Path;
 
 use reference::{Case, Rule, Tensors};
+pub use spectrum::replay as spectra;
 use sse_sam_core::{Backend, Economy, Loss, Method, Schedule, Sgd, Shape, Span, Tail, Tally};
 
 use crate::cli::args::VerifyArgs;
@@ -38,7 +40,10 @@ pub fn run(args: &VerifyArgs, console: &Console) -> Result<(), Error> {
     say(&format!("device: {}", device.name()))?;
     let mut outside = 0;
     for path in &args.cases {
-        let reports = replay(path, &device, Economy::Full, console)?;
+        let is_spectrum = spectrum::is_spectrum(path)?;
+        let reports =
+            if is_spectrum { spectra(path, &device, console) } else { replay(path, &device, Economy::Full, console) };
+        let reports = reports?;
         say(&path.display().to_string())?;
         for report in &reports {
             let verdict = if report.passes() { "ok" } else { "OUTSIDE" };
@@ -54,9 +59,9 @@ pub fn run(args: &VerifyArgs, console: &Console) -> Result<(), Error> {
 /// One number of a replay beside its bound.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The step, or the tensor of running statistics.
+    /// The step, the tensor of running statistics, or a group and its quantity.
     pub what: String,
-    /// Relative error.
+    /// Relative error; of a number that depends on chance, in standard errors.
     pub error: f64,
     /// Largest error allowed.
     pub bound: f64,

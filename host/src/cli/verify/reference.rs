@@ -129,16 +129,7 @@ impl Case {
             }
             other => return Err(format!("unknown method {other}")),
         };
-        let (loss, class_weights) = match self.loss.as_str() {
-            "ce" => (Loss::CrossEntropy, false),
-            "drw" => (Loss::CrossEntropy, true),
-            "ldam" => (Loss::Ldam { max_m: 0.5, scale: 30.0 }, false),
-            "la" => (Loss::LogitAdjustment { tau: 0.75 }, false),
-            "vs" => (Loss::VectorScaling { gamma: 0.05, tau: 0.75 }, false),
-            "balanced-softmax" => (Loss::BalancedSoftmax, false),
-            "focal" => (Loss::Focal { gamma: self.focal_gamma }, false),
-            other => return Err(format!("unknown loss {other}")),
-        };
+        let (loss, class_weights) = loss(&self.loss, self.focal_gamma)?;
         let schedule = match self.schedule.as_str() {
             "constant" => Schedule::Constant,
             "cosine" => Schedule::Cosine,
@@ -149,6 +140,23 @@ impl Case {
         schedule.learning_rate(self.lr, 0, self.epochs, 0).map_err(sentence)?;
         Ok(Rule { model, method, loss, class_weights, schedule })
     }
+}
+
+/// The loss of a case by its word, with the constants of all cases, and whether classes have weights.
+///
+/// # Errors
+/// A sentence about a word that means nothing here.
+pub fn loss(word: &str, focal_gamma: f64) -> Result<(Loss, bool), String> {
+    Ok(match word {
+        "ce" => (Loss::CrossEntropy, false),
+        "drw" => (Loss::CrossEntropy, true),
+        "ldam" => (Loss::Ldam { max_m: 0.5, scale: 30.0 }, false),
+        "la" => (Loss::LogitAdjustment { tau: 0.75 }, false),
+        "vs" => (Loss::VectorScaling { gamma: 0.05, tau: 0.75 }, false),
+        "balanced-softmax" => (Loss::BalancedSoftmax, false),
+        "focal" => (Loss::Focal { gamma: focal_gamma }, false),
+        other => return Err(format!("unknown loss {other}")),
+    })
 }
 
 /// What a description says in the core's terms.
@@ -218,23 +226,54 @@ impl Tensors {
     pub fn batches(&self, case: &Case) -> Result<(Shape, usize), Error> {
         let (mut first, mut largest) = (None, 0);
         for step in 0..case.steps {
-            let name = format!("batch{step}/images");
-            self.floats(&name)?;
-            let [rows, channels, height, width] = *self.get(&name)?.shape.as_slice() else {
-                return self.refuse(format!("{name} must have four dimensions"));
-            };
-            let image = Shape::new(height, width, channels);
-            if rows == 0 || image.is_empty() {
-                return self.refuse(format!("{name} is empty: its shape is {:?}", [rows, channels, height, width]));
-            }
+            let (image, rows) = self.batch(step)?;
             if *first.get_or_insert(image) != image {
-                return self.refuse(format!("{name} holds images of another size than batch0/images"));
+                return self.refuse(format!("batch{step}/images holds images of another size than batch0/images"));
             }
-            self.expect(&format!("batch{step}/labels"), &[rows])?;
             self.labels(step, case.class_counts.len())?;
             largest = largest.max(rows);
         }
         first.map_or_else(|| self.refuse("there is no batch"), |image| Ok((image, largest)))
+    }
+
+    /// The shape of an image of a step's batch, and how many there are, with as many labels.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when images or labels are missing or empty.
+    pub fn batch(&self, step: u32) -> Result<(Shape, usize), Error> {
+        let name = format!("batch{step}/images");
+        self.floats(&name)?;
+        let [rows, channels, height, width] = *self.get(&name)?.shape.as_slice() else {
+            return self.refuse(format!("{name} must have four dimensions"));
+        };
+        let image = Shape::new(height, width, channels);
+        if rows == 0 || image.is_empty() {
+            return self.refuse(format!("{name} is empty: its shape is {:?}", [rows, channels, height, width]));
+        }
+        self.expect(&format!("batch{step}/labels"), &[rows])?;
+        Ok((image, rows))
+    }
+
+    /// Whether there are tensors below this folder.
+    pub fn has(&self, folder: &str) -> bool {
+        self.map.keys().any(|name| name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')))
+    }
+
+    /// Refuses a reference that lacks a tensor of the network in one of these folders; in all but `init` those of parameters
+    /// are looked for alone.
+    ///
+    /// # Errors
+    /// [`Error::Weights`], which names the tensor.
+    pub fn expect_all(&self, folders: &[&str], entries: &[Entry]) -> Result<(), Error> {
+        for folder in folders {
+            let is_wanted = |entry: &&Entry| *folder == "init" || matches!(entry.kind, Kind::Parameter(_));
+            for entry in entries.iter().filter(is_wanted) {
+                let name = format!("{folder}/{}", entry.name);
+                self.expect(&name, &entry.shape)?;
+                self.floats(&name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Refuses a reference that does not hold what is compared: every tensor in the model's shape, and a norm to
@@ -271,7 +310,11 @@ impl Tensors {
         Ok(())
     }
 
-    fn expect(&self, name: &str, expected: &[usize]) -> Result<(), Error> {
+    /// Refuses a tensor of another shape.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when it is missing or has another shape.
+    pub fn expect(&self, name: &str, expected: &[usize]) -> Result<(), Error> {
         let found = &self.get(name)?.shape;
         if found == expected {
             return Ok(());

@@ -1,0 +1,159 @@
+//! A file of lines, one a group: what is there already need not be measured again.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use sse_sam_core::Loss;
+
+use crate::device::machine::Identity;
+use crate::error::Error;
+use crate::spectrum::job::Settings;
+use crate::spectrum::measure::Question;
+use crate::spectrum::report::Measured;
+use crate::weights::{Data, Tensor};
+
+/// A fingerprint of weights: CRC-32 of the names and numbers of what is no counter and belongs to no velocity.
+pub fn fingerprint(tensors: &[Tensor]) -> String {
+    let mut named: Vec<(&str, &[f32])> = tensors
+        .iter()
+        .filter(|tensor| !tensor.name.contains('/'))
+        .filter_map(|tensor| if let Data::F32(values) = &tensor.data { Some((&*tensor.name, &**values)) } else { None })
+        .collect();
+    named.sort_by_key(|(name, _)| *name);
+    let mut hash = crc32fast::Hasher::new();
+    for (name, values) in named {
+        hash.update(name.as_bytes());
+        values.iter().for_each(|value| hash.update(&value.to_le_bytes()));
+    }
+    format!("{:08x}", hash.finalize())
+}
+
+/// What decides a group's numbers, to the bit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Key {
+    /// [`fingerprint`] of the weights.
+    pub weights: String,
+    /// The epoch at whose end they were, from 0, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u32>,
+    /// The loss and its numbers.
+    pub loss: String,
+    /// Products of a run, at most.
+    pub steps: usize,
+    /// Runs.
+    pub vectors: usize,
+    /// Samples that a group is cut to.
+    pub samples_limit: usize,
+    /// Samples a pass.
+    pub batch: usize,
+    /// `full` or `none`.
+    pub basis: String,
+    /// Of the start vectors.
+    pub seed: u64,
+    /// Device, driver and kernels.
+    pub device: String,
+}
+
+impl Key {
+    /// That of weights with this fingerprint.
+    pub fn new(weights: String, epoch: Option<u32>, loss: &Loss, settings: &Settings, identity: &Identity) -> Self {
+        let Settings { question: Question { steps, vectors, seed }, samples, batch, basis } = *settings;
+        let basis = basis.to_possible_value().map_or_else(String::new, |word| word.get_name().into());
+        let device = format!("{}, driver {}, kernels {}", identity.name, identity.driver, identity.kernels);
+        Self {
+            weights,
+            epoch,
+            loss: format!("{loss:?}"),
+            steps,
+            vectors,
+            samples_limit: samples,
+            batch,
+            basis,
+            seed,
+            device,
+        }
+    }
+}
+
+/// A line: the measurement, and what it was made with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// What it was made with.
+    #[serde(flatten)]
+    pub key: Key,
+    /// What was found.
+    #[serde(flatten)]
+    pub measured: Measured,
+}
+
+impl Line {
+    /// As it is written.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a number cannot be written, which does not happen.
+    pub fn text(&self) -> Result<String, Error> {
+        serde_json::to_string(self).map_err(|error| Error::io("a spectrum", error.into()))
+    }
+}
+
+/// The lines of a file. Lines of other settings stay where they are.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    lines: Vec<Line>,
+}
+
+impl Store {
+    /// Opens a file, or begins one; what a killed process has left of a line is cut off.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it holds something else, [`Error::Io`] when it cannot be read or written.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let of_io = |source| Error::io(path, source);
+        let text = match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            other => other.map_err(of_io)?,
+        };
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        let lines = text[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        let parse = |(number, line)| {
+            serde_json::from_slice(line).map_err(|_| {
+                let message = format!("line {} is no line of a spectrum", number + 1);
+                Error::file(path, message).with_hint("--out takes another file")
+            })
+        };
+        let lines: Vec<Line> = lines.enumerate().map(parse).collect::<Result<_, _>>()?;
+        if lines.is_empty() && !text.is_empty() {
+            return Err(Error::file(path, "holds no line of a spectrum").with_hint("--out takes another file"));
+        }
+        let file = File::options().create(true).append(true).open(path).map_err(of_io)?;
+        if whole < text.len() {
+            file.set_len(whole as u64).map_err(of_io)?;
+        }
+        Ok(Self { path: path.to_owned(), lines })
+    }
+
+    /// What was measured of a group in this way.
+    pub fn find(&self, key: &Key, group: &str) -> Option<&Line> {
+        self.lines.iter().find(|line| line.key == *key && line.measured.group == group)
+    }
+
+    /// Adds a line, so that it lasts.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be written.
+    pub fn add(&mut self, line: Line) -> Result<(), Error> {
+        let text = format!("{}\n", line.text()?);
+        let append = || {
+            let mut file = File::options().create(true).append(true).open(&self.path)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_data()
+        };
+        append().map_err(|source| Error::io(&self.path, source))?;
+        self.lines.push(line);
+        Ok(())
+    }
+}
