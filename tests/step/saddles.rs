@@ -68,12 +68,8 @@ fn descended(y: f64, radius: f64) -> f64 {
     y + 2.0 * f64::from(PLAIN.learning_rate) * climbed
 }
 
-const METHODS: [(Method, f64); 4] = [
-    (Method::Sgd, 0.0),
-    (Method::Sam { rho: 0.05 }, 0.05),
-    (Method::ImbSam { rho: 0.05 }, 0.05),
-    (SSE_SAM, 0.1),
-];
+const METHODS: [(Method, f64); 4] =
+    [(Method::Sgd, 0.0), (Method::Sam { rho: 0.05 }, 0.05), (Method::ImbSam { rho: 0.05 }, 0.05), (SSE_SAM, 0.1)];
 
 #[test]
 fn from_beside_a_saddle_every_method_takes_its_closed_recurrence() {
