@@ -10,8 +10,8 @@
 #            not done again, so that the script goes on where it was stopped
 #   MODEL    networks [mlp:64-32-10 resnet8:8]
 #
-# From the environment: SADDLES_SEEDS, how many seeds [10]; SADDLES_OPTIONS, what both commands are given besides
-# [--device cpu --threads 1].
+# From the environment: SADDLES_SEEDS, how many seeds [10]; SADDLES_VECTORS, start vectors of a spectrum [3];
+# SADDLES_OPTIONS, what both commands are given besides [--device cpu --threads 1].
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2; }
 program=$(readlink -f "$1")
@@ -22,48 +22,59 @@ models=("$@")
 [ ${#models[@]} -gt 0 ] || models=(mlp:64-32-10 resnet8:8)
 read -r -a options <<< "${SADDLES_OPTIONS:---device cpu --threads 1}"
 
+vectors=${SADDLES_VECTORS:-3}
 epochs=30
 # From 0: the second epoch; the middle and the end of SSE-SAM's first stage; three epochs into its second one; the last.
 moments=(1 7 14 17 29)
 groups=all,head,tail,class7,class8,class9
 export SSE_SAM_CACHE=$out/cache
 
+here=$(dirname "$(readlink -f "$0")")
+
 # Lanczos steps of a network.
 steps() { case $1 in mlp:*) echo 60 ;; *) echo 80 ;; esac; }
 
-# Trains a run as far as it has not come, and keeps the weights of every epoch.
+# Trains into a folder, with a checkpoint after every so many epochs.
 train() {
-  local run=$1 model=$2 method=$3 seed=$4
-  if [ -d "$run" ]; then
-    [ "$(wc -l < "$run/metrics.jsonl")" = "$epochs" ] || "$program" resume "$run" --quiet > /dev/null
-    return
-  fi
+  local run=$1 model=$2 method=$3 seed=$4 every=$5
+  rm -rf "$run"
   "$program" train --data digits --imbalance 50 --model "$model" --epochs $epochs --method "$method" --seed "$seed" \
-    --checkpoint-every 1 --keep $((epochs + 1)) --quiet --out "$run" "${options[@]}" > /dev/null
+    --checkpoint-every "$every" --keep $((epochs + 1)) --quiet --out "$run" "${options[@]}" > /dev/null
+}
+
+# The weights at an epoch's end. Where checkpoints follow each other faster than the disk takes them, some are left out: then
+# the same training is done again with fewer.
+weights() {
+  local run=$1 epoch=$5 name try
+  name=$(printf 'checkpoints/epoch-%06d-step-0000000.safetensors' $((epoch + 1)))
+  for try in 1 2 3 4 5; do
+    [ ! -e "$run/$name" ] || { echo "$run/$name"; return; }
+    [ ! -e "$run-$epoch/$name" ] || { echo "$run-$epoch/$name"; return; }
+    train "$run-$epoch" "$2" "$3" "$4" $((epoch + 1))
+  done
+  echo "no checkpoint of epoch $epoch in $run" >&2
+  return 1
 }
 
 # Measures the spectra at one epoch's end and prints their lines without nodes, with the accuracies of that epoch.
 measure() {
-  local run=$1 model=$2 method=$3 seed=$4 epoch=$5 weights
-  weights=$(printf '%s/checkpoints/epoch-%06d-step-0000000.safetensors' "$run" $((epoch + 1)))
-  "$program" spectrum "$weights" --groups $groups --steps "$(steps "$model")" --vectors 3 --loss ce --json \
-    --out "$run/epoch-$epoch.jsonl" "${options[@]}" 2> "$run/epoch-$epoch.txt" > /dev/null ||
-    { cat "$run/epoch-$epoch.txt" >&2; return 1; }
-  {
-    sed -n "$((epoch + 1))p" "$run/metrics.jsonl"
-    cat "$run/epoch-$epoch.jsonl"
-  } | awk -v model="$model" -v method="$method" -v seed="$seed" -v epoch="$epoch" -f "$(dirname "$self")/lines.awk"
+  local run=$1 model=$2 method=$3 seed=$4 epoch=$5 weights lines=$1/spectrum-$5.jsonl
+  weights=$(weights "$@")
+  rm -f "$lines"
+  "$program" spectrum "$weights" --groups $groups --steps "$(steps "$model")" --vectors "$vectors" --loss ce --json \
+    --out "$lines" "${options[@]}" > /dev/null 2> "$run/errors.txt" || { cat "$run/errors.txt" >&2; return 1; }
+  sed -n "$((epoch + 1))p" "$run/metrics.jsonl" | cat - "$lines" |
+    awk -v model="$model" -v method="$method" -v seed="$seed" -v epoch="$epoch" -f "$here/lines.awk"
 }
 
-self=$(readlink -f "$0")
-for model in "${models[@]}"; do
-  name=${model//:/-}
-  for seed in $(seq 0 $((${SADDLES_SEEDS:-10} - 1))); do
+for seed in $(seq 0 $((${SADDLES_SEEDS:-10} - 1))); do
+  for model in "${models[@]}"; do
+    name=${model//:/-}
     [ ! -e "$out/$name-$seed.tsv" ] || continue
     : > "$out/$name-$seed.part"
     for method in sgd sam imbsam sse-sam; do
       run=$out/runs/$name-$method-$seed
-      train "$run" "$model" $method "$seed"
+      train "$run" "$model" $method "$seed" 1
       for epoch in "${moments[@]}"; do
         measure "$run" "$model" $method "$seed" "$epoch" >> "$out/$name-$seed.part"
       done
@@ -72,4 +83,4 @@ for model in "${models[@]}"; do
     echo "$model, seed $seed: $(wc -l < "$out/$name-$seed.tsv") lines"
   done
 done
-awk -f "$(dirname "$self")/report.awk" "$out"/*-[0-9]*.tsv
+awk -f "$here/report.awk" "$out"/*-[0-9]*.tsv
