@@ -1,8 +1,7 @@
 //! A training that begins at the weights of a spectrum, on the landscape that was measured.
 
 use sse_sam_core::training::problem::Target;
-use sse_sam_core::training::step::step;
-use sse_sam_core::{Backend, Method, Problem, Row, Sgd, Span, Statistics, Tail, Tally, Vectors};
+use sse_sam_core::{Backend, Method, Problem, Row, Sgd, Span, Statistics, Tail, Tally, Vectors, step};
 
 use crate::data::random;
 use crate::device::machine::Machine;
@@ -120,7 +119,7 @@ where
         let rows = session.table.part(session.table.length - words.len(), words.len())?;
         backend.write(rows, &words)?;
         let (present, outcome) = (rule.groups.present(tally.present()), session.outcome(0)?);
-        feed.each(backend, &[&indices], 0, |backend, _| {
+        feed.each(backend, &[&indices[..]], 0, |backend, _| {
             engine.gather(backend, rows, &feed.samples, session.losses(0)?)?;
             Ok(step(backend, &mut Evaluated(engine), &vectors, &present, sgd, &outcome)?)
         })
