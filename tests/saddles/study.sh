@@ -34,23 +34,24 @@ here=$(dirname "$(readlink -f "$0")")
 # Lanczos steps of a network.
 steps() { case $1 in mlp:*) echo 60 ;; *) echo 80 ;; esac; }
 
-# Trains into a folder, with a checkpoint after every so many epochs.
+# Trains into a folder, with a checkpoint after every epoch and more options.
 train() {
-  local run=$1 model=$2 method=$3 seed=$4 every=$5
+  local run=$1 model=$2 method=$3 seed=$4
+  shift 4
   rm -rf "$run"
   "$program" train --data digits --imbalance 50 --model "$model" --epochs $epochs --method "$method" --seed "$seed" \
-    --checkpoint-every "$every" --keep $((epochs + 1)) --quiet --out "$run" "${options[@]}" > /dev/null
+    --checkpoint-every 1 --keep $((epochs + 1)) --quiet --out "$run" "${options[@]}" "$@" > /dev/null
 }
 
-# The weights at an epoch's end. Where checkpoints follow each other faster than the disk takes them, some are left out: then
-# the same training is done again with fewer.
+# The weights at an epoch's end. Where epochs follow each other faster than the disk takes checkpoints, some are left out: then
+# the same training is done again, and has to wait for a spectrum after the next epoch, so that the disk has time.
 weights() {
   local run=$1 epoch=$5 name try
   name=$(printf 'checkpoints/epoch-%06d-step-0000000.safetensors' $((epoch + 1)))
   for try in 1 2 3 4 5; do
     [ ! -e "$run/$name" ] || { echo "$run/$name"; return; }
     [ ! -e "$run-$epoch/$name" ] || { echo "$run-$epoch/$name"; return; }
-    train "$run-$epoch" "$2" "$3" "$4" $((epoch + 1))
+    train "$run-$epoch" "$2" "$3" "$4" --spectrum-at $((epoch + 1))
   done
   echo "no checkpoint of epoch $epoch in $run" >&2
   return 1
@@ -74,7 +75,7 @@ for seed in $(seq 0 $((${SADDLES_SEEDS:-10} - 1))); do
     : > "$out/$name-$seed.part"
     for method in sgd sam imbsam sse-sam; do
       run=$out/runs/$name-$method-$seed
-      train "$run" "$model" $method "$seed" 1
+      train "$run" "$model" $method "$seed"
       for epoch in "${moments[@]}"; do
         measure "$run" "$model" $method "$seed" "$epoch" >> "$out/$name-$seed.part"
       done
