@@ -75,7 +75,8 @@ fn differences_at_equal_miss_are_those_of_least_squares() {
                 column => f64::from(u8::from(column == at)),
             }));
             y.push(value);
-            let numbers = format!("104 80 60 1 {miss:.15e} 1 2 0 {lambda:.15e} 0 0.1 0.2 0.3 0.4 1 0.5").replace(' ', "\t");
+            let numbers =
+                format!("104 80 60 1 {miss:.15e} 1 2 0 {lambda:.15e} 0 0.1 0.2 0.3 0.4 1 0.5").replace(' ', "\t");
             text += &format!("net\t{method}\t{seed}\t29\ttail\t{numbers}\n");
         }
     }
@@ -124,6 +125,7 @@ fn a_line_of_a_spectrum_becomes_a_line_of_numbers() {
     let Some(found) = awk(&args, &script("lines.awk"), &file("line.jsonl", &format!("{metrics}\n{spectrum}\n"))) else {
         return;
     };
-    let expected = "net sam 3 4 tail 7 45.00 20.00 0.25 0.0015 0.5 3.5 0.001 -0.75 0.002 0.125 0.375 0.0625 0.01 -2.5 0.02";
+    let expected =
+        "net sam 3 4 tail 7 45.00 20.00 0.25 0.0015 0.5 3.5 0.001 -0.75 0.002 0.125 0.375 0.0625 0.01 -2.5 0.02";
     assert_eq!(found.trim_end().split('\t').collect::<Vec<_>>(), expected.split(' ').collect::<Vec<_>>());
 }
