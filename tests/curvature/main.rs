@@ -7,4 +7,5 @@
 mod dense;
 mod golden;
 mod laws;
+mod planted;
 mod rig;

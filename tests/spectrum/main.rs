@@ -1,5 +1,6 @@
 //! Spectra of Hessians: against those recorded from PyTorch in float64, and the program from the outside.
 
+mod escape;
 mod program;
 mod refused;
 mod training;

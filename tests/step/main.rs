@@ -10,3 +10,4 @@ mod pieces;
 mod plan;
 mod quadratic;
 mod rig;
+mod saddles;

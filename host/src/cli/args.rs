@@ -235,6 +235,12 @@ pub struct EvalArgs {
     pub device: DeviceOptions,
 }
 
+/// A number above 0.
+fn positive(text: &str) -> Result<f64, &'static str> {
+    let value = text.parse().ok().filter(|value: &f64| *value > 0.0 && (*value as f32).is_finite());
+    value.ok_or("it must be a number above 0")
+}
+
 /// Options of `spectrum`.
 #[derive(Debug, Args)]
 pub struct SpectrumArgs {
@@ -259,9 +265,29 @@ pub struct SpectrumArgs {
     /// Which of Lanczos's vectors are kept
     #[arg(long, value_enum, default_value = "full")]
     pub basis: Basis,
-    /// Fixes the start vectors
+    /// Fixes the start vectors, and the order of samples for --escape
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Count the steps that sgd, sam, imbsam and sse-sam take away from these weights, moved along u, the vector of
+    /// lambda_min, until the group's loss has fallen as far as it does along u
+    #[arg(long, help_heading = "Escape")]
+    pub escape: bool,
+    /// Give up after so many steps
+    #[arg(long, value_name = "N", default_value_t = 500, requires = "escape", help_heading = "Escape")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub escape_steps: u32,
+    /// How far the weights are moved along u, both ways
+    #[arg(long, value_name = "LENGTH", default_value_t = 1e-3, requires = "escape", help_heading = "Escape")]
+    #[arg(value_parser = positive)]
+    pub escape_length: f64,
+    /// Learning rate of the steps, which know neither momentum nor weight decay
+    #[arg(long, value_name = "RATE", default_value_t = 0.1, requires = "escape", help_heading = "Escape")]
+    #[arg(value_parser = positive)]
+    pub escape_lr: f64,
+    /// Samples of a step
+    #[arg(long, value_name = "N", default_value_t = 64, requires = "escape", help_heading = "Escape")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub escape_batch: u32,
     /// Samples a pass
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: u32,

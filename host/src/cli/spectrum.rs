@@ -12,6 +12,7 @@ use crate::recipe::DeviceOptions;
 use crate::report::Observer;
 use crate::report::console::{Console, say};
 use crate::shown;
+use crate::spectrum::escape;
 use crate::spectrum::groups::Group;
 use crate::spectrum::job::{Settings, Talk, Work};
 use crate::spectrum::measure::Question;
@@ -78,7 +79,13 @@ fn device_options(options: &DeviceOptions) -> Result<DeviceOptions, Error> {
 
 fn settings(args: &SpectrumArgs) -> Settings {
     let question = Question { steps: args.steps as usize, vectors: args.vectors as usize, seed: args.seed };
-    Settings { question, samples: args.samples as usize, batch: args.batch as usize, basis: args.basis }
+    let escape = args.escape.then_some(escape::Settings {
+        length: args.escape_length,
+        learning_rate: args.escape_lr,
+        batch: args.escape_batch as usize,
+        limit: args.escape_steps as usize,
+    });
+    Settings { question, samples: args.samples as usize, batch: args.batch as usize, basis: args.basis, escape }
 }
 
 fn key(source: &Source, settings: &Settings, identity: &Identity) -> Key {

@@ -9,6 +9,8 @@ use crate::device::choose::Device;
 use crate::device::machine::{Job, Machine};
 use crate::error::Error;
 use crate::report::{Event, Observer};
+use crate::spectrum::course::{Trained, Training};
+use crate::spectrum::escape::{self, escape};
 use crate::spectrum::fit::Tables;
 use crate::spectrum::groups::{Classes, Group};
 use crate::spectrum::hessian::{Hessian, Stored};
@@ -49,12 +51,14 @@ pub struct Settings {
     pub batch: usize,
     /// Which of Lanczos's vectors are kept.
     pub basis: Basis,
+    /// How escapes are measured, where they are.
+    pub escape: Option<escape::Settings>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let question = Question { steps: 80, vectors: 1, seed: 0 };
-        Self { question, samples: 2000, batch: 128, basis: Basis::Full }
+        Self { question, samples: 2000, batch: 128, basis: Basis::Full, escape: None }
     }
 }
 
@@ -79,7 +83,7 @@ impl Work<'_> {
         talk: Talk<'_>,
         each: &mut dyn FnMut(Measured) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let Settings { question, samples, batch, basis } = *self.settings;
+        let Settings { question, samples, batch, basis, escape } = *self.settings;
         let parameters = self.description.layout()?.plan.trainable();
         if question.steps > parameters {
             let steps = question.steps;
@@ -89,15 +93,19 @@ impl Work<'_> {
         }
         let classes = Classes { counts: &self.description.counts, eta: self.description.eta };
         let mut dataset = self.dataset.clone();
-        let taken = source::keep(&mut dataset, &classes, self.groups, samples);
+        // Steps are taken on all samples, whichever group is looked at.
+        let also = escape.map(|_| Group::All);
+        let kept: Vec<Group> = self.groups.iter().copied().chain(also).collect();
+        let taken = source::keep(&mut dataset, &classes, &kept, samples);
         let rows =
             taken.iter().map(|taken| taken.iter().map(|&count| count as usize).sum::<usize>()).max().unwrap_or(0);
+        let stepped = escape.map_or(0, |escape| escape.batch.min(rows));
         let demand = Demand {
             model: &self.description.model,
             image: dataset.image,
             classes: dataset.classes,
-            batch: batch.min(rows.max(1)),
-            rows,
+            batch: batch.min(rows.max(1)).max(stepped),
+            rows: rows + stepped,
             steps: question.steps,
             basis,
         };
@@ -135,6 +143,10 @@ impl Job for Spectra<'_> {
         backend.write(network.plan.normalization, &work.description.normalization)?;
         write_terms(backend, &network.plan, work.loss, classes.counts)?;
         let (tables, focal) = (Tables::new(work.loss, classes.counts)?, work.loss.focal());
+        let trained = work.settings.escape.zip(taken.last()).map(|(settings, taken)| {
+            let all = (source::first(dataset, taken), &taken[..]);
+            (settings, Trained::new(classes, all, settings.batch, work.settings.question.seed))
+        });
         for (&group, taken) in work.groups.iter().zip(taken) {
             let stored = Stored::new(layout, feed, source::first(dataset, &taken));
             let mut hessian = Hessian::new(layout, (&tables, focal), stored, talk.proceed)?;
@@ -143,7 +155,17 @@ impl Job for Spectra<'_> {
                 talk.observer.observe(&Event::Measuring { group: &name, done: done as u64, all: all as u64 });
             };
             let subject = Subject { group, classes, taken };
-            each(measure(backend, &mut hessian, &subject, &work.settings.question, &advance)?)?;
+            let mut measured = measure(backend, &mut hessian, &subject, &work.settings.question, &advance)?;
+            if let Some((settings, trained)) = &trained {
+                let name = format!("{name} escape");
+                let advance = |done: usize, all: usize| {
+                    talk.observer.observe(&Event::Measuring { group: &name, done: done as u64, all: all as u64 });
+                };
+                let mut training = Training::new(&mut hessian, feed, focal, trained)?;
+                let u = (layout.lowest(), measured.drop.fall);
+                measured.escape = Some(escape(backend, &mut training, &layout.room, u, settings, &advance)?);
+            }
+            each(measured)?;
         }
         Ok(())
     }

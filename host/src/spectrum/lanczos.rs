@@ -86,6 +86,11 @@ impl Room {
         self.basis
     }
 
+    /// A vector for whatever is needed between two runs; [`Room::norm`] writes to it.
+    pub fn spare(&self) -> Span {
+        self.spare
+    }
+
     /// The place of vector `number`.
     fn row(&self, number: usize) -> Result<Span, Error> {
         let mut row = if self.basis == Basis::Full { number } else { number % RING };

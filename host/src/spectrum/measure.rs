@@ -106,6 +106,7 @@ where
         drop,
         drop_gradient,
         products: spectrum.products,
+        escape: None,
         checks,
         nodes: spectrum.nodes.iter().map(|run| run.iter().map(|node| node.value).collect()).collect(),
         weights: spectrum.nodes.iter().map(|run| run.iter().map(|node| node.weight).collect()).collect(),

@@ -5,7 +5,9 @@
 //! second derivative is 0. Products with it are exact ([`sse_sam_core::curvature`]); [`lanczos`] makes a small matrix of
 //! them, whose eigenvalues [`quadrature`] reads.
 
+pub mod course;
 pub mod directions;
+pub mod escape;
 pub mod fit;
 pub mod groups;
 pub mod hessian;

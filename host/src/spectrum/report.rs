@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use crate::spectrum::directions::Drop;
+use crate::spectrum::escape::{Escape, Escaped, Settings};
 use crate::spectrum::quadrature::{Extreme, Mean, NegativeMass, Node};
 
 /// What was measured of one group.
@@ -42,6 +43,9 @@ pub struct Measured {
     pub drop_gradient: Drop,
     /// Products of the Lanczos runs.
     pub products: usize,
+    /// How many steps methods take away from here, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escape: Option<Escape>,
     /// How right products are.
     pub checks: Checks,
     /// The density's nodes, a list for each start vector.
@@ -104,8 +108,38 @@ pub fn tables(groups: &[Measured]) -> String {
         );
     }
     text.push('\n');
+    if let Some(Escape { settings, .. }) = groups.iter().find_map(|group| group.escape.as_ref()) {
+        escapes(&mut text, groups, settings);
+    }
     text.push_str(&notes(groups));
     text
+}
+
+/// How many steps each method takes away.
+fn escapes(text: &mut String, groups: &[Measured], settings: &Settings) {
+    let Settings { length, learning_rate, batch, limit } = settings;
+    let _ = writeln!(
+        text,
+        "escape: steps w <- w - {learning_rate} G on batches of {batch} until the loss has fallen by the drop along u, at \
+         most {limit}\n\n{:<9}{:<9}{:>16}{:>16}{:>16}",
+        "group",
+        "method",
+        format!("from w + {length}u"),
+        format!("from w - {length}u"),
+        "|G.u|/|g.u|"
+    );
+    for (group, escape) in groups.iter().filter_map(|group| Some((group, group.escape.as_ref()?))) {
+        for Escaped { method, steps, amplification } in &escape.methods {
+            let [up, down] = steps.map(|steps| match steps {
+                Some(steps) => steps.to_string(),
+                None if escape.fall > 0.0 => format!("> {limit}"),
+                None => "no drop".into(),
+            });
+            let share = amplification.map_or_else(|| "-".into(), |share| format!("{share:.3}"));
+            let _ = writeln!(text, "{:<9}{method:<9}{up:>16}{down:>16}{share:>16}", group.group);
+        }
+    }
+    text.push('\n');
 }
 
 /// What the tables leave out.

@@ -10,6 +10,7 @@ use sse_sam_core::Loss;
 
 use crate::device::machine::Identity;
 use crate::error::Error;
+use crate::spectrum::escape;
 use crate::spectrum::job::Settings;
 use crate::spectrum::measure::Question;
 use crate::spectrum::report::Measured;
@@ -53,6 +54,9 @@ pub struct Key {
     pub basis: String,
     /// Of the start vectors.
     pub seed: u64,
+    /// How escapes are measured, where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escapes: Option<escape::Settings>,
     /// Device, driver and kernels.
     pub device: String,
 }
@@ -60,7 +64,7 @@ pub struct Key {
 impl Key {
     /// That of weights with this fingerprint.
     pub fn new(weights_crc: String, epoch: Option<u32>, loss: &Loss, settings: &Settings, identity: &Identity) -> Self {
-        let Settings { question: Question { steps, vectors, seed }, samples, batch, basis } = *settings;
+        let Settings { question: Question { steps, vectors, seed }, samples, batch, basis, escape } = *settings;
         let basis = basis.to_possible_value().map_or_else(String::new, |word| word.get_name().into());
         let device = format!("{}, driver {}, kernels {}", identity.name, identity.driver, identity.kernels);
         Self {
@@ -73,6 +77,7 @@ impl Key {
             batch,
             basis,
             seed,
+            escapes: escape,
             device,
         }
     }
