@@ -184,6 +184,7 @@ mod tests {
             batch: 128,
             basis: "full".into(),
             seed: u64::MAX,
+            escapes: None,
             device: "CPU core".into(),
         };
         let measured = Measured {
@@ -202,6 +203,7 @@ mod tests {
             gradient_along_lambda_min: 0.5,
             drop,
             drop_gradient: drop,
+            escape: None,
             products: 80,
             checks: Checks { symmetry: 1e-8, linearity: None },
             nodes: vec![vec![1.0, 2.0]],
