@@ -5,11 +5,12 @@
 #define DOT_ROWS 4
 // Products of a lane that are summed before they are added to the total.
 #define DOT_RUN 64
-// `vec`s that a work-item combines: on CPUs many, so that each row is read in long pieces.
-#define COMBINE_VECTORS (INTERLEAVED ? 1 : 16)
+// Rows that are combined at once, and `vec`s that a work-item combines: on CPUs many, so that rows are read in long pieces.
+#define COMBINE_ROWS 4
+#define COMBINE_VECTORS (INTERLEAVED ? 1 : 64)
 
-// Adds `term` to a sum whose rounding errors `rest` keeps: Knuth, The Art of Computer Programming, 4.2.2 theorem B.
-static inline void add_exactly(vec *sum, vec *rest, const vec term) {
+// add_kept for each lane.
+static inline void add_kept_lanes(vec *sum, vec *rest, const vec term) {
   const vec old = *sum, new = old + term, taken = new - old;
   *rest += (old - (new - taken)) + (term - taken);
   *sum = new;
@@ -39,7 +40,7 @@ GROUPED void dots_parts(const uint n, const uint rows, const uint parts, __globa
       _Pragma("unroll") for (uint r = 0; r < DOT_ROWS; r++)
         run[r] = MAD(load_part(basis + r * n + at, block + r < rows ? valid : 0), v, run[r]);
     }
-    _Pragma("unroll") for (uint r = 0; r < DOT_ROWS; r++) add_exactly(&sum[r], &rest[r], run[r]);
+    _Pragma("unroll") for (uint r = 0; r < DOT_ROWS; r++) add_kept_lanes(&sum[r], &rest[r], run[r]);
   }
   _Pragma("unroll") for (uint r = 0; r < DOT_ROWS; r++) {
     const float total = sum_group(sum_lanes(sum[r]) + sum_lanes(rest[r]), shared);
@@ -54,10 +55,10 @@ GROUPED void dots_merge(const uint parts, __global float *restrict to, const uin
   __local float shared[GROUP];
   const uint row = get_group_id(0);
   partial += partial_at + row * parts;
-  float sum = 0.0f;
+  float sum = 0.0f, kept = 0.0f;
   for (uint part = get_local_id(0); part < parts; part += GROUP)
-    sum += partial[part];
-  sum = sum_group(sum, shared);
+    add_kept(&sum, &kept, partial[part]);
+  sum = sum_group(sum + kept, shared);
   if (get_local_id(0) == 0)
     to[to_at + row] = sum;
 }
@@ -75,13 +76,15 @@ __kernel void combine(const uint n, const uint rows, __global float *restrict y,
   vec sum[COMBINE_VECTORS];
   for (uint k = 0; k < COMBINE_VECTORS; k++)
     sum[k] = ZERO;
-  for (uint row = 0; row < rows; row += ROWS) {
-    ROW(r) {
-      const float c = row + r < rows ? coefficients[row + r] : 0.0f;
-      for (uint k = 0; k < COMBINE_VECTORS; k++) {
-        const uint own = row + r < rows ? rest(n, at + k * WIDTH) : 0;
-        sum[k] = MAD((vec)(c), load_part(basis + (row + r) * n + k * WIDTH, own), sum[k]);
-      }
+  for (uint row = 0; row < rows; row += COMBINE_ROWS) {
+    float c[COMBINE_ROWS];
+    _Pragma("unroll") for (uint r = 0; r < COMBINE_ROWS; r++)
+      c[r] = row + r < rows ? coefficients[row + r] : 0.0f;
+    for (uint k = 0; k < COMBINE_VECTORS; k++) {
+      vec v[COMBINE_ROWS];
+      _Pragma("unroll") for (uint r = 0; r < COMBINE_ROWS; r++)
+        v[r] = load_part(basis + (row + r) * n + k * WIDTH, row + r < rows ? rest(n, at + k * WIDTH) : 0);
+      _Pragma("unroll") for (uint r = 0; r < COMBINE_ROWS; r++) sum[k] = MAD((vec)(c[r]), v[r], sum[k]);
     }
   }
   for (uint k = 0; k < COMBINE_VECTORS; k++) {

@@ -148,6 +148,13 @@ static inline float sum_lanes(const vec v) {
 #endif
 }
 
+// Adds `term` to a sum whose rounding errors `kept` keeps: Knuth, The Art of Computer Programming, 4.2.2 theorem B.
+static inline void add_kept(float *sum, float *kept, const float term) {
+  const float old = *sum, new = old + term, taken = new - old;
+  *kept += (old - (new - taken)) + (term - taken);
+  *sum = new;
+}
+
 // Statistics of `added` rows merged into those of `count`, by Chan, Golub and LeVeque (1979).
 static inline void chan(float *count, vec *mean, vec *deviations, const float added, const vec added_mean,
                         const vec added_deviations) {

@@ -86,13 +86,6 @@ GROUPED void cross_entropy_merge(const uint rows, __global float *loss, const ui
     loss[loss_at] = sum;
 }
 
-// Adds `term` to a sum whose rounding errors `kept` keeps: Knuth, The Art of Computer Programming, 4.2.2 theorem B.
-static inline void add_kept(float *sum, float *kept, const float term) {
-  const float old = *sum, new = old + term, taken = new - old;
-  *kept += (old - (new - taken)) + (term - taken);
-  *sum = new;
-}
-
 // dlogits = the derivative of cross_entropy's along `tangent`: with u = tangent / scale, e = p - [c == label], l the plain
 // cross-entropy and q = 1 - p_label, weight / scale_c * (F' p_c (u_c - sum p u) + F'' (sum e u) e_c), where
 // F' = q^focal + focal q^(focal - 1) p_label l, F'' = focal q^(focal - 1) p_label (2 - l + (focal - 1) p_label l / q).

@@ -6,7 +6,8 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use sse_sam::opencl::{Error, OpenCl, devices, select};
 use sse_sam_core::ops::{
-    Ascend, BatchNormBackward, BatchNormForward, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dForward, SgdUpdate,
+    Ascend, BatchNormBackward, BatchNormForward, BatchNormInferenceBackward, Combine, Conv2dBackwardInput,
+    Conv2dBackwardWeight, Conv2dForward, Dots, Fill, SgdUpdate,
 };
 use sse_sam_core::{Conv2d, Machine, Outcome, Run, Sgd, Shape, Span};
 
@@ -95,6 +96,20 @@ fn batch_norm(criterion: &mut Criterion) {
                 accumulate: false,
             })
         });
+        time(&mut group, ("inference backward", values), &mut backend, |cl| {
+            cl.run(&BatchNormInferenceBackward {
+                dx: &[dx],
+                dweight: &[dweight],
+                dbias: &[dbias],
+                dy: &[dy],
+                y,
+                x,
+                weight,
+                running: saved,
+                relu: true,
+                accumulate: false,
+            })
+        });
     }
 }
 
@@ -111,5 +126,16 @@ fn vectors(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(operations, convolutions, batch_norm, vectors);
+/// A basis as Lanczos keeps one: throughput counts its numbers.
+fn basis(criterion: &mut Criterion) {
+    let (rows, n) = (80, 470_016);
+    let all @ [to, x, basis] = spans([rows, n, rows * n]);
+    let Some(mut backend) = open(&all) else { return eprintln!("no OpenCL device: nothing is timed") };
+    let mut group = criterion.benchmark_group("a basis of 80 vectors of ResNet-32");
+    time(&mut group, ("dots", rows * n), &mut backend, |cl| cl.run(&Dots { to, basis, x }));
+    backend.run(&Fill { to, value: 0.0 }).expect("the device works");
+    time(&mut group, ("combine", rows * n), &mut backend, |cl| cl.run(&Combine { y: x, coefficients: to, basis }));
+}
+
+criterion_group!(operations, convolutions, batch_norm, vectors, basis);
 criterion_main!(operations);

@@ -83,7 +83,7 @@ fn measure<B: Backend>(planned: &Planned, backend: &mut B) -> Result<(), B::Erro
                     curvature.product(backend, *v, target(product))?;
                 }
                 _ => {
-                    drop(Curvature::at(backend, &mut network, tangents, *params)?);
+                    Curvature::at(backend, &mut network, tangents, *params)?;
                 }
             }
             backend.read(&mut [0.0], losses.plain[0])?;

@@ -3,13 +3,13 @@
 use std::fmt::Debug;
 
 use sse_sam_core::machine::watched::{Watch, Watched};
-use sse_sam_core::network::layer::{Name, Op, Part, Residual};
+use sse_sam_core::network::layer::{Name, Part};
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::ops::{Fill, Operation};
 use sse_sam_core::training::problem::Target;
 use sse_sam_core::{
-    Arena, Backend, Cpu, Curvature, Error, Graph, Loss, Losses, Machine, Model, Network, Plan, Problem as _, Run,
-    Shape, Space, Statistics, Tangents,
+    Arena, Backend, Cpu, Curvature, Error, Graph, Loss, Losses, Machine, Model, Plan, Problem as _, Run, Shape, Space,
+    Statistics, Tangents,
 };
 use sse_sam_tests::random::Numbers;
 
@@ -299,18 +299,4 @@ fn tangents_of_another_graph_are_refused() {
     let mut network = large.network();
     let refused = Curvature::at(&mut cpu, &mut network, &small.tangents, large.params);
     assert!(matches!(refused, Err(Error::Graph)));
-}
-
-/// Sets of layers for chips do not have gradients by running statistics.
-#[test]
-fn a_network_for_chips_refuses_gradients_by_running_statistics() {
-    let (model, image) = NETWORKS[1];
-    let rig = rig(model, image, Loss::CrossEntropy, Arena::new(1));
-    assert!(rig.graph.layers().iter().any(|layer| matches!(layer.op, Op::BatchNorm { .. })));
-    let mut memory = vec![0.0; rig.words];
-    let mut cpu = Cpu::new(&mut memory, &[], &[]);
-    let mut network = Network::<MAX_LAYERS, Residual>::of(&rig.graph, &rig.plan, 0.0, rig.losses).unwrap();
-    network.forward(&mut cpu, rig.params, Statistics::Running).unwrap();
-    let target = Target { column: 0, gradient: rig.gradient };
-    assert_eq!(network.backward(&mut cpu, rig.params, &[target]), Err(Error::Evaluated));
 }

@@ -244,6 +244,9 @@ impl<'a, const N: usize, L: Layers> Network<'a, N, L> {
         if slot.gradient.is_none() {
             return Ok(());
         }
+        if L::FIXED_STATISTICS && layer.normalises() && self.statistics == Statistics::Running {
+            return self.backward_fixed_norm(backend, params, targets, index);
+        }
         if L::RESIDUAL && layer.normalises() {
             return self.backward_norm(backend, params, targets, index);
         }
@@ -277,49 +280,60 @@ impl<'a, const N: usize, L: Layers> Network<'a, N, L> {
         let dx = self.gradient(layer.input.index(), targets.len())?;
         let (dweight, dbias) = (places(slot.weight, targets)?, places(slot.bias, targets)?);
         let dy = self.gradient(index, targets.len())?;
-        let (y, x) = (self.activation(index)?, self.activation(layer.input.index())?);
-        let (weight, accumulate) = (slot.weight.of(params)?, slot.backward_input.unwrap_or(false));
-        let (dx, dweight, dbias, dy) = (&dx, &dweight, &dbias, &dy);
-        if L::FIXED_STATISTICS && self.statistics == Statistics::Running {
-            let running = slot.running.ok_or(Error::Graph)?;
-            backend.run(&BatchNormInferenceBackward {
-                dx,
-                dweight,
-                dbias,
-                dy,
-                y,
-                x,
-                weight,
-                running,
-                relu,
-                accumulate,
-            })?;
-        } else {
-            let (bias, saved) = (slot.bias.of(params)?, slot.saved.ok_or(Error::Graph)?);
-            let residual = slot.residual != Residual::None;
-            backend.run(&BatchNormBackward {
-                dx,
-                dweight,
-                dbias,
-                dy,
-                y,
-                x,
-                weight,
-                bias,
-                saved,
-                relu,
-                residual,
-                accumulate,
-            })?;
+        backend.run(&BatchNormBackward {
+            dx: &dx,
+            dweight: &dweight,
+            dbias: &dbias,
+            dy: &dy,
+            y: self.activation(index)?,
+            x: self.activation(layer.input.index())?,
+            weight: slot.weight.of(params)?,
+            bias: slot.bias.of(params)?,
+            saved: slot.saved.ok_or(Error::Graph)?,
+            relu,
+            residual: slot.residual != Residual::None,
+            accumulate: slot.backward_input.unwrap_or(false),
+        })?;
+        if let (Some(node), Residual::Adds) = (residual, slot.residual) {
+            let sum = self.gradient(node.index(), targets.len())?;
+            for (&sum, &masked) in sum.iter().zip(&dy) {
+                backend.run(&Axpy { y: sum, alpha: 1.0, x: masked })?;
+            }
         }
+        Ok(())
+    }
+
+    /// [`Network::backward_norm`] after a pass by running statistics. By itself: a chip links none of it.
+    #[inline(never)]
+    fn backward_fixed_norm<B: Backend>(
+        &self,
+        backend: &mut B,
+        params: Span,
+        targets: &[Target],
+        index: usize,
+    ) -> Result<(), B::Error> {
+        let (layer, slot) = self.layer(index)?;
+        let Op::BatchNorm { residual, relu } = layer.op else { return Err(Error::Graph.into()) };
+        let dy = self.gradient(index, targets.len())?;
+        backend.run(&BatchNormInferenceBackward {
+            dx: &self.gradient(layer.input.index(), targets.len())?,
+            dweight: &places(slot.weight, targets)?,
+            dbias: &places(slot.bias, targets)?,
+            dy: &dy,
+            y: self.activation(index)?,
+            x: self.activation(layer.input.index())?,
+            weight: slot.weight.of(params)?,
+            running: slot.running.ok_or(Error::Graph)?,
+            relu,
+            accumulate: slot.backward_input.unwrap_or(false),
+        })?;
         match (residual, slot.residual) {
-            (Some(node), Residual::Adds) => self.add_residual(backend, node, dy),
+            (Some(node), Residual::Adds) => self.add_residual(backend, node, &dy),
             _ => Ok(()),
         }
     }
 
     /// Adds masked gradients to those of a residual.
-    #[inline(always)]
     pub(crate) fn add_residual<B: Backend>(
         &self,
         backend: &mut B,

@@ -11,7 +11,7 @@ use crate::opencl::runtime::program::Name;
 /// Rows that a work-group of `dots_parts` takes: `DOT_ROWS` of basis.cl.
 const DOT_ROWS: usize = 4;
 /// Vectors that a work-item of `combine` takes on a CPU: `COMBINE_VECTORS` of basis.cl.
-const COMBINE_VECTORS: usize = 16;
+const COMBINE_VECTORS: usize = 64;
 
 impl Run<Dots> for OpenCl {
     fn run(&mut self, operation: &Dots) -> Result<(), Error> {
@@ -37,6 +37,6 @@ impl Run<Combine> for OpenCl {
         let vectors = if launch.tiles.interleaved { 1 } else { COMBINE_VECTORS };
         let items = n.div_ceil(launch.tiles.width * vectors);
         let (y, coefficients, basis) = (buffers.written(y)?, buffers.read(coefficients)?, buffers.read(basis)?);
-        launch.each(Name::Combine, items, arguments![n, rows, y, coefficients, basis])
+        launch.looped(Name::Combine, items, arguments![n, rows, y, coefficients, basis])
     }
 }
