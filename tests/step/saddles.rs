@@ -72,20 +72,16 @@ const METHODS: [(Method, f64); 4] =
     [(Method::Sgd, 0.0), (Method::Sam { rho: 0.05 }, 0.05), (Method::ImbSam { rho: 0.05 }, 0.05), (SSE_SAM, 0.1)];
 
 #[test]
-fn from_beside_a_saddle_every_method_takes_its_closed_recurrence() {
+fn beside_a_saddle_every_step_is_that_of_the_recurrence() {
     // Within the smallest radius, between the two, outside of both.
     for start in [0.03_f32, -0.07, 0.15] {
         for ((method, radius), economy) in METHODS.into_iter().flat_map(|method| ECONOMIES.map(|one| (method, one))) {
-            let mut y = f64::from(start);
-            for [x, found] in path(method, economy, saddle(), [0.0, start], 60) {
-                assert!(x == 0.0, "{method:?}: {x}");
-                let error = (f64::from(found) - y).abs();
-                assert!(error <= 1e-6 * y.abs().max(radius), "{method:?}, {economy:?} from {start}: {found}, {y}");
-                // Nearer to 0 than rounding can tell the sign of: where it goes from there is chance.
-                if y.abs() < 1e-6 && method != Method::Sgd {
-                    break;
-                }
-                y = descended(y, radius);
+            let places = path(method, economy, saddle(), [0.0, start], 60);
+            for (number, pair) in places.windows(2).enumerate() {
+                let [[x, from], [_, to]] = [pair[0], pair[1]].map(|place| place.map(f64::from));
+                let error = (to - descended(from, radius)).abs();
+                let what = format!("{method:?}, {economy:?} from {start}, step {number}");
+                assert!(x == 0.0 && error <= 1e-6 * from.abs().max(radius), "{what}: {from} to {to}");
             }
         }
     }
@@ -93,21 +89,27 @@ fn from_beside_a_saddle_every_method_takes_its_closed_recurrence() {
 
 #[test]
 fn plain_descent_grows_by_its_factor_and_a_perturbed_one_within_its_radius_is_drawn_back() {
-    let lr = f64::from(PLAIN.learning_rate);
-    for ((method, radius), start) in METHODS.into_iter().flat_map(|method| [0.03, 0.045].map(|start| (method, start))) {
+    let factor = 1.0 + 2.0 * f64::from(PLAIN.learning_rate);
+    let starts = METHODS.into_iter().flat_map(|method| [0.03_f32, 0.045].map(|start| (method, start)));
+    for ((method, radius), start) in starts {
         let places = path(method, Economy::Full, saddle(), [0.0, start], 400);
-        let far = |place: &[f32; 2]| f64::from(place[1]).abs();
+        let y = |number: usize| f64::from(places[number][1]);
         let start = f64::from(start);
+        // y - radius grows by the factor in each step, as long as y stays on its side.
+        let closed = |number: usize| radius + (start - radius) * factor.powi(number as i32);
+        for number in (0..20).take_while(|&number| closed(number) > 0.0) {
+            let error = (y(number) - closed(number)).abs();
+            assert!(error <= 1e-6 * closed(number).max(radius), "{method:?}: {}, {}", y(number), closed(number));
+        }
         if radius == 0.0 {
-            let grown = start * (1.0 + 2.0 * lr).powi(60);
-            assert!((far(&places[60]) / grown - 1.0).abs() < 1e-5);
+            assert!(y(400) > 1e15);
             continue;
         }
-        // It falls by 2 * lr * (radius - |y|) until it jumps across, and then never gets further than one such step.
-        assert!(far(&places[1]) < start && far(&places[2]) < far(&places[1]), "{method:?}");
-        let jump = 2.0 * lr * radius;
-        let across = places.iter().position(|place| far(place) <= jump).unwrap();
-        assert!(places[across..].iter().all(|place| far(place) <= jump * (1.0 + 1e-6)), "{method:?}, from {start}");
+        // It nears the saddle until it jumps across, and then never gets further than one such jump.
+        let across = (0..400).find(|&number| closed(number) <= 0.0).unwrap();
+        assert!((1..across).all(|number| y(number) < y(number - 1)), "{method:?}");
+        let jump = (factor - 1.0) * radius;
+        assert!((across..400).all(|number| y(number).abs() <= jump * (1.0 + 1e-6)), "{method:?}, from {start}");
     }
 }
 
