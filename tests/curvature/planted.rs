@@ -1,6 +1,6 @@
 //! A saddle point whose smallest eigenvalue is known: a network of two linear layers whose weights are 0.
 
-use sse_sam::error::Error;
+use sse_sam::Error;
 use sse_sam::spectrum::lanczos::{Basis, Operator, Room, lanczos};
 use sse_sam::spectrum::quadrature::Spectrum;
 use sse_sam::spectrum::start;
@@ -9,7 +9,7 @@ use sse_sam_core::network::layer::{Initializer, Name};
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::ops::Fill;
 use sse_sam_core::training::problem::Target;
-use sse_sam_core::{Arena, Cpu, Curvature, Graph, Loss, Machine, Network, Shape, Span};
+use sse_sam_core::{Arena, Cpu, Curvature, Graph, Loss, Network, Run, Shape, Span};
 use sse_sam_tests::random::Numbers;
 
 use crate::rig::{Batch, Rig, State};

@@ -86,9 +86,9 @@ mod tests {
 
     #[test]
     fn only_the_ways_that_are_named_are_gone() {
-        let drop = deepest(0.0, &[1.0], |length| Ok(length)).unwrap();
+        let drop = deepest(0.0, &[1.0], Ok).unwrap();
         assert_eq!(drop, Drop { fall: 0.0, length: 0.0 });
-        let drop = deepest(0.0, &[1.0, -1.0], |length| Ok(length)).unwrap();
+        let drop = deepest(0.0, &[1.0, -1.0], Ok).unwrap();
         assert!(drop.fall > 16.0 && drop.length == -drop.fall, "{drop:?}");
     }
 

@@ -82,11 +82,11 @@ where
     let along = point_downhill(backend, layout)?;
     let drop = deepest(loss, &[1.0, -1.0], |length| hessian.along(backend, layout.lowest(), length))?;
     let exact_trace = exact_trace(backend, hessian, subject)?;
-    let [downhill, _] = layout.scratch();
-    backend.run(&Copy { to: downhill, from: gradient })?;
-    room.normalise(backend, downhill)?;
+    let [uphill, _] = layout.scratch();
+    backend.run(&Copy { to: uphill, from: gradient })?;
+    room.normalise(backend, uphill)?;
     hessian.arrange(backend, &subject.factors())?;
-    let drop_gradient = deepest(loss, &[-1.0], |length| hessian.along(backend, downhill, length))?;
+    let drop_gradient = deepest(loss, &[1.0], |length| hessian.along(backend, uphill, -length))?;
     let parameters = layout.network.plan.trainable() as f64;
     let Mean { mean, standard_error } = spectrum.mean_eigenvalue;
     Ok(Measured {

@@ -39,7 +39,7 @@ pub struct Measured {
     pub gradient_along_lambda_min: f64,
     /// How far the loss really falls along that vector or against it.
     pub drop: Drop,
-    /// How far it falls against the gradient.
+    /// How far it falls against the gradient; the length counts that way.
     pub drop_gradient: Drop,
     /// Products of the Lanczos runs.
     pub products: usize,
@@ -157,7 +157,7 @@ fn notes(groups: &[Measured]) -> String {
     text
 }
 
-/// `1.23450(12)`: a number with what it may be off.
+/// A number with what it may be off.
 fn within(extreme: Extreme) -> String {
     format!("{:.5e} +-{:.0e}", extreme.value, extreme.bound)
 }

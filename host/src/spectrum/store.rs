@@ -36,12 +36,12 @@ pub fn fingerprint(tensors: &[Tensor]) -> String {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Key {
     /// [`fingerprint`] of the weights.
-    pub weights: String,
+    pub weights_crc: String,
     /// The epoch at whose end they were, from 0, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u32>,
     /// The loss and its numbers.
-    pub loss: String,
+    pub loss_function: String,
     /// Products of a run, at most.
     pub steps: usize,
     /// Runs.
@@ -63,14 +63,14 @@ pub struct Key {
 
 impl Key {
     /// That of weights with this fingerprint.
-    pub fn new(weights: String, epoch: Option<u32>, loss: &Loss, settings: &Settings, identity: &Identity) -> Self {
+    pub fn new(weights_crc: String, epoch: Option<u32>, loss: &Loss, settings: &Settings, identity: &Identity) -> Self {
         let Settings { question: Question { steps, vectors, seed }, samples, batch, basis, escape } = *settings;
         let basis = basis.to_possible_value().map_or_else(String::new, |word| word.get_name().into());
         let device = format!("{}, driver {}, kernels {}", identity.name, identity.driver, identity.kernels);
         Self {
-            weights,
+            weights_crc,
             epoch,
-            loss: format!("{loss:?}"),
+            loss_function: format!("{loss:?}"),
             steps,
             vectors,
             samples_limit: samples,
@@ -160,5 +160,69 @@ impl Store {
         append().map_err(|source| Error::io(&self.path, source))?;
         self.lines.push(line);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spectrum::directions::Drop;
+    use crate::spectrum::escape::{Escape, Escaped};
+    use crate::spectrum::quadrature::{Extreme, Mean, NegativeMass};
+    use crate::spectrum::report::Checks;
+
+    fn line(epoch: Option<u32>, standard_error: Option<f64>) -> Line {
+        let mean = Mean { mean: 1.0 / 3.0, standard_error };
+        let extreme = Extreme { value: -1e-300, bound: 0.1 };
+        let drop = Drop { fall: 0.25, length: -2.0 };
+        let settings = escape::Settings { length: 1e-3, learning_rate: 0.1, batch: 64, limit: 500 };
+        let methods = vec![Escaped { method: "sgd".into(), steps: [Some(7), None], amplification: None }];
+        let key = Key {
+            weights_crc: "00c0ffee".into(),
+            epoch,
+            loss_function: "CrossEntropy".into(),
+            steps: 80,
+            vectors: 1,
+            samples_limit: 2000,
+            batch: 128,
+            basis: "full".into(),
+            seed: u64::MAX,
+            escapes: standard_error.map(|_| settings),
+            device: "CPU core".into(),
+        };
+        let measured = Measured {
+            group: "tail".into(),
+            samples: 7,
+            of: 8,
+            parameters: 1210,
+            loss: 0.1,
+            miss: 0.2,
+            gradient_norm: 0.3,
+            lambda_max: extreme,
+            lambda_min: extreme,
+            negative_mass: vec![NegativeMass { below: 0.01, share: mean }],
+            trace: mean,
+            exact_trace: standard_error,
+            gradient_along_lambda_min: 0.5,
+            drop,
+            drop_gradient: drop,
+            products: 80,
+            escape: standard_error.map(|_| Escape { settings, fall: 0.25, methods }),
+            checks: Checks { symmetry: 1e-8, linearity: None },
+            nodes: vec![vec![1.0, 2.0]],
+            weights: vec![vec![0.5, 0.5]],
+        };
+        Line { key, measured }
+    }
+
+    #[test]
+    fn a_line_is_read_as_it_was_written() {
+        for line in [line(None, None), line(Some(3), Some(0.1))] {
+            let text = line.text().unwrap();
+            match serde_json::from_str::<Line>(&text) {
+                Ok(found) => assert_eq!(found, line),
+                Err(error) => panic!("{error}: {text}"),
+            }
+        }
     }
 }

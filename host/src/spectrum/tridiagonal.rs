@@ -68,7 +68,7 @@ impl Tridiagonal {
         beside.resize(size, 0.0);
         for low in 0..size {
             for sweep in 0.. {
-                let Some(high) = (low..size).find(|&at| is_split(&values, &beside, at)) else { return None };
+                let high = (low..size).find(|&at| is_split(&values, &beside, at))?;
                 if high == low {
                     break;
                 }
