@@ -167,6 +167,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::spectrum::directions::Drop;
+    use crate::spectrum::escape::{Escape, Escaped};
     use crate::spectrum::quadrature::{Extreme, Mean, NegativeMass};
     use crate::spectrum::report::Checks;
 
@@ -174,6 +175,8 @@ mod tests {
         let mean = Mean { mean: 1.0 / 3.0, standard_error };
         let extreme = Extreme { value: -1e-300, bound: 0.1 };
         let drop = Drop { fall: 0.25, length: -2.0 };
+        let settings = escape::Settings { length: 1e-3, learning_rate: 0.1, batch: 64, limit: 500 };
+        let methods = vec![Escaped { method: "sgd".into(), steps: [Some(7), None], amplification: None }];
         let key = Key {
             weights_crc: "00c0ffee".into(),
             epoch,
@@ -184,7 +187,7 @@ mod tests {
             batch: 128,
             basis: "full".into(),
             seed: u64::MAX,
-            escapes: None,
+            escapes: standard_error.map(|_| settings),
             device: "CPU core".into(),
         };
         let measured = Measured {
@@ -203,8 +206,8 @@ mod tests {
             gradient_along_lambda_min: 0.5,
             drop,
             drop_gradient: drop,
-            escape: None,
             products: 80,
+            escape: standard_error.map(|_| Escape { settings, fall: 0.25, methods }),
             checks: Checks { symmetry: 1e-8, linearity: None },
             nodes: vec![vec![1.0, 2.0]],
             weights: vec![vec![0.5, 0.5]],
