@@ -102,7 +102,7 @@ where
     let mut weights = vec![0.0; vectors.params.length];
     backend.read(&mut weights, vectors.params)?;
     backend.run(&Fill { to: vectors.velocity, value: 0.0 })?;
-    let goal = course.loss(backend)? - fall;
+    let goal = course.loss(backend)? - 2.0 * fall;
     let (mut methods, mut of_plain) = (Vec::new(), 0.0);
     for (number, (name, method)) in METHODS.iter().enumerate() {
         let along = along(backend, course, room, method, u)?;
