@@ -64,12 +64,12 @@ fn differences_at_equal_miss_are_those_of_least_squares() {
     let mut numbers = Numbers::named("saddles");
     let (mut text, mut rows, mut y, mut lowest) = (String::new(), Vec::new(), Vec::new(), [[0.0; SEEDS]; 4]);
     for (at, method) in METHODS.iter().enumerate() {
-        for seed in 0..SEEDS {
+        for (seed, lowest) in lowest[at].iter_mut().enumerate() {
             let mut draw = || f64::from(numbers.list_between(1, -1.0, 1.0)[0]);
             let x = -3.0 + draw() - 0.3 * at as f64;
             let value = 0.8 * x - 0.1 * at as f64 + 0.2 * draw();
             let (miss, lambda) = (x.exp(), -value.exp());
-            lowest[at][seed] = lambda;
+            *lowest = lambda;
             rows.push(std::array::from_fn(|column| match column {
                 4 => x,
                 column => f64::from(u8::from(column == at)),

@@ -32,7 +32,7 @@ fn every_method_has_its_steps_and_its_share_and_two_runs_give_the_same_bytes() {
         let methods = escape["methods"].as_array().unwrap();
         let names: Vec<&str> = methods.iter().map(|method| method["method"].as_str().unwrap()).collect();
         assert_eq!(names, ["sgd", "sam", "imbsam", "sse-sam"]);
-        assert_eq!(methods[0]["amplification"], 1.0);
+        assert_eq!((&methods[0]["amplification"], &methods[0]["growth"]), (&1.0.into(), &1.0.into()));
         let mut shares = methods[1..].iter().map(|method| method["amplification"].as_f64().unwrap());
         assert!(shares.all(|share| share > 0.0 && share != 1.0), "{escape}");
         for steps in methods.iter().flat_map(|method| method["steps"].as_array().unwrap()) {

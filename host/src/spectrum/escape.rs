@@ -43,6 +43,8 @@ pub struct Escaped {
     /// Mean of `|G.u|` over mean of `|g.u|`, `g` the gradient of plain descent, over the batches of an epoch at the weights.
     /// None where no gradient lies along `u`.
     pub amplification: Option<f64>,
+    /// Mean of `|G|` over mean of `|g|`: how much of the amplification is no matter of the direction. None where `g` is 0.
+    pub growth: Option<f64>,
 }
 
 /// What all methods do at the weights of a group, and how it was measured.
@@ -102,12 +104,12 @@ where
     let mut weights = vec![0.0; vectors.params.length];
     backend.read(&mut weights, vectors.params)?;
     backend.run(&Fill { to: vectors.velocity, value: 0.0 })?;
-    let goal = course.loss(backend)? - 2.0 * fall;
-    let (mut methods, mut of_plain) = (Vec::new(), 0.0);
+    let goal = course.loss(backend)? - fall;
+    let (mut methods, mut of_plain) = (Vec::new(), [0.0; 2]);
     for (number, (name, method)) in METHODS.iter().enumerate() {
-        let along = along(backend, course, room, method, u)?;
+        let means = means(backend, course, room, method, u)?;
         if number == 0 {
-            of_plain = along;
+            of_plain = means;
         }
         let mut steps = [None; 2];
         for (side, (steps, sign)) in steps.iter_mut().zip([1.0, -1.0]).enumerate() {
@@ -118,31 +120,32 @@ where
                 backend.write(vectors.params, &weights)?;
             }
         }
-        let amplification = (of_plain > 0.0).then(|| along / of_plain);
-        methods.push(Escaped { method: (*name).into(), steps, amplification });
+        let [amplification, growth] = [0, 1].map(|at| (of_plain[at] > 0.0).then(|| means[at] / of_plain[at]));
+        methods.push(Escaped { method: (*name).into(), steps, amplification, growth });
     }
     advance(2 * METHODS.len(), 2 * METHODS.len());
     Ok(Escape { settings: *settings, fall, methods })
 }
 
-/// Mean of `|G.u|` over the batches of an epoch, all at the weights: by steps of length 0.
-fn along<B: Backend>(
+/// Means of `|G.u|` and of `|G|` over the batches of an epoch, all at the weights: by steps of length 0.
+fn means<B: Backend>(
     backend: &mut B,
     course: &mut impl Course<B>,
     room: &Room,
     method: &Method,
     u: Span,
-) -> Result<f64, Error>
+) -> Result<[f64; 2], Error>
 where
     Error: From<B::Error>,
 {
     let (gradient, batches) = (course.vectors().gradient, course.batches());
-    let mut sum = 0.0;
+    let mut sums = [0.0; 2];
     for number in 0..batches {
         course.step(backend, method, number, &plain(0.0))?;
-        sum += room.dot(backend, gradient, u)?.abs();
+        sums[0] += room.dot(backend, gradient, u)?.abs();
+        sums[1] += room.norm(backend, gradient)?;
     }
-    Ok(sum / batches.max(1) as f64)
+    Ok(sums.map(|sum| sum / batches.max(1) as f64))
 }
 
 /// Steps until the loss is at most `goal`.
@@ -245,7 +248,8 @@ mod tests {
     fn plain_descent_escapes_a_saddle_in_the_steps_of_its_growth_and_a_perturbed_method_within_its_radius_never() {
         // 0.001 * 1.1^n is 0.1 after log(100) / log(1.1) = 48.3 steps.
         let found = escaped(0.0, 0.01, &SETTINGS);
-        assert_eq!(found.methods[0], Escaped { method: "sgd".into(), steps: [Some(49); 2], amplification: None });
+        let sgd = Escaped { method: "sgd".into(), steps: [Some(49); 2], amplification: None, growth: None };
+        assert_eq!(found.methods[0], sgd);
         assert!(found.methods[1..].iter().all(|method| method.steps == [None; 2]), "{found:?}");
         // A limit below that is reached.
         let short = escaped(0.0, 0.01, &Settings { limit: 48, ..SETTINGS });
@@ -259,7 +263,10 @@ mod tests {
         let found = escaped(0.2, 0.05, &SETTINGS);
         for (method, radius) in found.methods.iter().zip([0.0, RHO, RHO, TAIL_RHO]) {
             let expected = 1.0 - radius / 0.2;
-            assert!((method.amplification.unwrap() - expected).abs() < 1e-6, "{method:?}");
+            // Beside this saddle u is the gradient's own direction.
+            for share in [method.amplification, method.growth] {
+                assert!((share.unwrap() - expected).abs() < 1e-6, "{method:?}");
+            }
             let steps = [1.0, -1.0].map(|sign| {
                 let (mut y, mut steps) = (0.2 + sign * 1e-3, 0);
                 while y * y < 0.2 * 0.2 + 0.05 {

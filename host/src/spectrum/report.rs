@@ -121,22 +121,24 @@ fn escapes(text: &mut String, groups: &[Measured], settings: &Settings) {
     let _ = writeln!(
         text,
         "escape: steps w <- w - {learning_rate} G on batches of {batch} until the loss has fallen by the drop along u, at \
-         most {limit}\n\n{:<9}{:<9}{:>16}{:>16}{:>16}",
+         most {limit}\n\n{:<9}{:<9}{:>16}{:>16}{:>14}{:>10}",
         "group",
         "method",
         format!("from w + {length}u"),
         format!("from w - {length}u"),
-        "|G.u|/|g.u|"
+        "|G.u|/|g.u|",
+        "|G|/|g|"
     );
     for (group, escape) in groups.iter().filter_map(|group| Some((group, group.escape.as_ref()?))) {
-        for Escaped { method, steps, amplification } in &escape.methods {
+        for Escaped { method, steps, amplification, growth } in &escape.methods {
             let [up, down] = steps.map(|steps| match steps {
                 Some(steps) => steps.to_string(),
                 None if escape.fall > 0.0 => format!("> {limit}"),
                 None => "no drop".into(),
             });
-            let share = amplification.map_or_else(|| "-".into(), |share| format!("{share:.3}"));
-            let _ = writeln!(text, "{:<9}{method:<9}{up:>16}{down:>16}{share:>16}", group.group);
+            let [along, all] =
+                [amplification, growth].map(|share| share.map_or_else(|| "-".into(), |share| format!("{share:.3}")));
+            let _ = writeln!(text, "{:<9}{method:<9}{up:>16}{down:>16}{along:>14}{all:>10}", group.group);
         }
     }
     text.push('\n');

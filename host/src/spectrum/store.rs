@@ -176,7 +176,8 @@ mod tests {
         let extreme = Extreme { value: -1e-300, bound: 0.1 };
         let drop = Drop { fall: 0.25, length: -2.0 };
         let settings = escape::Settings { length: 1e-3, learning_rate: 0.1, batch: 64, limit: 500 };
-        let methods = vec![Escaped { method: "sgd".into(), steps: [Some(7), None], amplification: None }];
+        let methods =
+            vec![Escaped { method: "sgd".into(), steps: [Some(7), None], amplification: None, growth: Some(1.5) }];
         let key = Key {
             weights_crc: "00c0ffee".into(),
             epoch,
