@@ -311,7 +311,7 @@ impl<'c, 'a, const N: usize> Curvature<'c, 'a, N> {
         layer.backward_weight::<B, All>(backend, (&[dweight], &[dbias]), x, &[moved_dy])?;
         if let Some(moved) = moved {
             let unused = self.unused(dbias.length)?;
-            let _ = (unused, moved, dy, dweight);
+            layer.backward_weight::<B, All>(backend, (&[dweight], &[unused[0]]), moved, &[dy])?;
         }
         let Some(accumulate) = slot.backward_input else { return Ok(()) };
         let y = self.network.activation(index)?;
