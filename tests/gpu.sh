@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What a GPU makes of the program: first whether it computes right, then what it costs. It needs the program and the
-# reference trajectories beside this script, neither Rust nor a network, and says at the end what failed.
+# reference trajectories and spectra beside this script, neither Rust nor a network, and says at the end what failed.
 #
 #   tests/gpu.sh PROGRAM OUT [DATA]
 #
@@ -66,6 +66,7 @@ bench() {
 part devices "$program" devices
 part kernels "$program" devices --kernels "${device[@]}"
 part "reference trajectories" "$program" verify "${device[@]}" "$golden"/*.json
+[ ! -d "$golden-spectrum" ] || part "reference spectra" "$program" verify "${device[@]}" "$golden-spectrum"/*.json
 for test in ${SSE_SAM_TESTS:-}; do
   part "tests of $(basename "$test")" env SSE_SAM_REQUIRE_OPENCL=1 SSE_SAM_OPENCL_TILES="${SSE_SAM_TILES:-gpu}" "$test"
 done

@@ -158,12 +158,9 @@ fn backward<W: Workers>(
     while at < length {
         at += side_by_side!(length - at, N => {
             let column = Column::<N> { at, mean: lanes(means, at), factor: lanes(factors, at) };
-            let mask = Masked { column: &column, relu };
-            let [dy_sum, dy_xhat_sum] =
-                workers.sums(&mask, (RowsMut { values: &mut *dy, length }, Rows { values: y, length }, x));
-            add(dbias, at, dy_sum);
-            add(dweight, at, dy_xhat_sum);
-            let [dy_mean, slope] = [dy_sum, dy_xhat_sum].map(|sums| sums.map(|sum| sum / values as f32));
+            let parts = (RowsMut { values: &mut *dy, length }, Rows { values: y, length }, x);
+            let sums = column.add_sums(workers, dweight, dbias, parts, relu);
+            let [dy_mean, slope] = sums.map(|sums| sums.map(|sum| sum / values as f32));
             let scale = combine(lanes(weight, at), column.factor, |weight, factor| weight * factor);
             let gradient = Gradient { column, dy_mean, slope, scale, accumulate };
             workers.each(&gradient, (RowsMut { values: &mut *dx, length }, Rows { values: &*dy, length }, x))?;
@@ -173,7 +170,7 @@ fn backward<W: Workers>(
 }
 
 /// Adds to the channels from `at` on.
-pub(super) fn add<const N: usize>(to: &mut [f32], at: usize, sums: [f32; N]) {
+fn add<const N: usize>(to: &mut [f32], at: usize, sums: [f32; N]) {
     to.iter_mut().skip(at).zip(sums).for_each(|(to, sum)| *to += sum);
 }
 
@@ -190,12 +187,28 @@ impl<const N: usize> Column<N> {
         let centred = combine(lanes(x, self.at), self.mean, |x, mean| x - mean);
         combine(centred, self.factor, |x, factor| x * factor)
     }
+
+    /// Masks `dy`, the first of `parts` beside `y` and `x`, and adds `sum masked` to `dbias` and `sum masked * xhat` to
+    /// `dweight`; both sums.
+    pub fn add_sums<'p>(
+        &self,
+        workers: &impl Workers,
+        dweight: &mut [f32],
+        dbias: &mut [f32],
+        parts: (RowsMut<'p>, Rows<'p>, Rows<'p>),
+        relu: bool,
+    ) -> [[f32; N]; 2] {
+        let [dy_sum, dy_xhat_sum] = workers.sums(&Masked { column: self, relu }, parts);
+        add(dbias, self.at, dy_sum);
+        add(dweight, self.at, dy_xhat_sum);
+        [dy_sum, dy_xhat_sum]
+    }
 }
 
 /// A column's `dy`, which becomes `relu ? (y > 0 ? dy : 0) : dy` on the way, and `dy * xhat`.
-pub(super) struct Masked<'a, const N: usize> {
-    pub column: &'a Column<N>,
-    pub relu: bool,
+struct Masked<'a, const N: usize> {
+    column: &'a Column<N>,
+    relu: bool,
 }
 
 impl<'p, const N: usize> Terms<(RowsMut<'p>, Rows<'p>, Rows<'p>), N, 2> for Masked<'_, N> {

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::memory::Span;
 use crate::ops::batch_norm::{check, combine, inverse_deviation, store};
-use crate::ops::batch_norm_gradient::{Column, Masked, add, check_gradients};
+use crate::ops::batch_norm_gradient::{Column, check_gradients};
 use crate::ops::lent::{Compute, Lent, one};
 use crate::ops::math::reduce::{CHANNELS, lanes, side_by_side};
 use crate::ops::math::rows::{expect, rows, rows_mut};
@@ -144,11 +144,8 @@ fn backward<W: Workers>(
         at += side_by_side!(length - at, N => {
             let factor = lanes::<N>(variances, at).map(inverse_deviation);
             let column = Column { at, mean: lanes(means, at), factor };
-            let mask = Masked { column: &column, relu };
-            let [dy_sum, dy_xhat_sum] =
-                workers.sums(&mask, (RowsMut { values: &mut *dy, length }, Rows { values: y, length }, x));
-            add(dbias, at, dy_sum);
-            add(dweight, at, dy_xhat_sum);
+            let parts = (RowsMut { values: &mut *dy, length }, Rows { values: y, length }, x);
+            column.add_sums(workers, dweight, dbias, parts, relu);
             let scale = combine(lanes(weight, at), factor, |weight, factor| weight * factor);
             let scaled = Scaled { at, scale, accumulate };
             workers.each(&scaled, (RowsMut { values: &mut *dx, length }, Rows { values: &*dy, length }))?;

@@ -383,7 +383,7 @@ fn curved(softmax: &Softmax, p: f32, focal: f32) -> (f32, f32) {
 mod tests {
     extern crate std;
 
-    use super::super::testing::{assert_close, differences, numbers, wide};
+    use super::super::testing::{Vec, assert_close, differences, numbers, wide};
     use super::*;
 
     fn reference(logits: &[f64], label: usize, tables: &LossTables<'_>) -> f64 {
@@ -413,7 +413,7 @@ mod tests {
     }
 
     /// The gradient of [`reference`] as the formula has it.
-    fn gradient(logits: &[f64], label: usize, tables: &LossTables<'_>) -> std::vec::Vec<f64> {
+    fn gradient(logits: &[f64], label: usize, tables: &LossTables<'_>) -> Vec<f64> {
         differences(logits, |z| reference(z, label, tables))
     }
 
@@ -427,12 +427,12 @@ mod tests {
             let mut found = numbers(5, classes);
             for label in 0..classes {
                 cross_entropy_tangent(&mut found, &logits, &direction, label, &tables, 0.5).unwrap();
-                let moved = |by: f64| -> std::vec::Vec<f64> {
+                let moved = |by: f64| -> Vec<f64> {
                     let line = wide(&logits).into_iter().zip(wide(&direction));
-                    gradient(&line.map(|(z, u)| z + by * u).collect::<std::vec::Vec<_>>(), label, &tables)
+                    gradient(&line.map(|(z, u)| z + by * u).collect::<Vec<_>>(), label, &tables)
                 };
                 let slope = |(a, b): (f64, f64)| 0.5 * (a - b) / 2e-3;
-                let expected: std::vec::Vec<f64> = moved(1e-3).into_iter().zip(moved(-1e-3)).map(slope).collect();
+                let expected: Vec<f64> = moved(1e-3).into_iter().zip(moved(-1e-3)).map(slope).collect();
                 assert_close(&found, &expected, 1e-5);
             }
         }

@@ -38,8 +38,8 @@ pub trait Tiles: Copy + Sync {
         multiply_all(sums, x, weight, pitch);
     }
 
-    /// `sums[p][o] += sum_{i,j,t} x[i, j, p][t] * weight[i * row + j * tap + t * pitch + o]` with `i`, `j`, `t` below `size`, in
-    /// that order; `weights` are `weight` and `[row, tap, pitch]`. Terms outside of `x` or `weight` are left out.
+    /// `sums[p][o] += sum_{i,j,t} x[at[p] + i * x_row + j * x_tap + t] * weight[i * row + j * tap + t * pitch + o]`, all `i`
+    /// before `j` before `t` below `[rows, taps, terms]`. Terms outside of `x` or `weight` are left out.
     #[inline(always)]
     fn window<const C: usize>(
         self,
