@@ -10,9 +10,10 @@
 #
 # From the environment: SSE_SAM_DEVICE, what --device is given [opencl]; SSE_SAM_TILES, what --tiles is given [gpu];
 # SSE_SAM_MODELS, networks and their batches [resnet32=128 resnet34=64]; SSE_SAM_STEPS, steps that are timed [20];
+# SSE_SAM_SPECTRA, cases of reference spectra [all of them];
 # SSE_SAM_TESTS, test programs that cargo has built, to be run on the device too.
 set -uo pipefail
-[ $# -ge 2 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 2; }
 program=$(readlink -f "$1") out=$2 data=${3:-}
 golden=$(dirname "$(readlink -f "$0")")/golden
 device=(--device "${SSE_SAM_DEVICE:-opencl}" --tiles "${SSE_SAM_TILES:-gpu}")
@@ -66,7 +67,9 @@ bench() {
 part devices "$program" devices
 part kernels "$program" devices --kernels "${device[@]}"
 part "reference trajectories" "$program" verify "${device[@]}" "$golden"/*.json
-[ ! -d "$golden-spectrum" ] || part "reference spectra" "$program" verify "${device[@]}" "$golden-spectrum"/*.json
+for case in ${SSE_SAM_SPECTRA:-mlp-ce mlp-focal mlp-vs resnet8-4-ce resnet8-ce resnet18-4-ce}; do
+  part "reference spectrum $case" "$program" verify "${device[@]}" "$golden-spectrum/$case.json"
+done
 for test in ${SSE_SAM_TESTS:-}; do
   part "tests of $(basename "$test")" env SSE_SAM_REQUIRE_OPENCL=1 SSE_SAM_OPENCL_TILES="${SSE_SAM_TILES:-gpu}" "$test"
 done
