@@ -7,7 +7,7 @@ use crate::report::Observer;
 use crate::run::folder::RunFolder;
 use crate::run::position::Position;
 use crate::run::snapshot::Snapshot;
-use crate::spectrum::groups::Group;
+use crate::spectrum::groups::{Classes, Group};
 use crate::spectrum::job::{Settings, Talk, Work};
 use crate::spectrum::picture;
 use crate::spectrum::store::{Key, Line, fingerprint};
@@ -29,13 +29,12 @@ pub fn measure(
     proceed: &dyn Fn() -> Result<(), Error>,
     observer: &dyn Observer,
 ) -> Result<(), Error> {
-    let (prepared, settings) = (placed.prepared, Settings::default());
+    let (prepared, mut settings) = (placed.prepared, Settings::default());
     let (recipe, description) = (&prepared.recipe, &prepared.description);
     let tensors = snapshot.tensors(&placed.layout)?;
-    let classes = crate::spectrum::groups::Classes { counts: &description.counts, eta: description.eta };
+    let classes = Classes { counts: &description.counts, eta: description.eta };
     let groups: Vec<Group> = GROUPS.into_iter().filter(|&group| classes.size(group) > 0).collect();
     let parameters = description.layout()?.plan.trainable();
-    let mut settings = settings;
     settings.question.steps = settings.question.steps.min(parameters);
     let mut device = placed.device.exact();
     let key = Key::new(fingerprint(&tensors), Some(position.epoch), &recipe.loss, &settings, &device.identity());
