@@ -229,6 +229,23 @@ fn what_every_kernel_takes_of_a_device_is_listed() {
     assert!(group >= 256 && local >= 25_600, "{gpu:?}");
 }
 
+#[test]
+fn a_product_with_the_hessian_stands_beside_a_gradient_of_the_same_batch() {
+    let shape = ["--model", "resnet8:4", "--image", "8x8x3", "--classes", "5", "--batch", "32", "--device"];
+    each_device(|device| {
+        let (stdout, line) = measured(&[&shape[..], &[device, "--hessian"]].concat());
+        let number = |name: &str| line["hessian"][name].as_f64().unwrap_or_else(|| panic!("no {name} in {line}"));
+        let [gradient, product, gradients] = ["gradient_ms", "product_ms", "gradients"].map(number);
+        assert!((gradients * gradient / product - 1.0).abs() < 1e-12, "{line}");
+        // Eight convolutions a layer against three: a product cannot be had for a gradient.
+        assert!(gradient > 0.0 && gradients > 1.0, "{line}");
+        let text = format!("product with Hessian  {product:.3} ms, {gradients:.2} gradients of {gradient:.3} ms");
+        assert!(stdout.contains(&text), "{text} is not in\n{stdout}");
+        let (stdout, line) = measured(&[&shape[..], &[device]].concat());
+        assert!(line.get("hessian").is_none() && !stdout.contains("Hessian"), "{stdout}");
+    });
+}
+
 #[track_caller]
 fn refused(args: &[&str], code: i32, parts: &[&str]) {
     let outcome = bench(args);
@@ -276,4 +293,12 @@ fn a_batch_that_does_not_fit_names_the_largest_that_does() {
     let fits = largest(&[&small[..], &["5000"]].concat());
     assert_eq!(bench(&[&small[..], &[&fits.to_string()]].concat()).code, 0);
     assert_eq!(largest(&[&small[..], &[&(fits + 1).to_string()]].concat()), fits);
+    // A product needs more than a step of plain descent.
+    let plain = largest(&[&small[..], &["5000", "--method", "sgd"]].concat());
+    let products = ["--method", "sgd", "--hessian"];
+    let both = largest(&[&small[..], &[&plain.to_string()], &products[..]].concat());
+    assert!(both < plain, "{both}, {plain}");
+    assert_eq!(bench(&[&small[..], &[&both.to_string()], &products[..]].concat()).code, 0);
+    let refused = bench(&[&small[..], &[&(both + 1).to_string()], &products[..]].concat());
+    assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{}", refused.stderr);
 }

@@ -2,7 +2,7 @@
 
     python double_backward.py [BLOCKS A STAGE, 3 for ResNet-20] [BATCH]
 
-What `cargo run --release --example hessian_speed -- resnet20 128 DEVICE` times in this program. Takes the faster of PyTorch's two
+What `sse-sam bench --model resnet20 --batch 128 --method sgd --hessian --device DEVICE` times in this program. Takes the faster of PyTorch's two
 memory formats; prints a line of JSON. Needs torch.
 """
 import json, sys, time

@@ -352,6 +352,9 @@ pub struct BenchArgs {
     /// Time every operation of a step as well
     #[arg(long)]
     pub kernels: bool,
+    /// Time a product with the Hessian as well, as `spectrum` takes eighty, beside a gradient of the same batch
+    #[arg(long)]
+    pub hessian: bool,
     /// Print all numbers as one line of JSON, the last one
     #[arg(long)]
     pub json: bool,

@@ -1,12 +1,14 @@
 //! The `bench` command: what a training step costs on a device, beside what the device can do at most.
 
 mod count;
+mod hessian;
 pub(crate) mod kernels;
 mod report;
 mod workload;
 
 use std::time::Instant;
 
+use hessian::Products;
 use kernels::Ledger;
 use report::{Convolutions, Report, Timing};
 use sse_sam_core::machine::watched::Watched;
@@ -52,8 +54,14 @@ pub fn run(args: &BenchArgs, console: &Console) -> Result<(), Error> {
         device.or_next(|device| device.plan_network(&model, &needs, |rows| rows * (image.len() + 1)), console)?;
     let workload = Workload::new(&layout, needs, &method.rule(&COUNTS, TAIL, 0, 1)?);
     let bench = Bench { layout: &layout, workload: &workload, steps: args.steps as usize, kernels: args.kernels };
+    // Planned before anything slow begins.
+    let products = args.hessian.then(|| Products::new(&device, &model, (image, classes), batch, args.steps as usize));
+    let products = products.transpose()?;
     let timing = device.run(&layout, &[], &workload.bytes, bench, console)?;
-    let report = Report::new(args, &device, &model, image, classes, timing);
+    let mut report = Report::new(args, &device, &model, image, classes, timing);
+    if let Some(products) = products {
+        report.hessian = Some(products.measure(&device, console)?);
+    }
     say(&report.table())?;
     if args.json { say(&report.json()?) } else { Ok(()) }
 }

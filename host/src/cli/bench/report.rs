@@ -5,6 +5,7 @@ use std::fs;
 use serde::Serialize;
 use sse_sam_core::{Model, Shape};
 
+use super::hessian::Cost;
 use super::kernels::{Ledger, Line};
 use crate::cli::args::BenchArgs;
 use crate::device::choose::Device;
@@ -92,6 +93,9 @@ pub struct Report {
     /// Bytes a second that a copy reads and writes.
     copy_bytes_per_s: f64,
     convolutions: Vec<Convolutions>,
+    /// What a product with the Hessian costs, where that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hessian: Option<Cost>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kernels: Option<Vec<Line>>,
     #[serde(skip)]
@@ -129,6 +133,7 @@ impl Report {
             fma_flops_per_s: fma_rate,
             copy_bytes_per_s: bandwidth,
             convolutions: timing.forms,
+            hessian: None,
             kernels: timing.kernels.as_ref().map(Ledger::lines),
             kernel_table: timing.kernels.as_ref().map(Ledger::table),
         }
@@ -165,6 +170,12 @@ impl Report {
         let forms = names.zip(self.convolutions.iter().map(Convolutions::row));
         for (name, value) in rows.into_iter().chain(forms) {
             text.push_str(&format!("\n  {name:<21} {value}"));
+        }
+        if let Some(Cost { gradient_ms, product_ms, gradients }) = self.hessian {
+            text.push_str(&format!(
+                "\n  {:<21} {product_ms:.3} ms, {gradients:.2} gradients of {gradient_ms:.3} ms",
+                "product with Hessian"
+            ));
         }
         if let Some(table) = &self.kernel_table {
             text.push_str(&format!("\n\n{table}"));
