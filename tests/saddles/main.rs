@@ -1,4 +1,5 @@
-//! The study's analysis: against least squares by normal equations, on numbers that are made up.
+//! The study's analysis: against least squares by normal equations, on numbers that are made up, and the tables of README.md
+//! against the lines that they were made of.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -128,4 +129,99 @@ fn a_line_of_a_spectrum_becomes_a_line_of_numbers() {
     let expected =
         "net sam 3 4 tail 7 45.00 20.00 0.25 0.0015 0.5 3.5 0.001 -0.75 0.002 0.125 0.375 0.0625 0.01 -2.5 0.02";
     assert_eq!(found.trim_end().split('\t').collect::<Vec<_>>(), expected.split(' ').collect::<Vec<_>>());
+}
+
+fn results(starts: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(script("results")).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        files.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(starts)).collect();
+    files.sort();
+    files
+}
+
+/// The cells of every line of a table in a text.
+fn rows(text: &str) -> Vec<Vec<&str>> {
+    let lines = text.lines().filter(|line| line.starts_with("| ") && line.ends_with(" |"));
+    lines.map(|line| line.trim_matches(['|', ' ']).split(" | ").collect()).collect()
+}
+
+/// The rows of README.md below a heading of a table.
+fn readme(heading: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(script("README.md")).unwrap();
+    let below = text.split_once(heading).unwrap_or_else(|| panic!("no table {heading}")).1;
+    let table: String =
+        below.lines().skip(1).take_while(|line| line.starts_with('|')).map(|line| format!("{line}\n")).collect();
+    rows(&table).into_iter().map(|row| row.into_iter().map(str::to_owned).collect()).collect()
+}
+
+/// Columns of a row, by their places.
+fn columns<'a>(row: &[&'a str], places: &[usize]) -> Vec<&'a str> {
+    places.iter().map(|&place| row[place]).collect()
+}
+
+#[test]
+fn the_readmes_tables_are_those_of_the_lines_beside_it() {
+    let text: String = results("mlp-64-32-10-").iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let Some(report) = awk(&[], &script("report.awk"), &file("study.tsv", &text)) else { return };
+    // What it says of an epoch, one part with means and one with differences.
+    let part = |title: &str| report.split_once(title).unwrap().1.split("\n\n").nth(1).unwrap();
+    let last = part("end of epoch 29 (from 0), 10 seeds");
+    let found = readme("| group | method | loss |");
+    let expected: Vec<Vec<&str>> = rows(last)
+        .into_iter()
+        .filter(|row| ["head", "tail", "all", "class9"].contains(&row[0]))
+        .map(|row| columns(&row, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 12]))
+        .collect();
+    assert_eq!((found.len(), found), (16, expected.into_iter().map(owned).collect()));
+    let found = readme("| end of epoch | group |");
+    let mut expected = Vec::new();
+    for epoch in ["14", "17", "29"] {
+        let differences = rows(part(&format!("end of epoch {epoch}: SSE-SAM minus")));
+        for row in differences.into_iter().filter(|row| ["head", "tail"].contains(&row[0])) {
+            expected.push(owned([&[epoch][..], &row[..9]].concat()));
+        }
+    }
+    assert_eq!((found.len(), found), (18, expected));
+}
+
+fn owned(row: Vec<&str>) -> Vec<String> {
+    row.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_readmes_steps_of_escape_are_those_of_the_lines_beside_it() {
+    let [path] = &results("escape-")[..] else { panic!("one file of lines of escapes") };
+    let Some(report) = awk(&[], &script("escape-report.awk"), path) else { return };
+    let expected: Vec<Vec<String>> = rows(&report).into_iter().skip(1).map(owned).collect();
+    assert_eq!((expected.len(), expected), (8, readme("| group | method | steps, median |")));
+    let readme = fs::read_to_string(script("README.md")).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = |group: &str, other: &str| {
+        let begins = format!("{group}: sse-sam takes fewer steps than {other} for ");
+        report.lines().find_map(|line| line.strip_prefix(&begins)?.strip_suffix(" of 10 seeds")).unwrap().to_owned()
+    };
+    let [tail, head] = ["tail", "head"].map(|group| ["sgd", "sam", "imbsam"].map(|other| said(group, other)));
+    assert_eq!(tail[0], tail[1]);
+    assert_eq!(head[1], "0");
+    for text in [
+        format!("(before plain descent and SAM in {} of 10 seeds, before ImbSAM in {})", tail[0], tail[2]),
+        format!(
+            "the head's before plain descent in {} and before ImbSAM in {}, but before SAM in none",
+            head[0], head[2]
+        ),
+    ] {
+        assert!(readme.contains(&text), "{text}");
+    }
+    let [parted, trials] = ["others in ", " of "].map(|word| report.rsplit_once(word).unwrap().1);
+    let (parted, trials) = (parted.split(' ').next().unwrap(), trials.trim().trim_end_matches(" trials"));
+    assert!(readme.contains(&format!("the same but for {parted} of {trials} trials")), "{parted} {trials}");
+}
+
+#[test]
+fn a_line_of_escapes_becomes_a_line_for_each_method() {
+    let line = r#"{"weights_crc":"1","escapes":{"length":0.001},"group":"tail","escape":{"length":0.001,"limit":9,"fall":0.25,"methods":[{"method":"sgd","steps":[7,null],"amplification":1.0,"growth":1.0},{"method":"sam","steps":[3,4],"amplification":1.5,"growth":null}]},"checks":{"symmetry":1e-9}}"#;
+    let file = file("escape.jsonl", &format!("{line}\n"));
+    let Some(found) = awk(&["-v", "model=net", "-v", "seed=3"], &script("escape-lines.awk"), &file) else { return };
+    let expected =
+        ["net 3 tail 0.25 sgd 7 null 1 1", "net 3 tail 0.25 sam 3 4 1.5 null"].map(|line| line.replace(' ', "\t"));
+    assert_eq!(found.lines().collect::<Vec<_>>(), expected);
 }
