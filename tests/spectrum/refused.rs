@@ -40,7 +40,8 @@ fn a_group_without_samples() {
 #[test]
 fn more_steps_than_parameters() {
     let home = trained();
-    let sentence = "--steps 1211: the network has 1210 parameters, and Lanczos's method no more steps than that";
+    let sentence =
+        "--steps 1211: the network has 1210 trained parameters, and Lanczos's method no more steps than that";
     refused(&home, &["run", "--steps", "1211"], 2, &[sentence]);
     refused(&home, &["run", "--steps", "0"], 2, &["--steps"]);
     refused(&home, &["run", "--vectors", "0"], 2, &["--vectors"]);

@@ -62,10 +62,42 @@ fn a_run_that_goes_on_measures_what_comes_after_its_checkpoint() {
         .map(|line| format!("{line}\n"))
         .collect();
     fs::write(half.join("spectrum.jsonl"), kept.concat() + "{\"epoch\":3,\"gro").unwrap();
-    works(home.path(), &["resume", "half", "--quiet"]);
+    let told = works(home.path(), &["resume", "half", "--quiet"]).stderr;
+    assert!(told.contains("half/spectrum.jsonl ends within a line"), "{told}");
     let text = |out: &str| fs::read_to_string(home.path().join(out).join("spectrum.jsonl")).unwrap();
     assert_eq!(text("half"), text("whole"));
     assert_eq!(epochs(home.path(), "half"), [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_line_that_is_none_is_named_and_nothing_is_dropped() {
+    let home = tempdir().unwrap();
+    let args = [&SSE[..], &["--spectrum-every", "1", "--checkpoint-every", "2", "--keep", "9"]].concat();
+    train(home.path(), "run", &args);
+    let run_folder = home.path().join("run");
+    fs::remove_file(run_folder.join("checkpoints/epoch-000004-step-0000000.safetensors")).unwrap();
+    let file = run_folder.join("spectrum.jsonl");
+    let whole = fs::read_to_string(&file).unwrap();
+    let none = |line: &str| whole.replacen('\n', &format!("\n{line}\n"), 1);
+    let without_epoch = whole.lines().next().unwrap().replacen("\"epoch\":0,", "", 1);
+    for (content, sentence) in [
+        (none("{\"epoch\":0,\"gro"), "run/spectrum.jsonl: line 2 is no line of a spectrum of an epoch"),
+        (none("mine"), "run/spectrum.jsonl: line 2 is no line of a spectrum of an epoch"),
+        (none(&without_epoch), "run/spectrum.jsonl: line 2 is no line of a spectrum of an epoch"),
+        ("mine".into(), "run/spectrum.jsonl: holds no line of a spectrum of an epoch"),
+    ] {
+        fs::write(&file, &content).unwrap();
+        let outcome = run(home.path(), &["resume", "run", "--quiet"]);
+        assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(sentence), "{sentence}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("hint: move it away"), "{}", outcome.stderr);
+        assert_eq!(fs::read_to_string(&file).unwrap(), content);
+    }
+    // Nothing was lost by the refusals.
+    fs::write(&file, &whole).unwrap();
+    works(home.path(), &["resume", "run", "--quiet"]);
+    assert_eq!(epochs(home.path(), "run"), [0, 1, 2, 3]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), whole);
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub fn run(args: &SpectrumArgs, console: &Console) -> Result<(), Error> {
     let key = key(&source, &settings, &device.identity());
     let path = args.out.clone().unwrap_or_else(|| beside(&source));
     Out::new("--out", &path, &[source.weights.path()])?;
-    let mut store = Store::open(&path)?;
+    let mut store = Store::open(&path, console)?;
     let missing: Vec<Group> =
         groups.iter().copied().filter(|group| store.find(&key, &group.to_string()).is_none()).collect();
     if missing.len() < groups.len() {
@@ -46,6 +46,7 @@ pub fn run(args: &SpectrumArgs, console: &Console) -> Result<(), Error> {
     let work = Work {
         description: &source.weights.description,
         tensors: (source.weights.path(), source.weights.tensors()),
+        trained: &source.trained,
         dataset: &source.dataset,
         loss: &source.loss,
         groups: &missing,
@@ -62,7 +63,7 @@ pub fn run(args: &SpectrumArgs, console: &Console) -> Result<(), Error> {
     }
     let measured: Vec<Measured> = lines.iter().map(|line| line.measured.clone()).collect();
     console.clear();
-    say(&headline(&source, &settings, &device.name()))?;
+    say(&headline(&source, &settings, &device.name())?)?;
     say(&tables(&measured))?;
     say(&format!("nodes and weights in {}, densities in {}", shown::path(&path), shown::path(&picture_of(&path))))
 }
@@ -89,16 +90,27 @@ fn settings(args: &SpectrumArgs) -> Settings {
 }
 
 fn key(source: &Source, settings: &Settings, identity: &Identity) -> Key {
-    Key::new(fingerprint(source.weights.tensors()), None, &source.loss, settings, identity)
+    let weights = (fingerprint(source.weights.tensors()), None);
+    Key::new(weights, &source.trained, &source.loss, settings, identity)
 }
 
 /// What the tables are about.
-fn headline(source: &Source, settings: &Settings, device: &str) -> String {
+fn headline(source: &Source, settings: &Settings, device: &str) -> Result<String, Error> {
     let description = &source.weights.description;
     let (path, counts) = (shown::path(source.weights.path()), &description.counts);
-    format!(
+    let frozen = match &source.trained.layers {
+        None => String::new(),
+        Some(layers) => {
+            let (own, all) = (source.trained.parameters(description)?, description.layout()?.plan.trainable());
+            format!(
+                "--trainable-layers {layers}: the Hessian of its {own} parameters; the other {} are frozen\n",
+                all - own
+            )
+        }
+    };
+    Ok(format!(
         "{path}: {}, {} training samples in {} classes, tail below {}; loss {}, batch norm by running statistics\n\
-         Lanczos: {} steps from {} start vector{}, on {device}\n",
+         {frozen}Lanczos: {} steps from {} start vector{}, on {device}\n",
         description.model,
         counts.iter().sum::<u32>(),
         counts.len(),
@@ -107,7 +119,7 @@ fn headline(source: &Source, settings: &Settings, device: &str) -> String {
         settings.question.steps,
         settings.question.vectors,
         if settings.question.vectors == 1 { "" } else { "s" },
-    )
+    ))
 }
 
 /// Where lines go when nothing is said: beside the weights, or in the folder of their run.

@@ -301,16 +301,9 @@ impl RunFolder {
         self.metrics().sync_data().map_err(|source| Error::io(self.path.join("metrics.jsonl"), source))
     }
 
-    /// Spectra of earlier epochs, as they were written.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when they cannot be read.
-    pub fn spectra(&self) -> Result<String, Error> {
-        let path = self.path.join(SPECTRA);
-        match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-            other => other.map_err(|source| Error::io(&path, source)),
-        }
+    /// Where spectra of epochs are written.
+    pub fn spectra(&self) -> PathBuf {
+        self.path.join(SPECTRA)
     }
 
     /// Puts spectra, and a picture of them, in the place of earlier ones.
@@ -318,7 +311,7 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Io`] when they cannot be written.
     pub fn set_spectra(&self, lines: &str, picture: Option<&str>) -> Result<(), Error> {
-        write_whole(&self.path.join(SPECTRA), |file| file.write_all(lines.as_bytes()))?;
+        write_whole(&self.spectra(), |file| file.write_all(lines.as_bytes()))?;
         let Some(picture) = picture else { return Ok(()) };
         write_whole(&self.path.join("spectrum.svg"), |file| file.write_all(picture.as_bytes()))
     }

@@ -1,7 +1,7 @@
 //! A training that begins at the weights of a spectrum, on the landscape that was measured.
 
 use sse_sam_core::training::problem::Target;
-use sse_sam_core::{Backend, Method, Problem, Row, Sgd, Span, Statistics, Tail, Tally, Vectors, step};
+use sse_sam_core::{Backend, Losses, Method, Problem, Row, Samples, Sgd, Span, Statistics, Tail, Tally, Vectors, step};
 
 use crate::data::random;
 use crate::device::machine::Machine;
@@ -13,21 +13,28 @@ use crate::spectrum::layout::Layout;
 use crate::train::feed::Feed;
 
 /// A network whose batch norms normalise by running statistics in every pass: the loss whose spectrum was measured.
-struct Evaluated<'n, 'a>(&'n mut Engine<'a>);
+struct Evaluated<'n, 'a> {
+    engine: &'n mut Engine<'a>,
+    /// The batch's rows, and the samples that they name.
+    batch: (Span, &'n Samples),
+    losses: Losses,
+}
 
 impl<B: Backend> Problem<B> for Evaluated<'_, '_> {
     fn forward(&mut self, backend: &mut B, params: Span, _: Statistics) -> Result<(), B::Error> {
-        self.0.forward(backend, params, Statistics::Running)
+        // Where layers are frozen, a pass leaves nothing of the batch's images.
+        self.engine.gather(backend, self.batch.0, self.batch.1, self.losses)?;
+        self.engine.forward(backend, params, Statistics::Running)
     }
 
     fn backward(&mut self, backend: &mut B, params: Span, targets: &[Target]) -> Result<(), B::Error> {
-        self.0.backward(backend, params, targets)
+        self.engine.backward(backend, params, targets)
     }
 }
 
-/// What is trained on.
+/// What steps are taken on.
 #[derive(Clone, Debug)]
-pub struct Trained<'a> {
+pub struct Stepped<'a> {
     /// The classes of the training set.
     pub classes: Classes<'a>,
     /// The samples that steps are taken on.
@@ -40,7 +47,7 @@ pub struct Trained<'a> {
     pub seed: u64,
 }
 
-impl<'a> Trained<'a> {
+impl<'a> Stepped<'a> {
     /// All samples of which so many of each class were `taken`, these.
     pub fn new(classes: Classes<'a>, (indices, taken): (Vec<u32>, &[u32]), batch: usize, seed: u64) -> Self {
         let all = indices.len() as f64;
@@ -55,7 +62,7 @@ pub struct Training<'h, 'a> {
     engine: Engine<'a>,
     layout: &'a Layout,
     feed: Feed<'a>,
-    trained: &'h Trained<'a>,
+    stepped: &'h Stepped<'a>,
     /// The order of an epoch, and its number.
     order: (usize, Vec<u32>),
 }
@@ -69,15 +76,15 @@ impl<'h, 'a> Training<'h, 'a> {
         hessian: &'h mut Hessian<'a, Stored<'a>>,
         feed: Feed<'a>,
         focal: f32,
-        trained: &'h Trained<'a>,
+        stepped: &'h Stepped<'a>,
     ) -> Result<Self, Error> {
         let layout = hessian.parts().1;
-        Ok(Self { hessian, engine: layout.network.network(focal)?, layout, feed, trained, order: (usize::MAX, vec![]) })
+        Ok(Self { hessian, engine: layout.network.network(focal)?, layout, feed, stepped, order: (usize::MAX, vec![]) })
     }
 
     /// The samples of step `number`.
     fn indices(&mut self, number: usize) -> Vec<u32> {
-        let Trained { indices, batch, seed, .. } = self.trained;
+        let Stepped { indices, batch, seed, .. } = self.stepped;
         let (per_epoch, all) = (indices.len().div_ceil(*batch).max(1), indices.len());
         let (epoch, first) = (number / per_epoch, number % per_epoch * batch);
         if self.order.0 != epoch {
@@ -98,18 +105,18 @@ where
     }
 
     fn batches(&self) -> usize {
-        self.trained.indices.len().div_ceil(self.trained.batch)
+        self.stepped.indices.len().div_ceil(self.stepped.batch)
     }
 
     fn step(&mut self, backend: &mut B, method: &Method, number: usize, sgd: &Sgd) -> Result<(), Error> {
         let (indices, vectors) = (self.indices(number), Course::<B>::vectors(self));
-        let Self { engine, layout, feed, trained, .. } = self;
-        let Classes { counts, eta } = trained.classes;
+        let Self { engine, layout, feed, stepped, .. } = self;
+        let Classes { counts, eta } = stepped.classes;
         let rule = method.rule(counts, Tail { eta, weight: 1.0 }, 0, 1)?;
         let (mut words, mut tally) = (Vec::new(), Tally::default());
         for (row, &index) in indices.iter().enumerate() {
             let label = feed.source.label(index as usize);
-            let weights = rule.factors(label as usize, trained.class_weights[label as usize], indices.len());
+            let weights = rule.factors(label as usize, stepped.class_weights[label as usize], indices.len());
             tally.add(weights);
             let index = feed.index(0, row, index);
             words.extend(Row { index, label, top: 0, left: 0, flip: false, weights }.encode());
@@ -120,8 +127,8 @@ where
         backend.write(rows, &words)?;
         let (present, outcome) = (rule.groups.present(tally.present()), session.outcome(0)?);
         feed.each(backend, &[&indices[..]], 0, |backend, _| {
-            engine.gather(backend, rows, &feed.samples, session.losses(0)?)?;
-            Ok(step(backend, &mut Evaluated(engine), &vectors, &present, sgd, &outcome)?)
+            let mut problem = Evaluated { engine, batch: (rows, &feed.samples), losses: session.losses(0)? };
+            Ok(step(backend, &mut problem, &vectors, &present, sgd, &outcome)?)
         })
     }
 

@@ -9,7 +9,7 @@ use crate::device::choose::Device;
 use crate::device::machine::{Job, Machine};
 use crate::error::Error;
 use crate::report::{Event, Observer};
-use crate::spectrum::course::{Trained, Training};
+use crate::spectrum::course::{Stepped, Training};
 use crate::spectrum::escape::{self, escape};
 use crate::spectrum::fit::Tables;
 use crate::spectrum::groups::{Classes, Group};
@@ -18,7 +18,7 @@ use crate::spectrum::lanczos::Basis;
 use crate::spectrum::layout::{Demand, Layout};
 use crate::spectrum::measure::{Question, Subject, measure};
 use crate::spectrum::report::Measured;
-use crate::spectrum::source;
+use crate::spectrum::source::{self, Trained};
 use crate::train::feed::{Feed, Feeds};
 use crate::train::start::write_terms;
 use crate::weights::{Description, Tensor, torch};
@@ -30,6 +30,8 @@ pub struct Work<'a> {
     pub description: &'a Description,
     /// Their tensors, and where they come from.
     pub tensors: (&'a Path, &'a [Tensor]),
+    /// Which layers were trained.
+    pub trained: &'a Trained,
     /// The training set.
     pub dataset: &'a Dataset,
     /// The loss.
@@ -84,11 +86,11 @@ impl Work<'_> {
         each: &mut dyn FnMut(Measured) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let Settings { question, samples, batch, basis, escape } = *self.settings;
-        let parameters = self.description.layout()?.plan.trainable();
+        let parameters = self.trained.parameters(self.description)?;
         if question.steps > parameters {
             let steps = question.steps;
             return Err(Error::Usage(format!(
-                "--steps {steps}: the network has {parameters} parameters, and Lanczos's method no more steps than that"
+                "--steps {steps}: the network has {parameters} trained parameters, and Lanczos's method no more steps than that"
             )));
         }
         let classes = Classes { counts: &self.description.counts, eta: self.description.eta };
@@ -104,6 +106,7 @@ impl Work<'_> {
             model: &self.description.model,
             image: dataset.image,
             classes: dataset.classes,
+            first: self.trained.first,
             batch: batch.min(rows.max(1)).max(stepped),
             rows: rows + stepped,
             steps: question.steps,
@@ -112,10 +115,11 @@ impl Work<'_> {
         let staged = |rows| Feeds::staged_bytes(&dataset, rows);
         let plan = |device: &Device| Layout::on(device, &demand, Feeds::resident_bytes(&dataset), &staged);
         let (layout, staged) = device.or_next(plan, talk.observer)?;
+        let frozen = torch::frozen(&layout.network, self.tensors.0, self.tensors.1)?;
         let feeds = Feeds::new(&dataset, layout.network.plan.normalization, staged)?;
         let (dataset, layout) = (&dataset, &layout);
         let job = Spectra { work: self, taken, dataset, layout, feed: feeds.train, classes, talk, each };
-        device.run(&layout.network, &[], &feeds.bytes, job, talk.observer)
+        device.run(&layout.network, &frozen, &feeds.bytes, job, talk.observer)
     }
 }
 
@@ -143,9 +147,9 @@ impl Job for Spectra<'_> {
         backend.write(network.plan.normalization, &work.description.normalization)?;
         write_terms(backend, &network.plan, work.loss, classes.counts)?;
         let (tables, focal) = (Tables::new(work.loss, classes.counts)?, work.loss.focal());
-        let trained = work.settings.escape.zip(taken.last()).map(|(settings, taken)| {
+        let stepped = work.settings.escape.zip(taken.last()).map(|(settings, taken)| {
             let all = (source::first(dataset, taken), &taken[..]);
-            (settings, Trained::new(classes, all, settings.batch, work.settings.question.seed))
+            (settings, Stepped::new(classes, all, settings.batch, work.settings.question.seed))
         });
         for (&group, taken) in work.groups.iter().zip(taken) {
             let stored = Stored::new(layout, feed, source::first(dataset, &taken));
@@ -156,12 +160,12 @@ impl Job for Spectra<'_> {
             };
             let subject = Subject { group, classes, taken };
             let mut measured = measure(backend, &mut hessian, &subject, &work.settings.question, &advance)?;
-            if let Some((settings, trained)) = &trained {
+            if let Some((settings, stepped)) = &stepped {
                 let name = format!("{name} escape");
                 let advance = |done: usize, all: usize| {
                     talk.observer.observe(&Event::Measuring { group: &name, done: done as u64, all: all as u64 });
                 };
-                let mut training = Training::new(&mut hessian, feed, focal, trained)?;
+                let mut training = Training::new(&mut hessian, feed, focal, stepped)?;
                 let u = (layout.lowest(), measured.drop.fall);
                 measured.escape = Some(escape(backend, &mut training, &layout.room, u, settings, &advance)?);
             }

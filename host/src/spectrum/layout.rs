@@ -19,6 +19,8 @@ pub struct Demand<'a> {
     pub image: Shape,
     /// Number of classes.
     pub classes: usize,
+    /// Number of the first layer whose parameters the Hessian is of.
+    pub first: usize,
     /// Samples that pass through the network at once.
     pub batch: usize,
     /// Samples of the largest group.
@@ -52,7 +54,7 @@ impl Layout {
     pub fn new(demand: &Demand<'_>, mut arena: Arena) -> Result<Self, Error> {
         let mut graph = Graph::new();
         demand.model.build(&mut graph, demand.image, demand.classes)?;
-        let plan = Plan::new(&graph, demand.batch, 2, &mut arena)?;
+        let plan = Plan::fine_tuning(&graph, demand.first, demand.batch, 2, &mut arena)?;
         let tangents = Tangents::new(&graph, &plan, &mut arena)?;
         let training = sse_sam_core::Demand { groups: Groups::ONE, economy: Economy::Lean, pieces: false };
         let session = Session::new(plan.parameters(), &training, demand.rows.max(demand.batch), 1, &mut arena)?;

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sse_sam_core::Loss;
+use sse_sam_core::{Arena, Loss};
 
 use crate::data::{self, Dataset, Split};
+use crate::device::layout::{Layout, Needs};
 use crate::error::Error;
 use crate::recipe::words::{LossName, word};
 use crate::recipe::{Options, Recipe, file, resolved};
@@ -14,7 +15,7 @@ use crate::run::folder;
 use crate::run::origin::Origin;
 use crate::shown;
 use crate::spectrum::groups::{Classes, Group};
-use crate::train::prepare;
+use crate::train::prepare::{Prepared, prepare};
 use crate::weights::{self, Data, Description, Tensor, Weights};
 
 /// Weights with the training set and the loss that they belong to.
@@ -30,11 +31,39 @@ pub struct Source {
     pub loss: Loss,
     /// What it is called.
     pub loss_name: String,
+    /// What was trained: the Hessian is that of these parameters.
+    pub trained: Trained,
+}
+
+/// Which layers were trained.
+#[derive(Clone, Debug, Default)]
+pub struct Trained {
+    /// Number of the first one.
+    pub first: usize,
+    /// `--trainable-layers` as it was given, where it was.
+    pub layers: Option<String>,
+}
+
+impl Trained {
+    /// Those of a training.
+    pub fn of(prepared: &Prepared) -> Self {
+        Self { first: prepared.needs.first, layers: prepared.recipe.trainable_layers.clone() }
+    }
+
+    /// How many parameters they have in a network.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when the model does not fit the images or classes.
+    pub fn parameters(&self, description: &Description) -> Result<usize, Error> {
+        let Description { model, image, counts, .. } = description;
+        let needs = Needs { first: self.first, ..Needs::new(*image, counts.len(), 1) };
+        Ok(Layout::new(model, &needs, Arena::new(1))?.plan.trainable())
+    }
 }
 
 impl Source {
     /// Opens weights, or the best ones of a run. The run's own settings say what was trained on and by which loss; of weights
-    /// outside a run their own description, the first samples of each class, and cross-entropy. `data` is another place of the
+    /// outside a run their own description, the first samples of each class, all layers, and cross-entropy. `data` is another place of the
     /// data, `loss` another loss.
     ///
     /// # Errors
@@ -48,7 +77,6 @@ impl Source {
     ) -> Result<Self, Error> {
         let path = weights::find(path, observer)?;
         let (tensors, metadata) = weights::read(&path)?;
-        is_evaluated(&path, &tensors)?;
         let weights = Weights::new(&path, tensors, &metadata)?;
         let home = folder::folder_of(&path);
         let source = if home != path && folder::is_run(&home) {
@@ -57,6 +85,10 @@ impl Source {
             alone(weights, data, loss, observer)?
         };
         source.check(&path)?;
+        // What was frozen came from elsewhere, whose counters may say nothing.
+        if source.trained.layers.is_none() {
+            is_evaluated(&path, source.weights.tensors())?;
+        }
         Ok(source)
     }
 
@@ -126,7 +158,8 @@ fn of_run(
         let hint = format!("{} says which: --data says where they are now", shown::path(&run.join("config.toml")));
         return Err(Error::weights(weights.path(), message).with_hint(hint));
     }
-    Ok(Source { weights, run: Some(run), dataset: training(prepared.dataset), loss, loss_name })
+    let trained = Trained::of(&prepared);
+    Ok(Source { weights, run: Some(run), dataset: training(prepared.dataset), loss, loss_name, trained })
 }
 
 /// Weights outside of a run: the first samples of each class, as many as they say.
@@ -155,7 +188,8 @@ fn alone(
     }
     let options = Options { loss, ..Options::default() };
     let (loss, loss_name) = (resolved::loss(&options), word(&loss.unwrap_or_default()));
-    Ok(Source { weights, run: None, dataset: training(dataset), loss, loss_name })
+    let trained = Trained::default();
+    Ok(Source { weights, run: None, dataset: training(dataset), loss, loss_name, trained })
 }
 
 /// Another loss, with its own numbers.

@@ -10,10 +10,13 @@ use sse_sam_core::Loss;
 
 use crate::device::machine::Identity;
 use crate::error::Error;
+use crate::report::Observer;
+use crate::shown;
 use crate::spectrum::escape;
 use crate::spectrum::job::Settings;
 use crate::spectrum::measure::Question;
 use crate::spectrum::report::Measured;
+use crate::spectrum::source::Trained;
 use crate::weights::{Data, Tensor};
 
 /// A fingerprint of weights: CRC-32 of the names and numbers of what is no counter and belongs to no velocity.
@@ -40,6 +43,9 @@ pub struct Key {
     /// The epoch at whose end they were, from 0, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u32>,
+    /// `--trainable-layers` of the training, where it was given: the Hessian is that of these layers' parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trainable_layers: Option<String>,
     /// The loss and its numbers.
     pub loss_function: String,
     /// Products of a run, at most.
@@ -63,13 +69,20 @@ pub struct Key {
 
 impl Key {
     /// That of weights with this fingerprint.
-    pub fn new(weights_crc: String, epoch: Option<u32>, loss: &Loss, settings: &Settings, identity: &Identity) -> Self {
+    pub fn new(
+        (weights_crc, epoch): (String, Option<u32>),
+        trained: &Trained,
+        loss: &Loss,
+        settings: &Settings,
+        identity: &Identity,
+    ) -> Self {
         let Settings { question: Question { steps, vectors, seed }, samples, batch, basis, escape } = *settings;
         let basis = basis.to_possible_value().map_or_else(String::new, |word| word.get_name().into());
         let device = format!("{}, driver {}, kernels {}", identity.name, identity.driver, identity.kernels);
         Self {
             weights_crc,
             epoch,
+            trainable_layers: trained.layers.clone(),
             loss_function: format!("{loss:?}"),
             steps,
             vectors,
@@ -104,6 +117,36 @@ impl Line {
     }
 }
 
+/// What a line begins with.
+const BEGINNING: &[u8] = b"{\"weights_crc\":\"";
+
+/// The lines of a file's content, and how many bytes they take: what is behind them is the part of a line that a killed
+/// process has left. Empty lines are passed over. Those of a training all have their epoch.
+///
+/// # Errors
+/// [`Error::File`] when a line is no such line, by its number, or when there are only other bytes.
+pub fn parse(path: &Path, content: &[u8], of_training: bool) -> Result<(Vec<Line>, usize), Error> {
+    let wanted = if of_training { "line of a spectrum of an epoch" } else { "line of a spectrum" };
+    let whole = content.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+    let numbered = content[..whole].split(|&byte| byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
+    let read = |(number, line)| {
+        let found = serde_json::from_slice(line).ok().filter(|line: &Line| !of_training || line.key.epoch.is_some());
+        found.ok_or_else(|| Error::file(path, format!("line {} is no {wanted}", number + 1)))
+    };
+    let lines = numbered.map(read).collect::<Result<Vec<Line>, _>>()?;
+    // A part of a line behind whole ones is one of theirs; by itself it has to look like one.
+    if lines.is_empty() && !content.is_empty() && !content[whole..].starts_with(BEGINNING) {
+        return Err(Error::file(path, format!("holds no {wanted}")));
+    }
+    Ok((lines, whole))
+}
+
+/// The warning about a part of a line.
+pub fn cut(path: &Path) -> String {
+    let path = shown::path(path);
+    format!("warning: {path} ends within a line, as a process leaves it that is killed: the part of a line is cut off")
+}
+
 /// The lines of a file. Lines of other settings stay where they are.
 #[derive(Debug)]
 pub struct Store {
@@ -112,30 +155,21 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens a file, or begins one; what a killed process has left of a line is cut off.
+    /// Opens a file, or begins one; what a killed process has left of a line is cut off, with a warning.
     ///
     /// # Errors
     /// [`Error::File`] when it holds something else, [`Error::Io`] when it cannot be read or written.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path, observer: &dyn Observer) -> Result<Self, Error> {
         let of_io = |source| Error::io(path, source);
-        let text = match fs::read(path) {
+        let content = match fs::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             other => other.map_err(of_io)?,
         };
-        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-        let lines = text[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-        let parse = |(number, line)| {
-            serde_json::from_slice(line).map_err(|_| {
-                let message = format!("line {} is no line of a spectrum", number + 1);
-                Error::file(path, message).with_hint("--out takes another file")
-            })
-        };
-        let lines: Vec<Line> = lines.enumerate().map(parse).collect::<Result<_, _>>()?;
-        if lines.is_empty() && !text.is_empty() {
-            return Err(Error::file(path, "holds no line of a spectrum").with_hint("--out takes another file"));
-        }
+        let (lines, whole) =
+            parse(path, &content, false).map_err(|error| error.with_hint("--out takes another file"))?;
         let file = File::options().create(true).append(true).open(path).map_err(of_io)?;
-        if whole < text.len() {
+        if whole < content.len() {
+            observer.warn(&cut(path));
             file.set_len(whole as u64).map_err(of_io)?;
         }
         Ok(Self { path: path.to_owned(), lines })
@@ -181,6 +215,7 @@ mod tests {
         let key = Key {
             weights_crc: "00c0ffee".into(),
             epoch,
+            trainable_layers: epoch.map(|_| "layer3".into()),
             loss_function: "CrossEntropy".into(),
             steps: 80,
             vectors: 1,
@@ -225,5 +260,25 @@ mod tests {
                 Err(error) => panic!("{error}: {text}"),
             }
         }
+    }
+
+    #[test]
+    fn the_part_of_a_line_is_left_out_and_another_line_is_named() {
+        let path = Path::new("a.jsonl");
+        let text = line(None, None).text().unwrap();
+        let found = |content: &str| parse(path, content.as_bytes(), false).map(|(lines, whole)| (lines.len(), whole));
+        assert_eq!(found("").unwrap(), (0, 0));
+        assert_eq!(found(&format!("{text}\n\n{text}\n")).unwrap(), (2, 2 * text.len() + 3));
+        // A kill may come at any byte of a second line; of a first one, from where it is known as one.
+        for length in 0..text.len() {
+            let part = &text[..length];
+            assert_eq!(found(&format!("{text}\n{part}")).unwrap(), (1, text.len() + 1), "{part}");
+            assert_eq!(found(part).is_ok(), length == 0 || length >= BEGINNING.len(), "{part}");
+        }
+        let refused = |content: String| found(&content).unwrap_err().to_string();
+        assert_eq!(refused(format!("\n{text}\n{{}}\n{text}\n")), "a.jsonl: line 3 is no line of a spectrum");
+        assert_eq!(refused(format!("{}\n{text}", &text[..40])), "a.jsonl: line 1 is no line of a spectrum");
+        assert_eq!(refused("\n".into()), "a.jsonl: holds no line of a spectrum");
+        assert_eq!(refused("mine".into()), "a.jsonl: holds no line of a spectrum");
     }
 }

@@ -1,5 +1,7 @@
 //! Spectra while a network is trained: on a device of their own, so that no bit of the training depends on them.
 
+use std::{fs, io};
+
 use sse_sam_core::Method;
 
 use crate::error::Error;
@@ -10,11 +12,15 @@ use crate::run::snapshot::Snapshot;
 use crate::spectrum::groups::{Classes, Group};
 use crate::spectrum::job::{Settings, Talk, Work};
 use crate::spectrum::picture;
-use crate::spectrum::store::{Key, Line, fingerprint};
+use crate::spectrum::source::Trained;
+use crate::spectrum::store::{Key, Line, cut, fingerprint, parse};
 use crate::train::place::Placed;
 
 /// The groups that are measured, as far as they have samples.
 const GROUPS: [Group; 3] = [Group::All, Group::Head, Group::Tail];
+
+/// What to do about a file that cannot be read.
+const AWAY: &str = "move it away: spectra are written to a new one then";
 
 /// Measures the spectra at the end of an epoch, and writes them into the run's folder. `proceed` may end that; then nothing
 /// is written.
@@ -34,20 +40,22 @@ pub fn measure(
     let tensors = snapshot.tensors(&placed.layout)?;
     let classes = Classes { counts: &description.counts, eta: description.eta };
     let groups: Vec<Group> = GROUPS.into_iter().filter(|&group| classes.size(group) > 0).collect();
-    let parameters = description.layout()?.plan.trainable();
-    settings.question.steps = settings.question.steps.min(parameters);
+    let trained = Trained::of(prepared);
+    settings.question.steps = settings.question.steps.min(trained.parameters(description)?);
     let mut device = placed.device.exact();
-    let key = Key::new(fingerprint(&tensors), Some(position.epoch), &recipe.loss, &settings, &device.identity());
+    let key =
+        Key::new((fingerprint(&tensors), Some(position.epoch)), &trained, &recipe.loss, &settings, &device.identity());
     let last = folder.last();
     let work = Work {
         description,
         tensors: (&last, &tensors),
+        trained: &trained,
         dataset: &prepared.dataset,
         loss: &recipe.loss,
         groups: &groups,
         settings: &settings,
     };
-    let mut lines = kept(&folder.spectra()?, position.epoch);
+    let (mut lines, _) = kept(folder, position.epoch, observer)?;
     work.run(&mut device, Talk { proceed, observer }, &mut |measured| {
         lines.push(Line { key: key.clone(), measured });
         Ok(())
@@ -55,23 +63,36 @@ pub fn measure(
     write(folder, &lines, &recipe.method, position.epochs)
 }
 
-/// Forgets the spectra of this epoch and of later ones: a run goes on from before its end.
+/// Forgets the spectra of this epoch and of later ones: a run goes on from before its end. What a killed process has left
+/// of a line is forgotten too, with a warning.
 ///
 /// # Errors
-/// [`Error::Io`] when the folder cannot be read or written.
-pub fn rewind(folder: &RunFolder, position: &Position, method: &Method, epochs: u32) -> Result<(), Error> {
-    let text = folder.spectra()?;
-    let lines = kept(&text, position.epoch);
-    if lines.len() == text.lines().count() {
-        return Ok(());
-    }
-    write(folder, &lines, method, epochs)
+/// [`Error::File`] when the file has something else, [`Error::Io`] when it cannot be read or written.
+pub fn rewind(
+    folder: &RunFolder,
+    position: &Position,
+    (method, epochs): (&Method, u32),
+    observer: &dyn Observer,
+) -> Result<(), Error> {
+    let (lines, forgets) = kept(folder, position.epoch, observer)?;
+    if forgets { write(folder, &lines, method, epochs) } else { Ok(()) }
 }
 
-/// The lines of epochs before this one.
-fn kept(text: &str, epoch: u32) -> Vec<Line> {
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
-    lines.filter(|line| line.key.epoch.is_some_and(|of| of < epoch)).collect()
+/// The lines of epochs before this one, and whether there is more.
+fn kept(folder: &RunFolder, epoch: u32, observer: &dyn Observer) -> Result<(Vec<Line>, bool), Error> {
+    let path = folder.spectra();
+    let content = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), false)),
+        other => other.map_err(|source| Error::io(&path, source))?,
+    };
+    let (lines, whole) = parse(&path, &content, true).map_err(|error| error.with_hint(AWAY))?;
+    if whole < content.len() {
+        observer.warn(&cut(&path));
+    }
+    let all = lines.len();
+    let lines: Vec<Line> = lines.into_iter().filter(|line| line.key.epoch.is_some_and(|of| of < epoch)).collect();
+    let forgets = lines.len() < all || whole < content.len();
+    Ok((lines, forgets))
 }
 
 fn write(folder: &RunFolder, lines: &[Line], method: &Method, epochs: u32) -> Result<(), Error> {

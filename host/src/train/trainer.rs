@@ -328,8 +328,8 @@ impl Training<'_> {
         };
         let proceed = || self.signal().map_or(Ok(()), |signal| Err(self.interrupted(signal, position)));
         match spectra::measure(self.placed, snapshot, position, folder, &proceed, self.observer) {
-            // A device without room for it, or numbers that overflow, are no reason to lose the training.
-            Err(error @ (Error::Device { .. } | Error::Usage(_))) => {
+            // A device without room for it, numbers that overflow or a file that was changed: no reason to lose the training.
+            Err(error @ (Error::Device { .. } | Error::Usage(_) | Error::File { .. })) => {
                 let text = format!("no spectrum of epoch {}: {error}", position.epoch);
                 self.journal.note(&text);
                 self.observer.warn(&format!("warning: {text}"));
@@ -343,7 +343,8 @@ impl Training<'_> {
     fn rewind(&self, position: &Position) -> Result<(), Error> {
         self.journal.rewind(position)?;
         let recipe = self.recipe();
-        self.folder.map_or(Ok(()), |folder| spectra::rewind(folder, position, &recipe.method, recipe.epochs))
+        let Some(folder) = self.folder else { return Ok(()) };
+        spectra::rewind(folder, position, (&recipe.method, recipe.epochs), self.observer)
     }
 
     /// Tells of an epoch that was evaluated, and of so many images trained in so many seconds.

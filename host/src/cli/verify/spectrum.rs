@@ -30,7 +30,7 @@ const LARGEST_ERROR: f64 = 1e-3;
 const STEPS: usize = 100;
 
 /// Start vectors of what has a standard error.
-const VECTORS: usize = 16;
+const VECTORS: usize = 8;
 
 /// What is asked of products in any case: symmetry, and that groups add up.
 const PRODUCTS: f64 = 1e-5;
@@ -197,7 +197,8 @@ pub fn replay(path: &Path, device: &Device, observer: &dyn Observer) -> Result<V
     let smallest = layout::Layout::smallest(&model, image, classes).map_err(of_case)?;
     tensors.expect_all(&["init", "v"], &torch::entries(&smallest)?)?;
     let steps = STEPS.min(smallest.plan.trainable());
-    let demand = Demand { model: &model, image, classes, batch: BATCH.min(rows), rows, steps, basis: Basis::Full };
+    let demand =
+        Demand { model: &model, image, classes, first: 0, batch: BATCH.min(rows), rows, steps, basis: Basis::Full };
     let (layout, _) = Layout::on(device, &demand, 0, &|_| 0).map_err(of_case)?;
     let replay = Replay { case: &case, tensors: &tensors, layout: &layout, loss, labels: &labels };
     device.run(&layout.network, &[], &[], replay, observer)
