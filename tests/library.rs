@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use clap::ValueEnum;
 use sse_sam::device::choose::Device;
 use sse_sam::opencl::Convolution;
+use sse_sam::recipe::imbalance::Imbalance;
 use sse_sam::recipe::words::{LossName, MethodName, OnNan, ScheduleName};
 use sse_sam::recipe::{DeviceOptions, Options, Recipe};
 use sse_sam::report::{Event, Observer, Silent};
@@ -144,7 +145,7 @@ fn what_a_recipe_is_written_down_as_gives_the_same_recipe() {
                 Options {
                     on_nan: Some(OnNan::Rollback),
                     keep: NonZero::new(7),
-                    imbalance: Some(20.0),
+                    imbalance: Some(Imbalance(Some(20.0))),
                     ..Options::default()
                 },
             ] {

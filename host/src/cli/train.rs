@@ -9,7 +9,7 @@ use crate::data::{self, Dataset, Format};
 use crate::device::choose::Device;
 use crate::error::Error;
 use crate::recipe::words::{MethodName, word};
-use crate::recipe::{DeviceOptions, Options, Recipe, file, unused};
+use crate::recipe::{DeviceOptions, Options, Recipe, file, recipes, unused};
 use crate::report::Observer;
 use crate::report::console::Console;
 use crate::run::folder::{self, RunFolder};
@@ -45,11 +45,20 @@ pub struct Call {
 /// Whatever is wrong with the options, the data, the device or the run's folder.
 pub fn run(args: &TrainArgs, console: &Console) -> Result<(), Error> {
     let (typed, out) = (args.options.clone(), args.out.clone());
-    let call = match &args.config {
-        None => Call { options: typed.clone(), typed, origin: None, fingerprint: None, out },
-        Some(path) => joined(typed, path, out)?,
+    let recipe = args.recipe.as_deref().map(recipes::find).transpose()?;
+    let call = match (&args.config, &recipe) {
+        (Some(path), _) => joined(typed, path, out)?,
+        (None, recipe) => {
+            let options = recipe.as_ref().map_or_else(|| Ok(typed.clone()), |recipe| recipe.under(&typed))?;
+            Call { options, typed, origin: None, fingerprint: None, out }
+        }
     };
-    start(&call, None, console)
+    start(&call, None, console)?;
+    let published = recipe.map(|recipe| recipe.published()).unwrap_or_default();
+    if !published.is_empty() {
+        console.tell_people(&format!("\n{}", published.trim_end()));
+    }
+    Ok(())
 }
 
 /// What was typed, on top of the options of a file.
@@ -94,7 +103,7 @@ pub fn start(call: &Call, earlier: Option<RunFolder>, console: &Console) -> Resu
     console.tell_people(&headline(&placed));
     let trainer = Trainer::new(&placed, first).in_folder(&folder).until(signals);
     let outcome = finish(&folder, trainer.run(console))?;
-    console.tell_people(&summary(&outcome, prepared.dataset.test.len(), folder.path()));
+    console.tell_people(&summary(&outcome, &prepared.dataset, folder.path()));
     Ok(())
 }
 
