@@ -43,20 +43,16 @@ fn pictures_that_are_staged_give_the_bytes_of_those_that_lie_on_the_device() {
     }
     let home = tempdir().unwrap();
     train(home.path(), "run", &[]);
-    let base = ["spectrum", "run", "--groups", "all,tail,class9", "--batch", "8", "--json"];
-    let little = ["--steps", "2"];
-    let more = ["--steps", "2", "--vectors", "2", "--escape", "--escape-steps", "5", "--escape-batch", "8"];
+    let base =
+        ["spectrum", "run", "--groups", "all,tail,class9", "--batch", "8", "--json", "--steps", "2", "--vectors", "2"];
+    let escape = ["--escape", "--escape-steps", "5", "--escape-batch", "8", "--device"];
     for (at, device) in found.iter().enumerate() {
-        let device = ["--device", &device.selector()];
-        for (name, args) in [("plain", &little[..]), ("escape", &more[..])] {
-            let out = |what: &str| format!("{what}-{name}-{at}.jsonl");
-            let [trial, whole, staged] = ["trial", "whole", "staged"].map(out);
-            let args = [&base[..], args, &device[..]].concat();
-            let memory = least(home.path(), &args, &trial);
-            let all = works(home.path(), &[&args[..], &["--out", &whole]].concat()).stdout;
-            let limit = ["--device-memory", &memory, "--out", &staged];
-            assert_eq!(works(home.path(), &[&args[..], &limit].concat()).stdout, all, "{memory} MiB");
-        }
+        let args = [&base[..], &escape[..], &[&device.selector()]].concat();
+        let [trial, whole, staged] = ["trial", "whole", "staged"].map(|what| format!("{what}-{at}.jsonl"));
+        let memory = least(home.path(), &args, &trial);
+        let all = works(home.path(), &[&args[..], &["--out", &whole]].concat()).stdout;
+        let limit = ["--device-memory", &memory, "--out", &staged];
+        assert_eq!(works(home.path(), &[&args[..], &limit].concat()).stdout, all, "{memory} MiB");
     }
 }
 
