@@ -47,7 +47,8 @@ fn pictures_that_are_staged_give_the_bytes_of_those_that_lie_on_the_device() {
         ["spectrum", "run", "--groups", "all,tail,class9", "--batch", "8", "--json", "--steps", "2", "--vectors", "2"];
     let escape = ["--escape", "--escape-steps", "5", "--escape-batch", "8", "--device"];
     for (at, device) in found.iter().enumerate() {
-        let args = [&base[..], &escape[..], &[&device.selector()]].concat();
+        let device = device.selector();
+        let args = [&base[..], &escape[..], &[&device]].concat();
         let [trial, whole, staged] = ["trial", "whole", "staged"].map(|what| format!("{what}-{at}.jsonl"));
         let memory = least(home.path(), &args, &trial);
         let all = works(home.path(), &[&args[..], &["--out", &whole]].concat()).stdout;
