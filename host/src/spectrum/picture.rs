@@ -27,8 +27,10 @@ pub fn density(title: &str, groups: &[(String, &[Node])]) -> Option<String> {
         let at = |point: usize| ends[0] + (ends[1] - ends[0]) * point as f64 / (POINTS - 1) as f64;
         (0..POINTS).map(|point| [at(point), smoothed(nodes, width, at(point))]).collect()
     };
-    let lines: Vec<Line> =
-        groups.iter().map(|(name, nodes)| Line { name: name.clone(), points: curve(nodes), dots: false }).collect();
+    let lines: Vec<Line> = groups
+        .iter()
+        .map(|(name, nodes)| Line { name: name.clone(), points: curve(nodes), ..Line::default() })
+        .collect();
     let most = lines.iter().flat_map(|line| &line.points).map(|point| point[1]).fold(0.0, f64::max);
     let top = most.log10().ceil() as i32;
     let chart = Chart {
@@ -59,7 +61,12 @@ pub fn over_epochs(title: &str, groups: &[(String, Vec<[f64; 2]>)], switch: Opti
     if !x.iter().chain(&y).all(|end| end.is_finite()) {
         return None;
     }
-    let lines = groups.iter().map(|(name, points)| Line { name: name.clone(), points: points.clone(), dots: true });
+    let lines = groups.iter().map(|(name, points)| Line {
+        name: name.clone(),
+        points: points.clone(),
+        dots: true,
+        ..Line::default()
+    });
     let chart = Chart {
         title: title.into(),
         note: "smallest eigenvalue of each group's Hessian at the end of an epoch".into(),
