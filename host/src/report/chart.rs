@@ -120,13 +120,14 @@ impl Chart {
         let (title, note) = (escaped(&self.title), escaped(&self.note));
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
-             font-family=\"system-ui, sans-serif\" font-size=\"13\" data-x=\"{}\" data-y=\"{}\" data-box=\"{}\">\n\
+             font-family=\"system-ui, sans-serif\" font-size=\"13\" data-x=\"{}\" data-y=\"{}\" data-box=\"{}\" data-label=\"{}\">\n\
              <title>{title}</title>\n{ground}\
              <text x=\"{left}\" y=\"22\" font-size=\"16\">{title}</text>\n\
              <text x=\"{left}\" y=\"40\" class=\"soft\" font-size=\"11\">{note}</text>\n",
             self.x.data(),
             self.y.data(),
             self.place_of_axes().map(|number| number.to_string()).join(" "),
+            escaped(&self.x.label),
         );
         self.grid(&mut svg);
         self.draw_marks(&mut svg);
@@ -296,7 +297,7 @@ pub fn style() -> String {
 
 /// Text as XML takes it.
 fn escaped(text: &str) -> String {
-    crate::shown::shown(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    crate::shown::shown(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
