@@ -51,7 +51,7 @@ fn a_program_trains_the_very_weights_that_the_command_does() {
     let prepared = prepare(recipe, dataset, &Silent).unwrap();
     let placed = place(Device::cpu(), &prepared, &Silent).unwrap();
     let outcome = placed.train(&Silent).unwrap();
-    for (name, weights) in [("last", &outcome.weights), ("best", &outcome.best_weights)] {
+    for (name, weights) in [("last", &outcome.weights), ("best-on-test", &outcome.best_weights)] {
         let (theirs, ours) = (folder.path().join("run").join(name), folder.path().join(name));
         placed.save(&ours, weights).unwrap();
         assert!(fs::read(theirs.with_extension("safetensors")).unwrap() == fs::read(ours).unwrap(), "{name}");
