@@ -145,7 +145,7 @@ fn groups_that_were_measured_are_not_measured_again() {
     fs::write(&file, &whole[..whole.len() - 40]).unwrap();
     let again = with("head,tail").stderr;
     assert!(again.contains("1 of 2 groups"), "{again}");
-    let cut = "run/best.spectrum.jsonl ends within a line, as a process leaves it that is killed: the part of a line is cut off";
+    let cut = "run/best-on-test.spectrum.jsonl ends within a line, as a process leaves it that is killed: the part of a line is cut off";
     assert!(again.contains(cut) && !both.stderr.contains("is cut off"), "{again}");
     assert_eq!(fs::read_to_string(&file).unwrap(), whole);
     // Another number of steps is another measurement.

@@ -79,7 +79,7 @@ fn a_spectrum_that_does_not_fit_beside_its_training_costs_a_warning_and_no_bit()
         assert!(told.stderr.contains("are needed for a basis of 80 steps") && log.contains(&text), "{log}");
     }
     assert!(!home.path().join("measured/spectrum.jsonl").exists());
-    for file in ["metrics.jsonl", "last.safetensors", "best.safetensors"] {
+    for file in ["metrics.jsonl", "last.safetensors", "best-on-test.safetensors"] {
         let bytes = ["plain", "measured"].map(|out| fs::read(home.path().join(out).join(file)).unwrap());
         assert!(bytes[0] == bytes[1], "{file}");
     }
