@@ -47,6 +47,25 @@ fn the_command_finds_the_same_numbers_at_the_same_weights() {
 }
 
 #[test]
+fn samples_that_were_set_aside_are_in_no_spectrum_and_head_and_tail_stay() {
+    let home = tempdir().unwrap();
+    train(home.path(), "run", &["--spectrum-at", "last", "--validation", "0.25"]);
+    let text = fs::read_to_string(home.path().join("run/spectrum.jsonl")).unwrap();
+    let at_last = lines(&text);
+    // Of 376, 243, 157, 102, 66 and 42, 27, 17, 11, 7 so many are set aside: 94, 61, 39, 26, 17 and 11, 7, 4, 3, 2.
+    let samples: Vec<u64> = at_last.iter().map(|line| line["samples"].as_u64().unwrap()).collect();
+    assert_eq!(samples, [784, 707, 77]);
+    let args = ["spectrum", "run/last.safetensors", "--groups", "all,head,tail,class9", "--device", "cpu", "--json"];
+    let later = lines(&works(home.path(), &args).stdout);
+    for (line, later) in at_last.iter().zip(&later) {
+        for key in ["group", "samples", "of", "loss", "lambda_min", "trace"] {
+            assert_eq!(line[key], later[key], "{key}");
+        }
+    }
+    assert_eq!((&later[3]["samples"], &later[3]["of"]), (&5.into(), &5.into()));
+}
+
+#[test]
 fn a_run_that_goes_on_measures_what_comes_after_its_checkpoint() {
     let home = tempdir().unwrap();
     let all = [&SSE[..], &["--spectrum-every", "1", "--checkpoint-every", "2", "--keep", "9"]].concat();

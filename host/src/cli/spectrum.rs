@@ -97,7 +97,7 @@ fn key(source: &Source, settings: &Settings, identity: &Identity) -> Key {
 /// What the tables are about.
 fn headline(source: &Source, settings: &Settings, device: &str) -> Result<String, Error> {
     let description = &source.weights.description;
-    let (path, counts) = (shown::path(source.weights.path()), &description.counts);
+    let (path, counts) = (shown::path(source.weights.path()), &source.counts);
     let frozen = match &source.trained.layers {
         None => String::new(),
         Some(layers) => {

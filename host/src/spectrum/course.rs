@@ -111,8 +111,8 @@ where
     fn step(&mut self, backend: &mut B, method: &Method, number: usize, sgd: &Sgd) -> Result<(), Error> {
         let (indices, vectors) = (self.indices(number), Course::<B>::vectors(self));
         let Self { engine, layout, feed, stepped, .. } = self;
-        let Classes { counts, eta } = stepped.classes;
-        let rule = method.rule(counts, Tail { eta, weight: 1.0 }, 0, 1)?;
+        let Classes { sizes, eta, .. } = stepped.classes;
+        let rule = method.rule(sizes, Tail { eta, weight: 1.0 }, 0, 1)?;
         let (mut words, mut tally) = (Vec::new(), Tally::default());
         for (row, &index) in indices.iter().enumerate() {
             let label = feed.source.label(index as usize);

@@ -69,8 +69,10 @@ impl fmt::Display for Word {
 /// The classes of a training set.
 #[derive(Clone, Copy, Debug)]
 pub struct Classes<'a> {
-    /// Training samples of each.
+    /// Samples of each that were trained on.
     pub counts: &'a [u32],
+    /// Training samples of each, with those that were set aside to validate on: head and tail and losses go by these.
+    pub sizes: &'a [u32],
     /// Classes with fewer are the tail.
     pub eta: u32,
 }
@@ -87,7 +89,7 @@ impl Classes<'_> {
     }
 
     fn is_tail(&self, class: usize) -> bool {
-        is_tail(self.counts.get(class).copied().unwrap_or(0), self.eta)
+        is_tail(self.sizes.get(class).copied().unwrap_or(0), self.eta)
     }
 
     /// The groups that are meant, each once. A class without samples is passed over where every class is meant.
@@ -169,7 +171,8 @@ impl Classes<'_> {
 mod tests {
     use super::*;
 
-    const CLASSES: Classes<'_> = Classes { counts: &[1000, 500, 100, 10, 0, 4], eta: 50 };
+    const SIZES: [u32; 6] = [1000, 500, 100, 10, 0, 4];
+    const CLASSES: Classes<'_> = Classes { counts: &SIZES, sizes: &SIZES, eta: 50 };
 
     fn words(text: &str) -> Vec<Word> {
         text.split(',').map(|word| word.parse().unwrap()).collect()

@@ -93,7 +93,8 @@ impl Work<'_> {
                 "--steps {steps}: the network has {parameters} trained parameters, and Lanczos's method no more steps than that"
             )));
         }
-        let classes = Classes { counts: &self.description.counts, eta: self.description.eta };
+        let counts = self.dataset.counts();
+        let classes = Classes { counts: &counts, sizes: &self.description.counts, eta: self.description.eta };
         let mut dataset = self.dataset.clone();
         // Steps are taken on all samples, whichever group is looked at.
         let also = escape.map(|_| Group::All);
@@ -145,8 +146,8 @@ impl Job for Spectra<'_> {
         let (network, (path, tensors)) = (&layout.network, work.tensors);
         torch::load(backend, network, path, tensors)?;
         backend.write(network.plan.normalization, &work.description.normalization)?;
-        write_terms(backend, &network.plan, work.loss, classes.counts)?;
-        let (tables, focal) = (Tables::new(work.loss, classes.counts)?, work.loss.focal());
+        write_terms(backend, &network.plan, work.loss, classes.sizes)?;
+        let (tables, focal) = (Tables::new(work.loss, classes.sizes)?, work.loss.focal());
         let stepped = work.settings.escape.zip(taken.last()).map(|(settings, taken)| {
             let all = (source::first(dataset, taken), &taken[..]);
             (settings, Stepped::new(classes, all, settings.batch, work.settings.question.seed))

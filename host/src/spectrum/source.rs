@@ -27,6 +27,10 @@ pub struct Source {
     pub run: Option<PathBuf>,
     /// The data; of the training set what was trained on, and no test set.
     pub dataset: Dataset,
+    /// Samples of each class that were trained on.
+    pub counts: Vec<u32>,
+    /// The same with those that were set aside to validate on.
+    pub sizes: Vec<u32>,
     /// The loss.
     pub loss: Loss,
     /// What it is called.
@@ -94,14 +98,14 @@ impl Source {
 
     /// The classes of the training set.
     pub fn classes(&self) -> Classes<'_> {
-        Classes { counts: &self.weights.description.counts, eta: self.weights.description.eta }
+        let Description { counts, eta, .. } = &self.weights.description;
+        Classes { counts: &self.counts, sizes: counts, eta: *eta }
     }
 
     /// Refuses data that the weights were not trained on.
     fn check(&self, path: &Path) -> Result<(), Error> {
         let Description { image, counts, .. } = &self.weights.description;
-        let found = self.dataset.counts();
-        if (self.dataset.image, &found) == (*image, counts) {
+        if (self.dataset.image, &self.sizes) == (*image, counts) {
             return Ok(());
         }
         Err(others(path, &self.dataset))
@@ -158,8 +162,9 @@ fn of_run(
         let hint = format!("{} says which: --data says where they are now", shown::path(&run.join("config.toml")));
         return Err(Error::weights(weights.path(), message).with_hint(hint));
     }
-    let trained = Trained::of(&prepared);
-    Ok(Source { weights, run: Some(run), dataset: training(prepared.dataset), loss, loss_name, trained })
+    let (trained, counts, sizes) = (Trained::of(&prepared), prepared.dataset.counts(), prepared.description.counts);
+    let dataset = training(prepared.dataset);
+    Ok(Source { weights, run: Some(run), dataset, counts, sizes, loss, loss_name, trained })
 }
 
 /// Weights outside of a run: the first samples of each class, as many as they say.
@@ -188,8 +193,9 @@ fn alone(
     }
     let options = Options { loss, ..Options::default() };
     let (loss, loss_name) = (resolved::loss(&options), word(&loss.unwrap_or_default()));
-    let trained = Trained::default();
-    Ok(Source { weights, run: None, dataset: training(dataset), loss, loss_name, trained })
+    let (trained, counts) = (Trained::default(), dataset.counts());
+    let (dataset, sizes) = (training(dataset), counts.clone());
+    Ok(Source { weights, run: None, dataset, counts, sizes, loss, loss_name, trained })
 }
 
 /// Another loss, with its own numbers.

@@ -38,7 +38,8 @@ pub fn measure(
     let (prepared, mut settings) = (placed.prepared, Settings::default());
     let (recipe, description) = (&prepared.recipe, &prepared.description);
     let tensors = snapshot.tensors(&placed.layout)?;
-    let classes = Classes { counts: &description.counts, eta: description.eta };
+    let counts = prepared.dataset.counts();
+    let classes = Classes { counts: &counts, sizes: &description.counts, eta: description.eta };
     let groups: Vec<Group> = GROUPS.into_iter().filter(|&group| classes.size(group) > 0).collect();
     let trained = Trained::of(prepared);
     settings.question.steps = settings.question.steps.min(trained.parameters(description)?);

@@ -150,7 +150,7 @@ impl Case {
     }
 
     fn classes(&self) -> Classes<'_> {
-        Classes { counts: &self.class_counts, eta: self.eta }
+        Classes { counts: &self.class_counts, sizes: &self.class_counts, eta: self.eta }
     }
 
     fn loss(&self) -> Result<Loss, String> {
