@@ -29,6 +29,7 @@
 //! ([`Trainer::in_folder`](train::trainer::Trainer::in_folder)).
 
 pub mod cli;
+pub mod compare;
 pub mod data;
 pub mod device;
 mod error;

@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod bench;
+pub mod compare;
 pub(crate) mod described;
 pub mod devices;
 pub mod eval;

@@ -6,6 +6,7 @@ pub mod confusion;
 pub mod console;
 pub mod metrics;
 pub mod observer;
-mod progress;
+pub(crate) mod progress;
+pub mod statistics;
 
 pub use observer::{Event, Observer, Silent};
