@@ -192,30 +192,30 @@ pub struct CompareArgs {
         value_delimiter = ',',
         value_name = "LOSSES",
         help_heading = "Comparison",
-        display_order = 0
+        display_order = 1
     )]
     pub losses: Option<Vec<LossName>>,
     /// How many seeds, from 0 on; or which ones: 5..8, or 0,3,7 [5]
-    #[arg(long, value_name = "N|LIST", help_heading = "Comparison", display_order = 0)]
+    #[arg(long, value_name = "N|LIST", help_heading = "Comparison", display_order = 2)]
     pub seeds: Option<Seeds>,
     /// Give any other option several values; between values with commas stand semicolons. May be given again
-    #[arg(long, value_name = "OPTION=V1,V2", help_heading = "Comparison", display_order = 0)]
+    #[arg(long, value_name = "OPTION=V1,V2", help_heading = "Comparison", display_order = 3)]
     pub vary: Vec<Varied>,
     /// Train so many runs at once, each with its share of the threads
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000),
-        help_heading = "Comparison", display_order = 0)]
+        help_heading = "Comparison", display_order = 4)]
     pub jobs: u32,
     /// Which arm the others are compared with, as tables call it [the first]
-    #[arg(long, value_name = "ARM", help_heading = "Comparison", display_order = 0)]
+    #[arg(long, value_name = "ARM", help_heading = "Comparison", display_order = 5)]
     pub baseline: Option<String>,
     /// How the comparison is printed [text]
-    #[arg(long, value_enum, help_heading = "Comparison", display_order = 0)]
+    #[arg(long, value_enum, help_heading = "Comparison", display_order = 6)]
     pub format: Option<formats::Format>,
     /// Try runs again that have failed
-    #[arg(long, help_heading = "Comparison", display_order = 0)]
+    #[arg(long, help_heading = "Comparison", display_order = 7)]
     pub retry_failed: bool,
     /// Put runs of different data into one table
-    #[arg(long, help_heading = "Comparison", display_order = 0)]
+    #[arg(long, help_heading = "Comparison", display_order = 8)]
     pub different_data: bool,
     /// The training.
     #[command(flatten)]

@@ -172,6 +172,7 @@ pub fn text(value: &Value) -> String {
     match value {
         Value::String(text) => shown(text),
         Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(","),
+        Value::Float(number) => number.to_string(),
         other => other.to_string(),
     }
 }

@@ -205,8 +205,6 @@ impl PlannedArm {
 struct Draft {
     method: MethodName,
     loss: LossName,
-    /// Values of varied options.
-    values: Table,
     /// Options that were given for it and that it does not use, and what each needs.
     pointless: Vec<(&'static str, String)>,
     arm: PlannedArm,
@@ -367,7 +365,7 @@ fn draft(
     unused::check(&typed, &recipe).map_err(whose)?;
     let name = name(method, loss, &wanted.varied, &values);
     let arm = PlannedArm { label: name.clone(), name, options, typed, recipe, dataset, fingerprint };
-    Ok(Draft { method, loss, values, pointless, arm })
+    Ok(Draft { method, loss, pointless, arm })
 }
 
 /// The option that names the switch between stages.
