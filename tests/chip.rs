@@ -187,7 +187,7 @@ fn imports_refuse_damaged_dumps_and_other_networks() {
 fn imports_find_their_lines_behind_what_a_console_adds() {
     let folder = trained("mlp:64-16-10");
     let path = folder.path();
-    let exported = weights::read(&path.join("run/best.safetensors")).unwrap().0;
+    let exported = weights::read(&path.join("run/best-on-test.safetensors")).unwrap().0;
     put_numbers(path, "plain", |line| format!("{line}\n"));
     let import = |dump: &str| {
         let out = format!("{dump}.safetensors");
@@ -226,8 +226,10 @@ fn imports_find_their_lines_behind_what_a_console_adds() {
 
 /// Writes the numbers of a run's best weights, eight a line, each line in a console's form.
 fn put_numbers(folder: &Path, name: &str, form: impl Fn(&str) -> String) {
-    let values =
-        Numbers::new(&Weights::read(&folder.join("run/best.safetensors"), &Silent).unwrap()).unwrap().values().unwrap();
+    let values = Numbers::new(&Weights::read(&folder.join("run/best-on-test.safetensors"), &Silent).unwrap())
+        .unwrap()
+        .values()
+        .unwrap();
     let line = |row: &[f32]| row.iter().map(|value| format!(" {:08x}", value.to_bits())).collect::<String>();
     let text: String = values.chunks(8).map(|row| form(&format!("weights{}", line(row)))).collect();
     fs::write(folder.join(name), text).unwrap();
@@ -239,7 +241,7 @@ fn put_numbers(folder: &Path, name: &str, form: impl Fn(&str) -> String) {
 fn sizes_that_a_file_only_claims_take_no_memory() {
     let folder = trained("mlp:64-6-10");
     let path = folder.path();
-    let (tensors, metadata) = weights::read(&path.join("run/best.safetensors")).unwrap();
+    let (tensors, metadata) = weights::read(&path.join("run/best-on-test.safetensors")).unwrap();
     for (key, value) in [
         ("model", "mlp:16777215-60-10"),
         ("model", "mlp:64-16777215-10"),

@@ -56,7 +56,7 @@ fn trained(model: &str, options: &[&str]) -> TempDir {
 
 /// The tensors of a run's best weights.
 fn best(folder: &TempDir) -> (Vec<Tensor>, BTreeMap<String, String>) {
-    weights::read(&folder.path().join("run/best.safetensors")).unwrap()
+    weights::read(&folder.path().join("run/best-on-test.safetensors")).unwrap()
 }
 
 fn put(folder: &TempDir, name: &str, tensors: &[Tensor], metadata: &BTreeMap<String, String>) {
@@ -113,7 +113,7 @@ const BARE: [&str; 4] = ["--model", "resnet8:2", "--data", "digits"];
 fn a_state_under_other_usual_names_is_the_same_state() {
     let folder = trained("resnet8:2", &[]);
     let (tensors, metadata) = best(&folder);
-    let expected = done(folder.path(), &["eval", "run/best.safetensors"]).0;
+    let expected = done(folder.path(), &["eval", "run/best-on-test.safetensors"]).0;
     let head =
         |name: &str, other: &str| name.strip_prefix("fc.").map_or(name.to_owned(), |rest| format!("{other}.{rest}"));
     let with = |prefix: &'static str| renamed(&tensors, move |name| format!("{prefix}{name}"));
@@ -170,7 +170,7 @@ fn shortcuts_by_their_other_name_are_found() {
     assert_ne!(other, tensors);
     put(&folder, "other.safetensors", &other, &metadata);
     let eval = |file| done(folder.path(), &["eval", file]).0;
-    assert_eq!(eval("other.safetensors"), eval("run/best.safetensors"));
+    assert_eq!(eval("other.safetensors"), eval("run/best-on-test.safetensors"));
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn a_bare_state_is_evaluated_as_the_command_line_says() {
     let other = ["eval", "bare.safetensors", "--data", "digits", "--model", "resnet8:3"];
     refused(path, &other, 1, &["bare.safetensors: tensor conv1.weight must have shape [3, 1, 3, 3], has [2, 1, 3, 3]"]);
     // What is said once counts; the same said again is no contradiction.
-    let said = |more: &[&'static str]| [&["eval", "run/best.safetensors"], more].concat();
+    let said = |more: &[&'static str]| [&["eval", "run/best-on-test.safetensors"], more].concat();
     let agrees =
         ["--model", "resnet8:2", "--eta", "60", "--dataset", "digits", "--normalize", "data", "--imbalance", "50"];
     assert_eq!(done(path, &said(&agrees)).0, done(path, &said(&[])).0);
@@ -314,7 +314,10 @@ fn a_bare_state_is_evaluated_as_the_command_line_says() {
     ] {
         let (code, _, stderr) = run(path, &said(&[option, value]));
         assert_eq!(code, 2, "{stderr}");
-        assert!(stderr.contains(&format!("{option} contradicts run/best.safetensors, whose {key} is ")), "{stderr}");
+        assert!(
+            stderr.contains(&format!("{option} contradicts run/best-on-test.safetensors, whose {key} is ")),
+            "{stderr}"
+        );
     }
     let mut half = metadata.clone();
     half.remove("model");
@@ -329,10 +332,13 @@ fn a_runs_folder_means_its_best_weights() {
     let (stdout, stderr) = done(path, &["eval", "run"]);
     assert_eq!(
         (stdout, stderr.as_str()),
-        (done(path, &["eval", "run/best.safetensors"]).0, "sse-sam: taking run/best.safetensors\n")
+        (
+            done(path, &["eval", "run/best-on-test.safetensors"]).0,
+            "sse-sam: taking run/best-on-test.safetensors, whose epoch was chosen on the test set\n"
+        )
     );
     let export = |from| done(path, &["export", from, "--format", "c"]).0;
-    assert_eq!(export("run"), export("run/best.safetensors"));
+    assert_eq!(export("run"), export("run/best-on-test.safetensors"));
     done(path, &["train", "--model", "mlp:64-6-10", "--init", "run", "--epochs", "1", "--quiet", "--out", "on"]);
     for name in ["config.toml", "metrics.jsonl", "log.txt"] {
         let file = format!("run/{name}");
@@ -340,7 +346,7 @@ fn a_runs_folder_means_its_best_weights() {
             path,
             &["eval", &file],
             1,
-            &["is a file of a run, not its weights", "hint: run/best.safetensors has them"],
+            &["is a file of a run, not its weights", "hint: run/best-on-test.safetensors has them"],
         );
     }
     refused(
@@ -349,16 +355,24 @@ fn a_runs_folder_means_its_best_weights() {
         1,
         &["hint: there is run/checkpoints/epoch-000001-step-0000000.safetensors"],
     );
-    refused(path, &["eval", "run/best"], 1, &["no such file or folder", "hint: there is run/best.safetensors"]);
+    refused(
+        path,
+        &["eval", "run/best-on-test"],
+        1,
+        &["no such file or folder", "hint: there is run/best-on-test.safetensors"],
+    );
     fs::create_dir(path.join("empty")).unwrap();
     let init = ["train", "--init", "empty", "--model", "mlp:64-6-10", "--out", "out"];
     refused(
         path,
         &init,
         1,
-        &["empty: is a folder without best.safetensors or last.safetensors", "hint: give a .safetensors"],
+        &[
+            "empty: is a folder without weights of a run (best.safetensors, best-on-test.safetensors, last.safetensors)",
+            "hint: give a .safetensors",
+        ],
     );
-    fs::remove_file(path.join("run/best.safetensors")).unwrap();
+    fs::remove_file(path.join("run/best-on-test.safetensors")).unwrap();
     assert_eq!(done(path, &["eval", "run"]).1, "sse-sam: taking run/last.safetensors\n");
 }
 
@@ -403,8 +417,8 @@ fn writers(folder: &TempDir) -> [Vec<&'static str>; 2] {
 fn what_is_read_and_what_a_run_wrote_is_never_overwritten() {
     let folder = trained("mlp:64-6-10", &[]);
     let path = folder.path();
-    fs::copy(path.join("run/best.safetensors"), path.join("own.safetensors")).unwrap();
-    let files = ["dump", "own.safetensors", "run/best.safetensors", "run/last.safetensors", "run/config.toml"];
+    fs::copy(path.join("run/best-on-test.safetensors"), path.join("own.safetensors")).unwrap();
+    let files = ["dump", "own.safetensors", "run/best-on-test.safetensors", "run/last.safetensors", "run/config.toml"];
     let checkpoint = fs::read_dir(path.join("run/checkpoints")).unwrap().next().unwrap().unwrap().file_name();
     let checkpoint = format!("run/checkpoints/{}", checkpoint.to_str().unwrap());
     let writers = writers(&folder);

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use clap::ValueEnum;
 use sse_sam::device::choose::Device;
 use sse_sam::opencl::Convolution;
+use sse_sam::recipe::imbalance::Imbalance;
 use sse_sam::recipe::words::{LossName, MethodName, OnNan, ScheduleName};
 use sse_sam::recipe::{DeviceOptions, Options, Recipe};
 use sse_sam::report::{Event, Observer, Silent};
@@ -50,7 +51,7 @@ fn a_program_trains_the_very_weights_that_the_command_does() {
     let prepared = prepare(recipe, dataset, &Silent).unwrap();
     let placed = place(Device::cpu(), &prepared, &Silent).unwrap();
     let outcome = placed.train(&Silent).unwrap();
-    for (name, weights) in [("last", &outcome.weights), ("best", &outcome.best_weights)] {
+    for (name, weights) in [("last", &outcome.weights), ("best-on-test", &outcome.best_weights)] {
         let (theirs, ours) = (folder.path().join("run").join(name), folder.path().join(name));
         placed.save(&ours, weights).unwrap();
         assert!(fs::read(theirs.with_extension("safetensors")).unwrap() == fs::read(ours).unwrap(), "{name}");
@@ -144,7 +145,7 @@ fn what_a_recipe_is_written_down_as_gives_the_same_recipe() {
                 Options {
                     on_nan: Some(OnNan::Rollback),
                     keep: NonZero::new(7),
-                    imbalance: Some(20.0),
+                    imbalance: Some(Imbalance(Some(20.0))),
                     ..Options::default()
                 },
             ] {

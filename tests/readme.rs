@@ -139,6 +139,7 @@ fn dataset(format: Format) -> Dataset {
         image,
         classes: classes as usize,
         train: Arc::new(Split { image, images: vec![0; labels.len()], labels }),
+        validation: None,
         test: Arc::new(Split::empty(image)),
         notice: None,
     }

@@ -80,7 +80,7 @@ fn frozen_layers_keep_every_bit_and_the_others_move() {
     let before = numbers(&folder.path().join("base/last.safetensors"));
     for device in machines() {
         train(folder.path(), device, &[&RESNET, &TUNED, &["--device", device]]);
-        for file in ["last.safetensors", "best.safetensors"] {
+        for file in ["last.safetensors", "best-on-test.safetensors"] {
             let after = numbers(&folder.path().join(device).join(file));
             assert!(before.keys().eq(after.keys()));
             for (name, values) in &after {
@@ -134,7 +134,7 @@ fn frozen_batch_norms_keep_their_counts_of_updates() {
     train(folder.path(), "tuned", &[&RESNET, &TUNED]);
     let run_folder = folder.path().join("tuned");
     let newest = run_folder.join("checkpoints/epoch-000002-step-0000000.safetensors");
-    let files = ["last.safetensors", "best.safetensors"].map(|name| run_folder.join(name));
+    let files = ["last.safetensors", "best-on-test.safetensors"].map(|name| run_folder.join(name));
     let check = |file: &Path| {
         for (name, count) in counters(file) {
             let own = name.strip_prefix("best/").unwrap_or(&name);

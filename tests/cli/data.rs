@@ -57,8 +57,8 @@ fn a_folder_of_idx_files_is_trained_on_and_evaluated() {
     assert_eq!((outcome.code, warnings(&outcome.stderr).as_str()), (0, ""));
     assert!(outcome.stdout.starts_with("data: 36 training images in 2 classes of 30 to 6 (1 head, 1 tail at eta 10)"));
     assert!(outcome.stdout.contains("files in runs/data-resnet8-2-sse-sam:"), "{}", outcome.stdout);
-    let eval = run(folder.path(), &["eval", "runs/data-resnet8-2-sse-sam/best.safetensors"]);
-    assert_eq!(row(&eval.stdout, "accuracy %"), row(&outcome.stdout, "best"));
+    let eval = run(folder.path(), &["eval", "runs/data-resnet8-2-sse-sam/best-on-test.safetensors"]);
+    assert_eq!(row(&eval.stdout, "accuracy %"), row(&outcome.stdout, "best on test"));
     assert_eq!(row(&eval.stdout, "accuracy %")[1], "-", "no class is medium");
     // A second run gets a folder of its own.
     let again = run(folder.path(), &options);
@@ -257,8 +257,12 @@ fn options_of_eval_and_footprint_that_do_nothing_are_refused() {
     let footprint = ["footprint", "--model", "mlp:64-16-10", "--batch", "16", "--micro-batch", "99"];
     refused(path, &footprint, 2, &["--micro-batch does nothing here: it must be at most the batch, 16"]);
     train(path, "digits", &["--epochs", "1"]);
-    weights::write(&path.join("bare.safetensors"), &tensors(&path.join("digits/best.safetensors")).0, &BTreeMap::new())
-        .unwrap();
+    weights::write(
+        &path.join("bare.safetensors"),
+        &tensors(&path.join("digits/best-on-test.safetensors")).0,
+        &BTreeMap::new(),
+    )
+    .unwrap();
     let eval = ["eval", "bare.safetensors", "--data", "data", "--model", "mlp:16-4-2", "--long-tail", "step"];
     refused(path, &eval, 2, &["--long-tail does nothing here: it needs --imbalance"]);
 }

@@ -3,6 +3,8 @@
 mod classes;
 mod data;
 mod devices;
+mod recipes;
+mod validation;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -77,7 +79,12 @@ fn warnings(stderr: &str) -> String {
 /// The numbers of the table's line that begins with `name`.
 fn row(stdout: &str, name: &str) -> Vec<String> {
     let line = stdout.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in\n{stdout}"));
-    line.rsplit_terminator("  ").filter(|cell| !cell.trim().is_empty()).take(5).map(|c| c.trim().into()).collect()
+    line.rsplit_terminator("  ")
+        .filter(|cell| !cell.trim().is_empty())
+        .skip(2)
+        .take(5)
+        .map(|c| c.trim().into())
+        .collect()
 }
 
 #[test]
@@ -97,10 +104,17 @@ fn training_prints_a_headline_and_a_table_and_nothing_else() {
     assert_eq!(lines.len(), 9, "{}", outcome.stdout);
     assert!(lines[0].starts_with("digits: 1048 training images in 10 classes of 376 to 7 (5 head, 5 tail at eta 60)"));
     assert!(lines[1].starts_with("mlp:64-16-10 by sse-sam, 3 epochs, batch 32, on "));
-    assert_eq!(lines[3].split_whitespace().collect::<Vec<_>>(), ["overall", "balanced", "many", "medium", "few"]);
-    assert!(lines[4].starts_with("last (epoch 2)") && lines[5].starts_with("best (epoch "), "{}", outcome.stdout);
+    assert_eq!(
+        lines[3].split_whitespace().collect::<Vec<_>>(),
+        ["overall", "balanced", "many", "medium", "few", "worst", "ECE"]
+    );
+    assert!(
+        lines[4].starts_with("last (epoch 2)") && lines[5].starts_with("best on test (epoch "),
+        "{}",
+        outcome.stdout
+    );
     assert!(lines[7].contains("1797 test images"), "{}", outcome.stdout);
-    assert_eq!(lines[8], "files in out: metrics.jsonl, last.safetensors, best.safetensors");
+    assert_eq!(lines[8], "files in out: metrics.jsonl, evaluation.json, last.safetensors, best-on-test.safetensors");
 }
 
 #[test]
@@ -141,7 +155,7 @@ fn metrics_hold_a_line_an_epoch_with_the_documented_fields() {
         assert!((parts - line["loss"].as_f64().unwrap()).abs() < 1e-9);
         let accuracy = &line["accuracy"];
         assert_eq!(accuracy["per_class"].as_array().unwrap().len(), 10);
-        for kind in ["overall", "balanced", "many", "medium", "few"] {
+        for kind in ["overall", "balanced", "many", "medium", "few", "worst", "top5", "ece"] {
             assert!((0.0..=100.0).contains(&accuracy[kind].as_f64().unwrap()), "{line}");
         }
     }
@@ -154,7 +168,7 @@ fn metrics_hold_a_line_an_epoch_with_the_documented_fields() {
 fn weights_say_what_they_are() {
     let folder = tempdir().unwrap();
     train(folder.path(), "out", &["--epochs", "1", "--model", "resnet8:2"]);
-    for name in ["last", "best"] {
+    for name in ["last", "best-on-test"] {
         let (tensors, metadata) = tensors(&folder.path().join("out").join(name).with_extension("safetensors"));
         let says = |key: &str| metadata[key].as_str();
         assert_eq!([says("model"), says("classes"), says("dataset"), says("eta")], ["resnet8:2", "10", "digits", "60"]);
@@ -204,7 +218,7 @@ fn two_runs_of_a_seed_are_the_same_and_another_seed_is_not() {
     for (out, seed) in [("a", "7"), ("b", "7"), ("c", "8")] {
         train(folder.path(), out, &[&options[..], &["--seed", seed]].concat());
     }
-    for name in ["last.safetensors", "best.safetensors", "metrics.jsonl"] {
+    for name in ["last.safetensors", "best-on-test.safetensors", "metrics.jsonl"] {
         let bytes = |out: &str| fs::read(folder.path().join(out).join(name)).unwrap();
         assert!(bytes("a") == bytes("b"), "{name}");
         assert!(bytes("a") != bytes("c"), "{name}");
@@ -416,7 +430,7 @@ fn a_folder_that_holds_a_run_is_refused_and_left_alone() {
             .collect::<BTreeMap<_, _>>()
     };
     let before = content();
-    assert_eq!(before.len(), 6);
+    assert_eq!(before.len(), 7);
     refused(
         folder.path(),
         &["train", "--out", "taken"],

@@ -61,7 +61,7 @@ fn files_of_others_are_not_written_over() {
     refused(folder.path(), &args, 2, "exp holds config.toml, which a run writes too; name another folder");
     assert_eq!(fs::read_to_string(folder.path().join("exp/config.toml")).unwrap(), text);
     assert_eq!(fs::read_dir(folder.path().join("exp")).unwrap().count(), 1, "nothing was added");
-    for name in ["best.safetensors", "last.safetensors", "log.txt", "events.out.tfevents.sse-sam"] {
+    for name in ["best-on-test.safetensors", "last.safetensors", "log.txt", "events.out.tfevents.sse-sam"] {
         let out = format!("with-{name}");
         fs::create_dir(folder.path().join(&out)).unwrap();
         fs::write(folder.path().join(&out).join(name), "mine").unwrap();
@@ -79,7 +79,7 @@ fn a_run_that_lost_its_checkpoints_is_left_alone() {
     let folder = tempdir().unwrap();
     let path = unfinished(folder.path(), &[]);
     fs::remove_dir_all(path.join("checkpoints")).unwrap();
-    let read = || ["metrics.jsonl", "best.safetensors"].map(|name| fs::read(path.join(name)).unwrap());
+    let read = || ["metrics.jsonl", "best-on-test.safetensors"].map(|name| fs::read(path.join(name)).unwrap());
     let before = read();
     for _ in 0..2 {
         refused(folder.path(), &["resume", "run"], 1, "run: this run has no checkpoint to go on from, but epochs in");
@@ -258,7 +258,7 @@ fn only_the_programs_own_half_written_files_are_removed() {
     let folder = tempdir().unwrap();
     let path = unfinished(folder.path(), &[]);
     let kept = ["my.partial", "config.toml.partial", "notes.12.partial"].map(|name| path.join(name));
-    let gone = ["config.toml.12.partial", "best.safetensors.7.partial"].map(|name| path.join(name));
+    let gone = ["config.toml.12.partial", "best-on-test.safetensors.7.partial"].map(|name| path.join(name));
     let inside = path.join("checkpoints/epoch-000002-step-0000000.safetensors.9.partial");
     kept.iter().chain(&gone).chain([&inside]).for_each(|path| fs::write(path, "x").unwrap());
     succeed(folder.path(), &["resume", "run", "--quiet"]);

@@ -28,7 +28,10 @@ const SHORT: [&str; 11] =
     ["--model", "resnet8:1", "--batch", "32", "--epochs", "6", "--checkpoint-minutes", "0", "--quiet", "--lr", "0.05"];
 
 /// Files that are the same after any way through the same run.
-const RESULTS: [&str; 4] = ["config.toml", "metrics.jsonl", "last.safetensors", "best.safetensors"];
+const RESULTS: [&str; 4] = ["config.toml", "metrics.jsonl", "last.safetensors", "evaluation.json"];
+
+/// Weights of the best epoch, one of these.
+const BEST: [&str; 2] = ["best.safetensors", "best-on-test.safetensors"];
 
 /// A cache folder of the tests' own: none may write to the user's.
 const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
@@ -81,7 +84,8 @@ fn checkpoints(run: &Path) -> Vec<PathBuf> {
 /// Asserts that two runs left the same bytes.
 #[track_caller]
 fn same(a: &Path, b: &Path, what: &str) {
-    for name in RESULTS {
+    let best = if b.join(BEST[0]).exists() { BEST[0] } else { BEST[1] };
+    for name in RESULTS.into_iter().chain([best]) {
         let read = |run: &Path| fs::read(run.join(name)).unwrap_or_else(|error| panic!("{what}: {name}: {error}"));
         assert!(read(a) == read(b), "{what}: {name} differs");
         assert!(!read(a).is_empty(), "{what}: {name} is empty");
@@ -94,7 +98,7 @@ fn same(a: &Path, b: &Path, what: &str) {
 /// A copy of a run as it was when `newest` was its newest checkpoint; its other files are those of later.
 fn copy_until(from: &Path, to: &Path, newest: &Path) {
     fs::create_dir_all(to.join("checkpoints")).unwrap();
-    for name in ["config.toml", "metrics.jsonl", "best.safetensors", "log.txt"] {
+    for name in ["config.toml", "metrics.jsonl", "best-on-test.safetensors", "log.txt"] {
         fs::copy(from.join(name), to.join(name)).unwrap();
     }
     for path in checkpoints(from).iter().filter(|path| path.as_path() <= newest) {
@@ -122,16 +126,25 @@ fn begin(folder: &Path, args: &[&str]) -> Child {
 
 #[test]
 fn a_run_killed_at_random_instants_ends_as_if_it_had_not_been() {
+    survives(&[], std::env::var("SSE_SAM_KILLS").map_or(20, |kills| kills.parse().unwrap()));
+}
+
+#[test]
+fn a_run_that_is_killed_waits_for_a_better_epoch_as_long_as_one_that_is_not() {
+    survives(&["--validation", "0.2", "--patience", "2", "--epochs", "12", "--lr", "0"], 6);
+}
+
+/// Kills runs with these options at random instants, so often, and compares what they end with with an unbroken run.
+fn survives(options: &[&str], wanted: u32) {
     let folder = tempdir().unwrap();
     let started = Instant::now();
-    succeed(folder.path(), &training("whole", &[]));
+    succeed(folder.path(), &training("whole", options));
     let span = started.elapsed().as_micros() as usize;
-    let wanted: u32 = std::env::var("SSE_SAM_KILLS").map_or(20, |kills| kills.parse().unwrap());
     let (mut random, mut kills, mut runs) = (Numbers::new(1), 0, 0);
     while kills < wanted {
         let path = folder.path().join("killed");
         let _ = fs::remove_dir_all(&path);
-        let mut args = training("killed", &[]);
+        let mut args = training("killed", options);
         loop {
             let mut child = begin(folder.path(), &args);
             sleep(Duration::from_micros(random.below(span * 4 / 5) as u64));
@@ -160,9 +173,11 @@ fn a_run_killed_at_random_instants_ends_as_if_it_had_not_been() {
     println!("{kills} kills in {runs} runs");
 }
 
-/// Whether the run `killed` has its last checkpoint.
+/// Whether the run `killed` has the last checkpoint that `whole` has.
 fn is_finished(folder: &Path) -> bool {
-    checkpoints(&folder.join("killed")).last().is_some_and(|path| path.to_string_lossy().contains("epoch-000006-"))
+    let last =
+        |run: &str| checkpoints(&folder.join(run)).last().and_then(|path| path.file_name().map(ToOwned::to_owned));
+    last("killed") == last("whole")
 }
 
 #[test]
@@ -367,7 +382,7 @@ fn a_finished_run_goes_on_only_for_more_epochs() {
     refused(folder.path(), &["resume", "short"], 1, "short: this run is finished after 3 epochs\n  hint: --epochs");
     refused(folder.path(), &["resume", "short", "--epochs", "2"], 2, "--epochs 2 is less than the 3 epochs of the run");
     succeed(folder.path(), &["resume", "short", "--epochs", "5", "--quiet"]);
-    for name in ["metrics.jsonl", "last.safetensors", "best.safetensors"] {
+    for name in ["metrics.jsonl", "last.safetensors", "best-on-test.safetensors"] {
         let read = |run: &str| fs::read(folder.path().join(run).join(name)).unwrap();
         assert!(read("long") == read("short"), "{name}");
     }

@@ -91,7 +91,7 @@ fn a_run_goes_on_from_any_folder() {
     let options = ["--data", "data", "--eta", "15", "--init", "first/last.safetensors"];
     let path = unfinished(folder.path(), &options);
     succeed(&folder.path().join("elsewhere"), &["resume", "../run", "--quiet"]);
-    succeed(&folder.path().join("elsewhere"), &["eval", "../run/best.safetensors", "--device", "cpu"]);
+    succeed(&folder.path().join("elsewhere"), &["eval", "../run/best-on-test.safetensors", "--device", "cpu"]);
     succeed(
         &folder.path().join("elsewhere"),
         &["train", "--config", "../run/config.toml", "--out", "again", "--quiet"],

@@ -57,7 +57,7 @@ fn a_table_for_people_lines_for_programs_and_a_picture() {
     {
         assert!(told.stdout.contains(part), "{part} is not in\n{}", told.stdout);
     }
-    let file = home.path().join("run/best.spectrum.jsonl");
+    let file = home.path().join("run/best-on-test.spectrum.jsonl");
     let found = lines(&fs::read_to_string(&file).unwrap());
     assert_eq!(
         found.iter().map(|line| line["group"].as_str().unwrap()).collect::<Vec<_>>(),
@@ -136,7 +136,7 @@ fn groups_that_were_measured_are_not_measured_again() {
     assert!(both.stderr.contains("1 of 2 groups were measured before"), "{}", both.stderr);
     assert!(both.stdout.starts_with(&first.stdout));
     // A line that a killed process has half written is cut off; what was whole stays.
-    let file = home.path().join("run/best.spectrum.jsonl");
+    let file = home.path().join("run/best-on-test.spectrum.jsonl");
     let whole = fs::read_to_string(&file).unwrap();
     fs::write(&file, &whole[..whole.len() - 40]).unwrap();
     assert!(with("head,tail").stderr.contains("1 of 2 groups"));
@@ -180,7 +180,7 @@ fn another_loss_gives_another_spectrum_and_the_runs_own_gives_the_same() {
 fn weights_outside_of_a_run_take_the_first_samples_of_each_class() {
     let home = tempdir().unwrap();
     train(home.path(), "run", &[]);
-    fs::copy(home.path().join("run/best.safetensors"), home.path().join("w.safetensors")).unwrap();
+    fs::copy(home.path().join("run/best-on-test.safetensors"), home.path().join("w.safetensors")).unwrap();
     let alone = works(home.path(), &["spectrum", "w.safetensors", "--device", "cpu", "--steps", "30", "--json"]);
     assert!(alone.stderr.contains("taking cross-entropy"), "{}", alone.stderr);
     let own = works(home.path(), &[&SPECTRUM[..], &["--json"]].concat());

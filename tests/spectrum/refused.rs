@@ -65,7 +65,7 @@ fn weights_of_another_data_set() {
         write("labels-idx1-ubyte", &[400], &labels);
     }
     refused(&home, &["run", "--data", "other"], 2, &["digits"]);
-    fs::copy(home.path().join("run/best.safetensors"), home.path().join("w.safetensors")).unwrap();
+    fs::copy(home.path().join("run/best-on-test.safetensors"), home.path().join("w.safetensors")).unwrap();
     let parts =
         ["w.safetensors: was trained on other images or classes than those of other", "hint: --data says where"];
     refused(&home, &["w.safetensors", "--data", "other"], 1, &parts);
@@ -110,7 +110,7 @@ fn memory_that_does_not_hold_the_basis() {
 fn a_network_in_training_mode() {
     let home = tempdir().unwrap();
     train(home.path(), "run", &["--model", "resnet8:1", "--epochs", "1", "--batch", "128"]);
-    let path = home.path().join("run/best.safetensors");
+    let path = home.path().join("run/best-on-test.safetensors");
     let (mut tensors, metadata) = weights::read(&path).unwrap();
     let counters = tensors.iter_mut().filter(|tensor| tensor.name.ends_with("num_batches_tracked"));
     let set = counters.map(|tensor| tensor.data = Data::I64(vec![0])).count();
@@ -127,7 +127,7 @@ fn a_network_in_training_mode() {
 #[test]
 fn numbers_that_are_not_finite_and_precision_that_is_not_full() {
     let home = trained();
-    let (mut tensors, metadata) = weights::read(&home.path().join("run/best.safetensors")).unwrap();
+    let (mut tensors, metadata) = weights::read(&home.path().join("run/best-on-test.safetensors")).unwrap();
     for tensor in &mut tensors {
         if let Data::F32(values) = &mut tensor.data {
             values.iter_mut().for_each(|value| *value *= 1e30);
@@ -152,7 +152,7 @@ fn files_that_are_something_else_stay_what_they_are() {
     refused(&home, &["run", "--out", "notes.txt"], 1, &["notes.txt: holds no line of a spectrum"]);
     assert_eq!(fs::read_to_string(home.path().join("notes.txt")).unwrap(), "mine");
     refused(&home, &["run", "--out", "run/metrics.jsonl"], 1, &["is a file of a run"]);
-    refused(&home, &["run", "--out", "run/best.safetensors"], 2, &["is what is read"]);
+    refused(&home, &["run", "--out", "run/best-on-test.safetensors"], 2, &["is what is read"]);
     refused(&home, &["run", "--out", "nowhere/a.jsonl"], 1, &["no such file or folder"]);
     refused(&home, &["nothing.safetensors"], 1, &["no such file or folder"]);
 }

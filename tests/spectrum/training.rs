@@ -24,7 +24,7 @@ fn epochs_are_chosen_by_number_and_by_word_and_no_bit_of_the_training_changes() 
     train(home.path(), "every", &[&SSE[..], &["--spectrum-every", "2"]].concat());
     assert_eq!((epochs(home.path(), "at"), epochs(home.path(), "every")), (vec![0, 1, 3], vec![1, 3]));
     assert!(!home.path().join("plain/spectrum.jsonl").exists());
-    for file in ["metrics.jsonl", "last.safetensors", "best.safetensors"] {
+    for file in ["metrics.jsonl", "last.safetensors", "best-on-test.safetensors"] {
         let bytes = ["plain", "at", "every"].map(|out| fs::read(home.path().join(out).join(file)).unwrap());
         assert!(bytes[0] == bytes[1] && bytes[0] == bytes[2], "{file}");
     }

@@ -3,14 +3,17 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use sse_sam_core::Shape;
 
 use crate::compare::formats;
 use crate::compare::plan::{Seeds, Varied};
 use crate::data::Format;
+use crate::recipe::imbalance::Imbalance;
 use crate::recipe::options::device_names;
 use crate::recipe::paths::{paths, places};
+use crate::recipe::recipes;
 use crate::recipe::words::{LongTail, LossName, MemoryName, MethodName};
 use crate::recipe::{DeviceOptions, Options, defaults};
 use crate::report::console::{Console, LogFormat};
@@ -46,6 +49,8 @@ pub enum Command {
     Resume(ResumeArgs),
     /// List runs and what became of them
     Runs(RunsArgs),
+    /// List the recipes that --recipe can name, or print one
+    Recipes(RecipesArgs),
     /// Evaluate trained weights on their test set.
     #[command(allow_negative_numbers = true)]
     Eval(EvalArgs),
@@ -115,6 +120,7 @@ impl Command {
             Self::Compare(_) => "compare",
             Self::Resume(_) => "resume",
             Self::Runs(_) => "runs",
+            Self::Recipes(_) => "recipes",
             Self::Eval(_) => "eval",
             Self::Spectrum(_) => "spectrum",
             Self::Devices(_) => "devices",
@@ -145,12 +151,16 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub options: Options,
     /// Folder for metrics and weights [runs/DATA-MODEL-METHOD, numbered when taken]
-    // Help lists these two after the first options of a run, which are counted from 0.
-    #[arg(long, value_name = "FOLDER", value_parser = paths(), help_heading = "Run", display_order = 42)]
+    // Help lists these after the first options of a run, which are counted from 0.
+    #[arg(long, value_name = "FOLDER", value_parser = paths(), help_heading = "Run", display_order = 44)]
     pub out: Option<PathBuf>,
     /// Take what is not given here from this file: an option's name without dashes = its value
-    #[arg(long, value_name = "FILE.toml", value_parser = paths(), help_heading = "Run", display_order = 43)]
+    #[arg(long, value_name = "FILE.toml", value_parser = paths(), help_heading = "Run", display_order = 45)]
     pub config: Option<PathBuf>,
+    /// Take what is not given here from this recipe: see `sse-sam recipes`
+    #[arg(long, value_name = "NAME", value_parser = recipe_names(), help_heading = "Run", display_order = 46)]
+    #[arg(conflicts_with = "config")]
+    pub recipe: Option<String>,
     /// Print warnings and errors only
     #[arg(long, help_heading = "Run")]
     pub quiet: bool,
@@ -253,6 +263,19 @@ pub struct RunsArgs {
     pub folder: PathBuf,
 }
 
+/// Options of `recipes`.
+#[derive(Debug, Args)]
+pub struct RecipesArgs {
+    /// The one to print
+    #[arg(value_parser = recipe_names())]
+    pub name: Option<String>,
+}
+
+/// The names of recipes; one that is not is answered with the nearest.
+fn recipe_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(recipes::names())
+}
+
 /// Options of `devices`.
 #[derive(Debug, Args)]
 pub struct DevicesArgs {
@@ -279,6 +302,9 @@ pub struct EvalArgs {
     /// Write which class was taken for which to a CSV file: label, prediction and how often, a line for each pair
     #[arg(long, value_name = "FILE", value_parser = paths())]
     pub confusion: Option<PathBuf>,
+    /// Print all of it as one line of JSON instead of tables
+    #[arg(long)]
+    pub json: bool,
     /// Images a pass
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: u32,
@@ -293,7 +319,7 @@ pub struct EvalArgs {
     pub normalize: Option<String>,
     /// As in `train`: how the training set was cut
     #[arg(long, value_name = "FACTOR", help_heading = "Weights that do not say what they are")]
-    pub imbalance: Option<f64>,
+    pub imbalance: Option<Imbalance>,
     /// As in `train`: the shape of that cut; `exp` when not given
     #[arg(long, value_enum, help_heading = "Weights that do not say what they are")]
     pub long_tail: Option<LongTail>,

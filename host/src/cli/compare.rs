@@ -1,13 +1,16 @@
 //! The `compare` command.
 
+use std::fs;
+use std::path::Path;
+
 use crate::cli::args::CompareArgs;
-use crate::cli::train::joined;
+use crate::cli::train;
 use crate::compare::comparison::Comparison;
 use crate::compare::formats::{self, Format};
 use crate::compare::group;
 use crate::compare::plan::{Plan, Wanted, usual_methods};
 use crate::compare::read::{self, Run};
-use crate::compare::run::{Settings, train, usual_folder};
+use crate::compare::run::{Settings, train as train_all, usual_folder};
 use crate::error::Error;
 use crate::recipe::file;
 use crate::report::console::{Console, say};
@@ -29,27 +32,31 @@ pub fn run(args: &CompareArgs, console: &Console) -> Result<(), Error> {
         let comparison = Comparison::new(runs, allowed(args, &[]), args.baseline.as_deref())?;
         return print(args, &comparison, args.train.out.as_deref());
     }
-    let plan = Plan::new(wanted(args)?, console)?;
+    let (call, recipe) = train::call(&args.train)?;
+    let plan = Plan::new(wanted(args, call)?, console)?;
     check_baseline(&plan, args.baseline.as_deref())?;
     let out = args.train.out.clone().unwrap_or_else(|| usual_folder(&plan));
     let settings = Settings { out: &out, jobs: args.jobs as usize, retries: args.retry_failed };
     let all = plan.runs().count();
-    let failed = train(&plan, settings, console)?;
+    let failed = train_all(&plan, settings, console)?;
     let runs = plan.runs().map(|(arm, seed)| Run::read(&out.join(arm.run(seed)))).collect::<Result<Vec<_>, Error>>()?;
     let varied = plan.varied();
     let comparison = Comparison::new(runs, allowed(args, &varied), args.baseline.as_deref())?;
     formats::write(&out, &comparison)?;
     match args.format {
         Some(format) => say(format.print(&comparison).trim_end())?,
-        None => console.tell_people(Format::Text.print(&comparison).trim_end()),
+        None => {
+            console.tell_people(Format::Text.print(&comparison).trim_end());
+            train::tell_published(recipe.as_ref(), console);
+        }
     }
     if failed > 0 { Err(Error::Failed { failed, all }) } else { Ok(()) }
 }
 
 /// Prints a comparison, and writes it into a folder where one is named.
-fn print(args: &CompareArgs, comparison: &Comparison, out: Option<&std::path::Path>) -> Result<(), Error> {
+fn print(args: &CompareArgs, comparison: &Comparison, out: Option<&Path>) -> Result<(), Error> {
     if let Some(out) = out {
-        std::fs::create_dir_all(out).map_err(|source| Error::io(out, source))?;
+        fs::create_dir_all(out).map_err(|source| Error::io(out, source))?;
         formats::write(out, comparison)?;
     }
     say(args.format.unwrap_or_default().print(comparison).trim_end())
@@ -71,6 +78,7 @@ fn nothing_of_training(args: &CompareArgs) -> Result<(), Error> {
         ("jobs", *jobs != 1),
         ("retry-failed", *retry_failed),
         ("config", train.config.is_some()),
+        ("recipe", train.recipe.is_some()),
     ];
     let typed = train.options.table()?;
     let first = typed.keys().next().map(String::as_str);
@@ -82,9 +90,9 @@ fn nothing_of_training(args: &CompareArgs) -> Result<(), Error> {
     }
 }
 
-/// What is asked for, with the options of a file.
-fn wanted(args: &CompareArgs) -> Result<Wanted, Error> {
-    let typed = args.train.options.clone();
+/// What is asked for, by a call of `train` and the lists beside it.
+fn wanted(args: &CompareArgs, call: Call) -> Result<Wanted, Error> {
+    let Call { options, typed, origin, fingerprint, .. } = call;
     let alone = [
         ("method", "methods", typed.method.is_some()),
         ("loss", "losses", typed.loss.is_some()),
@@ -93,11 +101,6 @@ fn wanted(args: &CompareArgs) -> Result<Wanted, Error> {
     if let Some((one, many, _)) = alone.into_iter().find(|(_, _, is_given)| *is_given) {
         return Err(Error::Usage(format!("a comparison takes --{many} instead of --{one}")));
     }
-    let call = match &args.train.config {
-        None => Call { options: typed.clone(), typed, origin: None, fingerprint: None, out: None },
-        Some(path) => joined(typed, path, None)?,
-    };
-    let Call { options, typed, origin, fingerprint, .. } = call;
     Ok(Wanted {
         methods: args.methods.clone().unwrap_or_else(usual_methods),
         losses: args.losses.clone().unwrap_or_else(|| vec![options.loss.unwrap_or_default()]),

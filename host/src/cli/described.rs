@@ -95,7 +95,7 @@ fn options(args: &EvalArgs) -> Vec<(&'static str, &'static str)> {
 fn from_data(args: &EvalArgs, source: &str, model: &str, dataset: &Dataset) -> Result<Description, Error> {
     let defaults = Defaults::of(dataset.format);
     let profile = args.long_tail.unwrap_or_default().profile();
-    let imbalance = args.imbalance.or(defaults.imbalance);
+    let imbalance = args.imbalance.map_or(defaults.imbalance, |given| given.0);
     if args.long_tail.is_some() && imbalance.is_none() {
         return Err(Error::Usage("--long-tail does nothing here: it needs --imbalance".into()));
     }

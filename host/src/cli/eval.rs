@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use sse_sam_core::longtail::classes::Shots;
+
 use crate::cli::args::EvalArgs;
 use crate::cli::described::describe;
 use crate::data::Split;
@@ -12,6 +14,7 @@ use crate::error::Error;
 use crate::report::classes::{Classes, LISTED};
 use crate::report::confusion::Confusion;
 use crate::report::console::{Console, say};
+use crate::report::evaluation::Evaluation;
 use crate::report::metrics::table;
 use crate::train::evaluate::{TestSet, evaluate};
 use crate::train::feed::Feeds;
@@ -35,7 +38,7 @@ pub fn run(args: &EvalArgs, console: &Console) -> Result<(), Error> {
         let message = format!("was trained on other images or classes than those of {source}");
         return Err(Error::weights(&path, message));
     }
-    dataset.train = Arc::new(Split::empty(dataset.image));
+    (dataset.train, dataset.validation) = (Arc::new(Split::empty(dataset.image)), None);
     let batch = (args.batch as usize).min(dataset.test.len().max(1));
     let needs = Needs { first: Needs::INFERENCE, ..Needs::new(dataset.image, dataset.classes, batch) };
     let staged_bytes = |rows| Feeds::staged_bytes(&dataset, rows);
@@ -45,7 +48,7 @@ pub fn run(args: &EvalArgs, console: &Console) -> Result<(), Error> {
     let feeds = Feeds::new(&dataset, layout.plan.normalization, staged)?;
     let test = TestSet { feed: feeds.test, flip: args.flip };
     let frozen = weights.frozen(&layout)?;
-    let evaluation = Evaluation { layout: &layout, normalization: &description.normalization, test };
+    let evaluation = Predictions { layout: &layout, normalization: &description.normalization, test };
     let confusion = device.run(&layout, &frozen, &feeds.bytes, evaluation, console)?;
     if confusion.undefined() > 0 {
         let message =
@@ -56,16 +59,25 @@ pub fn run(args: &EvalArgs, console: &Console) -> Result<(), Error> {
     if let Some(file) = &file {
         file.write(|file| confusion.write(file))?;
     }
-    say(&report(&confusion, description, file.is_some()))
+    let accuracy = confusion.accuracy(&description.counts, description.shots);
+    let Description { counts, shots, eta, .. } = description;
+    let classes = Classes { confusion: &confusion, accuracy: &accuracy, counts, eta: *eta };
+    if args.json {
+        let mut line = Vec::new();
+        let evaluation = Evaluation::new(&path.display().to_string(), &classes, *shots, args.flip);
+        evaluation.write(&mut line).map_err(|source| Error::io("standard output", source))?;
+        return say(String::from_utf8_lossy(&line).trim_end());
+    }
+    say(&report(&classes, *shots, file.is_some()))
 }
 
-struct Evaluation<'a> {
+struct Predictions<'a> {
     layout: &'a Layout,
     normalization: &'a [f32],
     test: TestSet<'a>,
 }
 
-impl Job for Evaluation<'_> {
+impl Job for Predictions<'_> {
     type Output = Confusion;
 
     fn run<B: Machine>(self, backend: &mut B) -> Result<Confusion, Error>
@@ -78,15 +90,13 @@ impl Job for Evaluation<'_> {
 }
 
 /// Accuracies of the whole, then of every class, or of a few where there are many.
-fn report(confusion: &Confusion, description: &Description, is_written: bool) -> String {
-    let (many, few) = (description.shots.many, description.shots.few);
-    let accuracy = confusion.accuracy(&description.counts, description.shots);
-    let classes = Classes { confusion, accuracy: &accuracy, counts: &description.counts, eta: description.eta };
+fn report(classes: &Classes<'_>, Shots { many, few }: Shots, is_written: bool) -> String {
+    let top5 = classes.accuracy.top5.map(|top5| format!("; top-5 accuracy {top5:.2} %")).unwrap_or_default();
     let mut lines = vec![
-        table(&[("accuracy %".into(), &accuracy)]),
-        format!("many: above {many} training samples, few: below {few}; * tail: below {}\n", description.eta),
+        table(&[("accuracy %".into(), classes.accuracy)]),
+        format!("many: above {many} training samples, few: below {few}; * tail: below {}{top5}\n", classes.eta),
     ];
-    if description.counts.len() <= LISTED {
+    if classes.counts.len() <= LISTED {
         lines.push(classes.matrix());
     } else {
         lines.push(classes.extremes());

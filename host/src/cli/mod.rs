@@ -8,6 +8,7 @@ pub mod devices;
 pub mod eval;
 pub mod firmware;
 pub mod footprint;
+pub mod recipes;
 pub mod resume;
 pub mod runs;
 pub mod spectrum;

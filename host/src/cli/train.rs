@@ -6,6 +6,7 @@ use crate::cli::args::TrainArgs;
 use crate::data::{self, Dataset, Format};
 use crate::device::choose::Device;
 use crate::error::Error;
+use crate::recipe::recipes::{self, Named};
 use crate::recipe::{DeviceOptions, Options, file};
 use crate::report::Observer;
 use crate::report::console::Console;
@@ -19,16 +20,36 @@ use crate::train::work::{Call, Work};
 /// # Errors
 /// Whatever is wrong with the options, the data, the device or the run's folder.
 pub fn run(args: &TrainArgs, console: &Console) -> Result<(), Error> {
+    let (call, recipe) = call(args)?;
+    start(&call, None, console)?;
+    tell_published(recipe.as_ref(), console);
+    Ok(())
+}
+
+/// What was typed, on top of the options of a file or a recipe, and that recipe.
+pub(crate) fn call(args: &TrainArgs) -> Result<(Call, Option<Named>), Error> {
     let (typed, out) = (args.options.clone(), args.out.clone());
-    let call = match &args.config {
-        None => Call { options: typed.clone(), typed, origin: None, fingerprint: None, out },
-        Some(path) => joined(typed, path, out)?,
+    let recipe = args.recipe.as_deref().map(recipes::find).transpose()?;
+    let call = match (&args.config, &recipe) {
+        (Some(path), _) => joined(typed, path, out)?,
+        (None, recipe) => {
+            let options = recipe.as_ref().map_or_else(|| Ok(typed.clone()), |recipe| recipe.under(&typed))?;
+            Call { options, typed, origin: None, fingerprint: None, out }
+        }
     };
-    start(&call, None, console)
+    Ok((call, recipe))
+}
+
+/// Tells people what was published with a recipe, where anything was.
+pub(crate) fn tell_published(recipe: Option<&Named>, console: &Console) {
+    let published = recipe.map(Named::published).unwrap_or_default();
+    if !published.is_empty() {
+        console.tell_people(&format!("\n{}", published.trim_end()));
+    }
 }
 
 /// What was typed, on top of the options of a file.
-pub(crate) fn joined(typed: Options, path: &Path, out: Option<PathBuf>) -> Result<Call, Error> {
+fn joined(typed: Options, path: &Path, out: Option<PathBuf>) -> Result<Call, Error> {
     let (file, origin) = file::read::<Origin>(&folder::configuration(path))?;
     let mut options = typed.or(&file)?;
     let DeviceOptions { device, device_memory, conv, tiles, precision, threads, simd, .. } = &typed.device;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -245,7 +246,7 @@ impl Run {
         let epochs = options.epochs.unwrap_or_default();
         let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
         let name = whole.file_name().map(|name| name.to_string_lossy());
-        Ok(Self {
+        let mut run = Self {
             name: name.unwrap_or_default().into_owned(),
             seed: options.seed.unwrap_or_default(),
             settings: options.table()?,
@@ -255,7 +256,18 @@ impl Run {
             lines: lines(&path.join("metrics.jsonl"))?,
             cost: cost(&path.join("log.txt"), &options)?,
             path,
-        })
+        };
+        if run.state == State::Interrupted && run.has_stopped_early(options.patience.map(NonZero::get)) {
+            run.state = State::Finished;
+        }
+        Ok(run)
+    }
+
+    /// Whether its last checkpoint is one at which `patience` ended it: it was killed before its last line.
+    fn has_stopped_early(&self, patience: Option<u32>) -> bool {
+        let (done, best) = (self.lines.len() as u32, self.line(Selection::Chosen).map(|line| line.epoch));
+        let waited = best.map_or(0, |best| done.saturating_sub(best + 1));
+        patience.is_some_and(|most| waited >= most) && folder::has_all(&self.path, done)
     }
 
     /// Whether it has measured all that it was to measure.

@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::compare::group::is_told_apart;
 use crate::compare::plan::{Plan, PlannedArm, in_arm, listed};
-use crate::compare::read::{Cost, Provenance, inside, passes};
+use crate::compare::read::{Cost, Run, inside, passes};
 use crate::compare::told::Told;
 use crate::device::choose::Device;
 use crate::error::Error;
@@ -118,19 +118,19 @@ fn state(arm: &PlannedArm, seed: u64, path: &Path) -> Result<Option<State>, Erro
     if !folder::is_run(path) {
         return Ok(None);
     }
-    let (options, origin) = file::read::<Provenance>(&path.join("config.toml"))?;
-    let changed =
-        file::differences_in(&options.table()?, &arm.settings(seed)?, |key| key == "seed" || is_told_apart(key));
+    let run = Run::read(path)?;
+    let counts = |key: &str| key == "seed" || is_told_apart(key);
+    let changed = file::differences_in(&run.settings, &arm.settings(seed)?, counts);
     let elsewhere = "--out names another folder";
     if !changed.is_empty() {
         let error = Error::run(path, format!("is a run with other settings: {}", changed.join("; ")));
         return Err(error.with_hint(format!("{elsewhere}, or give the settings that this one has")));
     }
-    if origin.is_some_and(|origin| origin.fingerprint != arm.fingerprint) {
+    if run.origin.fingerprint != arm.fingerprint {
         let message = format!("is a run on other data than those at {} are", arm.recipe.data);
         return Err(Error::run(path, message).with_hint(format!("{elsewhere}; --data names the data")));
     }
-    match State::of(path, Some(arm.recipe.epochs)) {
+    match run.state {
         State::Running => {
             let error = Error::run(path, "another process is working on this run");
             Err(error.with_hint("wait until it has ended, or end it: the same command goes on then"))

@@ -11,6 +11,7 @@ pub mod split;
 mod subset;
 #[cfg(test)]
 mod tests;
+pub mod validation;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub struct Dataset {
     pub classes: usize,
     /// What is trained on.
     pub train: Arc<dyn Source>,
+    /// What an epoch is chosen by, where there is a set for that: the source's own, or some of its training samples.
+    pub validation: Option<Arc<dyn Source>>,
     /// What accuracy is measured on.
     pub test: Arc<dyn Source>,
     /// A notice about how the data were read.
@@ -62,11 +65,19 @@ impl Dataset {
         self.train = source::part(whole, indices);
     }
 
-    /// Another one for data that differ: the size of an image, the number of classes, and the fingerprints of both sources.
+    /// Trains on some of the training samples and validates on others.
+    fn divide(&mut self, train: &[u32], validation: &[u32]) {
+        self.validation = Some(source::part(Arc::clone(&self.train), validation));
+        self.keep(train);
+    }
+
+    /// Another one for data that differ: the size of an image, the number of classes, and the fingerprints of all sources.
     pub fn fingerprint(&self) -> String {
         let Shape { height, width, channels } = self.image;
         let (train, test) = (self.train.fingerprint(), self.test.fingerprint());
-        format!("{height}x{width}x{channels}-{}-{train}-{test}", self.classes)
+        let validation =
+            self.validation.as_ref().map(|source| format!("-{}", source.fingerprint())).unwrap_or_default();
+        format!("{height}x{width}x{channels}-{}-{train}-{test}{validation}", self.classes)
     }
 
     /// The classes without a training sample: allowed, and worth a warning.

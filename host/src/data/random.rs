@@ -21,6 +21,8 @@ pub enum Purpose {
     Bench = 5,
     /// The start vectors of a spectrum.
     Spectrum = 6,
+    /// Which training samples are set aside to validate on.
+    Validation = 7,
 }
 
 /// Pixels of black around a picture before it is cropped to its own size.

@@ -64,8 +64,8 @@ pub fn warnings(dataset: &Dataset, cut: Option<(f64, &[u32])>, method: &Method, 
     warnings.into_iter().flatten().collect()
 }
 
-/// The classes without a sample.
-fn empty_classes(split: &str, counts: &[u32], so: &str) -> Option<String> {
+/// What to say about classes without a sample.
+pub fn empty_classes(split: &str, counts: &[u32], so: &str) -> Option<String> {
     const NAMED: usize = 10;
     let empty = (0_usize..).zip(counts).filter(|&(_, &count)| count == 0);
     let empty: Vec<String> = empty.map(|(class, _)| class.to_string()).collect();

@@ -92,6 +92,7 @@ mod tests {
             image,
             classes: classes as usize,
             train: Arc::new(Split { image, images, labels }),
+            validation: None,
             test: Arc::new(Split::empty(image)),
             notice: None,
         }

@@ -14,7 +14,7 @@ use crate::recipe::options::Options;
 use crate::recipe::paths::at_home;
 
 /// Options of `train` that apply to one call and are not stored in a run.
-const NOT_SETTINGS: [&str; 5] = ["config", "out", "quiet", "log-format", "help"];
+const NOT_SETTINGS: [&str; 6] = ["config", "recipe", "out", "quiet", "log-format", "help"];
 
 /// The table that says where a run's numbers come from.
 const ORIGIN: &str = "run";

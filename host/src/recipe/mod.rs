@@ -2,12 +2,14 @@
 
 pub mod defaults;
 pub mod file;
+pub mod imbalance;
 pub mod moments;
 pub mod normalize;
 pub mod options;
 pub mod paths;
 pub mod ranges;
 pub mod rates;
+pub mod recipes;
 pub mod resolved;
 pub mod unused;
 pub mod words;

@@ -14,6 +14,7 @@ use crate::data::{Format, Rule};
 use crate::device::threads::Level;
 use crate::error::Error;
 use crate::opencl::{Convolution, Precision, Tiling};
+use crate::recipe::imbalance::Imbalance;
 use crate::recipe::moments::Moment;
 use crate::recipe::paths::{places, stored_paths};
 use crate::recipe::words::{Augment, LongTail, LossName, MemoryName, MethodName, OnNan, ScheduleName};
@@ -28,9 +29,10 @@ pub struct Options {
     /// Insist on a format instead of recognising it
     #[arg(long, value_enum, help_heading = "Data")]
     pub dataset: Option<Format>,
-    /// Cut the training set to this imbalance factor, largest class over smallest [digits: 50; else none]
-    #[arg(long, value_name = "FACTOR", help_heading = "Data")]
-    pub imbalance: Option<f64>,
+    /// Cut the training set to this imbalance factor, largest class over smallest; none takes it as it is [digits: 50; else
+    /// none]
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true, help_heading = "Data")]
+    pub imbalance: Option<Imbalance>,
     /// Shape of the cut
     #[arg(long, value_enum, help_heading = "Data")]
     pub long_tail: Option<LongTail>,
@@ -44,6 +46,10 @@ pub struct Options {
     /// `0.49,0.48,0.45/0.25,0.24,0.26` (of values in 0..1, one for all channels or one each)
     #[arg(long, help_heading = "Data")]
     pub normalize: Option<String>,
+    /// Set this share of each class's training samples aside to choose the best epoch by; which ones the seed says [none: it is
+    /// chosen on the test set, unless the data have a validation set of their own]
+    #[arg(long, value_name = "SHARE", help_heading = "Data")]
+    pub validation: Option<f64>,
     /// A class with more training samples is many-shot
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub many: Option<u32>,
@@ -154,6 +160,9 @@ pub struct Options {
     /// Report test accuracy with logits averaged over each image and its mirror image
     #[arg(long, num_args = 0, default_missing_value = "true", help_heading = "Run")]
     pub flip: Option<bool>,
+    /// Stop when the balanced accuracy on the validation set was not better for so many epochs
+    #[arg(long, value_name = "EPOCHS", help_heading = "Run")]
+    pub patience: Option<NonZero<u32>>,
     /// Where to compute
     #[command(flatten)]
     #[serde(flatten)]

@@ -9,6 +9,7 @@ use sse_sam_core::{Economy, Loss, Method, Model};
 use crate::data::{self, Dataset, Format, Rule};
 use crate::error::Error;
 use crate::recipe::defaults::{self, Defaults};
+use crate::recipe::imbalance::Imbalance;
 use crate::recipe::moments::Moment;
 use crate::recipe::normalize::Normalize;
 use crate::recipe::options::{DeviceOptions, Minutes, Options};
@@ -31,6 +32,8 @@ pub struct Recipe {
     pub rule: Rule,
     /// Variation of the training images.
     pub augment: Augment,
+    /// The share of the training samples that is set aside to validate on.
+    pub validation: Option<f64>,
     /// How bytes become numbers.
     pub normalize: Normalize,
     /// Bounds of many and few shots.
@@ -71,6 +74,8 @@ pub struct Recipe {
     pub seed: u64,
     /// Whether evaluation averages over mirror images.
     pub flip: bool,
+    /// After how many epochs without a better validation accuracy a run stops.
+    pub patience: Option<u32>,
     /// Where it is to be computed.
     pub device: DeviceOptions,
     /// Epochs from one checkpoint to the next.
@@ -98,7 +103,7 @@ impl Recipe {
     /// [`Error::Usage`] for what the options must change, [`Error::Core`] for numbers the core refuses.
     pub fn resolve(options: &Options, dataset: &Dataset) -> Result<Self, Error> {
         let defaults = Defaults::of(dataset.format);
-        let imbalance = options.imbalance.or(defaults.imbalance);
+        let imbalance = options.imbalance.map_or(defaults.imbalance, |given| given.0);
         let profile = options.long_tail.unwrap_or_default().profile();
         let counts = data::counts_after(dataset, imbalance, profile).map_err(by_option)?;
         let defaults = defaults.divided(dataset.format, &counts);
@@ -114,6 +119,7 @@ impl Recipe {
             profile,
             rule: options.subset.unwrap_or_default(),
             augment: options.augment.unwrap_or(defaults.augment),
+            validation: validation(options, dataset)?,
             normalize: normalize(options.normalize.as_deref(), dataset)?,
             shots: shots((options.many, options.few), defaults)?,
             model: model(options.model.as_deref().unwrap_or(defaults.model))?,
@@ -134,6 +140,7 @@ impl Recipe {
             weight_decay: positive("--weight-decay", options.weight_decay.unwrap_or(defaults.weight_decay))?,
             seed: options.seed.unwrap_or_default(),
             flip: options.flip.unwrap_or_default(),
+            patience: options.patience.map(NonZero::get),
             device: options.device.clone(),
             checkpoint_every: options.checkpoint_every.unwrap_or(defaults::CHECKPOINT_EVERY).get(),
             checkpoint_minutes: options.checkpoint_minutes,
@@ -176,13 +183,16 @@ impl Recipe {
 impl From<&Recipe> for Options {
     fn from(recipe: &Recipe) -> Self {
         let is_cut = recipe.imbalance.is_some();
+        let is_cut_by_default = is_cut || Defaults::of(recipe.format).imbalance.is_some();
         let options = Self {
             data: Some(recipe.data.clone()),
             dataset: Some(recipe.format),
-            imbalance: recipe.imbalance,
+            // None is said where the data set would be cut without a word.
+            imbalance: is_cut_by_default.then_some(Imbalance(recipe.imbalance)),
             long_tail: is_cut.then(|| LongTail::of(recipe.profile)),
             subset: is_cut.then_some(recipe.rule),
             augment: Some(recipe.augment),
+            validation: recipe.validation,
             normalize: Some(recipe.normalize.to_string()),
             many: Some(recipe.shots.many),
             few: Some(recipe.shots.few),
@@ -205,6 +215,7 @@ impl From<&Recipe> for Options {
             warmup: Some(recipe.rates.warmup),
             seed: Some(recipe.seed),
             flip: Some(recipe.flip),
+            patience: recipe.patience.and_then(NonZero::new),
             device: DeviceOptions { conv: Some(recipe.device.conv.unwrap_or_default()), ..recipe.device.clone() },
             checkpoint_every: NonZero::new(recipe.checkpoint_every),
             checkpoint_minutes: recipe.checkpoint_minutes,
@@ -217,6 +228,23 @@ impl From<&Recipe> for Options {
             ..Self::default()
         };
         with_loss(with_method(options, &recipe.method), &recipe.loss)
+    }
+}
+
+/// The share of `--validation`, where it is one that these data can give; `--patience` needs a set to look at.
+fn validation(options: &Options, dataset: &Dataset) -> Result<Option<f64>, Error> {
+    let refuse = |message: String| Err(Error::Usage(message));
+    match options.validation {
+        Some(share) if !(share > 0.0 && share < 1.0) => {
+            refuse(format!("--validation must be above 0 and below 1, got {share:?}"))
+        }
+        Some(_) if dataset.validation.is_some() => {
+            refuse(format!("--validation does nothing here: {} has a validation set of its own", dataset.name))
+        }
+        None if options.patience.is_some() && dataset.validation.is_none() => refuse(
+            "--patience needs a validation set to look at: --validation 0.1 sets a tenth of each class aside".into(),
+        ),
+        share => Ok(share),
     }
 }
 

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-/// Accuracies in percent; `None` where no class of the kind has test samples.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Accuracies in percent; `None` where no class of the kind has samples.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
-    /// Share of all test samples.
+    /// Share of all samples.
     pub overall: f64,
     /// Mean over classes.
     pub balanced: f64,
@@ -17,6 +17,12 @@ pub struct Accuracy {
     pub medium: Option<f64>,
     /// Mean over few-shot classes.
     pub few: Option<f64>,
+    /// The class with the lowest.
+    pub worst: Option<f64>,
+    /// Share of samples whose label is among the five classes with the largest logits, where there are more than five.
+    pub top5: Option<f64>,
+    /// Expected calibration error, see [`Calibration`](crate::report::calibration::Calibration).
+    pub ece: Option<f64>,
     /// Each class.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub per_class: Vec<Option<f64>>,
@@ -36,17 +42,19 @@ impl Accuracy {
 /// A table with one line for each of `rows`, a name and accuracies.
 pub fn table(rows: &[(String, &Accuracy)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let mut text = format!("{:width$}  overall  balanced    many  medium     few\n", "");
+    let mut text = format!("{:width$}  overall  balanced    many  medium     few   worst     ECE\n", "");
     for (name, accuracy) in rows {
         let cell = |value: Option<f64>| value.map_or_else(|| "     -".into(), |value| format!("{value:6.2}"));
         let _ = writeln!(
             text,
-            "{name:width$}   {:6.2}    {:6.2}  {}  {}  {}",
+            "{name:width$}   {:6.2}    {:6.2}  {}  {}  {}  {}  {}",
             accuracy.overall,
             accuracy.balanced,
             cell(accuracy.many),
             cell(accuracy.medium),
-            cell(accuracy.few)
+            cell(accuracy.few),
+            cell(accuracy.worst),
+            cell(accuracy.ece)
         );
     }
     text
@@ -64,6 +72,9 @@ mod tests {
             many: None,
             medium: Some(3.0),
             few: None,
+            worst: Some(0.5),
+            top5: None,
+            ece: Some(4.0),
             per_class: vec![Some(0.5); classes],
         };
         assert_eq!(of(1000).brief(), of(1000));

@@ -147,7 +147,8 @@ pub struct Advance {
 
 /// A line as programs are told it.
 fn brief<S: Serializer>(line: &&Line<'_>, to: S) -> Result<S::Ok, S::Error> {
-    Line { accuracy: &line.accuracy.brief(), ..**line }.serialize(to)
+    let validation = line.validation.map(Accuracy::brief);
+    Line { accuracy: &line.accuracy.brief(), validation: validation.as_ref(), ..**line }.serialize(to)
 }
 
 /// One line of `metrics.jsonl`: an epoch. Equal runs give equal lines: no wall-clock time is in it.
@@ -180,4 +181,7 @@ pub struct Line<'a> {
     pub gradient_norm_tail: Option<f64>,
     /// Test accuracies in percent.
     pub accuracy: &'a Accuracy,
+    /// The same of the validation set, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<&'a Accuracy>,
 }

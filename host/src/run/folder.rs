@@ -15,18 +15,21 @@ use crate::files::write_whole;
 use crate::run::events;
 use crate::run::position::Position;
 use crate::shown;
+use crate::weights::Choice;
 
 /// TensorBoard finds its files by a part of their names.
 const EVENTS: &str = "events.out.tfevents.sse-sam";
 
 /// What a run writes.
-const FILES: [&str; 9] = [
+const FILES: [&str; 11] = [
     "config.toml",
     "metrics.jsonl",
     "log.txt",
     "checkpoints",
-    "best.safetensors",
+    Choice::Validation.file(),
+    Choice::Test.file(),
     "last.safetensors",
+    "evaluation.json",
     SPECTRA,
     "spectrum.svg",
     EVENTS,
@@ -39,7 +42,7 @@ const SPECTRA: &str = "spectrum.jsonl";
 const LONGEST: usize = 120;
 
 /// A run's folder, locked against other processes: `config.toml`, `metrics.jsonl`, `log.txt`, `checkpoints/`,
-/// `best.safetensors`, `last.safetensors`.
+/// `best.safetensors` or `best-on-test.safetensors`, `last.safetensors`, `evaluation.json`.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -142,9 +145,14 @@ impl RunFolder {
         self.path.join("config.toml")
     }
 
-    /// The weights with the best balanced accuracy so far.
-    pub fn best(&self) -> PathBuf {
-        self.path.join("best.safetensors")
+    /// The weights with the best balanced accuracy so far, chosen by this.
+    pub fn best(&self, choice: Choice) -> PathBuf {
+        self.path.join(choice.file())
+    }
+
+    /// What the weights at the end make of the test set.
+    pub fn evaluation(&self) -> PathBuf {
+        self.path.join("evaluation.json")
     }
 
     /// The weights at the end of the run.
@@ -195,12 +203,12 @@ impl RunFolder {
         found.take_while(|saved| (saved.epoch, saved.step) > here).try_for_each(|saved| remove(&saved.path))
     }
 
-    /// Removes `best.safetensors`: no epoch of this course is the best yet.
+    /// Removes the best weights: no epoch of this course is the best yet.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be removed.
-    pub fn remove_best(&self) -> Result<(), Error> {
-        remove(&self.best())
+    pub fn remove_best(&self, choice: Choice) -> Result<(), Error> {
+        remove(&self.best(choice))
     }
 
     /// Whether epochs were measured here.

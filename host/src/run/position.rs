@@ -30,8 +30,18 @@ pub struct Evaluated {
     pub epoch: u32,
     /// Updates up to its end.
     pub updates: u64,
-    /// What was measured at its end.
+    /// What was measured at its end on the test set.
     pub accuracy: Accuracy,
+    /// The same on the validation set, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Accuracy>,
+}
+
+impl Evaluated {
+    /// What the best epoch is chosen by: balanced accuracy on the validation set, where there is one, else on the test set.
+    pub fn choice(&self) -> f64 {
+        self.validation.as_ref().unwrap_or(&self.accuracy).balanced
+    }
 }
 
 /// A position in a run: epoch, step, and the sums so far.
@@ -56,4 +66,12 @@ pub struct Position {
     pub rollbacks: u32,
     /// The epoch at whose beginning the checkpoint lies that a rollback goes back to.
     pub target: u32,
+}
+
+impl Position {
+    /// Whether a run of so many epochs is at its end: all are trained, or `patience` of them were not better than the best.
+    pub fn is_over(&self, epochs: u32, patience: Option<u32>) -> bool {
+        let waited = self.best.as_ref().map_or(0, |best| self.epoch.saturating_sub(best.epoch + 1));
+        self.epoch >= epochs || patience.is_some_and(|most| waited >= most)
+    }
 }

@@ -165,9 +165,9 @@ fn with_loss(options: Options, loss: LossName) -> Options {
     Options { loss: Some(loss), ldam_margin, ldam_scale, tau, vs_gamma, focal_gamma, ..options }
 }
 
-/// A data set without its test set.
+/// A data set without its validation and test sets.
 fn training(dataset: Dataset) -> Dataset {
-    Dataset { test: Arc::new(Split::empty(dataset.image)), ..dataset }
+    Dataset { validation: None, test: Arc::new(Split::empty(dataset.image)), ..dataset }
 }
 
 /// The first samples of each class in file order, so many as `counts` says.

@@ -1,4 +1,4 @@
-//! Which class each sample of a test set is taken for.
+//! Which class each sample of a test or validation set is taken for.
 
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::{Network, Problem, Row, Span, Statistics};
@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::report::confusion::Confusion;
 use crate::train::feed::Feed;
 
-/// A test set as the device sees it.
+/// A test or validation set as the device sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct TestSet<'a> {
     /// Its images and labels.
@@ -18,7 +18,7 @@ pub struct TestSet<'a> {
     pub flip: bool,
 }
 
-/// Predicts every sample of the test set with the running statistics; `proceed` is asked before each batch.
+/// Predicts every sample of the set with the running statistics; `proceed` is asked before each batch.
 ///
 /// # Errors
 /// What the device or `proceed` reports.
@@ -37,6 +37,8 @@ where
     let indices: Vec<u32> = (0..feed.source.len() as u32).collect();
     let batches: Vec<&[u32]> = indices.chunks(layout.plan.max_batch()).collect();
     let mut confusion = Confusion::new(classes);
+    // An average of two: halves are exact.
+    let share = if test.flip { 0.5 } else { 1.0 };
     let [mut sums, mut logits] = [(); 2].map(|()| vec![0.0; layout.plan.max_batch() * classes]);
     feed.each(backend, &batches, 0, |backend, number| {
         proceed()?;
@@ -48,7 +50,7 @@ where
             network.gather(backend, rows, &feed.samples, layout.session.losses(0)?)?;
             network.forward(backend, layout.session.vectors.params, Statistics::Running)?;
             backend.read(logits, network.logits()?)?;
-            sums.iter_mut().zip(&*logits).for_each(|(sum, logit)| *sum += logit);
+            sums.iter_mut().zip(&*logits).for_each(|(sum, logit)| *sum += share * logit);
         }
         for (&index, logits) in batch.iter().zip(sums.chunks_exact(classes)) {
             confusion.add(feed.source.label(index as usize), logits);

@@ -23,19 +23,21 @@ pub struct Feed<'a> {
     staged: Option<usize>,
 }
 
-/// Training and test set, and the bytes that the device starts with.
+/// Training, validation and test set, and the bytes that the device starts with.
 #[derive(Debug)]
 pub struct Feeds<'a> {
     /// The initial content of sample memory.
     pub bytes: Vec<u8>,
     /// The training set.
     pub train: Feed<'a>,
+    /// The validation set, where there is one.
+    pub validation: Option<Feed<'a>>,
     /// The test set.
     pub test: Feed<'a>,
 }
 
 impl<'a> Feeds<'a> {
-    /// Both splits on the device, or, with `staged`, room for a few batches of that many rows.
+    /// All sets on the device, or, with `staged`, room for a few batches of that many rows.
     ///
     /// # Errors
     /// What keeps a picture from being read.
@@ -52,17 +54,20 @@ impl<'a> Feeds<'a> {
             Ok::<_, Error>(Feed { source, samples: Samples { images, image, normalization }, staged })
         };
         let (train, test) = (feed(&*dataset.train)?, feed(&*dataset.test)?);
-        Ok(Self { bytes, train, test })
+        let validation = dataset.validation.as_deref().map(feed).transpose()?;
+        Ok(Self { bytes, train, validation, test })
     }
 
-    /// Bytes of sample memory that both splits take when they lie on the device as a whole.
+    /// Bytes of sample memory that all sets take when they lie on the device as a whole.
     pub fn resident_bytes(dataset: &Dataset) -> usize {
-        (dataset.train.len() + dataset.test.len()) * dataset.image.len()
+        let validation = dataset.validation.as_ref().map_or(0, |source| source.len());
+        (dataset.train.len() + validation + dataset.test.len()) * dataset.image.len()
     }
 
     /// Bytes of sample memory for staged batches of `rows`.
     pub fn staged_bytes(dataset: &Dataset, rows: usize) -> usize {
-        2 * SLOTS * rows * dataset.image.len()
+        let sets = 2 + usize::from(dataset.validation.is_some());
+        sets * SLOTS * rows * dataset.image.len()
     }
 }
 
@@ -176,7 +181,16 @@ mod tests {
     fn dataset(train: Arc<dyn Source>) -> Dataset {
         let image = Shape::new(2, 1, 1);
         let test = Arc::new(Split { image, images: vec![1, 2, 3, 4], labels: vec![0, 1] });
-        Dataset { name: "drawn".into(), format: Format::Idx, image, classes: 6, train, test, notice: None }
+        Dataset {
+            name: "drawn".into(),
+            format: Format::Idx,
+            image,
+            classes: 6,
+            train,
+            validation: None,
+            test,
+            notice: None,
+        }
     }
 
     #[test]

@@ -3,12 +3,17 @@
 use std::path::PathBuf;
 
 use crate::error::Error;
+use crate::files::write_whole;
+use crate::report::classes::Classes;
+use crate::report::confusion::Confusion;
+use crate::report::evaluation::Evaluation;
 use crate::report::{Event, Observer};
 use crate::run::checkpoint::Label;
 use crate::run::folder::RunFolder;
 use crate::run::snapshot::Snapshot;
 use crate::run::writer::Task;
 use crate::train::place::Placed;
+use crate::weights::{Choice, Description};
 
 /// Writes a training's weights and checkpoints; without a folder nothing.
 pub struct Keeper<'a> {
@@ -30,8 +35,8 @@ impl Keeper<'_> {
     pub fn write(&self, task: Task) -> Result<(), Error> {
         let (Some(folder), prepared) = (self.folder, self.placed.prepared) else { return Ok(()) };
         match task {
-            Task::Best(Some(snapshot)) => self.placed.save(&folder.best(), &snapshot),
-            Task::Best(None) => folder.remove_best(),
+            Task::Best(Some(snapshot)) => self.placed.save(&folder.best(self.choice()), &snapshot),
+            Task::Best(None) => folder.remove_best(self.choice()),
             Task::Checkpoint(checkpoint) => {
                 folder.synchronise()?;
                 let write = || {
@@ -45,6 +50,24 @@ impl Keeper<'_> {
                 folder.prune(prepared.recipe.keep as usize, checkpoint.position.target)
             }
         }
+    }
+
+    fn choice(&self) -> Choice {
+        Choice::of(&self.placed.prepared.dataset)
+    }
+
+    /// Writes what the weights at the end of a run make of the test set.
+    ///
+    /// # Errors
+    /// As [`Keeper::write`].
+    pub fn evaluation(&self, confusion: &Confusion) -> Result<(), Error> {
+        let (Some(folder), prepared) = (self.folder, self.placed.prepared) else { return Ok(()) };
+        let name = folder.last().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Description { counts, shots, eta, .. } = &prepared.description;
+        let accuracy = &confusion.accuracy(counts, *shots);
+        let classes = Classes { confusion, accuracy, counts, eta: *eta };
+        let evaluation = Evaluation::new(&name, &classes, *shots, prepared.recipe.flip);
+        write_whole(&folder.evaluation(), |file| evaluation.write(file))
     }
 
     /// Writes the weights at the end of a run, and says where.

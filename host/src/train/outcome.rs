@@ -10,7 +10,7 @@ use crate::run::snapshot::Snapshot;
 pub struct Outcome {
     /// The last epoch.
     pub last: Evaluated,
-    /// The one with the best balanced accuracy.
+    /// The first with the highest balanced accuracy on the validation set; without one it is chosen on the test set.
     pub best: Evaluated,
     /// How often it went back because numbers were no longer finite.
     pub rollbacks: u32,

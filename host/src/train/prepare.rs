@@ -2,7 +2,7 @@
 
 use sse_sam_core::Graph;
 
-use crate::data::{self, Dataset, split};
+use crate::data::{self, Dataset, split, validation};
 use crate::device::layout::{Needs, first_trained};
 use crate::error::Error;
 use crate::recipe::Recipe;
@@ -26,7 +26,7 @@ pub struct Prepared {
     pub needs: Needs,
 }
 
-/// Cuts the data as the recipe says and checks that they fit it. What is odd about their classes is warned of.
+/// Cuts the data as the recipe says, sets samples aside to validate on, and checks that all fit. What is odd about their classes is warned of.
 ///
 /// # Errors
 /// [`Error::Usage`] for what the options must change, [`Error::Core`] when the model does not fit the data.
@@ -42,7 +42,18 @@ pub fn prepare(recipe: Recipe, mut dataset: Dataset, observer: &dyn Observer) ->
     (0..counts.len()).try_for_each(terms).map_err(|error| by_loss(error, &recipe.loss))?;
     let cut = recipe.imbalance.map(|imbalance| (imbalance, &before[..]));
     let warnings = split::warnings(&dataset, cut, &recipe.method, recipe.eta);
-    let all = warnings.into_iter().chain(large_batch(&recipe, dataset.train.len()));
+    if let Some(share) = recipe.validation {
+        validation::set_aside(&mut dataset, share, recipe.seed);
+    }
+    let unseen = dataset.validation.as_ref().map(|source| source.counts(dataset.classes));
+    if unseen.as_ref().is_some_and(|counts| counts.iter().all(|&count| count == 0)) {
+        return Err(Error::Usage(
+            "--validation: no class has two training samples, so that none can be set aside".into(),
+        ));
+    }
+    let unseen =
+        unseen.and_then(|counts| split::empty_classes("validation", &counts, "the best epoch is that of the others"));
+    let all = warnings.into_iter().chain(unseen).chain(large_batch(&recipe, dataset.train.len()));
     all.for_each(|warning| observer.warn(&format!("warning: {warning}")));
     let needs = needs(&recipe, &dataset)?;
     let chosen: Vec<u32> = (0..dataset.train.len() as u32).collect();

@@ -86,10 +86,12 @@ pub fn find(
     let label = stored.label().map_err(|error| of_run(folder, error))?;
     admit(folder, &label, prepared)?;
     let checkpoint = stored.checkpoint(layout).map_err(|error| of_run(folder, error))?;
-    let all = prepared.recipe.epochs;
-    if checkpoint.position.epoch >= all {
+    if checkpoint.position.is_over(prepared.recipe.epochs, prepared.recipe.patience) {
+        let all = checkpoint.position.epoch;
         let error = Error::run(folder.path(), format!("this run is finished after {all} epochs"));
-        return Err(error.with_hint("--epochs with a larger number trains on"));
+        let stopped = "it has stopped early: sse-sam train with a larger --patience begins one that waits longer";
+        let hint = if all < prepared.recipe.epochs { stopped } else { "--epochs with a larger number trains on" };
+        return Err(error.with_hint(hint));
     }
     let target = target(&found[place..], &checkpoint, layout, observer);
     let epochs = label.settings.get("epochs").and_then(toml::Value::as_integer);

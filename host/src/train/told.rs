@@ -7,16 +7,18 @@ use sse_sam_core::longtail::classes::{Shots, is_tail};
 use sse_sam_core::training::method::Group;
 use sse_sam_core::{Economy, Shape};
 
+use crate::data::Dataset;
 use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::recipe::words::{MethodName, word};
-use crate::report::metrics::{Accuracy, table};
+use crate::report::metrics::table;
 use crate::report::observer::{Advance, Line};
-use crate::run::position::Position;
+use crate::run::position::{Evaluated, Position};
 use crate::shown::{self, shown};
 use crate::train::epoch::learning_rate;
 use crate::train::outcome::Outcome;
 use crate::train::place::Placed;
+use crate::weights::Choice;
 
 /// When training began here, and with how many images done.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +64,7 @@ pub fn advance(recipe: &Recipe, position: &Position, seconds_left: f64) -> Resul
 ///
 /// # Errors
 /// As [`advance`].
-pub fn line<'a>(recipe: &Recipe, position: &Position, accuracy: &'a Accuracy) -> Result<Line<'a>, Error> {
+pub fn line<'a>(recipe: &Recipe, position: &Position, measured: &'a Evaluated) -> Result<Line<'a>, Error> {
     let (totals, epoch) = (&position.totals, position.epoch);
     let [head, tail] = totals.losses.map(|loss| loss / totals.rows);
     let [head_point, tail_point] = totals.perturbed.map(|loss| loss / totals.rows);
@@ -85,7 +87,8 @@ pub fn line<'a>(recipe: &Recipe, position: &Position, accuracy: &'a Accuracy) ->
         velocity_norm: (recipe.economy != Economy::Full).then_some(norm),
         gradient_norm_head: group_norm(0),
         gradient_norm_tail: group_norm(1),
-        accuracy,
+        accuracy: &measured.accuracy,
+        validation: measured.validation.as_ref(),
     })
 }
 
@@ -110,10 +113,12 @@ pub fn headline(placed: &Placed<'_>) -> String {
     let (prepared, dataset) = (placed.prepared, &placed.prepared.dataset);
     let (recipe, counts) = (&prepared.recipe, &prepared.description.counts);
     let tail = counts.iter().filter(|&&count| is_tail(count, recipe.eta)).count();
+    let validation = dataset.validation.as_ref().map(|source| format!("{} validation and ", source.len()));
+    let validation = validation.unwrap_or_default();
     let (largest, smallest) = (counts.iter().max().unwrap_or(&0), counts.iter().min().unwrap_or(&0));
     let (Shape { height, width, channels }, Shots { many, few }) = (dataset.image, recipe.shots);
     format!(
-        "{}: {} training images in {} classes of {largest} to {smallest} ({} head, {tail} tail at eta {}), {} test images of \
+        "{}: {} training images in {} classes of {largest} to {smallest} ({} head, {tail} tail at eta {}), {}{} test images of \
          {height} x {width} x {channels}; many above {many}, few below {few}\n\
          {} by {}, {} epochs, batch {}, on {}{}\n",
         shown(&dataset.name),
@@ -121,6 +126,7 @@ pub fn headline(placed: &Placed<'_>) -> String {
         counts.len(),
         counts.len() - tail,
         recipe.eta,
+        validation,
         dataset.test.len(),
         recipe.model,
         word(&MethodName::of(&recipe.method)),
@@ -131,15 +137,23 @@ pub fn headline(placed: &Placed<'_>) -> String {
     )
 }
 
-/// What became of a training on so many test images, whose files lie in this folder.
-pub fn summary(outcome: &Outcome, images: usize, folder: &Path) -> String {
+/// What became of a training, whose files lie in this folder.
+pub fn summary(outcome: &Outcome, dataset: &Dataset, folder: &Path) -> String {
     let Outcome { last, best, .. } = outcome;
-    let rows = [("last", last), ("best", best)];
+    let (name, choice) = match &dataset.validation {
+        Some(source) => {
+            let images = source.len();
+            ("best on validation", format!("best by balanced accuracy on {images} validation images"))
+        }
+        None => ("best on test", "best by balanced accuracy, chosen on these same images".into()),
+    };
+    let rows = [("last", last), (name, best)];
     let rows = rows.map(|(name, measured)| (format!("{name} (epoch {})", measured.epoch), &measured.accuracy));
     format!(
-        "{}\naccuracy in % on {images} test images; best by balanced accuracy\n\
-         files in {}: metrics.jsonl, last.safetensors, best.safetensors",
+        "{}\naccuracy in % on {} test images; {choice}\nfiles in {}: metrics.jsonl, evaluation.json, last.safetensors, {}",
         table(&rows),
-        shown::path(folder)
+        dataset.test.len(),
+        shown::path(folder),
+        Choice::of(dataset).file()
     )
 }

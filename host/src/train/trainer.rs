@@ -13,6 +13,7 @@ use crate::device::machine::{Job, Machine};
 use crate::error::Error;
 use crate::recipe::words::{MethodName, OnNan, word};
 use crate::recipe::{Options, Recipe, file};
+use crate::report::confusion::Confusion;
 use crate::report::metrics::Accuracy;
 use crate::report::{Event, Observer};
 use crate::run::checkpoint::{Checkpoint, Label};
@@ -75,6 +76,7 @@ impl<'a> Trainer<'a> {
             placed,
             start: &start,
             train: feeds.train,
+            validation: feeds.validation.map(|feed| TestSet { feed, flip: prepared.recipe.flip }),
             test: TestSet { feed: feeds.test, flip: prepared.recipe.flip },
             folder,
             journal: Journal::new(folder, prepared.recipe.tensorboard),
@@ -100,6 +102,7 @@ struct Training<'a> {
     placed: &'a Placed<'a>,
     start: &'a Start,
     train: Feed<'a>,
+    validation: Option<TestSet<'a>>,
     test: TestSet<'a>,
     folder: Option<&'a RunFolder>,
     journal: Journal<'a>,
@@ -245,13 +248,13 @@ impl Training<'_> {
         let (mut now, mut target) = self.first(backend, desktop)?;
         desktop.writer.put(Task::Best(now.best.clone()))?;
         let mut last = None;
-        while now.position.epoch < recipe.epochs {
+        while !now.position.is_over(recipe.epochs, recipe.patience) {
             let result = match self.signal() {
                 Some(signal) => Err(self.interrupted(signal, &now.position)),
                 None => self.epoch(backend, &mut now, desktop),
             };
             match result {
-                Ok(evaluated) => last = Some(evaluated),
+                Ok(result) => last = Some(result),
                 Err(Error::NotFinite { epoch, step, .. }) => {
                     if recipe.on_nan == OnNan::Stop || now.position.rollbacks == recipe.rollbacks {
                         return Err(stopped(desktop.keeper, &target.snapshot, epoch, step));
@@ -262,10 +265,14 @@ impl Training<'_> {
                 Err(error @ Error::Interrupted { .. }) => return Err(self.suspend(backend, now, desktop, error)?),
                 Err(error) => return Err(error),
             }
-            if now.position.epoch == recipe.epochs {
+            if let (true, Some((_, confusion))) = (now.position.is_over(recipe.epochs, recipe.patience), &last) {
+                if now.position.epoch < recipe.epochs {
+                    self.stop_early(&now.position);
+                }
                 // The last checkpoint says that everything else is in place.
                 desktop.writer.flush()?;
                 desktop.keeper.last(&now.snapshot)?;
+                desktop.keeper.evaluation(confusion)?;
             } else if !now.position.epoch.is_multiple_of(recipe.checkpoint_every) {
                 continue;
             }
@@ -275,7 +282,7 @@ impl Training<'_> {
         }
         desktop.writer.flush()?;
         match (last, now.position.best, now.best) {
-            (Some(last), Some(best), Some(best_weights)) => {
+            (Some((last, _)), Some(best), Some(best_weights)) => {
                 Ok(Outcome { last, best, rollbacks: now.position.rollbacks, weights: now.snapshot, best_weights })
             }
             _ => Err(Error::Usage(format!("no epoch is left: all {} are trained", recipe.epochs))),
@@ -288,7 +295,7 @@ impl Training<'_> {
         backend: &mut B,
         now: &mut Checkpoint,
         desktop: &mut Desktop<'_>,
-    ) -> Result<Evaluated, Error>
+    ) -> Result<(Evaluated, Confusion), Error>
     where
         Error: From<B::Error>,
     {
@@ -305,11 +312,17 @@ impl Training<'_> {
             return Err(Error::NotFinite { epoch: position.epoch, step: position.step.saturating_sub(1), saved: None });
         }
         now.snapshot = Arc::new(snapshot);
-        let accuracy = self.evaluate(backend, position)?;
+        let validated = self.validation.map(|set| self.evaluate(backend, position, &set)).transpose()?;
+        let confusion = self.evaluate(backend, position, &self.test)?;
+        let evaluated = Evaluated {
+            epoch: position.epoch,
+            updates: position.updates,
+            accuracy: self.accuracy(&confusion),
+            validation: validated.map(|validated| self.accuracy(&validated)),
+        };
         self.measure_spectra(&now.snapshot, position)?;
-        self.tell(position, &accuracy, (position.totals.rows - before, seconds), desktop)?;
-        let evaluated = Evaluated { epoch: position.epoch, updates: position.updates, accuracy };
-        if position.best.as_ref().is_none_or(|best| evaluated.accuracy.balanced > best.accuracy.balanced) {
+        self.tell(position, &evaluated, (position.totals.rows - before, seconds), desktop)?;
+        if position.best.as_ref().is_none_or(|best| evaluated.choice() > best.choice()) {
             position.best = Some(evaluated.clone());
             now.best = Some(Arc::clone(&now.snapshot));
             desktop.writer.put(Task::Best(now.best.clone()))?;
@@ -317,7 +330,7 @@ impl Training<'_> {
         position.epoch += 1;
         position.step = 0;
         position.totals = Totals::default();
-        Ok(evaluated)
+        Ok((evaluated, confusion))
     }
 
     /// Measures spectra, where the recipe asks for them after this epoch.
@@ -350,11 +363,11 @@ impl Training<'_> {
     fn tell(
         &self,
         position: &mut Position,
-        accuracy: &Accuracy,
+        evaluated: &Evaluated,
         (rows, seconds): (f64, f64),
         desktop: &Desktop<'_>,
     ) -> Result<(), Error> {
-        let line = told::line(self.recipe(), position, accuracy)?;
+        let line = told::line(self.recipe(), position, evaluated)?;
         position.metrics = self.journal.measure(&line)?;
         let images_per_second = rows / seconds;
         let seconds_left = desktop.seconds_left(self.images() * u64::from(position.epoch + 1));
@@ -534,15 +547,26 @@ impl Training<'_> {
         Ok(now)
     }
 
-    fn evaluate<B: Machine>(&self, backend: &mut B, position: &Position) -> Result<Accuracy, Error>
+    /// Says that nothing has become better for as long as the recipe waits.
+    fn stop_early(&self, position: &Position) {
+        let (epochs, best) = (position.epoch, position.best.as_ref().map_or(0, |best| best.epoch));
+        let text = format!("stopped after {epochs} epochs: none since epoch {best} was better on the validation set");
+        self.journal.note(&text);
+        self.observer.observe(&Event::Notice { message: &text });
+    }
+
+    fn accuracy(&self, confusion: &Confusion) -> Accuracy {
+        let prepared = self.placed.prepared;
+        confusion.accuracy(&prepared.description.counts, prepared.recipe.shots)
+    }
+
+    fn evaluate<B: Machine>(&self, backend: &mut B, position: &Position, set: &TestSet<'_>) -> Result<Confusion, Error>
     where
         Error: From<B::Error>,
     {
-        let prepared = self.placed.prepared;
         let mut network: Network<'_, MAX_LAYERS> = self.layout().network(0.0)?;
         let proceed = || self.signal().map_or(Ok(()), |signal| Err(self.interrupted(signal, position)));
-        let confusion = evaluate(backend, self.layout(), &mut network, &self.test, proceed)?;
-        Ok(confusion.accuracy(&prepared.description.counts, prepared.recipe.shots))
+        evaluate(backend, self.layout(), &mut network, set, proceed)
     }
 }
 

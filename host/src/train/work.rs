@@ -78,7 +78,7 @@ impl Work<'_> {
         people(&headline(&placed));
         let trainer = Trainer::new(&placed, first).in_folder(&folder).until(signals);
         let outcome = finish(&folder, trainer.run(observer))?;
-        people(&summary(&outcome, prepared.dataset.test.len(), folder.path()));
+        people(&summary(&outcome, &prepared.dataset, folder.path()));
         Ok(outcome)
     }
 }

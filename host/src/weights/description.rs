@@ -21,7 +21,8 @@ pub struct Description {
     pub format: Format,
     /// One image.
     pub image: Shape,
-    /// Training samples of each class.
+    /// Training samples of each class, those among them that are set aside to validate on: head and tail, many and few shots
+    /// and losses go by these with and without a validation set.
     pub counts: Vec<u32>,
     /// Classes with fewer training samples are the tail.
     pub eta: u32,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::report::Observer;
+use crate::weights::Choice;
 
 /// The weights that a path means: the file itself, or the best ones of a run's folder, which is said.
 ///
@@ -15,9 +16,10 @@ pub fn find(path: &Path, observer: &dyn Observer) -> Result<PathBuf, Error> {
         return within(path, observer);
     }
     let Some(home) = path.parent().filter(|_| !is_weights(path)) else { return named(path) };
-    let best = home.join("best.safetensors");
-    let is_of_run = ["config.toml", "metrics.jsonl", "log.txt"].iter().any(|name| path.ends_with(name));
-    if is_of_run && best.is_file() {
+    let best = Choice::ALL.map(|choice| home.join(choice.file())).into_iter().find(|best| best.is_file());
+    let is_of_run =
+        ["config.toml", "metrics.jsonl", "log.txt", "evaluation.json"].iter().any(|name| path.ends_with(name));
+    if let Some(best) = best.filter(|_| is_of_run) {
         return Err(Error::weights(path, "is a file of a run, not its weights")
             .with_hint(format!("{} has them", best.display())));
     }
@@ -34,14 +36,18 @@ fn named(path: &Path) -> Result<PathBuf, Error> {
 }
 
 fn within(folder: &Path, observer: &dyn Observer) -> Result<PathBuf, Error> {
-    for name in ["best.safetensors", "last.safetensors"] {
+    for name in Choice::ALL.map(Choice::file).into_iter().chain(["last.safetensors"]) {
         let file = folder.join(name);
         if file.is_file() {
-            observer.warn(&format!("taking {}", file.display()));
+            let how = if name == Choice::Test.file() { ", whose epoch was chosen on the test set" } else { "" };
+            observer.warn(&format!("taking {}{how}", file.display()));
             return Ok(file);
         }
     }
-    let error = Error::weights(folder, "is a folder without best.safetensors or last.safetensors");
+    let error = Error::weights(
+        folder,
+        "is a folder without weights of a run (best.safetensors, best-on-test.safetensors, last.safetensors)",
+    );
     let hint = match newest(folder).or_else(|| newest(&folder.join("checkpoints"))) {
         Some(file) => format!("there is {}", file.display()),
         None if folder.join("config.toml").is_file() => {

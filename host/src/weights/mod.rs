@@ -2,6 +2,7 @@
 
 pub mod adapt;
 mod axes;
+mod choice;
 mod description;
 mod file;
 mod find;
@@ -11,6 +12,7 @@ pub mod torch;
 mod trained;
 
 pub use axes::{hwio_to_oihw, linear_from_chw, linear_to_chw, nchw_to_nhwc, oihw_to_hwio, transpose};
+pub use choice::Choice;
 pub use description::Description;
 pub use file::*;
 pub use find::find;

@@ -8,6 +8,7 @@ use toml::Table;
 
 use crate::error::Error;
 use crate::files::write_whole;
+use crate::weights::Choice;
 
 /// Symbolic links that are followed, one after the other: as many as Linux does.
 const MOST_LINKS: usize = 40;
@@ -68,7 +69,8 @@ impl Out {
         let Ok(input) = fs::canonicalize(input) else { return false };
         let own = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         // Of a folder the weights are read.
-        let is_weights = || ["best.safetensors", "last.safetensors"].iter().any(|name| own.ends_with(name));
+        let is_weights =
+            || Choice::ALL.map(Choice::file).into_iter().chain(["last.safetensors"]).any(|name| own.ends_with(name));
         own == input || (own.parent() == Some(&input) && is_weights())
     }
 }
@@ -97,8 +99,9 @@ fn followed(path: &Path) -> PathBuf {
 /// Whether a run writes a file of this name into its folder.
 fn is_of_run(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-    matches!(&*name, "config.toml" | "metrics.jsonl" | "log.txt" | "last.safetensors" | "best.safetensors" | ".lock")
+    matches!(&*name, "config.toml" | "metrics.jsonl" | "log.txt" | "last.safetensors" | "evaluation.json" | ".lock")
         || matches!(&*name, "spectrum.jsonl" | "spectrum.svg")
+        || Choice::ALL.map(Choice::file).contains(&&*name)
         || name.starts_with("events.out.tfevents")
 }
 

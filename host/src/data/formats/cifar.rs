@@ -263,7 +263,16 @@ impl Parts {
         }
         let (train, test) = (Arc::new(train), Arc::new(self.take(place, naming.test_name())?));
         let format = kind.format();
-        Ok(Dataset { name: name_of(source), format, image: IMAGE, classes: kind.classes(), train, test, notice: None })
+        Ok(Dataset {
+            name: name_of(source),
+            format,
+            image: IMAGE,
+            classes: kind.classes(),
+            train,
+            validation: None,
+            test,
+            notice: None,
+        })
     }
 }
 

@@ -36,5 +36,14 @@ pub(crate) fn load() -> Result<Dataset, Error> {
         Ok(Arc::new(Split { image: IMAGE, images, labels: labels.into_iter().map(u32::from).collect() }))
     };
     let (train, test) = (split(train_labels)?, split(test_labels)?);
-    Ok(Dataset { name: name.to_owned(), format: Format::Digits, image: IMAGE, classes: 10, train, test, notice: None })
+    Ok(Dataset {
+        name: name.to_owned(),
+        format: Format::Digits,
+        image: IMAGE,
+        classes: 10,
+        train,
+        validation: None,
+        test,
+        notice: None,
+    })
 }

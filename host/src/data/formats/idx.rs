@@ -12,9 +12,9 @@ use sse_sam_core::{Row, Shape};
 
 use crate::Error;
 use crate::data::input::Input;
-use crate::data::{Dataset, Format, Split, foreign, name_of};
+use crate::data::{Dataset, Format, Source, Split, foreign, name_of};
 
-pub(crate) use names::{Files, Role, split_prefix};
+pub(crate) use names::{Files, Part, Role, split_prefix};
 
 const UNSIGNED_BYTES: u8 = 8;
 
@@ -30,18 +30,22 @@ pub(crate) fn load(path: &Path) -> Result<Dataset, Error> {
         );
     }
     let files = Files::find(path)?;
-    let train_path = files.open(Role::TRAIN_IMAGES)?;
+    let train_path = files.open(Role::images(Part::Train))?;
     let (image, images, notice) = read_images(&train_path)?;
     let notice = notice.map(|notice| format!("{}: {notice}", train_path.display()));
-    let labels = read_labels(&files.open(Role::TRAIN_LABELS)?, &train_path, images.len() / image.len())?.values;
+    let labels = read_labels(&files.open(Role::labels(Part::Train))?, &train_path, images.len() / image.len())?.values;
     let classes = labels.iter().max().map_or(0, |&label| label as usize + 1);
     let train = Arc::new(Split { image, images, labels });
-    let test = Arc::new(load_test(&files, (image, &train_path), classes)?);
-    Ok(Dataset { name: name_of(path), format: Format::Idx, image, classes, train, test, notice })
+    let test = Arc::new(beside(&files, Part::Test, (image, &train_path), classes)?);
+    let validation =
+        files.has(Part::Validation).then(|| beside(&files, Part::Validation, (image, &train_path), classes));
+    let validation = validation.transpose()?.map(|split| Arc::new(split) as Arc<dyn Source>);
+    Ok(Dataset { name: name_of(path), format: Format::Idx, image, classes, train, validation, test, notice })
 }
 
-fn load_test(files: &Files, (image, train): (Shape, &Path), classes: usize) -> Result<Split, Error> {
-    let path = files.open(Role::TEST_IMAGES)?;
+/// Images and labels that belong to those of a training set.
+fn beside(files: &Files, part: Part, (image, train): (Shape, &Path), classes: usize) -> Result<Split, Error> {
+    let path = files.open(Role::images(part))?;
     let (found, images, _) = read_images(&path)?;
     if found != image {
         let message = format!(
@@ -52,7 +56,7 @@ fn load_test(files: &Files, (image, train): (Shape, &Path), classes: usize) -> R
         );
         return Err(Error::file(path, message).at(8));
     }
-    let labels_path = files.open(Role::TEST_LABELS)?;
+    let labels_path = files.open(Role::labels(part))?;
     let labels = read_labels(&labels_path, &path, images.len() / image.len())?;
     if let Some((index, label)) = (0..).zip(&labels.values).find(|&(_, &label)| label as usize >= classes) {
         let byte = labels.start + index * labels.stride;

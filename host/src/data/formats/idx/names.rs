@@ -6,26 +6,39 @@ use crate::Error;
 use crate::data::input::Input;
 use crate::data::{Entry, listing, name_of};
 
-/// One of the four files.
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Train,
+    Validation,
+    Test,
+}
+
+/// Images or labels of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Role {
-    is_test: bool,
+    part: Part,
     is_labels: bool,
 }
 
 impl Role {
-    pub(crate) const TRAIN_IMAGES: Self = Self { is_test: false, is_labels: false };
-    pub(crate) const TRAIN_LABELS: Self = Self { is_test: false, is_labels: true };
-    pub(crate) const TEST_IMAGES: Self = Self { is_test: true, is_labels: false };
-    pub(crate) const TEST_LABELS: Self = Self { is_test: true, is_labels: true };
+    pub(crate) const fn images(part: Part) -> Self {
+        Self { part, is_labels: false }
+    }
+
+    pub(crate) const fn labels(part: Part) -> Self {
+        Self { part, is_labels: true }
+    }
 
     /// Its usual name, for messages.
     const fn usual(self) -> &'static str {
-        match (self.is_test, self.is_labels) {
-            (false, false) => "train-images-idx3-ubyte",
-            (false, true) => "train-labels-idx1-ubyte",
-            (true, false) => "t10k-images-idx3-ubyte",
-            (true, true) => "t10k-labels-idx1-ubyte",
+        match (self.part, self.is_labels) {
+            (Part::Train, false) => "train-images-idx3-ubyte",
+            (Part::Train, true) => "train-labels-idx1-ubyte",
+            (Part::Validation, false) => "val-images-idx3-ubyte",
+            (Part::Validation, true) => "val-labels-idx1-ubyte",
+            (Part::Test, false) => "t10k-images-idx3-ubyte",
+            (Part::Test, true) => "t10k-labels-idx1-ubyte",
         }
     }
 }
@@ -42,9 +55,16 @@ fn parse(whole: &str) -> Option<(&str, Role)> {
         Some(front) => (front, true),
         None => (front.strip_suffix("-images")?, false),
     };
-    let splits = [("train", false), ("t10k", true), ("test", true)];
-    let (prefix, is_test) = splits.iter().find_map(|&(split, is_test)| Some((front.strip_suffix(split)?, is_test)))?;
-    (prefix.is_empty() || prefix.ends_with('-')).then_some((&whole[..prefix.len()], Role { is_test, is_labels }))
+    let parts = [
+        ("train", Part::Train),
+        ("val", Part::Validation),
+        ("valid", Part::Validation),
+        ("validation", Part::Validation),
+        ("t10k", Part::Test),
+        ("test", Part::Test),
+    ];
+    let (prefix, part) = parts.iter().find_map(|&(name, part)| Some((front.strip_suffix(name)?, part)))?;
+    (prefix.is_empty() || prefix.ends_with('-')).then_some((&whole[..prefix.len()], Role { part, is_labels }))
 }
 
 /// Whether a file of this name is one of an IDX data set.
@@ -99,6 +119,11 @@ impl Files {
         Ok(Self { folder, prefix, found })
     }
 
+    /// Whether there is any file of a part.
+    pub(crate) fn has(&self, part: Part) -> bool {
+        self.found.iter().any(|(role, _)| role.part == part)
+    }
+
     /// The file that plays a role. Several may, such as a raw one and a `.gz`, where they are the same.
     pub(crate) fn open(&self, role: Role) -> Result<PathBuf, Error> {
         let mut found = self.found.iter().filter(|(found, _)| *found == role).map(|(_, path)| path);
@@ -150,6 +175,9 @@ mod tests {
             ("test-images-idx4-ubyte", "", "t10k-images-idx3-ubyte"),
             ("emnist-letters-train-labels-idx1-ubyte.gz", "emnist-letters-", "train-labels-idx1-ubyte"),
             ("emnist-letters-test-images-idx3-ubyte", "emnist-letters-", "t10k-images-idx3-ubyte"),
+            ("val-images-idx3-ubyte", "", "val-images-idx3-ubyte"),
+            ("own-valid-labels.idx.gz", "own-", "val-labels-idx1-ubyte"),
+            ("validation-images.idx1-ubyte", "", "val-images-idx3-ubyte"),
             ("qmnist-test-labels-idx2-int.gz", "qmnist-", "t10k-labels-idx1-ubyte"),
             ("TRAIN-IMAGES-IDX3-UBYTE", "", "train-images-idx3-ubyte"),
             ("Own-Test-Labels.IDX.GZ", "Own-", "t10k-labels-idx1-ubyte"),
@@ -158,9 +186,15 @@ mod tests {
         ] {
             assert_eq!(read(name), Some((prefix, usual)), "{name}");
         }
-        for name in
-            ["", "idx", "train-images", "._train-images-idx3-ubyte", "strain-images-idx3-ubyte", "train-images-idx3"]
-        {
+        for name in [
+            "",
+            "idx",
+            "train-images",
+            "._train-images-idx3-ubyte",
+            "strain-images-idx3-ubyte",
+            "interval-images-idx3-ubyte",
+            "train-images-idx3",
+        ] {
             assert_eq!(read(name), None, "{name}");
         }
     }
