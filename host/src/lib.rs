@@ -35,6 +35,7 @@ pub mod device;
 mod error;
 mod files;
 pub mod opencl;
+pub mod page;
 pub mod recipe;
 pub mod report;
 pub mod run;

@@ -44,6 +44,8 @@ pub enum Command {
         mut_arg("out", |arg| arg.help(COMPARISON_OUT))
     )]
     Compare(Box<CompareArgs>),
+    /// Write a report on runs or a comparison: tables, learning curves, classes, confusion, spectra; one file for a browser
+    Report(ReportArgs),
     /// Continue a run that was interrupted
     #[command(allow_negative_numbers = true)]
     Resume(ResumeArgs),
@@ -118,6 +120,7 @@ impl Command {
         match self {
             Self::Train(_) => "train",
             Self::Compare(_) => "compare",
+            Self::Report(_) => "report",
             Self::Resume(_) => "resume",
             Self::Runs(_) => "runs",
             Self::Recipes(_) => "recipes",
@@ -230,6 +233,36 @@ pub struct CompareArgs {
     /// The training.
     #[command(flatten)]
     pub train: TrainArgs,
+}
+
+/// What a report is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// One file for a browser, which needs no network
+    #[default]
+    Html,
+    /// Every chart as a file of its own
+    Svg,
+}
+
+/// Options of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Runs, or folders of runs such as a comparison's
+    #[arg(required = true, value_name = "RUN", value_parser = paths())]
+    pub runs: Vec<PathBuf>,
+    /// The file to write, or the folder of charts [report.html in the folder that is named, or here; charts]
+    #[arg(long, value_name = "PATH", value_parser = paths())]
+    pub out: Option<PathBuf>,
+    /// What is written
+    #[arg(long, value_enum, default_value = "html")]
+    pub format: ReportFormat,
+    /// The arm that the others are compared with, by its label [the first]
+    #[arg(long, value_name = "LABEL")]
+    pub baseline: Option<String>,
+    /// Put runs of different data into one report all the same
+    #[arg(long)]
+    pub different_data: bool,
 }
 
 /// Options of `resume`. All others come from the run's `config.toml`.

@@ -9,6 +9,7 @@ pub mod eval;
 pub mod firmware;
 pub mod footprint;
 pub mod recipes;
+pub mod report;
 pub mod resume;
 pub mod runs;
 pub mod spectrum;
