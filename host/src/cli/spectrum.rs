@@ -136,6 +136,6 @@ fn draw(source: &Source, lines: &[&Line], path: &Path) -> Result<(), Error> {
         .collect();
     let title =
         format!("Hessian spectrum of {} ({})", source.weights.path().display(), source.weights.description.model);
-    let Some(svg) = picture::density(&title, &chosen) else { return Ok(()) };
+    let Some(svg) = picture::density(&title, &chosen).map(|chart| chart.svg()) else { return Ok(()) };
     write_whole(&picture_of(path), |file| file.write_all(svg.as_bytes()))
 }

@@ -1,10 +1,13 @@
 //! Charts as SVG: lines over two labelled axes, legible on light and dark ground.
+//!
+//! A chart that stands in a page has its numbers beside its lines, as `data-` attributes, so that a script can show them.
 
 use std::fmt::Write as _;
 
-/// Size of the picture, and of what lies around the axes: left, right, top, bottom.
+/// Size of the picture, and of what lies around the axes: left, right, top, bottom; above the axes for each row of the legend.
 const SIZE: [f64; 2] = [720.0, 420.0];
-const MARGIN: [f64; 4] = [76.0, 16.0, 62.0, 56.0];
+const MARGIN: [f64; 4] = [76.0, 16.0, 44.0, 56.0];
+const ROW: f64 = 18.0;
 
 /// Colours of the lines on light and dark ground: told apart with any colour vision (Okabe and Ito 2008).
 const COLOURS: [[&str; 2]; 6] = [
@@ -45,7 +48,7 @@ pub struct Axis {
 }
 
 /// A named line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Line {
     /// Its name in the legend.
     pub name: String,
@@ -53,9 +56,19 @@ pub struct Line {
     pub points: Vec<[f64; 2]>,
     /// Whether each point is marked.
     pub dots: bool,
+    /// Whether the points are marks alone, without a line through them.
+    pub loose: bool,
+    /// `[x, low, high]` from left to right: an area behind the line.
+    pub band: Vec<[f64; 3]>,
 }
 
 impl Axis {
+    /// Its ends, and whether it is logarithmic, for a script.
+    fn data(&self) -> String {
+        let [low, high] = self.ends.map(short);
+        format!("{low} {high}{}", if self.logarithmic { " log" } else { "" })
+    }
+
     /// Where a number lies between the ends, 0 to 1.
     fn share(&self, value: f64) -> f64 {
         let scale = |value: f64| if self.logarithmic { value.log10() } else { value };
@@ -92,21 +105,29 @@ fn plain(value: f64, digits: usize) -> String {
 }
 
 impl Chart {
-    /// The picture.
+    /// The picture by itself.
     pub fn svg(&self) -> String {
-        let [width, height] = SIZE;
+        self.drawn(&format!("{}<rect class=\"paper\" width=\"{}\" height=\"{}\"/>\n", style(), SIZE[0], SIZE[1]))
+    }
+
+    /// The picture in a page that has its [`style`].
+    pub fn inline(&self) -> String {
+        self.drawn("")
+    }
+
+    fn drawn(&self, ground: &str) -> String {
+        let ([width, height], [left, ..]) = (SIZE, MARGIN);
+        let (title, note) = (escaped(&self.title), escaped(&self.note));
         let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
-             font-family=\"system-ui, sans-serif\" font-size=\"13\">\n<title>{}</title>\n{}\
-             <rect class=\"paper\" width=\"{width}\" height=\"{height}\"/>\n\
-             <text x=\"{}\" y=\"22\" font-size=\"16\">{}</text>\n\
-             <text x=\"{}\" y=\"40\" class=\"soft\" font-size=\"11\">{}</text>\n",
-            escaped(&self.title),
-            style(),
-            MARGIN[0],
-            escaped(&self.title),
-            MARGIN[0],
-            escaped(&self.note),
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
+             font-family=\"system-ui, sans-serif\" font-size=\"13\" data-x=\"{}\" data-y=\"{}\" data-box=\"{}\" data-label=\"{}\">\n\
+             <title>{title}</title>\n{ground}\
+             <text x=\"{left}\" y=\"22\" font-size=\"16\">{title}</text>\n\
+             <text x=\"{left}\" y=\"40\" class=\"soft\" font-size=\"11\">{note}</text>\n",
+            self.x.data(),
+            self.y.data(),
+            self.place_of_axes().map(|number| number.to_string()).join(" "),
+            escaped(&self.x.label),
         );
         self.grid(&mut svg);
         self.draw_marks(&mut svg);
@@ -120,9 +141,31 @@ impl Chart {
 
     /// Where a point of the axes lies in the picture.
     fn place(&self, [x, y]: [f64; 2]) -> [f64; 2] {
+        let [left, right, top, bottom] = self.place_of_axes();
+        [left + self.x.share(x) * (right - left), bottom - self.y.share(y) * (bottom - top)]
+    }
+
+    /// Where the axes end: left, right, top, bottom.
+    fn place_of_axes(&self) -> [f64; 4] {
         let ([width, height], [left, right, top, bottom]) = (SIZE, MARGIN);
-        let across = left + self.x.share(x) * (width - left - right);
-        [across, height - bottom - self.y.share(y) * (height - top - bottom)]
+        let rows = self.keys().last().map_or(1.0, |&[_, y]| 1.0 + (y - top - 8.0) / ROW);
+        [left, width - right, top + rows * ROW, height - bottom]
+    }
+
+    /// Where each name of the legend begins, in rows as wide as the axes.
+    fn keys(&self) -> Vec<[f64; 2]> {
+        let ([width, _], [left, right, top, _]) = (SIZE, MARGIN);
+        let mut next = [left, top + 8.0];
+        let place = |line: &Line| {
+            let length = 42.0 + 7.5 * line.name.chars().count() as f64;
+            if next[0] > left && next[0] + length > width - right {
+                next = [left, next[1] + ROW];
+            }
+            let here = next;
+            next[0] += length;
+            here
+        };
+        self.lines.iter().map(place).collect()
     }
 
     fn grid(&self, svg: &mut String) {
@@ -167,12 +210,15 @@ impl Chart {
             let fits = |axis: &Axis, value: f64| value.is_finite() && (value > 0.0 || !axis.logarithmic);
             fits(&self.x, x) && fits(&self.y, y)
         };
-        let (mut path, mut pen, mut dots) = (String::new(), 'M', String::new());
+        let _ = writeln!(svg, "<g class=\"series s{number}\" data-name=\"{}\">", escaped(&line.name));
+        self.draw_band(svg, number, &line.band);
+        let (mut path, mut pen, mut dots, mut numbers) = (String::new(), 'M', String::new(), Vec::new());
         for &point in &line.points {
             if !is_shown(point) {
                 pen = 'M';
                 continue;
             }
+            numbers.push(format!("{} {}", short(point[0]), short(point[1])));
             let [x, y] = self.place(point);
             let y = y.min(SIZE[1] - MARGIN[3]);
             let _ = write!(path, "{pen}{x:.1} {y:.1}");
@@ -182,16 +228,34 @@ impl Chart {
                     writeln!(dots, "<circle class=\"fill{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>", colour(number));
             }
         }
-        let _ = writeln!(svg, "<path class=\"line{}\" d=\"{path}\"/>", colour(number));
+        if line.loose {
+            path.clear();
+        }
+        let (colour, dash, numbers) = (colour(number), dash(number), numbers.join(","));
+        let _ = writeln!(svg, "<path class=\"line{colour}\" d=\"{path}\"{dash} data-p=\"{numbers}\"/>");
         svg.push_str(&dots);
+        svg.push_str("</g>\n");
+    }
+
+    fn draw_band(&self, svg: &mut String, number: usize, band: &[[f64; 3]]) {
+        if band.is_empty() {
+            return;
+        }
+        let above = band.iter().map(|&[x, _, high]| [x, high]);
+        let below = band.iter().rev().map(|&[x, low, _]| [x, low]);
+        let corners = above.chain(below).map(|corner| self.place(corner)).map(|[x, y]| format!("{x:.1} {y:.1}"));
+        let path = corners.collect::<Vec<String>>().join("L");
+        let _ = writeln!(svg, "<path class=\"band fill{}\" d=\"M{path}Z\"/>", colour(number));
     }
 
     fn legend(&self, svg: &mut String) {
-        let mut x = MARGIN[0];
-        for (number, line) in self.lines.iter().enumerate() {
-            let _ = writeln!(svg, "<path class=\"line{}\" d=\"M{x:.1} 52h18\"/>", colour(number));
-            let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"56\">{}</text>", x + 24.0, escaped(&line.name));
-            x += 42.0 + 7.5 * line.name.chars().count() as f64;
+        for ((number, line), [x, y]) in self.lines.iter().enumerate().zip(self.keys()) {
+            let (colour, dash, name) = (colour(number), dash(number), escaped(&line.name));
+            let _ = writeln!(
+                svg,
+                "<g class=\"key k{number}\"><path class=\"line{colour}\" d=\"M{x:.1} {y:.1}h18\"{dash}/>"
+            );
+            let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\">{name}</text></g>", x + 24.0, y + 4.0);
         }
     }
 }
@@ -200,8 +264,21 @@ fn colour(number: usize) -> usize {
     number % COLOURS.len()
 }
 
+/// Lines of one colour have other dashes.
+fn dash(number: usize) -> String {
+    match number / COLOURS.len() {
+        0 => String::new(),
+        turn => format!(" stroke-dasharray=\"{} 4\"", [8, 3, 14][(turn - 1) % 3]),
+    }
+}
+
+/// A number with five significant digits at most, as short as it can be written.
+fn short(value: f64) -> String {
+    format!("{value:.4e}").parse::<f64>().unwrap_or(value).to_string()
+}
+
 /// Colours by the ground that the viewer asks for.
-fn style() -> String {
+pub fn style() -> String {
     let ground = |dark: usize| {
         let [paper, ink, soft, grid] =
             [["#ffffff", "#1a1a1a", "#5c5c5c", "#e3e3e3"], ["#14171a", "#e8e8e8", "#a8a8a8", "#33383d"]][dark];
@@ -211,7 +288,7 @@ fn style() -> String {
         });
         format!(
             ".paper{{fill:{paper}}}text{{fill:{ink}}}.soft{{fill:{soft}}}.grid{{stroke:{grid}}}\
-             .axis{{fill:none;stroke:{ink}}}.mark{{stroke:{soft};stroke-dasharray:4 4}}{}",
+             .axis{{fill:none;stroke:{ink}}}.band{{opacity:.16}}.mark{{stroke:{soft};stroke-dasharray:4 4}}{}",
             lines.collect::<String>()
         )
     };
@@ -220,7 +297,7 @@ fn style() -> String {
 
 /// Text as XML takes it.
 fn escaped(text: &str) -> String {
-    crate::shown::shown(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    crate::shown::shown(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -234,11 +311,16 @@ mod tests {
             x: Axis { label: "epoch".into(), ends: [0.0, 20.0], logarithmic: false },
             y: Axis { label: "density".into(), ends: [1e-3, 10.0], logarithmic: true },
             lines: vec![
-                Line { name: "head".into(), points: vec![[0.0, 1e-3], [10.0, 10.0], [20.0, 0.1]], dots: true },
+                Line {
+                    name: "head".into(),
+                    points: vec![[0.0, 1e-3], [10.0, 10.0], [20.0, 0.1]],
+                    dots: true,
+                    ..Line::default()
+                },
                 Line {
                     name: "tail".into(),
                     points: vec![[0.0, 1.0], [5.0, 0.0], [10.0, 1.0], [20.0, 1.0]],
-                    dots: false,
+                    ..Line::default()
                 },
             ],
             marks: vec![(10.0, "stage 2".into())],
@@ -249,7 +331,12 @@ mod tests {
     fn points_lie_where_their_numbers_say() {
         let svg = chart().svg();
         // The axes go from 76 to 704 and from 364 up to 62; 0.1 is half of four decades.
-        assert!(svg.contains("<path class=\"line0\" d=\"M76.0 364.0L390.0 62.0L704.0 213.0\"/>"), "{svg}");
+        assert!(
+            svg.contains(
+                "<path class=\"line0\" d=\"M76.0 364.0L390.0 62.0L704.0 213.0\" data-p=\"0 0.001,10 10,20 0.1\"/>"
+            ),
+            "{svg}"
+        );
         assert_eq!(svg.matches("<circle").count(), 3);
         assert!(svg.contains("<path class=\"mark\" d=\"M390.0 62.0V364.0\"/>"), "{svg}");
     }
@@ -257,7 +344,10 @@ mod tests {
     #[test]
     fn what_a_logarithm_does_not_take_interrupts_a_line() {
         let svg = chart().svg();
-        assert!(svg.contains("<path class=\"line1\" d=\"M76.0 137.5M390.0 137.5L704.0 137.5\"/>"), "{svg}");
+        assert!(
+            svg.contains("<path class=\"line1\" d=\"M76.0 137.5M390.0 137.5L704.0 137.5\" data-p=\"0 1,10 1,20 1\"/>"),
+            "{svg}"
+        );
     }
 
     #[test]
@@ -284,5 +374,30 @@ mod tests {
             let open = svg.matches(&format!("<{tag} ")).count() + svg.matches(&format!("<{tag}>")).count();
             assert_eq!(open, svg.matches(&format!("</{tag}>")).count(), "{tag}");
         }
+    }
+
+    #[test]
+    fn a_long_legend_has_rows_and_the_axes_begin_below_them() {
+        let line = |number: usize| Line { name: format!("a method with a long name {number}"), ..Line::default() };
+        let with = |count| Chart { lines: (0..count).map(line).collect(), ..chart() };
+        assert_eq!(with(2).place_of_axes(), chart().place_of_axes());
+        let many = with(7);
+        assert_eq!(many.place_of_axes()[2], chart().place_of_axes()[2] + 3.0 * ROW);
+        assert!(many.keys().iter().all(|&[x, y]| (76.0..700.0).contains(&x) && y < many.place_of_axes()[2]));
+        // The seventh has the colour of the first, and dashes.
+        assert!(
+            many.svg()
+                .contains("<g class=\"key k6\"><path class=\"line0\" d=\"M76.0 106.0h18\" stroke-dasharray=\"8 4\"/>")
+        );
+    }
+
+    #[test]
+    fn an_area_lies_behind_its_line() {
+        let mut chart = chart();
+        chart.lines[0].band = vec![[0.0, 1e-3, 0.1], [20.0, 0.1, 10.0]];
+        let svg = chart.svg();
+        let area =
+            svg.find("<path class=\"band fill0\" d=\"M76.0 213.0L704.0 62.0L704.0 213.0L76.0 364.0Z\"/>").unwrap();
+        assert!(area < svg.find("<path class=\"line0\" d=\"M76.0 364").unwrap());
     }
 }

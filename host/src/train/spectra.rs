@@ -87,5 +87,5 @@ fn write(folder: &RunFolder, lines: &[Line], method: &Method, epochs: u32) -> Re
         .collect();
     let switch = (1..epochs).find(|&epoch| method.stage(epoch, epochs) != method.stage(epoch - 1, epochs));
     let title = format!("lambda_min of {}", folder.path().file_name().unwrap_or_default().to_string_lossy());
-    folder.set_spectra(&text, picture::over_epochs(&title, &series, switch).as_deref())
+    folder.set_spectra(&text, picture::over_epochs(&title, &series, switch).map(|chart| chart.svg()).as_deref())
 }
