@@ -26,7 +26,7 @@ fn lists_and_values_that_mean_nothing_are_refused() {
     for (options, expected) in [
         (&["--methods", "sgd,sgd"][..], "--methods names sgd twice"),
         (&["--losses", "la,ce,la"], "--losses names la twice"),
-        (&["--methods", ""], "invalid value ''"),
+        (&["--methods", ""], "a value is required for '--methods <METHODS>'"),
         (&["--methods", "sgdd"], "sgd"),
         (&["--seeds", "0"], "no seeds at all"),
         (&["--seeds", "1,1"], "seed 1 is there twice"),
