@@ -71,6 +71,22 @@ pub enum Error {
         /// The run's folder.
         run: PathBuf,
     },
+    /// A signal ended a comparison after every run in work had saved everything.
+    Stopped {
+        /// The signal's number.
+        signal: i32,
+        /// Runs that are done.
+        done: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// Runs of a comparison that failed.
+    Failed {
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        all: usize,
+    },
     /// Training left the finite numbers.
     NotFinite {
         /// The epoch, from 0.
@@ -155,6 +171,8 @@ impl Error {
                 Some(format!("this data takes --model mlp:IN-HIDDEN-{expected}"))
             }
             Self::Usage(_) | Self::Core(_) | Self::Io { .. } | Self::Verify { .. } => None,
+            Self::Stopped { .. } => Some("the same command goes on from there".into()),
+            Self::Failed { .. } => Some("the same command with --retry-failed tries them again".into()),
             Self::NotFinite { saved, .. } => {
                 let kept = saved.as_ref().map(|path| format!("; the last good weights are in {}", path.display()));
                 Some(format!("try a smaller --lr, a --warmup or smaller radii{}", kept.unwrap_or_default()))
@@ -166,7 +184,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
-            Self::Interrupted { signal, .. } => 128 + *signal as u8,
+            Self::Interrupted { signal, .. } | Self::Stopped { signal, .. } => 128 + *signal as u8,
             _ => 1,
         }
     }
@@ -195,6 +213,11 @@ impl Error {
             Self::Interrupted { signal, epoch, step, .. } => {
                 write!(f, "stopped by signal {signal} after {step} steps of epoch {epoch}; everything is saved")
             }
+            Self::Stopped { signal, done, all } => {
+                write!(f, "stopped by signal {signal} when {done} of {all} runs were done; everything is saved")
+            }
+            Self::Failed { failed: 1, all } => write!(f, "1 of {all} runs has failed"),
+            Self::Failed { failed, all } => write!(f, "{failed} of {all} runs have failed"),
             Self::NotFinite { epoch, step, .. } => {
                 write!(f, "loss, gradient or weights are no longer finite in epoch {epoch}, step {step}")
             }

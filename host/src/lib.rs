@@ -29,11 +29,13 @@
 //! ([`Trainer::in_folder`](train::trainer::Trainer::in_folder)).
 
 pub mod cli;
+pub mod compare;
 pub mod data;
 pub mod device;
 mod error;
 mod files;
 pub mod opencl;
+pub mod page;
 pub mod recipe;
 pub mod report;
 pub mod run;

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use sse_sam::cli::args::{Cli, Command};
 use sse_sam::cli::firmware::{export, import};
-use sse_sam::cli::{bench, devices, eval, footprint, recipes, resume, runs, spectrum, train, tune, verify};
+use sse_sam::cli::{
+    bench, compare, devices, eval, footprint, recipes, report, resume, runs, spectrum, train, tune, verify,
+};
 use sse_sam::report::console;
 use sse_sam::run::signals;
 
@@ -17,9 +19,11 @@ fn main() -> ExitCode {
     let console = cli.command.console();
     let result = match &cli.command {
         Command::Train(args) => train::run(args, &console),
+        Command::Compare(args) => compare::run(args, &console),
         Command::Resume(args) => resume::run(args, &console),
         Command::Runs(args) => runs::run(args),
         Command::Recipes(args) => recipes::run(args),
+        Command::Report(args) => report::run(args),
         Command::Eval(args) => eval::run(args, &console),
         Command::Spectrum(args) => spectrum::run(args, &console),
         Command::Devices(args) => devices::run(args, &console),

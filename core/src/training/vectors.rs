@@ -62,6 +62,18 @@ impl Demand {
             Economy::Recompute => 1,
         }
     }
+
+    /// Forward and backward passes of a batch in a step with samples of every group. Where a sample counts in one group
+    /// alone (`is_partition`), pieces pass for their own group only.
+    pub fn passes(&self, is_partition: bool) -> [usize; 2] {
+        let (groups, points) = (self.groups.count(), self.groups.points());
+        let again = usize::from(self.economy == Economy::Recompute && points == 2);
+        match self.pieces {
+            true if is_partition => [1 + points.min(1); 2],
+            true => [groups + points; 2],
+            false => [1 + points + again, groups + points],
+        }
+    }
 }
 
 /// The vectors of a method, each as long as the parameters.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use clap::ValueEnum;
 use serde::Serialize;
 use sse_sam_core::network::models::MAX_LAYERS;
-use sse_sam_core::{Arena, Economy, Error as CoreError, Graph, Method, Model, Plan, Row, Shape};
+use sse_sam_core::{Arena, Demand, Error as CoreError, Graph, Method, Model, Plan, Row, Shape};
 
 use crate::cli::args::FootprintArgs;
 use crate::cli::bench;
@@ -141,14 +141,8 @@ impl Chip {
 
 /// Forward and backward passes of a batch in a step.
 fn passes(needs: &Needs, method: Method) -> [usize; 2] {
-    let (groups, points) = (needs.groups.count(), needs.groups.points());
-    let again = usize::from(needs.economy == Economy::Recompute && points == 2);
-    match needs.piece {
-        // A sample of the head or of the tail passes for its own group alone.
-        Some(_) if method.has_tail() => [1 + points.min(1); 2],
-        Some(_) => [groups + points; 2],
-        None => [1 + points + again, groups + points],
-    }
+    let demand = Demand { groups: needs.groups, economy: needs.economy, pieces: needs.piece.is_some() };
+    demand.passes(method.has_tail())
 }
 
 impl Footprint {

@@ -2,12 +2,14 @@
 
 pub mod args;
 pub mod bench;
+pub mod compare;
 pub(crate) mod described;
 pub mod devices;
 pub mod eval;
 pub mod firmware;
 pub mod footprint;
 pub mod recipes;
+pub mod report;
 pub mod resume;
 pub mod runs;
 pub mod spectrum;

@@ -1,13 +1,14 @@
 //! The `resume` command.
 
 use crate::cli::args::ResumeArgs;
-use crate::cli::train::{Call, start};
+use crate::cli::train::start;
 use crate::error::Error;
 use crate::recipe::{Options, file};
 use crate::report::console::Console;
 use crate::run::folder::RunFolder;
 use crate::run::origin::Origin;
 use crate::run::signals::Signals;
+use crate::train::work::Call;
 
 /// Continues a run that was interrupted.
 ///

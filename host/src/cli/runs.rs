@@ -10,6 +10,7 @@ use crate::cli::args::RunsArgs;
 use crate::error::Error;
 use crate::report::console::say;
 use crate::run::folder;
+use crate::run::state::State;
 use crate::shown::{self, shown};
 
 /// The `runs` command: a line for each run in a folder.
@@ -62,22 +63,6 @@ fn row(path: &Path) -> Option<[String; 6]> {
         word("data"),
         format!("{}/{}", metrics.lines().count(), word("epochs")),
         balanced.map_or_else(|| "-".into(), |percent| format!("{percent:.2}")),
-        state(path, &word("epochs")).into(),
+        State::of(path, word("epochs").parse().ok()).word().into(),
     ])
-}
-
-/// What became of a run: by the lock, else by the last line of its log.
-fn state(path: &Path, epochs: &str) -> &'static str {
-    if folder::is_locked(path) {
-        return "running";
-    }
-    let log = fs::read_to_string(path.join("log.txt")).unwrap_or_default();
-    let last = log.lines().next_back().and_then(|line| line.split_whitespace().nth(1));
-    match last {
-        Some("finished") => "finished",
-        Some("failed:") => "failed",
-        // Killed between its last checkpoint and its last line.
-        _ if epochs.parse().is_ok_and(|epochs| folder::has_all(path, epochs)) => "finished",
-        _ => "interrupted",
-    }
 }

@@ -163,7 +163,7 @@ impl Device {
     }
 
     /// The cores of the computer that it takes: all for what another device leaves.
-    fn cores(&self) -> Cores {
+    pub(crate) fn cores(&self) -> Cores {
         if let Self::Cpu(cores) = self { *cores } else { Cores::default() }
     }
 
@@ -300,6 +300,27 @@ impl Device {
                 Room::of(info, layout, samples).fits(info.largest_allocation, *memory) && lends(&pieces)
             }
         }
+    }
+
+    /// How many of so many runs with this plan and these samples the device and the computer have memory for at once: 1 at
+    /// least, for a single one was planned.
+    pub(crate) fn side_by_side(&self, layout: &Layout, samples: usize, wanted: usize) -> usize {
+        let mut pieces = Host::CHECKPOINTS.pieces(layout, samples);
+        let mut most = wanted;
+        match self {
+            Self::Cpu(_) => pieces.push(layout.words),
+            Self::OpenCl { info, memory, .. } => most = most.min(Room::of(info, layout, samples).times(*memory)),
+        }
+        (2..=most).rev().find(|&count| lends(&pieces.repeat(count))).unwrap_or(1)
+    }
+
+    /// The same device, of whose cores so many runs take an equal share each, one thread at least.
+    #[must_use]
+    pub(crate) fn shared(mut self, runs: usize) -> Self {
+        if let Self::Cpu(cores) = &mut self {
+            cores.threads = (cores.threads / runs.max(1)).max(1);
+        }
+        self
     }
 
     /// Whether a plan that is used for evaluation fits beside so many bytes of samples: `Some(false)` when it does beside all

@@ -27,6 +27,11 @@ impl Room {
         self.largest <= allocation && self.all <= memory
     }
 
+    /// How many of them a device with so much memory has room for.
+    pub fn times(self, memory: u64) -> usize {
+        (memory / self.all.max(1)).try_into().unwrap_or(usize::MAX)
+    }
+
     /// The sentence that says what is missing.
     pub fn shortage(self, batch: usize, allocation: u64, memory: u64) -> String {
         let (needed, there, how) =
@@ -129,6 +134,7 @@ mod tests {
         let room = Room::new([mib(20), mib(1), mib(8)], mib(2));
         assert!(room.fits(mib(8), mib(31)));
         assert!(!room.fits(mib(8) - 1, mib(31)) && !room.fits(mib(8), mib(31) - 1));
+        assert_eq!([30, 31, 61, 62].map(|memory| room.times(mib(memory))), [0, 1, 1, 2]);
         assert_eq!(room.shortage(7, mib(8), mib(30)), "31 MiB are needed at batch 7, 30 MiB are there");
         assert_eq!(room.shortage(7, mib(4), mib(40)), "8 MiB in one piece are needed at batch 7, 4 MiB are there");
     }

@@ -72,9 +72,8 @@ fn only_settings(path: &Path, text: &str, table: &Table) -> Result<(), Error> {
     let command = command();
     let known = || command.get_arguments().filter_map(clap::Arg::get_long);
     if let Some(key) = table.keys().find(|key| known().all(|name| name != *key)) {
-        let nearest = known().min_by_key(|name| distance(name, key)).unwrap_or("none");
         let error = Error::file(path, format!("there is no setting {key}{}", place(text, key)));
-        return Err(error.with_hint(format!("the nearest name is {nearest}")));
+        return Err(error.with_hint(format!("the nearest name is {}", nearest(key, known()))));
     }
     Ok(())
 }
@@ -118,8 +117,18 @@ fn in_words(message: &str) -> String {
     ["u32", "u64", "usize"].into_iter().fold(message, whole)
 }
 
+/// The one of the words that is written most like this one.
+pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> &'a str {
+    known.min_by_key(|name| distance(name, word)).unwrap_or("none")
+}
+
+/// Whether a setting changes nothing of what a step computes, or only where and how it is computed.
+pub(crate) fn is_free(key: &str) -> bool {
+    FREE.contains(&key)
+}
+
 /// All options, as the command line describes them.
-fn command() -> clap::Command {
+pub(crate) fn command() -> clap::Command {
     let mut command = Options::augment_args(clap::Command::new("train").disable_help_flag(true));
     command.build();
     command
@@ -165,8 +174,13 @@ pub fn text(settings: &Table, origin: &impl Serialize) -> Result<String, Error> 
 
 /// What differs between the settings of a checkpoint and those of the run that is to go on from it.
 pub fn differences(before: &Table, now: &Table) -> Vec<String> {
+    differences_in(before, now, |key| !is_free(key))
+}
+
+/// What differs between two tables of settings in the keys that count.
+pub(crate) fn differences_in(before: &Table, now: &Table, counts: impl Fn(&str) -> bool) -> Vec<String> {
     let shown = |value: Option<&Value>| value.map_or_else(|| "not set".into(), Value::to_string);
-    let mut keys: Vec<&String> = before.keys().chain(now.keys()).filter(|key| !FREE.contains(&key.as_str())).collect();
+    let mut keys: Vec<&String> = before.keys().chain(now.keys()).filter(|key| counts(key)).collect();
     keys.sort();
     keys.dedup();
     let changed = keys.into_iter().filter(|&key| before.get(key) != now.get(key));

@@ -10,25 +10,39 @@ use crate::recipe::options::Options;
 use crate::recipe::resolved::Recipe;
 use crate::recipe::words::{OnNan, ScheduleName};
 
+/// An option, whether it is used where it was typed, and what it needs.
+type Rule = (&'static str, bool, String);
+
 /// Refuses options that were typed and that this run does not use.
 ///
 /// # Errors
 /// [`Error::Usage`] with the option, and what it needs.
 pub fn check(typed: &Options, recipe: &Recipe) -> Result<(), Error> {
-    let Recipe { method, loss, epochs, batch, .. } = recipe;
+    let rules = by_settings(recipe).into_iter().chain(by_range(typed, recipe));
+    let typed = typed.table()?;
+    match rules.into_iter().find(|(option, is_used, _)| typed.contains_key(*option) && !is_used) {
+        Some((option, _, needs)) => Err(Error::Usage(format!("--{option} does nothing in this run: it {needs}"))),
+        None => Ok(()),
+    }
+}
+
+/// Options whose value is not used with the method, the loss and the other settings of a run, and what each needs.
+pub fn pointless(recipe: &Recipe) -> impl Iterator<Item = (&'static str, String)> {
+    by_settings(recipe).into_iter().filter(|(_, is_used, _)| !is_used).map(|(option, _, needs)| (option, needs))
+}
+
+/// What a run's settings decide, whatever the value of the option.
+fn by_settings(recipe: &Recipe) -> [Rule; 18] {
+    let Recipe { method, loss, .. } = recipe;
     let is_sse_sam = matches!(method, Method::SseSam { .. });
     let is_focal_sam = matches!(method, Method::FocalSam { .. });
     let has_rho = is_focal_sam || matches!(method, Method::Sam { .. } | Method::ImbSam { .. });
-    let is_staged = matches!(method, Method::SseSam { gamma, .. } if *gamma != 0.0);
     let (is_cut, is_ldam) = (recipe.imbalance.is_some(), matches!(loss, Loss::Ldam { .. }));
     let has_tau = matches!(loss, Loss::LogitAdjustment { .. } | Loss::VectorScaling { .. });
     let in_steps = recipe.rates.name == ScheduleName::MultiStep;
-    let moments = || typed.spectrum_at.iter().flatten().copied();
-    let switch = moments().any(|moment| moment == Moment::Switch);
-    // An option, whether it is used where it was typed, and what it needs.
-    let rules = [
+    [
         ("rho", has_rho, "needs --method sam, imbsam or focal-sam".into()),
-        ("head-rho", is_staged, "needs --method sse-sam with a --gamma above 0".into()),
+        ("head-rho", is_staged(method), "needs --method sse-sam with a --gamma above 0".into()),
         ("tail-rho", is_sse_sam, "needs --method sse-sam".into()),
         ("gamma", is_sse_sam, "needs --method sse-sam".into()),
         ("focal-sam-lambda", is_focal_sam, "needs --method focal-sam".into()),
@@ -45,6 +59,19 @@ pub fn check(typed: &Options, recipe: &Recipe) -> Result<(), Error> {
         ("rollbacks", recipe.on_nan == OnNan::Rollback, "needs --on-nan rollback".into()),
         ("long-tail", is_cut, "needs --imbalance".into()),
         ("subset", is_cut, "needs --imbalance".into()),
+    ]
+}
+
+fn is_staged(method: &Method) -> bool {
+    matches!(method, Method::SseSam { gamma, .. } if *gamma != 0.0)
+}
+
+/// What depends on the value.
+fn by_range(typed: &Options, recipe: &Recipe) -> [Rule; 7] {
+    let Recipe { method, epochs, batch, .. } = recipe;
+    let moments = || typed.spectrum_at.iter().flatten().copied();
+    let switch = moments().any(|moment| moment == Moment::Switch);
+    [
         ("warmup", typed.warmup <= Some(*epochs), format!("must be at most the number of epochs, {epochs}")),
         (
             "drw-epoch",
@@ -58,7 +85,7 @@ pub fn check(typed: &Options, recipe: &Recipe) -> Result<(), Error> {
         ),
         (
             "spectrum-at",
-            !switch || is_staged && Moment::Switch.epoch(method, *epochs).is_some(),
+            !switch || is_staged(method) && Moment::Switch.epoch(method, *epochs).is_some(),
             "names switch, which needs --method sse-sam with a --gamma that begins a second stage".into(),
         ),
         (
@@ -72,10 +99,5 @@ pub fn check(typed: &Options, recipe: &Recipe) -> Result<(), Error> {
             format!("must be at most the number of epochs, {epochs}"),
         ),
         ("micro-batch", typed.micro_batch <= Some(*batch), format!("must be at most the batch, {batch}")),
-    ];
-    let typed = typed.table()?;
-    match rules.into_iter().find(|(option, is_used, _)| typed.contains_key(*option) && !is_used) {
-        Some((option, _, needs)) => Err(Error::Usage(format!("--{option} does nothing in this run: it {needs}"))),
-        None => Ok(()),
-    }
+    ]
 }

@@ -19,6 +19,9 @@ const COLOURS: [[&str; 2]; 6] = [
     ["#8a7a00", "#f0e442"],
 ];
 
+/// How many colours there are: a number so much larger has the same one, and dashes.
+pub const HUES: usize = COLOURS.len();
+
 /// Lines over two axes.
 #[derive(Clone, Debug, Default)]
 pub struct Chart {
@@ -58,6 +61,8 @@ pub struct Line {
     pub dots: bool,
     /// Whether the points are marks alone, without a line through them.
     pub loose: bool,
+    /// Which of the colours it has; that of its place where None.
+    pub colour: Option<usize>,
     /// `[x, low, high]` from left to right: an area behind the line.
     pub band: Vec<[f64; 3]>,
 }
@@ -80,8 +85,14 @@ impl Axis {
     fn ticks(&self) -> Vec<(f64, String)> {
         let [low, high] = self.ends;
         if self.logarithmic {
-            let decades = low.log10().ceil() as i32..=high.log10().floor() as i32;
-            return decades.map(|decade| (10_f64.powi(decade), format!("1e{decade}"))).collect();
+            let decades = || low.log10().floor() as i32..=high.log10().floor() as i32;
+            // Few decades have steps between them; numbers that are short are written out.
+            let steps: &[f64] = if high < 500.0 * low { &[1.0, 2.0, 5.0] } else { &[1.0] };
+            let is_short = (1e-3..1e6).contains(&low) && high < 1e6 && high / low < 1e5;
+            let text = |number: f64| if is_short { short(number) } else { format!("{number:e}") };
+            let numbers = decades().flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)));
+            let within = numbers.filter(|number| (low * (1.0 - 1e-9)..=high * (1.0 + 1e-9)).contains(number));
+            return within.map(|number| (number, text(number))).collect();
         }
         let step = round_step((high - low) / 6.0);
         if step <= 0.0 || !step.is_finite() {
@@ -210,7 +221,8 @@ impl Chart {
             let fits = |axis: &Axis, value: f64| value.is_finite() && (value > 0.0 || !axis.logarithmic);
             fits(&self.x, x) && fits(&self.y, y)
         };
-        let _ = writeln!(svg, "<g class=\"series s{number}\" data-name=\"{}\">", escaped(&line.name));
+        let _ = writeln!(svg, "<g class=\"series\" data-name=\"{}\">", escaped(&line.name));
+        let number = line.colour.unwrap_or(number);
         self.draw_band(svg, number, &line.band);
         let (mut path, mut pen, mut dots, mut numbers) = (String::new(), 'M', String::new(), Vec::new());
         for &point in &line.points {
@@ -250,11 +262,9 @@ impl Chart {
 
     fn legend(&self, svg: &mut String) {
         for ((number, line), [x, y]) in self.lines.iter().enumerate().zip(self.keys()) {
+            let number = line.colour.unwrap_or(number);
             let (colour, dash, name) = (colour(number), dash(number), escaped(&line.name));
-            let _ = writeln!(
-                svg,
-                "<g class=\"key k{number}\"><path class=\"line{colour}\" d=\"M{x:.1} {y:.1}h18\"{dash}/>"
-            );
+            let _ = writeln!(svg, "<g class=\"key\"><path class=\"line{colour}\" d=\"M{x:.1} {y:.1}h18\"{dash}/>");
             let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\">{name}</text></g>", x + 24.0, y + 4.0);
         }
     }
@@ -353,7 +363,7 @@ mod tests {
     #[test]
     fn axes_are_labelled_with_round_numbers() {
         let svg = chart().svg();
-        for text in ["epoch", "density", ">1e-3<", ">1e1<", ">0<", ">5<", ">20<", ">head<", "stage 2"] {
+        for text in ["epoch", "density", ">0.001<", ">10<", ">0<", ">5<", ">20<", ">head<", "stage 2"] {
             assert!(svg.contains(text), "{text}");
         }
         let axis = Axis { label: String::new(), ends: [-0.07, 0.03], logarithmic: false };
@@ -361,6 +371,10 @@ mod tests {
             axis.ticks().iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(),
             ["-0.06", "-0.04", "-0.02", "0.00", "0.02"]
         );
+        let axis = |ends| Axis { label: String::new(), ends, logarithmic: true };
+        let ticks = |ends| axis(ends).ticks().into_iter().map(|(_, text)| text).collect::<Vec<String>>();
+        assert_eq!(ticks([7.0, 376.0]), ["10", "20", "50", "100", "200"]);
+        assert_eq!(ticks([1e-4, 1e2]), ["1e-4", "1e-3", "1e-2", "1e-1", "1e0", "1e1", "1e2"]);
         let point = Axis { label: String::new(), ends: [3.0, 3.0], logarithmic: false };
         assert_eq!((point.share(3.0), point.ticks()), (0.5, vec![(3.0, "3".into())]));
     }
@@ -387,7 +401,7 @@ mod tests {
         // The seventh has the colour of the first, and dashes.
         assert!(
             many.svg()
-                .contains("<g class=\"key k6\"><path class=\"line0\" d=\"M76.0 106.0h18\" stroke-dasharray=\"8 4\"/>")
+                .contains("<g class=\"key\"><path class=\"line0\" d=\"M76.0 106.0h18\" stroke-dasharray=\"8 4\"/>")
         );
     }
 

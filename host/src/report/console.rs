@@ -72,6 +72,23 @@ impl Console {
         }
     }
 
+    /// Whether it tells of warnings and errors only.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Whether a program reads it.
+    pub(crate) fn is_json(&self) -> bool {
+        self.format == LogFormat::Json
+    }
+
+    /// Tells a program of an event of one run among several: the run's folder stands under `run`.
+    pub(crate) fn tell_of(&self, event: &Event<'_>, run: &str) {
+        let Ok(serde_json::Value::Object(mut line)) = serde_json::to_value(event) else { return };
+        line.insert("run".into(), run.into());
+        write(&format!("{}\n", serde_json::Value::Object(line)));
+    }
+
     /// Takes the bar away, where there is one.
     pub(crate) fn clear(&self) {
         if let Some(progress) = lock(&self.progress).take() {

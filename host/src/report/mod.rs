@@ -8,6 +8,7 @@ pub mod console;
 pub mod evaluation;
 pub mod metrics;
 pub mod observer;
-mod progress;
+pub(crate) mod progress;
+pub mod statistics;
 
 pub use observer::{Event, Observer, Silent};

@@ -8,4 +8,5 @@ pub mod origin;
 pub mod position;
 pub mod signals;
 pub mod snapshot;
+pub mod state;
 pub mod writer;

@@ -13,6 +13,7 @@ pub mod start;
 pub mod told;
 pub mod trainer;
 pub mod window;
+pub mod work;
 
 pub use place::{Placed, place};
 pub use prepare::{Prepared, prepare};

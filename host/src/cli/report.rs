@@ -1,0 +1,61 @@
+//! The `report` command.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::cli::args::{ReportArgs, ReportFormat};
+use crate::compare::{Comparison, group, read};
+use crate::error::Error;
+use crate::files::write_whole;
+use crate::page::{BEGINNING, Page};
+use crate::report::console::say;
+use crate::shown;
+
+/// The `report` command: runs as one HTML file, or their charts as SVG.
+///
+/// # Errors
+/// What is wrong with the runs, or with where the report is to lie.
+pub fn run(args: &ReportArgs) -> Result<(), Error> {
+    let mut runs = read::all(&args.runs)?;
+    group::sort(&mut runs);
+    let allowed = (!args.different_data).then_some(&[][..]);
+    let comparison = Comparison::new(runs, allowed, args.baseline.as_deref())?;
+    let page = Page::new(&comparison)?;
+    match args.format {
+        ReportFormat::Html => {
+            let path = args.out.clone().unwrap_or_else(|| usual(&args.runs));
+            is_free(&path)?;
+            write_whole(&path, |file| file.write_all(page.html().as_bytes()))?;
+            say(&format!("{} runs in {}", comparison.runs.len(), shown::path(&path)))
+        }
+        ReportFormat::Svg => {
+            let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("charts"));
+            fs::create_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;
+            for (name, chart) in page.charts() {
+                let path = folder.join(format!("{name}.svg"));
+                write_whole(&path, |file| file.write_all(chart.svg().as_bytes()))?;
+                say(&shown::path(&path))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Beside the runs where one folder was named, else here.
+fn usual(runs: &[PathBuf]) -> PathBuf {
+    match runs {
+        [one] if one.is_dir() => one.join("report.html"),
+        _ => PathBuf::from("report.html"),
+    }
+}
+
+/// Refuses to write over what is no report.
+fn is_free(path: &Path) -> Result<(), Error> {
+    match fs::read(path) {
+        Ok(before) if !before.starts_with(BEGINNING.as_bytes()) => {
+            let message = format!("{} is no report and stays as it is: --out names another file", shown::path(path));
+            Err(Error::Usage(message))
+        }
+        _ => Ok(()),
+    }
+}
