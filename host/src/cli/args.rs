@@ -188,7 +188,7 @@ pub struct CompareArgs {
     /// Compare these runs, or those in these folders, and train nothing
     #[arg(value_name = "RUN", value_parser = paths())]
     pub runs: Vec<PathBuf>,
-    /// Methods [sgd,sam,imbsam,sse-sam]
+    /// Methods; sgd, sam, imbsam and sse-sam where none are named
     #[arg(
         long,
         value_enum,
@@ -198,7 +198,7 @@ pub struct CompareArgs {
         display_order = 0
     )]
     pub methods: Option<Vec<MethodName>>,
-    /// Losses [ce]
+    /// Losses; ce where none are named
     #[arg(
         long,
         value_enum,
@@ -208,7 +208,7 @@ pub struct CompareArgs {
         display_order = 1
     )]
     pub losses: Option<Vec<LossName>>,
-    /// How many seeds, from 0 on; or which ones: 5..8, or 0,3,7 [5]
+    /// How many seeds, from 0 on; or which ones: 5..8, or 0,3,7; 5 where none are named
     #[arg(long, value_name = "N|LIST", help_heading = "Comparison", display_order = 2)]
     pub seeds: Option<Seeds>,
     /// Give any other option several values; between values with commas stand semicolons. May be given again
@@ -218,10 +218,10 @@ pub struct CompareArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000),
         help_heading = "Comparison", display_order = 4)]
     pub jobs: u32,
-    /// Which arm the others are compared with, as tables call it [the first]
+    /// Which arm the others are compared with, as tables call it; the first one where none is named
     #[arg(long, value_name = "ARM", help_heading = "Comparison", display_order = 5)]
     pub baseline: Option<String>,
-    /// How the comparison is printed [text]
+    /// How the comparison is printed; as text where nothing is said
     #[arg(long, value_enum, help_heading = "Comparison", display_order = 6)]
     pub format: Option<formats::Format>,
     /// Try runs again that have failed

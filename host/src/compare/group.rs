@@ -40,8 +40,8 @@ pub struct Groups {
     pub common: Table,
 }
 
-/// Whether a setting tells arms apart. The seed does not, nor what is [free](file::is_free); but the number of epochs and
-/// the precision do.
+/// Whether a setting tells arms apart. The seed does not, nor does what may change when a run goes on; but the number of
+/// epochs and the precision do.
 pub fn is_told_apart(key: &str) -> bool {
     key != "seed" && (["epochs", "precision"].contains(&key) || !file::is_free(key))
 }

@@ -34,22 +34,25 @@ fn tabular(table: &Table) -> String {
     )
 }
 
-/// Letters that TeX would take for commands.
+/// Letters that TeX would take for commands; the minus of a number is none of its hyphens.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
+    let (mut before, mut letters) = (' ', text.chars().peekable());
+    while let Some(letter) = letters.next() {
+        let is_minus = " (".contains(before) && letters.peek().is_some_and(char::is_ascii_digit);
         match letter {
             '\\' => escaped.push_str("\\textbackslash{}"),
             '~' => escaped.push_str("\\textasciitilde{}"),
             '^' => escaped.push_str("\\textasciicircum{}"),
             '±' => escaped.push_str("$\\pm$"),
+            '-' if is_minus => escaped.push_str("$-$"),
             '&' | '%' | '$' | '#' | '_' | '{' | '}' => escaped.extend(['\\', letter]),
             '<' | '>' | '|' => escaped.extend(['$', letter, '$']),
             other => escaped.push(other),
         }
+        before = letter;
     }
-    // A minus of a number, and not a hyphen.
-    if escaped.starts_with('-') && escaped.len() > 1 { escaped.replacen('-', "$-$", 1) } else { escaped }
+    escaped
 }
 
 #[cfg(test)]
