@@ -369,6 +369,26 @@ fn the_map_has_every_room_of_core_and_host() {
     }
 }
 
+/// The lines of a file from one on that begins with this, up to an empty one.
+fn lines_from<'a>(text: &'a str, first: &str) -> Vec<&'a str> {
+    text.lines().skip_while(|line| !line.starts_with(first)).take_while(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn the_results_are_those_that_are_kept_beside_their_recipe() {
+    let (readme, kept) = (page("README.md"), page("host/recipes/results/digits-lt.md"));
+    for (first, count) in [("| arm | epoch |", 10), ("- sam is ", 3)] {
+        let expected = lines_from(&kept, first);
+        assert_eq!((expected.len(), lines_from(&readme, first)), (count, expected.clone()));
+    }
+    let json: Value = serde_json::from_str(&page("host/recipes/results/digits-lt.json")).unwrap();
+    let rows = kept.lines().filter(|line| line.starts_with("| ") && line.contains(" | last | 5 | ")).take(4);
+    for (row, arm) in rows.zip(json["arms"].as_array().unwrap()) {
+        let number = |key: &str| arm["last"]["balanced"][key].as_f64().unwrap();
+        assert_eq!(cells(row)[4], format!("{:.2} ± {:.2}", number("mean"), number("deviation")), "{row}");
+    }
+}
+
 #[test]
 fn the_first_page_is_short() {
     let lines = page("README.md").lines().count();
