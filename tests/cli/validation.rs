@@ -186,6 +186,22 @@ fn a_validation_set_that_data_bring_is_used() {
 }
 
 #[test]
+fn a_picture_that_is_its_own_mirror_image_is_as_sure_with_it() {
+    let folder = tempdir().unwrap();
+    with_own(folder.path(), &[0, 1]);
+    let options = ["train", "--data", "data", "--model", "mlp:16-4-2", "--epochs", "2", "--out", "run"];
+    assert_eq!(run(folder.path(), &options).code, 0);
+    let eval = |more: &[&str]| -> Value {
+        let args = [&["eval", "run/last.safetensors", "--json"], more].concat();
+        let mut said: Value = serde_json::from_str(&run(folder.path(), &args).stdout).unwrap();
+        said["flip"] = Value::Null;
+        said
+    };
+    assert_eq!(eval(&[]), eval(&["--flip"]));
+    assert!(eval(&[])["accuracy"]["ece"].as_f64().unwrap() > 0.1);
+}
+
+#[test]
 fn a_validation_set_is_the_same_wherever_its_pictures_lie() {
     let folder = tempdir().unwrap();
     let options = ["--model", "resnet8:2", "--epochs", "2", "--validation", "0.3", "--flip"];
