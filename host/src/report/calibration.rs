@@ -77,9 +77,11 @@ mod tests {
             calibration.add(&pair(confidences[1]), 0, false);
             calibration.error().unwrap()
         };
-        // Bin 8 ends at 0.6.
+        // Bin 8 of those from 0 ends at 0.6.
         assert!((of([0.55, 0.59]) - 100.0 * 0.14 / 2.0).abs() < 1e-4);
         assert!((of([0.59, 0.61]) - 100.0 * (0.41 + 0.61) / 2.0).abs() < 1e-4);
+        // And 8 begins at 0.5333.
+        assert!((of([0.52, 0.55]) - 100.0 * (0.48 + 0.55) / 2.0).abs() < 1e-4);
     }
 
     #[test]
