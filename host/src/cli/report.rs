@@ -26,13 +26,16 @@ pub fn run(args: &ReportArgs) -> Result<(), Error> {
             let path = args.out.clone().unwrap_or_else(|| usual(&args.runs));
             is_free(&path)?;
             write_whole(&path, |file| file.write_all(page.html().as_bytes()))?;
-            say(&format!("{} runs in {}", comparison.runs.len(), shown::path(&path)))
+            let runs =
+                if comparison.runs.len() == 1 { "one run".into() } else { format!("{} runs", comparison.runs.len()) };
+            say(&format!("{runs} in {}", shown::path(&path)))
         }
         ReportFormat::Svg => {
             let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("charts"));
             fs::create_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;
             for (name, chart) in page.charts() {
                 let path = folder.join(format!("{name}.svg"));
+                is_free(&path)?;
                 write_whole(&path, |file| file.write_all(chart.svg().as_bytes()))?;
                 say(&shown::path(&path))?;
             }
@@ -40,6 +43,9 @@ pub fn run(args: &ReportArgs) -> Result<(), Error> {
         }
     }
 }
+
+/// What a chart's file begins with.
+const SVG: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\"";
 
 /// Beside the runs where one folder was named, else here.
 fn usual(runs: &[PathBuf]) -> PathBuf {
@@ -52,8 +58,9 @@ fn usual(runs: &[PathBuf]) -> PathBuf {
 /// Refuses to write over what is no report.
 fn is_free(path: &Path) -> Result<(), Error> {
     match fs::read(path) {
-        Ok(before) if !before.starts_with(BEGINNING.as_bytes()) => {
-            let message = format!("{} is no report and stays as it is: --out names another file", shown::path(path));
+        Ok(before) if ![BEGINNING, SVG].iter().any(|ours| before.starts_with(ours.as_bytes())) => {
+            let message =
+                format!("{} is no report of ours and stays as it is: --out names another file", shown::path(path));
             Err(Error::Usage(message))
         }
         _ => Ok(()),

@@ -6,8 +6,8 @@ use crate::report::chart::{Axis, Chart, HUES, Line};
 use crate::report::statistics::mean;
 
 /// What the charts show.
-pub const ABOUT: &str = "Lines are means over the seeds that are through, areas reach from the lowest seed to the highest; a run \
-                         that is not through has a dashed line of its own. A click on a name hides it.";
+pub const ABOUT: &str = "Lines are means over the seeds that are through, areas reach from the lowest seed to the highest, both as \
+                         far as the first of them that has stopped; a run that is not through has a dashed line of its own. A click on a name hides it.";
 
 /// A number of an epoch's line.
 type Number = fn(&Epoch) -> Option<f64>;
@@ -49,13 +49,14 @@ fn chart(comparison: &Comparison, title: &str, unit: &str, number: Number) -> Op
     let last = lines.iter().filter_map(|line| line.points.last()).map(|point| point[0]).fold(0.0, f64::max);
     // Losses fall by factors, accuracies rise by points.
     let logarithmic = unit == LOSS && low > 0.0;
-    let room = 0.05 * (high - low).max(1e-6);
+    let spread = if high > low { high - low } else { high.abs().max(1.0) };
+    let room = 0.05 * spread;
     let ends = if logarithmic { [low / 1.1, 1.1 * high] } else { [(low - room).max(0.0), high + room] };
     Some(Chart {
         title: title.into(),
         note: String::new(),
-        x: Axis { label: "epoch".into(), ends: [0.0, last], logarithmic: false },
-        y: Axis { label: unit.into(), ends, logarithmic },
+        x: Axis { label: "epoch".into(), ends: [0.0, last], whole: true, ..Axis::default() },
+        y: Axis { label: unit.into(), ends, logarithmic, ..Axis::default() },
         lines,
         marks: switches(comparison),
     })
@@ -66,7 +67,8 @@ fn of_arm(comparison: &Comparison, arm: usize, number: Number) -> Vec<Line> {
     let label = &comparison.arms()[arm].label;
     let (through, others): (Vec<&Run>, Vec<&Run>) = comparison.runs_of(arm).partition(|run| run.is_finished());
     let mut lines = Vec::new();
-    let epochs = through.iter().map(|run| run.lines.len()).max().unwrap_or(0);
+    // Where one has stopped early, the mean of the others would be that of other seeds.
+    let epochs = through.iter().map(|run| run.lines.len()).min().unwrap_or(0);
     let (mut points, mut band) = (Vec::new(), Vec::new());
     for epoch in 0..epochs {
         let values: Vec<f64> = through.iter().filter_map(|run| number(run.lines.get(epoch)?)).collect();
@@ -85,7 +87,7 @@ fn of_arm(comparison: &Comparison, arm: usize, number: Number) -> Vec<Line> {
         let points: Vec<[f64; 2]> = run.lines.iter().filter_map(of).collect();
         if !points.is_empty() {
             let name = format!("{label}, seed {} (not through)", run.seed);
-            lines.push(Line { name, points, colour: Some(arm + HUES), ..Line::default() });
+            lines.push(Line { name, points, colour: Some(arm + 3 * HUES), ..Line::default() });
         }
     }
     lines

@@ -19,7 +19,7 @@ const SQUARE: usize = 25;
 /// The most classes that are points of their own in a chart; more are put together by size.
 const POINTS: usize = 20;
 
-/// Groups of classes by size, where there are more.
+/// The most groups of classes by size, where there are more.
 const GROUPS: usize = 12;
 
 /// How many classes are listed that an arm gains or loses most.
@@ -48,6 +48,11 @@ impl Evaluated {
             }
         }
         Ok(Self(found))
+    }
+
+    /// Whether no run has one.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Evaluations of an arm's runs.
@@ -91,13 +96,13 @@ impl Evaluated {
         } else {
             String::new()
         };
-        let points = if sizes.len() > POINTS {
-            format!(
-                "Each point is the mean of classes of about the same size, {GROUPS} groups of {} classes.",
-                sizes.len()
-            )
-        } else {
-            "Each point is a class.".into()
+        let (classes, group) = grouped(&sizes);
+        let points = match group {
+            1 => "Each point is a class.".into(),
+            _ => format!(
+                "Each point is the mean of {group} classes of about the same size, of {} in all.",
+                classes.len()
+            ),
         };
         format!(
             "Accuracy of a class after the last epoch against its training samples, means over seeds. {points}{without}"
@@ -107,10 +112,8 @@ impl Evaluated {
     /// Accuracy by class against class size.
     pub fn chart(&self, comparison: &Comparison) -> Option<(String, Chart)> {
         let sizes = self.sizes()?;
-        let mut order: Vec<usize> = (0..sizes.len()).filter(|&class| sizes[class] > 0).collect();
-        order.sort_by_key(|&class| sizes[class]);
+        let (order, group) = grouped(&sizes);
         let (smallest, largest) = (f64::from(sizes[*order.first()?]), f64::from(sizes[*order.last()?]));
-        let group = if order.len() > POINTS { order.len().div_ceil(GROUPS) } else { 1 };
         let line = |arm: usize| {
             let accuracies = self.accuracies(comparison, arm);
             let point = |classes: &[usize]| {
@@ -137,8 +140,9 @@ impl Evaluated {
                 label: "training samples of the class".into(),
                 ends: [0.9 * smallest, 1.1 * largest],
                 logarithmic: true,
+                ..Axis::default()
             },
-            y: Axis { label: "%".into(), ends: [(lowest - 5.0).max(0.0), 102.0], logarithmic: false },
+            y: Axis { label: "%".into(), ends: [(lowest - 5.0).max(0.0), 102.0], ..Axis::default() },
             lines,
             marks: Vec::new(),
         };
@@ -199,6 +203,14 @@ impl Evaluated {
         let _ = write!(body, "<div class=\"squares\">\n{squares}</div>\n");
         body
     }
+}
+
+/// The classes that have training samples, the smallest first, and how many of them make a point of a chart.
+fn grouped(sizes: &[u32]) -> (Vec<usize>, usize) {
+    let mut order: Vec<usize> = (0..sizes.len()).filter(|&class| sizes[class] > 0).collect();
+    order.sort_by_key(|&class| sizes[class]);
+    let group = if order.len() > POINTS { order.len().div_ceil(GROUPS) } else { 1 };
+    (order, group)
 }
 
 fn total(times: &BTreeMap<(u32, u32), u32>, label: u32) -> u32 {

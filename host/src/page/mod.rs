@@ -71,7 +71,8 @@ impl<'a> Page<'a> {
                 section.id, section.title, section.body
             );
         }
-        let data = Format::Json.print(self.comparison).replace("</", "<\\/");
+        // No tag and no comment begins in it.
+        let data = Format::Json.print(self.comparison).replace('<', "\\u003c");
         let _ = write!(
             page,
             "<div id=\"tip\" hidden></div>\n<script type=\"application/json\" id=\"comparison\">\n{data}</script>\n\
@@ -107,10 +108,9 @@ impl<'a> Page<'a> {
         let by_size: Vec<_> = self.evaluated.chart(self.comparison).into_iter().collect();
         let about = self.evaluated.about(self.comparison);
         let gains = self.evaluated.gains(self.comparison);
-        if by_size.is_empty() {
-            sections.push(Section::new("classes", "Classes", paragraph("soft", &about)));
-        } else {
-            sections.push(Section::new("classes", "Classes", paragraph("soft", &about) + &grid(&by_size) + &gains));
+        let drawn = if by_size.is_empty() { String::new() } else { grid(&by_size) };
+        sections.push(Section::new("classes", "Classes", paragraph("soft", &about) + &drawn + &gains));
+        if !self.evaluated.is_empty() {
             sections.push(Section::new("confusion", "Confusion", self.evaluated.confusion(self.comparison)));
         }
         if !self.spectra.is_empty() {
@@ -159,8 +159,9 @@ impl<'a> Page<'a> {
     }
 
     fn runs(&self) -> String {
-        let head =
-            ["run", "arm", "seed", "state", "epochs", "seconds", "device", "program", "data"].map(String::from).into();
+        let head = ["run", "arm", "seed", "state", "epochs", "seconds", "device", "program", "data", "fingerprint"]
+            .map(String::from)
+            .into();
         let row = |label: &str, run: &Run| {
             vec![
                 run.name.clone(),
@@ -171,6 +172,7 @@ impl<'a> Page<'a> {
                 format!("{:.1}", run.cost.total()),
                 run.origin.device.clone(),
                 run.origin.program.clone(),
+                data(run),
                 run.origin.fingerprint.clone(),
             ]
         };
@@ -178,14 +180,22 @@ impl<'a> Page<'a> {
         let all = arms.flat_map(|(arm, known)| {
             self.comparison.runs_of(arm).map(|run| row(&known.label, run)).collect::<Vec<_>>()
         });
-        rows(&Table { words: 9, head, rows: all.collect() })
+        rows(&Table { words: 10, head, rows: all.collect() })
     }
+}
+
+/// What the data of a run are called.
+fn data(run: &Run) -> String {
+    let place = run.settings.get("data").map(text).unwrap_or_default();
+    Path::new(&place).file_name().map_or_else(|| place.clone(), |name| name.to_string_lossy().into_owned())
 }
 
 /// What a report is about: the data, and the arms where there are few.
 fn title(comparison: &Comparison) -> String {
-    let place = comparison.runs.first().and_then(|run| run.settings.get("data")).map(text).unwrap_or_default();
-    let data = Path::new(&place).file_name().map_or_else(|| place.clone(), |name| name.to_string_lossy().into_owned());
+    let mut places: Vec<String> = comparison.runs.iter().map(data).collect();
+    places.sort();
+    places.dedup();
+    let data = places.join(", ");
     let labels: Vec<&str> = comparison.arms().iter().map(|arm| arm.label.as_str()).collect();
     if labels.len() > 6 { format!("{data}: {} arms", labels.len()) } else { format!("{data}: {}", labels.join(", ")) }
 }

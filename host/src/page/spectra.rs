@@ -46,7 +46,9 @@ impl Spectra {
                     let unreadable = |error| Error::file(&path, format!("line {}: {error}", number + 1));
                     serde_json::from_str(line).map_err(unreadable)
                 };
-                runs.push(text.lines().enumerate().map(line).collect::<Result<Vec<Line>, Error>>()?);
+                // A last line without an end is still being written, or was when the run was killed.
+                let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+                runs.push(whole.enumerate().map(line).collect::<Result<Vec<Line>, Error>>()?);
             }
             runs.retain(|lines| !lines.is_empty());
             arms.push(runs);
@@ -117,8 +119,8 @@ impl Spectra {
         (low < 0.0).then(|| Chart {
             title: format!("Smallest eigenvalue of {group}"),
             note: String::new(),
-            x: Axis { label: "epoch".into(), ends: [0.0, last], logarithmic: false },
-            y: Axis { label: "lambda_min".into(), ends: [1.05 * low, 0.0], logarithmic: false },
+            x: Axis { label: "epoch".into(), ends: [0.0, last], whole: true, ..Axis::default() },
+            y: Axis { label: "lambda_min".into(), ends: [1.05 * low, 0.0], ..Axis::default() },
             lines,
             marks: switches(comparison),
         })

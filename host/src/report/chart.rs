@@ -48,6 +48,8 @@ pub struct Axis {
     pub ends: [f64; 2],
     /// Whether equal lengths are equal factors.
     pub logarithmic: bool,
+    /// Whether its numbers are whole ones.
+    pub whole: bool,
 }
 
 /// A named line.
@@ -59,8 +61,6 @@ pub struct Line {
     pub points: Vec<[f64; 2]>,
     /// Whether each point is marked.
     pub dots: bool,
-    /// Whether the points are marks alone, without a line through them.
-    pub loose: bool,
     /// Which of the colours it has; that of its place where None.
     pub colour: Option<usize>,
     /// `[x, low, high]` from left to right: an area behind the line.
@@ -92,9 +92,12 @@ impl Axis {
             let text = |number: f64| if is_short { short(number) } else { format!("{number:e}") };
             let numbers = decades().flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)));
             let within = numbers.filter(|number| (low * (1.0 - 1e-9)..=high * (1.0 + 1e-9)).contains(number));
-            return within.map(|number| (number, text(number))).collect();
+            let found: Vec<(f64, String)> = within.map(|number| (number, text(number))).collect();
+            if found.len() > 1 {
+                return found;
+            }
         }
-        let step = round_step((high - low) / 6.0);
+        let step = round_step((high - low) / 6.0).max(if self.whole { 1.0 } else { 0.0 });
         if step <= 0.0 || !step.is_finite() {
             return vec![(low, plain(low, 0))];
         }
@@ -207,10 +210,13 @@ impl Chart {
             let [x, bottom] = self.place([*at, self.y.ends[0]]);
             let [_, top] = self.place([*at, self.y.ends[1]]);
             let _ = writeln!(svg, "<path class=\"mark\" d=\"M{x:.1} {top:.1}V{bottom:.1}\"/>");
-            let (x, y) = (x + 5.0, bottom - 8.0);
+            // What would leave the picture stands on the other side.
+            let is_late = x + 5.0 + 6.0 * text.chars().count() as f64 > SIZE[0];
+            let (x, anchor) = if is_late { (x - 5.0, " text-anchor=\"end\"") } else { (x + 5.0, "") };
+            let y = bottom - 8.0;
             let _ = writeln!(
                 svg,
-                "<text class=\"soft\" x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"11\">{}</text>",
+                "<text class=\"soft\" x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"11\"{anchor}>{}</text>",
                 escaped(text)
             );
         }
@@ -239,9 +245,6 @@ impl Chart {
                 let _ =
                     writeln!(dots, "<circle class=\"fill{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>", colour(number));
             }
-        }
-        if line.loose {
-            path.clear();
         }
         let (colour, dash, numbers) = (colour(number), dash(number), numbers.join(","));
         let _ = writeln!(svg, "<path class=\"line{colour}\" d=\"{path}\"{dash} data-p=\"{numbers}\"/>");
@@ -318,8 +321,8 @@ mod tests {
         Chart {
             title: "a <b> & c".into(),
             note: "how".into(),
-            x: Axis { label: "epoch".into(), ends: [0.0, 20.0], logarithmic: false },
-            y: Axis { label: "density".into(), ends: [1e-3, 10.0], logarithmic: true },
+            x: Axis { label: "epoch".into(), ends: [0.0, 20.0], whole: true, ..Axis::default() },
+            y: Axis { label: "density".into(), ends: [1e-3, 10.0], logarithmic: true, ..Axis::default() },
             lines: vec![
                 Line {
                     name: "head".into(),
@@ -366,16 +369,16 @@ mod tests {
         for text in ["epoch", "density", ">0.001<", ">10<", ">0<", ">5<", ">20<", ">head<", "stage 2"] {
             assert!(svg.contains(text), "{text}");
         }
-        let axis = Axis { label: String::new(), ends: [-0.07, 0.03], logarithmic: false };
+        let axis = Axis { label: String::new(), ends: [-0.07, 0.03], ..Axis::default() };
         assert_eq!(
             axis.ticks().iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(),
             ["-0.06", "-0.04", "-0.02", "0.00", "0.02"]
         );
-        let axis = |ends| Axis { label: String::new(), ends, logarithmic: true };
+        let axis = |ends| Axis { label: String::new(), ends, logarithmic: true, ..Axis::default() };
         let ticks = |ends| axis(ends).ticks().into_iter().map(|(_, text)| text).collect::<Vec<String>>();
         assert_eq!(ticks([7.0, 376.0]), ["10", "20", "50", "100", "200"]);
         assert_eq!(ticks([1e-4, 1e2]), ["1e-4", "1e-3", "1e-2", "1e-1", "1e0", "1e1", "1e2"]);
-        let point = Axis { label: String::new(), ends: [3.0, 3.0], logarithmic: false };
+        let point = Axis { label: String::new(), ends: [3.0, 3.0], ..Axis::default() };
         assert_eq!((point.share(3.0), point.ticks()), (0.5, vec![(3.0, "3".into())]));
     }
 
@@ -403,6 +406,21 @@ mod tests {
             many.svg()
                 .contains("<g class=\"key\"><path class=\"line0\" d=\"M76.0 106.0h18\" stroke-dasharray=\"8 4\"/>")
         );
+    }
+
+    #[test]
+    fn a_word_at_the_right_edge_stands_on_the_other_side_of_its_mark() {
+        let with = |at: f64| Chart { marks: vec![(at, "stage 2 of sse-sam".into())], ..chart() }.svg();
+        assert!(!with(5.0).contains("text-anchor=\"end\">stage 2"));
+        assert!(with(19.0).contains("text-anchor=\"end\">stage 2"), "{}", with(19.0));
+    }
+
+    #[test]
+    fn whole_numbers_have_whole_ticks_and_a_short_logarithmic_axis_has_several() {
+        let texts = |axis: Axis| axis.ticks().into_iter().map(|(_, text)| text).collect::<Vec<String>>();
+        assert_eq!(texts(Axis { ends: [0.0, 2.0], whole: true, ..Axis::default() }), ["0", "1", "2"]);
+        assert!(texts(Axis { ends: [0.0, 2.0], ..Axis::default() }).len() > 3);
+        assert!(texts(Axis { ends: [0.021, 0.047], logarithmic: true, ..Axis::default() }).len() > 1);
     }
 
     #[test]

@@ -36,8 +36,13 @@ pub fn density(title: &str, groups: &[(String, &[Node])]) -> Option<Chart> {
     Some(Chart {
         title: title.into(),
         note: format!("Lanczos quadrature, smoothed by a Gauss curve of deviation {width:.2e} (0.01 of the range)"),
-        x: Axis { label: "eigenvalue of the Hessian".into(), ends, logarithmic: false },
-        y: Axis { label: "density".into(), ends: [10_f64.powi(top - DECADES), 10_f64.powi(top)], logarithmic: true },
+        x: Axis { label: "eigenvalue of the Hessian".into(), ends, ..Axis::default() },
+        y: Axis {
+            label: "density".into(),
+            ends: [10_f64.powi(top - DECADES), 10_f64.powi(top)],
+            logarithmic: true,
+            ..Axis::default()
+        },
         lines,
         marks: vec![(0.0, "0".into())].into_iter().filter(|(at, _)| ends[0] < *at && *at < ends[1]).collect(),
     })
@@ -69,8 +74,8 @@ pub fn over_epochs(title: &str, groups: &[(String, Vec<[f64; 2]>)], switch: Opti
     Some(Chart {
         title: title.into(),
         note: "smallest eigenvalue of each group's Hessian at the end of an epoch".into(),
-        x: Axis { label: "epoch".into(), ends: x, logarithmic: false },
-        y: Axis { label: "lambda_min".into(), ends: [1.08 * y[0], y[1].max(0.0)], logarithmic: false },
+        x: Axis { label: "epoch".into(), ends: x, whole: true, ..Axis::default() },
+        y: Axis { label: "lambda_min".into(), ends: [1.08 * y[0], y[1].max(0.0)], ..Axis::default() },
         lines: lines.collect(),
         marks: switch.map(|epoch| (f64::from(epoch), format!("stage 2 from epoch {epoch}"))).into_iter().collect(),
     })
