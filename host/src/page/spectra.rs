@@ -13,7 +13,7 @@ use crate::report::chart::{Axis, Chart, Line as Drawn};
 use crate::report::statistics::mean;
 use crate::spectrum::picture;
 use crate::spectrum::report::Measured;
-use crate::spectrum::store::Line;
+use crate::spectrum::store::{Line, parse};
 
 /// What is shown.
 pub const ABOUT: &str = "Eigenvalues of the Hessian of each group's loss, of the runs that were trained with --spectrum-every or \
@@ -38,17 +38,12 @@ impl Spectra {
             let mut runs = Vec::new();
             for run in comparison.runs_of(arm) {
                 let path = run.path.join("spectrum.jsonl");
-                let text = match fs::read_to_string(&path) {
+                let content = match fs::read(&path) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                     other => other.map_err(|source| Error::io(&path, source))?,
                 };
-                let line = |(number, line): (usize, &str)| {
-                    let unreadable = |error| Error::file(&path, format!("line {}: {error}", number + 1));
-                    serde_json::from_str(line).map_err(unreadable)
-                };
-                // A last line without an end is still being written, or was when the run was killed.
-                let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-                runs.push(whole.enumerate().map(line).collect::<Result<Vec<Line>, Error>>()?);
+                // A part of a line at the end is still being written, or was when the run was killed.
+                runs.push(parse(&path, &content, true)?.0);
             }
             runs.retain(|lines| !lines.is_empty());
             arms.push(runs);
