@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{FormattedDuration, ProgressBar, ProgressStyle};
 
+use crate::error::Error;
 use crate::report::console::Console;
 use crate::report::observer::{Advance, Event, Observer};
 use crate::report::progress::write;
@@ -74,6 +76,15 @@ impl<'a> Told<'a> {
         Watch { told: self, number, run: Mutex::new(String::new()), told_last: Mutex::new(None) }
     }
 
+    /// A run in this folder has failed.
+    pub fn fail(&self, number: usize, path: &Path, error: &Error) {
+        if self.console.is_json() {
+            let failed = Event::Failed { message: error.to_string(), hint: error.hint() };
+            self.console.tell_of(&failed, &path.display().to_string());
+        }
+        self.end(number, &format!("failed: {error}"));
+    }
+
     /// A run has ended, with this to say of it.
     pub fn end(&self, number: usize, text: &str) {
         let (line, left) = {
@@ -128,8 +139,8 @@ impl<'a> Told<'a> {
         bar.tick();
     }
 
-    /// Warns once of the same thing, of a run where it has a name.
-    fn warn_of(&self, run: Option<&str>, is_notice: bool, message: &str) {
+    /// Warns of what is prepared, of a run where it has a name: once of the same thing, which is prepared for many runs.
+    fn warn_once(&self, run: Option<&str>, is_notice: bool, message: &str) {
         {
             let mut state = self.state();
             if state.said.iter().any(|said| said == message) {
@@ -137,6 +148,11 @@ impl<'a> Told<'a> {
             }
             state.said.push(message.to_owned());
         }
+        self.warn_of(run, is_notice, message);
+    }
+
+    /// Warns, of a run where it has a name.
+    fn warn_of(&self, run: Option<&str>, is_notice: bool, message: &str) {
         if is_notice && self.console.is_quiet() {
             return;
         }
@@ -156,8 +172,8 @@ impl<'a> Told<'a> {
 impl Observer for Told<'_> {
     fn observe(&self, event: &Event<'_>) {
         match event {
-            Event::Warning { message } => self.warn_of(None, false, message),
-            Event::Notice { message } => self.warn_of(None, true, message),
+            Event::Warning { message } => self.warn_once(None, false, message),
+            Event::Notice { message } => self.warn_once(None, true, message),
             _ => {}
         }
     }
@@ -176,6 +192,17 @@ pub struct Watch<'a> {
 impl Watch<'_> {
     fn name(&self) -> Option<String> {
         self.told.state().runs.get(&self.number).map(|now| now.name.clone())
+    }
+
+    /// Warns of the run: of what happens while it trains every time, of what is prepared before that once.
+    fn tell(&self, is_notice: bool, message: &str) {
+        let has_begun = !self.run.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        let name = self.name();
+        if has_begun {
+            self.told.warn_of(name.as_deref(), is_notice, message);
+        } else {
+            self.told.warn_once(name.as_deref(), is_notice, message);
+        }
     }
 
     /// Follows how far the run is.
@@ -217,8 +244,8 @@ impl Observer for Watch<'_> {
             self.run.lock().unwrap_or_else(PoisonError::into_inner).clone_from(run);
         }
         match event {
-            Event::Warning { message } => return self.told.warn_of(self.name().as_deref(), false, message),
-            Event::Notice { message } => return self.told.warn_of(self.name().as_deref(), true, message),
+            Event::Warning { message } => return self.tell(false, message),
+            Event::Notice { message } => return self.tell(true, message),
             _ => self.follow(event),
         }
         let is_progress = matches!(event, Event::Progress(_));
