@@ -82,8 +82,10 @@ fn an_arm_without_finished_runs_was_chosen_on_what_its_settings_say() {
     let path = folder.path();
     made(path, "none", "method = 'sgd'\nvalidation = 0.2", &[], "failed: the device is gone");
     made(path, "some", "method = 'sam'\nrho = 0.1\nvalidation = 0.2", &[(70.0, Some(60.0))], "interrupted by signal 2");
-    let text = succeed(path, &["compare", ".", "--different-data"]).stdout;
-    assert_eq!(text.matches("chosen on validation ").count(), 2, "{text}");
+    let value = json_of(path, &["."]);
+    let chosen_on = value["arms"].as_array().unwrap().iter().map(|arm| &arm["chosen_on"]);
+    assert_eq!(chosen_on.collect::<Vec<_>>(), ["validation"; 2]);
+    let text = succeed(path, &["compare", "."]).stdout;
     assert!(!text.contains("chosen on the test set"), "{text}");
 }
 

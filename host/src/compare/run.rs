@@ -239,7 +239,7 @@ impl Runner<'_> {
         let Task { arm, seed, path, .. } = task;
         let wanted = &self.plan.wanted;
         let name = arm.run(*seed);
-        let watch = self.told.begin(task.number, &name, task.work);
+        let watch = self.told.begin(task.number, &name, task.work, task.is_begun);
         let device = self.device(&arm.options.device, &watch)?.shared(self.jobs);
         let device_options = device.applicable(&arm.options.device, &watch);
         let options = Options { seed: Some(*seed), device: device_options, ..arm.options.clone() };

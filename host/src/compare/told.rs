@@ -34,6 +34,17 @@ struct State {
     left: f64,
 }
 
+impl State {
+    /// Whether this was not told before; now it is.
+    fn is_new(&mut self, message: &str) -> bool {
+        let is_new = self.said.iter().all(|said| said != message);
+        if is_new {
+            self.said.push(message.to_owned());
+        }
+        is_new
+    }
+}
+
 /// A run in work.
 #[derive(Clone, Debug)]
 struct Now {
@@ -67,13 +78,13 @@ impl<'a> Told<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A run begins: the one of this number, from 1.
-    pub fn begin(&self, number: usize, name: &str, work: f64) -> Watch<'_> {
+    /// A run begins, or goes on: the one of this number, from 1.
+    pub fn begin(&self, number: usize, name: &str, work: f64, goes_on: bool) -> Watch<'_> {
         let mut state = self.state();
         state.left -= work;
         let (before, share, epoch, epochs, images, loss) = (0.0, 0.0, 0, 0, 0, None);
         state.runs.insert(number, Now { name: name.into(), work, before, share, epoch, epochs, images, loss });
-        Watch { told: self, number, run: Mutex::new(String::new()), told_last: Mutex::new(None) }
+        Watch { told: self, number, goes_on, run: Mutex::new(String::new()), told_last: Mutex::new(None) }
     }
 
     /// A run in this folder has failed.
@@ -141,14 +152,14 @@ impl<'a> Told<'a> {
 
     /// Warns of what is prepared, of a run where it has a name: once of the same thing, which is prepared for many runs.
     fn warn_once(&self, run: Option<&str>, is_notice: bool, message: &str) {
-        {
-            let mut state = self.state();
-            if state.said.iter().any(|said| said == message) {
-                return;
-            }
-            state.said.push(message.to_owned());
+        if self.state().is_new(message) {
+            self.warn_of(run, is_notice, message);
         }
-        self.warn_of(run, is_notice, message);
+    }
+
+    /// Whether this was told of what is prepared.
+    fn is_said(&self, message: &str) -> bool {
+        self.state().said.iter().any(|said| said == message)
     }
 
     /// Warns, of a run where it has a name.
@@ -183,7 +194,9 @@ impl Observer for Told<'_> {
 pub struct Watch<'a> {
     told: &'a Told<'a>,
     number: usize,
-    /// The run's folder.
+    /// Whether it was begun before.
+    goes_on: bool,
+    /// The run's folder, once it trains.
     run: Mutex<String>,
     /// When a program was told last how far it is.
     told_last: Mutex<Option<Instant>>,
@@ -194,11 +207,12 @@ impl Watch<'_> {
         self.told.state().runs.get(&self.number).map(|now| now.name.clone())
     }
 
-    /// Warns of the run: of what happens while it trains every time, of what is prepared before that once.
+    /// Warns of the run: of what happens while it trains every time, of what is prepared before that once. Of a run that goes
+    /// on some of that is its own: its checkpoints, its device.
     fn tell(&self, is_notice: bool, message: &str) {
         let has_begun = !self.run.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         let name = self.name();
-        if has_begun {
+        if has_begun || self.goes_on && !self.told.is_said(message) {
             self.told.warn_of(name.as_deref(), is_notice, message);
         } else {
             self.told.warn_once(name.as_deref(), is_notice, message);

@@ -62,7 +62,7 @@ fn file(folder: &Path, format: Format) -> PathBuf {
     folder.join(format!("comparison.{}", format.ending()))
 }
 
-/// Refuses a folder with a file that [`write`] would write over and that is no comparison's: without runs beside it, or a
+/// Refuses a folder with a file that [`write()`] would write over and that is no comparison's: without runs beside it, or a
 /// `comparison.json` of this program.
 ///
 /// # Errors
