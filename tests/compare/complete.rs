@@ -126,6 +126,14 @@ fn a_number_of_fewer_runs_than_its_row_says_so() {
     let text = succeed(path, &["compare", "."]).stdout;
     assert_eq!(text.matches("3.00 (1 seed)").count(), 2, "{text}");
     assert_eq!(text.matches("seed)").count(), 2, "{text}");
+    // Nor are all differences from all seeds.
+    for seed in 0..2 {
+        made(path, &format!("sam{seed}"), &format!("method = 'sam'\nseed = {seed}"), &[(80.0, None)], "finished");
+    }
+    change(&path.join("sam1"), "metrics.jsonl", |text| text.replace("\"few\":40.0", "\"few\":null"));
+    let text = succeed(path, &["compare", "."]).stdout;
+    assert_eq!(text.matches("40.00 (1 seed)").count(), 2, "{text}");
+    assert_eq!(text.matches("+0.00 (1 seed)").count(), 2, "{text}");
 }
 
 #[test]

@@ -230,7 +230,9 @@ impl Runner<'_> {
         self.train_one(task).map_err(|error| match &error {
             Error::Run { .. } if folder::is_locked(path) => busy(path),
             Error::Usage(_) if is_taken() => busy(path),
-            _ if task.is_begun => damaged(error, path, &anew(path)),
+            Error::Run { .. } | Error::File { .. } | Error::Weights { .. } if task.is_begun => {
+                damaged(error, path, &anew(path))
+            }
             _ => error,
         })
     }

@@ -74,9 +74,10 @@ pub fn differences(comparison: &Comparison) -> Option<Table> {
     for (arm, known) in comparison.arms().iter().enumerate().filter(|(arm, _)| *arm != comparison.baseline) {
         for selection in Comparison::SELECTIONS {
             let found: Vec<_> = measures.iter().filter_map(|&measure| of(arm, selection, measure)).collect();
-            let seeds = found.first().map_or(0, |found| found.seeds.len()).to_string();
-            let first = [known.label.clone(), comparison.epoch_title(arm, selection).to_owned(), seeds];
-            rows.push(first.into_iter().chain(found.iter().map(|found| interval(found))).collect());
+            let seeds = found.first().map_or(0, |found| found.seeds.len());
+            let cell = |found: &&Difference| format!("{}{}", interval(found), fewer(found.seeds.len(), seeds));
+            let first = [known.label.clone(), comparison.epoch_title(arm, selection).to_owned(), seeds.to_string()];
+            rows.push(first.into_iter().chain(found.iter().map(cell)).collect());
         }
     }
     (!rows.is_empty()).then(|| Table { words: 2, head: head.map(String::from).collect(), rows })
