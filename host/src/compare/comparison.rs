@@ -51,7 +51,7 @@ impl Comparison {
     /// Groups runs and compares them with the arm of this label, else with the first.
     ///
     /// # Errors
-    /// [`Error::Usage`] as [`group`], for no runs, and for a label that no arm has.
+    /// [`Error::Usage`] as [`group()`], for no runs, and for a label that no arm has.
     pub fn new(runs: Vec<Run>, differs: Option<&[String]>, baseline: Option<&str>) -> Result<Self, Error> {
         if runs.is_empty() {
             return Err(Error::Usage("there are no runs to compare".into()));
