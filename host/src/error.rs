@@ -214,9 +214,10 @@ impl Error {
                 write!(f, "stopped by signal {signal} after {step} steps of epoch {epoch}; everything is saved")
             }
             Self::Stopped { signal, done, all } => {
-                write!(f, "stopped by signal {signal} when {done} of {all} runs were done; everything is saved")
+                let (all, were) = (shown::runs(*all), if *all == 1 { "was" } else { "were" });
+                write!(f, "stopped by signal {signal} when {done} of {all} {were} done; everything is saved")
             }
-            Self::Failed { failed: 1, all } => write!(f, "1 of {all} runs has failed"),
+            Self::Failed { failed: 1, all } => write!(f, "1 of {} has failed", shown::runs(*all)),
             Self::Failed { failed, all } => write!(f, "{failed} of {all} runs have failed"),
             Self::NotFinite { epoch, step, .. } => {
                 write!(f, "loss, gradient or weights are no longer finite in epoch {epoch}, step {step}")

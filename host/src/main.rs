@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         Command::Resume(args) => resume::run(args, &console),
         Command::Runs(args) => runs::run(args),
         Command::Recipes(args) => recipes::run(args),
-        Command::Report(args) => report::run(args),
+        Command::Report(args) => report::run(args, &console),
         Command::Eval(args) => eval::run(args, &console),
         Command::Spectrum(args) => spectrum::run(args, &console),
         Command::Devices(args) => devices::run(args, &console),

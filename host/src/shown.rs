@@ -34,6 +34,11 @@ pub fn word(path: &Path) -> String {
     if text.chars().all(plain) && !text.is_empty() { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
+/// `1 run`, `2 runs`.
+pub fn runs(count: usize) -> String {
+    if count == 1 { "1 run".into() } else { format!("{count} runs") }
+}
+
 /// Control characters, the ends of lines and paragraphs, and the marks that reorder a line.
 fn is_control(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

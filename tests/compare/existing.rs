@@ -10,7 +10,7 @@ use tempfile::tempdir;
 use super::{comparison, run, succeed, words, written};
 
 /// A run made by hand: its settings beside the usual ones, and its balanced accuracy by epoch with that of validation.
-fn made(folder: &Path, name: &str, settings: &str, epochs: &[(f64, Option<f64>)], end: &str) {
+pub(super) fn made(folder: &Path, name: &str, settings: &str, epochs: &[(f64, Option<f64>)], end: &str) {
     let path = folder.join(name);
     fs::create_dir_all(&path).unwrap();
     let origin = "[run]\nprogram = 'p'\ndevice = 'd'\ndriver = 'd'\nkernels = 'k'\nfingerprint = 'f'\n";
@@ -47,7 +47,7 @@ fn five(folder: &Path) {
     }
 }
 
-fn json_of(folder: &Path, args: &[&str]) -> Value {
+pub(super) fn json_of(folder: &Path, args: &[&str]) -> Value {
     let args = [&["compare", "--format", "json"], args].concat();
     serde_json::from_str(&succeed(folder, &args).stdout).unwrap()
 }
@@ -219,4 +219,91 @@ fn every_format_is_written_and_printed_alike() {
     // Elsewhere too, without a training.
     succeed(path, &["compare", "out", "--out", "elsewhere"]);
     assert_eq!(written(&path.join("elsewhere")), value);
+}
+
+#[test]
+fn a_folder_that_looks_like_a_run_and_is_none_is_named() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    made(path, "a", "method = 'sgd'", &[(80.0, None)], "finished");
+    made(path, "bare", "method = 'sgd'\nseed = 1", &[(80.0, None)], "finished");
+    fs::remove_file(path.join("bare/config.toml")).unwrap();
+    fs::create_dir_all(path.join("torn/checkpoints")).unwrap();
+    fs::write(path.join("torn/config.toml"), "epochs = 1\n").unwrap();
+    fs::create_dir(path.join("notes")).unwrap();
+    let outcome = succeed(path, &["compare", "."]);
+    for part in [
+        "warning: ./bare looks like a run, but has no config.toml: it is left out",
+        "warning: ./torn looks like a run, but its config.toml has no [run]: it is left out",
+    ] {
+        assert!(outcome.stderr.contains(part), "{}", outcome.stderr);
+    }
+    assert!(!outcome.stderr.contains("notes"), "{}", outcome.stderr);
+    let report = succeed(path, &["report", ".", "--out", "page.html"]);
+    assert!(report.stderr.contains("./bare looks like a run"), "{}", report.stderr);
+    assert_eq!(report.stdout, "1 run in page.html\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_files_say_moves_no_terminal() {
+    let folder = tempdir().unwrap();
+    made(folder.path(), "two\nlines", "method = 'sgd'", &[(80.0, None)], "failed: \u{1b}[31mred");
+    let text = succeed(folder.path(), &["compare", "."]).stdout;
+    assert!(text.contains("two\\nlines") && text.contains("\\u{1b}[31mred") && !text.contains('\u{1b}'), "{text}");
+    let csv = succeed(folder.path(), &["compare", ".", "--format", "csv"]).stdout;
+    assert_eq!(csv.lines().count(), 1 + 2, "{csv}");
+}
+
+#[test]
+fn the_baseline_that_a_comparison_was_written_with_is_kept() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    five(&path.join("runs"));
+    fs::write(path.join("runs/comparison.json"), r#"{"baseline": "sam"}"#).unwrap();
+    let baseline = |args: &[&str]| json_of(path, &[&["runs"], args].concat())["baseline"].clone();
+    assert_eq!((baseline(&[]), baseline(&["--baseline", "sgd"])), (json!("sam"), json!("sgd")));
+    succeed(path, &["report", "runs", "--out", "page.html"]);
+    assert!(fs::read_to_string(path.join("page.html")).unwrap().contains("Difference to sam"));
+    // One that is no arm of these runs, and a file that is none of ours, say nothing.
+    for text in [r#"{"baseline": "imbsam"}"#, "none"] {
+        fs::write(path.join("runs/comparison.json"), text).unwrap();
+        assert_eq!(baseline(&[]), "sgd");
+    }
+}
+
+#[test]
+fn a_setting_that_is_called_like_a_measure_has_a_column_of_its_own_name() {
+    let folder = tempdir().unwrap();
+    for many in ["10", "20"] {
+        made(folder.path(), many, &format!("method = 'sgd'\nmany = {many}"), &[(80.0, None)], "finished");
+        let metrics = folder.path().join(many).join("metrics.jsonl");
+        fs::write(&metrics, fs::read_to_string(&metrics).unwrap().replace("\"many\":null", "\"many\":7.5")).unwrap();
+    }
+    let csv = succeed(folder.path(), &["compare", ".", "--different-data", "--format", "csv"]).stdout;
+    let lines: Vec<Vec<&str>> = csv.lines().map(cells).collect();
+    let column = |name: &str| {
+        let places: Vec<usize> = (0..lines[0].len()).filter(|&place| lines[0][place] == name).collect();
+        assert_eq!(places.len(), 1, "{name}: {csv}");
+        (lines[1][places[0]], lines[3][places[0]])
+    };
+    assert_eq!((column("many"), column("setting:many")), (("7.5", "7.5"), ("10", "20")));
+}
+
+#[test]
+fn the_data_are_named_without_their_place() {
+    let folder = tempdir().unwrap();
+    made(folder.path(), "a", "method = 'sgd'", &[(80.0, None)], "finished");
+    let config = folder.path().join("a/config.toml");
+    fs::write(&config, fs::read_to_string(&config).unwrap().replace("'digits'", "'/home/me/faces'")).unwrap();
+    assert_eq!(json_of(folder.path(), &["a"])["data"], json!(["faces"]));
+    let text = succeed(folder.path(), &["compare", "a"]).stdout;
+    assert!(text.contains("Accuracy on the test set of faces in %") && !text.contains("/home/me"), "{text}");
+}
+
+#[test]
+fn an_unknown_recipe_has_a_nearest_name() {
+    let folder = tempdir().unwrap();
+    let outcome = run(folder.path(), &["recipes", "digit-lt"]);
+    assert!(outcome.code == 2 && outcome.stderr.contains("the nearest name is digits-lt"), "{}", outcome.stderr);
 }

@@ -1,5 +1,6 @@
 //! `sse-sam compare`, from the outside: the runs that it trains, and what it says of runs.
 
+mod complete;
 mod existing;
 mod refused;
 mod training;
@@ -56,6 +57,25 @@ fn succeed(folder: &Path, args: &[&str]) -> Outcome {
 /// Arguments of a comparison of small runs on the CPU core.
 fn comparison<'a>(out: &'a str, options: &[&'a str]) -> Vec<&'a str> {
     [&["compare", "--out", out, "--device", "cpu"], &SMALL[..], options].concat()
+}
+
+/// A folder of IDX files: two classes of 8 x 8 images, with so many to train, and 10 each to test.
+fn two_classes(folder: &Path, counts: [usize; 2]) {
+    fs::create_dir_all(folder).unwrap();
+    let file = |dimensions: &[u32], values: Vec<u8>| -> Vec<u8> {
+        let sides = dimensions.iter().flat_map(|side| side.to_be_bytes());
+        [0, 0, 8, dimensions.len() as u8].into_iter().chain(sides).chain(values).collect()
+    };
+    for (set, counts) in [("train", counts), ("t10k", [10, 10])] {
+        let labels: Vec<u8> = [vec![0; counts[0]], vec![1; counts[1]]].concat();
+        let pixels = labels
+            .iter()
+            .enumerate()
+            .flat_map(|(index, label)| (0..64).map(move |at| 40 + 150 * label + ((index * 7 + at * 5) % 31) as u8));
+        let images = file(&[labels.len() as u32, 8, 8], pixels.collect());
+        fs::write(folder.join(format!("{set}-images-idx3-ubyte")), images).unwrap();
+        fs::write(folder.join(format!("{set}-labels-idx1-ubyte")), file(&[labels.len() as u32], labels)).unwrap();
+    }
 }
 
 /// What a comparison wrote, without times.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::tempdir;
 
-use super::{comparison, program, run, succeed};
+use super::{comparison, program, run, succeed, two_classes};
 
 /// Asserts that a command ends with `code`, says this, and makes no folder `out`.
 #[track_caller]
@@ -53,7 +53,7 @@ fn lists_and_values_that_mean_nothing_are_refused() {
         (&["--methods", "sgd,sam", "--baseline", "sgf"], "no arm is called \"sgf\"; the nearest name is \"sgd\""),
         (&["--jobs", "0"], "invalid value '0'"),
         (&["--data", "nowhere"], "nowhere: no such file or folder"),
-        (&["--recipe", "digits"], "digits-lt"),
+        (&["--recipe", "digits"], "the nearest name is digits-lt"),
     ] {
         let code = if expected.starts_with("nowhere") { 1 } else { 2 };
         refused(folder.path(), &comparison("out", options), code, expected);
@@ -114,4 +114,72 @@ fn a_model_that_does_not_fit_the_data_is_refused_before_any_run() {
     // The varied model takes the place of the one of all runs.
     let args: Vec<&str> = args.into_iter().filter(|word| *word != "--model" && *word != "mlp:64-16-10").collect();
     refused(folder.path(), &args, 2, "sgd-ce-model-mlp-63-8-10: ");
+}
+
+#[test]
+fn a_value_in_two_spellings_is_refused_before_any_run() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    two_classes(&path.join("d1"), [30, 6]);
+    let of_data = ["compare", "--out", "out", "--device", "cpu", "--model", "mlp:64-4-2", "--epochs", "1"];
+    let lists = ["--methods", "sgd,sam", "--seeds", "1", "--vary"];
+    refused(path, &[&of_data[..], &lists, &["data=d1,d1/"]].concat(), 2, "--vary data: d1 and d1/ are the same");
+    let channels = ["--vary", "normalize=0.5/0.5;0.50/0.5"];
+    refused(path, &comparison("out", &channels), 2, "--vary normalize: 0.5/0.5 and 0.50/0.5 are the same");
+    succeed(path, &["train", "--out", "w", "--quiet", "--device", "cpu", "--model", "mlp:64-4-10", "--epochs", "1"]);
+    let weights = "init=w/last.safetensors,./w/../w/last.safetensors";
+    let of_weights = ["compare", "--out", "out", "--device", "cpu", "--model", "mlp:64-4-10", "--epochs", "1"];
+    refused(path, &[&of_weights[..], &lists, &[weights]].concat(), 2, "are the same");
+}
+
+#[test]
+fn a_damaged_run_can_be_removed_and_is_trained_anew() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    let args = comparison("out", &["--methods", "sgd", "--seeds", "2"]);
+    succeed(path, &args);
+    for (file, text) in
+        [("metrics.jsonl", "{\n"), ("config.toml", "lrr = 1\n[run]\n"), ("config.toml", "lr = 'x'\n[run]\n")]
+    {
+        let damaged = path.join("out/sgd-ce-seed1");
+        fs::write(damaged.join(file), text).unwrap();
+        for (args, hint) in [
+            (&args[..], "hint: remove out/sgd-ce-seed1: the same command trains it anew"),
+            (&["compare", "out"], "hint: remove out/sgd-ce-seed1, or name the other runs"),
+        ] {
+            let outcome = run(path, args);
+            assert!(outcome.code == 1 && outcome.stderr.contains(hint), "{file}: {}", outcome.stderr);
+        }
+        fs::remove_dir_all(&damaged).unwrap();
+        succeed(path, &args);
+    }
+    // One that goes on, but cannot.
+    fs::write(path.join("out/sgd-ce-seed1/log.txt"), "t interrupted by signal 2\n").unwrap();
+    fs::write(path.join("out/sgd-ce-seed1/metrics.jsonl"), "").unwrap();
+    let checkpoints = path.join("out/sgd-ce-seed1/checkpoints");
+    let last = fs::read_dir(&checkpoints).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    fs::rename(last, checkpoints.join("epoch-000001-step-0000000.safetensors")).unwrap();
+    let outcome = run(path, &args);
+    assert!(outcome.stderr.contains("hint: remove out/sgd-ce-seed1: the same"), "{}", outcome.stderr);
+}
+
+#[test]
+fn files_that_are_no_comparisons_are_not_written_over() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    fs::create_dir(path.join("mine")).unwrap();
+    fs::write(path.join("mine/comparison.csv"), "my own\n").unwrap();
+    let args = comparison("mine", &["--methods", "sgd", "--seeds", "1"]);
+    let elsewhere = comparison("out", &["--methods", "sgd", "--seeds", "1"]);
+    succeed(path, &elsewhere);
+    for args in [&args[..], &["compare", "out", "--out", "mine"]] {
+        let outcome = run(path, args);
+        assert_eq!(outcome.code, 2, "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("mine holds comparison.csv, which is none of ours"), "{}", outcome.stderr);
+        assert_eq!(fs::read_to_string(path.join("mine/comparison.csv")).unwrap(), "my own\n");
+        assert_eq!(fs::read_dir(path.join("mine")).unwrap().count(), 1);
+    }
+    // Its own files it writes again, beside runs and without.
+    succeed(path, &elsewhere);
+    (0..2).for_each(|_| drop(succeed(path, &["compare", "out", "--out", "copy"])));
 }

@@ -11,7 +11,7 @@ use sse_sam_tests::needs;
 use sse_sam_tests::random::Numbers;
 use tempfile::tempdir;
 
-use super::{Outcome, SMALL, comparison, program, run, same, succeed, words, written};
+use super::{Outcome, SMALL, comparison, program, run, same, succeed, two_classes, words, written};
 
 #[test]
 fn runs_are_those_of_train() {
@@ -234,4 +234,77 @@ fn a_recipe_is_compared_by_its_name() {
         config.contains("model = \"mlp:64-16-10\"") && config.contains("epochs = 2"),
         "what is typed wins: {config}"
     );
+}
+
+#[test]
+fn a_warning_is_told_of_every_run_that_it_is_about() {
+    let folder = tempdir().unwrap();
+    let lists = ["--methods", "sgd", "--seeds", "2", "--on-nan", "rollback", "--rollbacks", "1"];
+    let args = comparison("out", &lists).into_iter().map(|word| if word == "0.05" { "1e30" } else { word });
+    let outcome = run(folder.path(), &args.collect::<Vec<_>>());
+    for run in ["sgd-ce-seed0: no longer finite in epoch 0", "sgd-ce-seed1: no longer finite in epoch 0"] {
+        assert_eq!(outcome.stderr.matches(run).count(), 1, "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn programs_are_told_of_every_run_that_fails() {
+    let folder = tempdir().unwrap();
+    let lists = ["--methods", "sgd", "--seeds", "2", "--log-format", "json", "--quiet"];
+    let args = comparison("out", &lists).into_iter().map(|word| if word == "0.05" { "1e30" } else { word });
+    let outcome = run(folder.path(), &args.collect::<Vec<_>>());
+    let events: Vec<Value> = outcome.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let failed: Vec<&Value> = events.iter().filter(|event| event["event"] == "failed").collect();
+    let runs: Vec<&str> = failed.iter().map(|event| event["run"].as_str().unwrap()).collect();
+    assert_eq!(runs, ["out/sgd-ce-seed0", "out/sgd-ce-seed1"], "{}", outcome.stderr);
+    assert!(failed.iter().all(|event| event["message"].as_str().unwrap().contains("finite")), "{}", outcome.stderr);
+}
+
+#[test]
+fn what_follows_from_data_that_are_varied_may_differ() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    two_classes(&path.join("small"), [30, 6]);
+    two_classes(&path.join("large"), [300, 200]);
+    let options = ["--device", "cpu", "--model", "mlp:64-4-2", "--epochs", "1", "--methods", "sgd,sam", "--seeds", "1"];
+    for (out, varied, labels) in [
+        ("sets", "data=small,large", ["sgd data=small", "sgd data=large"]),
+        ("cuts", "imbalance=none,20", ["sgd", "sgd imbalance=20"]),
+    ] {
+        let data = if out == "cuts" { &["--data", "large"][..] } else { &[] };
+        succeed(path, &[&["compare", "--out", out, "--vary", varied], &options[..], data].concat());
+        let value = written(&path.join(out));
+        let found = words(&value["arms"], "label");
+        assert!(found.len() == 4 && labels.iter().all(|label| found.iter().any(|found| found == label)), "{found:?}");
+        assert!(value["arms"][0]["settings"]["many"] != value["arms"][1]["settings"]["many"], "{value}");
+    }
+}
+
+#[test]
+fn a_files_method_and_seed_are_those_of_the_comparison() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("mine.toml"), "method = 'sam'\nrho = 0.1\nseed = 3\n").unwrap();
+    succeed(path, &comparison("out", &["--config", "mine.toml"]));
+    succeed(path, &comparison("more", &["--config", "mine.toml", "--methods", "sgd,sam", "--seeds", "2"]));
+    let runs = |out: &str| words(&written(&path.join(out))["runs"], "run");
+    assert_eq!(runs("out"), ["sam-ce-seed3"]);
+    assert_eq!(runs("more"), ["sgd-ce-seed0", "sgd-ce-seed1", "sam-ce-seed0", "sam-ce-seed1"]);
+}
+
+#[test]
+fn processes_that_are_too_late_say_that_another_one_works_there() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    for round in 0..3 {
+        let out = format!("out-{round}");
+        let args = comparison(&out, &["--methods", "sgd", "--seeds", "2", "--epochs", "30"]);
+        let start = || program(path, &args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let children = [start(), start(), start()];
+        for child in children {
+            let outcome: Outcome = child.wait_with_output().unwrap().into();
+            let is_told = outcome.stderr.contains("another process") && outcome.stderr.contains("hint: wait");
+            assert!(outcome.code == 0 || outcome.code == 1 && is_told, "{}: {}", outcome.code, outcome.stderr);
+        }
+    }
 }

@@ -1,11 +1,11 @@
 //! The command line. Parsing opens no file.
 
 mod comparison;
+mod recipe;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use sse_sam_core::Shape;
 
@@ -13,7 +13,6 @@ use crate::data::Format;
 use crate::recipe::imbalance::Imbalance;
 use crate::recipe::options::device_names;
 use crate::recipe::paths::{paths, places};
-use crate::recipe::recipes;
 use crate::recipe::words::{LongTail, LossName, MemoryName, MethodName};
 use crate::recipe::{DeviceOptions, Options, defaults};
 use crate::report::console::{Console, LogFormat};
@@ -22,6 +21,7 @@ use crate::spectrum::lanczos::Basis;
 
 use comparison::{COMPARISON_OUT, only_of_train};
 pub use comparison::{CompareArgs, ReportArgs, ReportFormat};
+use recipe::RecipeName;
 
 /// Train classifiers on long-tailed data with SSE-SAM, SAM, ImbSAM or SGD.
 #[derive(Debug, Parser)]
@@ -164,7 +164,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FILE.toml", value_parser = paths(), help_heading = "Run", display_order = 45)]
     pub config: Option<PathBuf>,
     /// Take what is not given here from this recipe: see `sse-sam recipes`
-    #[arg(long, value_name = "NAME", value_parser = recipe_names(), help_heading = "Run", display_order = 46)]
+    #[arg(long, value_name = "NAME", value_parser = RecipeName, help_heading = "Run", display_order = 46)]
     #[arg(conflicts_with = "config")]
     pub recipe: Option<String>,
     /// Print warnings and errors only
@@ -210,13 +210,8 @@ pub struct RunsArgs {
 #[derive(Debug, Args)]
 pub struct RecipesArgs {
     /// The one to print
-    #[arg(value_parser = recipe_names())]
+    #[arg(value_parser = RecipeName)]
     pub name: Option<String>,
-}
-
-/// The names of recipes; one that is not is answered with the nearest.
-fn recipe_names() -> PossibleValuesParser {
-    PossibleValuesParser::new(recipes::names())
 }
 
 /// Options of `devices`.

@@ -7,9 +7,8 @@ use crate::cli::args::CompareArgs;
 use crate::cli::train;
 use crate::compare::comparison::Comparison;
 use crate::compare::formats::{self, Format};
-use crate::compare::group;
 use crate::compare::plan::{Plan, Wanted, usual_methods};
-use crate::compare::read::{self, Run};
+use crate::compare::read::Run;
 use crate::compare::run::{Settings, train as train_all, usual_folder};
 use crate::error::Error;
 use crate::recipe::file;
@@ -27,9 +26,8 @@ const SEEDS: u64 = 5;
 pub fn run(args: &CompareArgs, console: &Console) -> Result<(), Error> {
     if !args.runs.is_empty() {
         nothing_of_training(args)?;
-        let mut runs = read::all(&args.runs)?;
-        group::sort(&mut runs);
-        let comparison = Comparison::new(runs, allowed(args, &[]), args.baseline.as_deref())?;
+        let differs = (!args.different_data).then_some(&[][..]);
+        let comparison = Comparison::read(&args.runs, differs, args.baseline.as_deref(), console)?;
         return print(args, &comparison, args.train.out.as_deref());
     }
     let (call, recipe) = train::call(&args.train)?;
@@ -40,8 +38,8 @@ pub fn run(args: &CompareArgs, console: &Console) -> Result<(), Error> {
     let all = plan.runs().count();
     let failed = train_all(&plan, settings, console)?;
     let runs = plan.runs().map(|(arm, seed)| Run::read(&out.join(arm.run(seed)))).collect::<Result<Vec<_>, Error>>()?;
-    let varied = plan.varied();
-    let comparison = Comparison::new(runs, allowed(args, &varied), args.baseline.as_deref())?;
+    // They differ as the plan says, in the data too where that was asked for.
+    let comparison = Comparison::new(runs, None, args.baseline.as_deref())?;
     formats::write(&out, &comparison)?;
     match args.format {
         Some(format) => say(format.print(&comparison).trim_end())?,
@@ -57,14 +55,10 @@ pub fn run(args: &CompareArgs, console: &Console) -> Result<(), Error> {
 fn print(args: &CompareArgs, comparison: &Comparison, out: Option<&Path>) -> Result<(), Error> {
     if let Some(out) = out {
         fs::create_dir_all(out).map_err(|source| Error::io(out, source))?;
+        formats::nothing_is_lost(out)?;
         formats::write(out, comparison)?;
     }
     say(args.format.unwrap_or_default().print(comparison).trim_end())
-}
-
-/// Settings of the data in which runs may differ; None for all.
-fn allowed<'a>(args: &CompareArgs, varied: &'a [String]) -> Option<&'a [String]> {
-    (!args.different_data).then_some(varied)
 }
 
 /// Refuses what is about trainings beside runs that exist.
@@ -90,7 +84,7 @@ fn nothing_of_training(args: &CompareArgs) -> Result<(), Error> {
     }
 }
 
-/// What is asked for, by a call of `train` and the lists beside it.
+/// What is asked for, by a call of `train` and the lists beside it; without a list it is what a file says.
 fn wanted(args: &CompareArgs, call: Call) -> Result<Wanted, Error> {
     let Call { options, typed, origin, fingerprint, .. } = call;
     let alone = [
@@ -102,15 +96,23 @@ fn wanted(args: &CompareArgs, call: Call) -> Result<Wanted, Error> {
         return Err(Error::Usage(format!("a comparison takes --{many} instead of --{one}")));
     }
     Ok(Wanted {
-        methods: args.methods.clone().unwrap_or_else(usual_methods),
+        methods: args
+            .methods
+            .clone()
+            .unwrap_or_else(|| options.method.map_or_else(usual_methods, |method| vec![method])),
         losses: args.losses.clone().unwrap_or_else(|| vec![options.loss.unwrap_or_default()]),
-        seeds: args.seeds.clone().map_or_else(|| (0..SEEDS).collect(), |seeds| seeds.0),
+        seeds: args.seeds.clone().map_or_else(|| usual_seeds(options.seed), |seeds| seeds.0),
         varied: args.vary.clone(),
         options,
         typed,
         origin,
         fingerprint,
     })
+}
+
+/// The seed of a file, else those of a comparison where none are named.
+fn usual_seeds(seed: Option<u64>) -> Vec<u64> {
+    seed.map_or_else(|| (0..SEEDS).collect(), |seed| vec![seed])
 }
 
 /// Refuses a baseline that no arm is called, before anything is trained.

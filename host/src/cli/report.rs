@@ -4,31 +4,27 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::{ReportArgs, ReportFormat};
-use crate::compare::{Comparison, group, read};
+use crate::compare::Comparison;
 use crate::error::Error;
 use crate::files::write_whole;
 use crate::page::{BEGINNING, Page};
-use crate::report::console::say;
+use crate::report::console::{Console, say};
 use crate::shown;
 
 /// The `report` command: runs as one HTML file, or their charts as SVG.
 ///
 /// # Errors
 /// What is wrong with the runs, or with where the report is to lie.
-pub fn run(args: &ReportArgs) -> Result<(), Error> {
-    let mut runs = read::all(&args.runs)?;
-    group::sort(&mut runs);
-    let allowed = (!args.different_data).then_some(&[][..]);
-    let comparison = Comparison::new(runs, allowed, args.baseline.as_deref())?;
+pub fn run(args: &ReportArgs, console: &Console) -> Result<(), Error> {
+    let differs = (!args.different_data).then_some(&[][..]);
+    let comparison = Comparison::read(&args.runs, differs, args.baseline.as_deref(), console)?;
     let page = Page::new(&comparison)?;
     match args.format {
         ReportFormat::Html => {
             let path = args.out.clone().unwrap_or_else(|| usual(&args.runs));
             is_free(&path)?;
             write_whole(&path, |file| file.write_all(page.html().as_bytes()))?;
-            let runs =
-                if comparison.runs.len() == 1 { "one run".into() } else { format!("{} runs", comparison.runs.len()) };
-            say(&format!("{runs} in {}", shown::path(&path)))
+            say(&format!("{} in {}", shown::runs(comparison.runs.len()), shown::path(&path)))
         }
         ReportFormat::Svg => {
             let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("charts"));

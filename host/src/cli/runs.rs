@@ -7,6 +7,7 @@ use serde_json::Value;
 use toml::Table;
 
 use crate::cli::args::RunsArgs;
+use crate::compare::read::Run;
 use crate::error::Error;
 use crate::report::console::say;
 use crate::run::folder;
@@ -63,6 +64,11 @@ fn row(path: &Path) -> Option<[String; 6]> {
         word("data"),
         format!("{}/{}", metrics.lines().count(), word("epochs")),
         balanced.map_or_else(|| "-".into(), |percent| format!("{percent:.2}")),
-        State::of(path, word("epochs").parse().ok()).word().into(),
+        state(path, word("epochs").parse().ok()).word().into(),
     ])
+}
+
+/// What became of a run; of one whose files cannot be read, what its log and its checkpoints say.
+fn state(path: &Path, epochs: Option<u32>) -> State {
+    Run::read(path).map_or_else(|_| State::of(path, epochs), |run| run.state)
 }

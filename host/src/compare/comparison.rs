@@ -1,11 +1,16 @@
 //! Arms of runs as numbers: what each has measured over its seeds, and by how much it differs from the baseline.
 
-use crate::compare::group::{Arm, Groups, group};
-use crate::compare::read::{ChosenOn, Measure, Run, Selection};
+use std::path::PathBuf;
+
+use crate::compare::group::{self, Arm, Groups, group};
+use crate::compare::plan::listed;
+use crate::compare::read::{self, ChosenOn, Measure, Run, Selection};
 use crate::error::Error;
 use crate::recipe::file;
+use crate::report::Observer;
 use crate::report::statistics::Paired;
 use crate::run::state::State;
+use crate::shown::runs;
 
 /// Runs that stand in one table.
 #[derive(Clone, Debug)]
@@ -46,7 +51,7 @@ impl Comparison {
     /// Groups runs and compares them with the arm of this label, else with the first.
     ///
     /// # Errors
-    /// [`Error::Usage`] as [`group`], for no runs, and for a label that no arm has.
+    /// [`Error::Usage`] as [`group()`], for no runs, and for a label that no arm has.
     pub fn new(runs: Vec<Run>, differs: Option<&[String]>, baseline: Option<&str>) -> Result<Self, Error> {
         if runs.is_empty() {
             return Err(Error::Usage("there are no runs to compare".into()));
@@ -60,6 +65,36 @@ impl Comparison {
         let mut comparison = Self { runs, groups, baseline, measures, differences: Vec::new() };
         comparison.differences = comparison.differences();
         Ok(comparison)
+    }
+
+    /// Compares the runs that these paths stand for, as [`new`](Self::new) does. Where no baseline is named, it is that of the
+    /// comparison that was written there.
+    ///
+    /// # Errors
+    /// As [`read::all`] and [`new`](Self::new).
+    pub fn read(
+        paths: &[PathBuf],
+        differs: Option<&[String]>,
+        baseline: Option<&str>,
+        observer: &dyn Observer,
+    ) -> Result<Self, Error> {
+        let mut runs = read::all(paths, observer)?;
+        group::sort(&mut runs);
+        let mut comparison = Self::new(runs, differs, baseline)?;
+        let place = |label: String| comparison.arms().iter().position(|arm| arm.label == label);
+        if let Some(kept) = read::baselines(paths).find_map(place).filter(|_| baseline.is_none()) {
+            comparison.baseline = kept;
+            comparison.differences = comparison.differences();
+        }
+        Ok(comparison)
+    }
+
+    /// What the data of all runs are called: the last part of their place.
+    pub fn data(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.runs.iter().filter_map(|run| group::data_of(&run.settings)).collect();
+        names.sort();
+        names.dedup();
+        names
     }
 
     /// The arms.
@@ -83,11 +118,12 @@ impl Comparison {
         self.runs_of(arm).filter(|run| run.is_finished()).count()
     }
 
-    /// What an arm's epochs were chosen on: a set of their own where all its runs have one.
+    /// What an arm's epochs were chosen on: a set of their own where all its finished runs have one, or, where none is
+    /// finished, all its runs.
     pub fn chosen_on(&self, arm: usize) -> ChosenOn {
-        let mut finished = self.runs_of(arm).filter(|run| run.is_finished()).map(Run::chosen_on);
-        let first = finished.next().unwrap_or(ChosenOn::Test);
-        if finished.all(|other| other == first) { first } else { ChosenOn::Test }
+        let counts = |run: &&Run| run.is_finished() || self.finished(arm) == 0;
+        let is_apart = self.runs_of(arm).filter(counts).all(|run| run.chosen_on() == ChosenOn::Validation);
+        if is_apart { ChosenOn::Validation } else { ChosenOn::Test }
     }
 
     /// How an epoch is called in an arm's row.
@@ -137,9 +173,11 @@ impl Comparison {
         let last = ("Balanced accuracy after the last epoch:".to_owned(), of(Selection::Last));
         let chosen =
             ("Balanced accuracy of the epoch that was chosen on validation:".to_owned(), of(Selection::Chosen));
-        let mut parts: Vec<_> = [last, chosen].into_iter().filter(|(_, sentences)| !sentences.is_empty()).collect();
+        let early = ("Runs that ended before the second stage of their method began:".to_owned(), self.early());
+        let mut parts: Vec<_> =
+            [early, last, chosen].into_iter().filter(|(_, sentences)| !sentences.is_empty()).collect();
         let intervals =
-            self.differences.iter().filter(is_honest).filter(|found| found.paired.interval.is_some()).count();
+            self.differences.iter().filter(is_honest).filter(|found| found.paired.has_spread() == Some(true)).count();
         if intervals > 1 {
             let text = format!(
                 "These are {intervals} intervals of 95 %: of 20 such intervals one misses the true difference by chance alone."
@@ -147,6 +185,18 @@ impl Comparison {
             parts.push((text, Vec::new()));
         }
         parts
+    }
+
+    /// A sentence for each arm with finished runs that never came to a stage of their method.
+    fn early(&self) -> Vec<String> {
+        let sentence = |(number, arm): (usize, &Arm)| {
+            let is_early = |run: &&Run| run.is_finished() && run.has_missed_a_stage();
+            let seeds: Vec<String> = self.runs_of(number).filter(is_early).map(|run| run.seed.to_string()).collect();
+            let word = if seeds.len() == 1 { "seed" } else { "seeds" };
+            let of = format!("{}: {} of {}", arm.label, seeds.len(), runs(self.finished(number)));
+            (!seeds.is_empty()).then(|| format!("{of}, {word} {}", listed(&seeds)))
+        };
+        self.arms().iter().enumerate().filter_map(sentence).collect()
     }
 
     fn sentence(&self, found: &Difference) -> String {
@@ -163,6 +213,15 @@ impl Comparison {
                 "{arm} is {by:.2} points {side} {baseline} with one seed, which says nothing about chance: more seeds would."
             );
         };
+        if found.paired.has_spread() == Some(false) {
+            return if found.paired.is_zero() {
+                format!("{arm} and {baseline} are equal in all {pairs} seeds.")
+            } else {
+                format!(
+                    "{arm} is {by:.2} points {side} {baseline} in each of {pairs} seeds: equal differences have no spread to judge by."
+                )
+            };
+        }
         let range = format!("95 % interval {low:+.2} to {high:+.2}, {pairs} seeds");
         if found.paired.is_told_from_chance() == Some(true) {
             return format!("{arm} is {by:.2} points {side} {baseline} ({range}): seldom by chance alone.");
@@ -195,6 +254,7 @@ impl LeftOut<'_> {
         match &self.run.state {
             State::Failed(reason) => format!("failed after {done} of {all} epochs: {reason}"),
             State::Running => format!("in work: {done} of {all} epochs"),
+            State::Finished => self.run.gap().unwrap_or_default(),
             _ => format!("unfinished: {done} of {all} epochs"),
         }
     }

@@ -105,10 +105,16 @@ fn settings_order(a: &Table, b: &Table) -> Ordering {
     orders.fold(Ordering::Equal, Ordering::then)
 }
 
-/// The place of a key in a label: method, loss, then the others by name.
+/// The place of a key in a label: method, loss, then the others by name; bounds of class sizes, which may follow from these,
+/// come last.
 fn rank(key: &str) -> (usize, String) {
-    let place = ["method", "loss"].iter().position(|first| *first == key);
-    (place.unwrap_or(2), key.to_owned())
+    let place = match key {
+        "method" => 0,
+        "loss" => 1,
+        "eta" | "few" | "many" => 3,
+        _ => 2,
+    };
+    (place, key.to_owned())
 }
 
 fn value_order(key: &str, a: Option<&Value>, b: Option<&Value>) -> Ordering {
@@ -181,6 +187,11 @@ fn common(arms: &[Table]) -> Table {
     let Some(first) = arms.first() else { return Table::new() };
     let is_shared = |key: &String, value: &Value| arms.iter().all(|arm| arm.get(key) == Some(value));
     first.clone().into_iter().filter(|(key, value)| is_shared(key, value)).collect()
+}
+
+/// What the data of a run are called: the last part of their place.
+pub(crate) fn data_of(settings: &Table) -> Option<String> {
+    settings.get(PLACE).and_then(Value::as_str).map(|place| shown(&last_part(place)))
 }
 
 fn last_part(place: &str) -> String {
@@ -265,6 +276,8 @@ mod tests {
             assert_eq!(settings_order(&pair[0], &pair[1]), Ordering::Less, "{number}");
             assert_eq!(settings_order(&pair[1], &pair[0]), Ordering::Greater, "{number}");
         }
+        let cuts = arms(&["method = 'sgd'\nimbalance = 10.0\nfew = 9", "method = 'sgd'\nimbalance = 20.0\nfew = 5"]);
+        assert_eq!(labels(&cuts), ["sgd imbalance=10", "sgd imbalance=20"]);
         let words = arms(&["method = 'sgd'\nlr = 9.0", "method = 'sgd'\nlr = 10.0"]);
         assert_eq!(settings_order(&words[0], &words[1]), Ordering::Less);
     }

@@ -207,6 +207,8 @@ struct Draft {
     loss: LossName,
     /// Options that were given for it and that it does not use, and what each needs.
     pointless: Vec<(&'static str, String)>,
+    /// Values of the varied options that it uses.
+    values: Table,
     arm: PlannedArm,
 }
 
@@ -229,6 +231,7 @@ impl Plan {
             }
         }
         let notices = notices(&wanted, &drafts)?;
+        no_value_twice(&drafts)?;
         let mut arms: Vec<PlannedArm> = Vec::new();
         for Draft { arm, .. } in drafts {
             match arms.iter().find(|known| known.name == arm.name) {
@@ -250,11 +253,39 @@ impl Plan {
     pub fn runs(&self) -> impl Iterator<Item = (&PlannedArm, u64)> {
         self.wanted.seeds.iter().flat_map(|&seed| self.arms.iter().map(move |arm| (arm, seed)))
     }
+}
 
-    /// Settings that were asked to differ.
-    pub fn varied(&self) -> Vec<String> {
-        self.wanted.varied.iter().map(|varied| varied.option.clone()).collect()
+/// Refuses values that are written differently and make the same run: they would be trained twice.
+fn no_value_twice(drafts: &[Draft]) -> Result<(), Error> {
+    let mut known: Vec<(Table, &Draft)> = Vec::new();
+    for draft in drafts {
+        let identity = identity(&draft.arm)?;
+        let same = known.iter().find(|(other, before)| *other == identity && before.values != draft.values);
+        if let Some((_, before)) = same {
+            let differs = |key: &&String| before.values.get(*key) != draft.values.get(*key);
+            let key = before.values.keys().chain(draft.values.keys()).find(differs).map_or("", String::as_str);
+            let value = |draft: &Draft| draft.values.get(key).map_or_else(|| "none".into(), group::text);
+            let message = format!(
+                "--vary {key}: {} and {} are the same, which would be trained twice",
+                value(before),
+                value(draft)
+            );
+            return Err(Error::Usage(message));
+        }
+        known.push((identity, draft));
     }
+    Ok(())
+}
+
+/// What the runs of an arm follow from, whatever the spelling of paths.
+fn identity(arm: &PlannedArm) -> Result<Table, Error> {
+    let mut settings = group::arm_settings(&arm.settings(0)?);
+    if let Some(Value::String(path)) = settings.get_mut("init") {
+        let whole = Path::new(path).canonicalize().ok();
+        whole.and_then(|whole| whole.to_str().map(String::from)).into_iter().for_each(|whole| *path = whole);
+    }
+    settings.insert("fingerprint".into(), Value::String(arm.fingerprint.clone()));
+    Ok(settings)
 }
 
 /// Settings of arms with the names of their data, where these are not the same.
@@ -365,7 +396,7 @@ fn draft(
     unused::check(&typed, &recipe).map_err(whose)?;
     let name = name(method, loss, &wanted.varied, &values);
     let arm = PlannedArm { label: name.clone(), name, options, typed, recipe, dataset, fingerprint };
-    Ok(Draft { method, loss, pointless, arm })
+    Ok(Draft { method, loss, pointless, values, arm })
 }
 
 /// The option that names the switch between stages.

@@ -10,8 +10,10 @@ use toml::Table;
 
 use crate::error::Error;
 use crate::recipe::{Options, file, resolved};
+use crate::report::Observer;
 use crate::run::folder;
 use crate::run::state::State;
+use crate::shown::{self, shown};
 
 /// A run that was read.
 #[derive(Clone, Debug)]
@@ -28,6 +30,10 @@ pub struct Run {
     pub seed: u64,
     /// Epochs that it was meant to have.
     pub epochs: u32,
+    /// After how many epochs without a better one it stops, where it does.
+    pub patience: Option<u32>,
+    /// Stages that its method has in so many epochs: 1 or 2.
+    pub stages: u32,
     /// What became of it.
     pub state: State,
     /// A line an epoch, as far as it has got.
@@ -220,7 +226,7 @@ pub struct Cost {
     pub seconds: BTreeMap<u32, f64>,
     /// Whether it went on in mid-epoch: the seconds of that epoch are those after that.
     pub is_partial: bool,
-    /// Forward and backward passes of a batch in a step, and in how many epochs, in order.
+    /// Forward and backward passes of a batch in a step, and in how many of the epochs that were done, in order.
     pub passes: Vec<([usize; 2], u32)>,
 }
 
@@ -245,39 +251,72 @@ impl Run {
         let (options, origin) = file::read::<Provenance>(&path.join("config.toml"))?;
         let epochs = options.epochs.unwrap_or_default();
         let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
-        let name = whole.file_name().map(|name| name.to_string_lossy());
+        let name = whole.file_name().map(|name| shown(&name.to_string_lossy()));
+        let lines = lines(&path.join("metrics.jsonl"))?;
+        let planned = passes(&options)?;
         let mut run = Self {
-            name: name.unwrap_or_default().into_owned(),
+            name: name.unwrap_or_default(),
             seed: options.seed.unwrap_or_default(),
             settings: options.table()?,
             origin: origin.unwrap_or_default(),
             epochs,
+            patience: options.patience.map(NonZero::get),
+            stages: planned.iter().map(|phase| phase.stage).max().unwrap_or(1),
             state: State::of(&path, Some(epochs)),
-            lines: lines(&path.join("metrics.jsonl"))?,
-            cost: cost(&path.join("log.txt"), &options)?,
+            cost: cost(&path.join("log.txt"), &planned, &lines),
+            lines,
             path,
         };
-        if run.state == State::Interrupted && run.has_stopped_early(options.patience.map(NonZero::get)) {
+        if run.state == State::Interrupted && run.has_stopped_early() && folder::has_all(&run.path, run.done()) {
             run.state = State::Finished;
         }
         Ok(run)
     }
 
-    /// Whether its last checkpoint is one at which `patience` ended it: it was killed before its last line.
-    fn has_stopped_early(&self, patience: Option<u32>) -> bool {
-        let (done, best) = (self.lines.len() as u32, self.line(Selection::Chosen).map(|line| line.epoch));
-        let waited = best.map_or(0, |best| done.saturating_sub(best + 1));
-        patience.is_some_and(|most| waited >= most) && folder::has_all(&self.path, done)
+    /// Lines of epochs that were measured.
+    fn done(&self) -> u32 {
+        self.lines.len() as u32
+    }
+
+    /// Whether `patience` ended it with its last line: so many epochs were not better than the best.
+    fn has_stopped_early(&self) -> bool {
+        let best = self.line(Selection::Chosen).map(|line| line.epoch);
+        best.zip(self.patience).is_some_and(|(best, most)| self.done().checked_sub(best + 1) == Some(most))
+    }
+
+    /// What its lines lack of one for each epoch, from 0 to the last, or to where `patience` ended it; None where all are
+    /// there.
+    pub fn gap(&self) -> Option<String> {
+        let place = (0..).zip(&self.lines).position(|(number, line)| line.epoch != number);
+        let Some(place) = place else {
+            let (done, all) = (self.done(), self.epochs);
+            let is_whole = done > 0 && (done == all || done < all && self.has_stopped_early());
+            return (!is_whole).then(|| format!("metrics.jsonl has {done} of {all} epochs"));
+        };
+        let epoch = self.lines[place].epoch;
+        if self.lines[..place].iter().any(|line| line.epoch == epoch) {
+            return Some(format!("metrics.jsonl has epoch {epoch} twice"));
+        }
+        Some(format!("metrics.jsonl has {} of {} epochs", self.done(), self.epochs))
     }
 
     /// Whether it has measured all that it was to measure.
     pub fn is_finished(&self) -> bool {
-        self.state == State::Finished && !self.lines.is_empty()
+        self.state == State::Finished && self.gap().is_none()
     }
 
-    /// What its epoch was chosen on.
+    /// Whether it ended before the second stage of its method began.
+    pub fn has_missed_a_stage(&self) -> bool {
+        self.lines.iter().all(|line| line.stage < self.stages)
+    }
+
+    /// What its epoch was chosen on; before its first epoch, what it is to be chosen on.
     pub fn chosen_on(&self) -> ChosenOn {
-        if self.lines.iter().any(|line| line.validation.is_some()) { ChosenOn::Validation } else { ChosenOn::Test }
+        let is_apart = match &self.lines[..] {
+            [] => self.settings.contains_key("validation"),
+            lines => lines.iter().any(|line| line.validation.is_some()),
+        };
+        if is_apart { ChosenOn::Validation } else { ChosenOn::Test }
     }
 
     /// The epoch that is looked at.
@@ -297,23 +336,34 @@ impl Run {
     }
 }
 
-/// The runs that paths stand for: runs themselves, or those that lie in a folder, by name.
+/// The runs that paths stand for: runs themselves, or those that lie in a folder, by name. What looks like one there and
+/// is none is warned of.
 ///
 /// # Errors
 /// [`Error::Run`] where there is none, else as [`Run::read`].
-pub fn all(paths: &[PathBuf]) -> Result<Vec<Run>, Error> {
+pub fn all(paths: &[PathBuf], observer: &dyn Observer) -> Result<Vec<Run>, Error> {
+    let read = |run: &Path| {
+        let hint = format!("remove {}, or name the other runs", shown::word(run));
+        Run::read(run).map_err(|error| damaged(error, run, &hint))
+    };
     let mut runs = Vec::new();
     for path in paths {
-        if folder::is_run(&folder::folder_of(path)) || !path.is_dir() {
+        let run = folder::folder_of(path);
+        if folder::is_run(&run) {
+            runs.push(read(&run)?);
+            continue;
+        }
+        if !path.is_dir() {
             runs.push(Run::read(path)?);
             continue;
         }
+        strangers(path)?.iter().for_each(|text| observer.warn(&format!("warning: {text}")));
         let found = inside(path)?;
         if found.is_empty() {
             let error = Error::run(path, "holds no runs");
             return Err(error.with_hint("a comparison takes folders of runs, or a folder that such folders lie in"));
         }
-        runs.extend(found.iter().map(|path| Run::read(path)).collect::<Result<Vec<_>, Error>>()?);
+        runs.extend(found.iter().map(|path| read(path)).collect::<Result<Vec<_>, Error>>()?);
     }
     Ok(runs)
 }
@@ -323,12 +373,58 @@ pub fn all(paths: &[PathBuf]) -> Result<Vec<Run>, Error> {
 /// # Errors
 /// [`Error::Io`] when it cannot be read.
 pub fn inside(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut found = entries(folder)?;
+    found.retain(|path| folder::is_run(path));
+    Ok(found)
+}
+
+/// What lies in a folder, by name.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
     let entries = entries.map_err(|source| Error::io(folder, source))?;
     let mut found: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
-    found.retain(|path| folder::is_run(path));
     found.sort();
     Ok(found)
+}
+
+/// A sentence for each folder that has what a run writes, but no configuration of one.
+fn strangers(folder: &Path) -> Result<Vec<String>, Error> {
+    let has_files = |path: &&PathBuf| ["metrics.jsonl", "checkpoints"].iter().any(|name| path.join(name).exists());
+    let sentence = |path: &PathBuf| {
+        let config = path.join("config.toml").exists();
+        let lacks = if config { "its config.toml has no [run]" } else { "has no config.toml" };
+        format!("{} looks like a run, but {lacks}: it is left out", shown::path(path))
+    };
+    let found = entries(folder)?;
+    Ok(found.iter().filter(|path| !folder::is_run(path)).filter(has_files).map(sentence).collect())
+}
+
+/// What is wrong with a file of a run, with this as the next move; other errors as they are.
+pub(crate) fn damaged(error: Error, run: &Path, hint: &str) -> Error {
+    match error {
+        // A setting that no option takes: no matter of this call's options.
+        Error::Usage(message) => {
+            let config = run.join("config.toml");
+            let reason = message.strip_prefix(&format!("{}: ", config.display())).unwrap_or(&message);
+            Error::file(&config, reason).with_hint(hint)
+        }
+        Error::Core(core) => Error::run(run, core.to_string()).with_hint(hint),
+        Error::Run { ref path, .. } | Error::File { ref path, .. } | Error::Weights { ref path, .. }
+            if path.starts_with(run) =>
+        {
+            error.with_hint(hint)
+        }
+        other => other,
+    }
+}
+
+/// The arm that the comparison in one of these folders was written with as the baseline.
+pub fn baselines(folders: &[PathBuf]) -> impl Iterator<Item = String> {
+    folders.iter().filter_map(|folder| {
+        let text = fs::read_to_string(folder.join("comparison.json")).ok()?;
+        let value: serde_json::Value = serde_json::from_str(&text).ok()?;
+        Some(value.get("baseline")?.as_str()?.to_owned())
+    })
 }
 
 /// The lines of `metrics.jsonl`. A last line without an end is still being written.
@@ -345,10 +441,18 @@ fn lines(path: &Path) -> Result<Vec<Line>, Error> {
     whole.enumerate().map(line).collect()
 }
 
-/// What the log says of time, and the method of passes.
-fn cost(log: &Path, options: &Options) -> Result<Cost, Error> {
+/// What the log says of time, and the method of the passes in the epochs that were done.
+fn cost(log: &Path, planned: &[Phase], lines: &[Line]) -> Cost {
     let text = fs::read_to_string(log).unwrap_or_default();
-    let mut cost = Cost { passes: passes(options)?, ..Cost::default() };
+    let mut cost = Cost::default();
+    for line in lines {
+        // A run that was given more epochs later did some of them in another stage than it would now.
+        let Some(phase) = planned.iter().find(|phase| phase.stage == line.stage) else { continue };
+        match cost.passes.last_mut() {
+            Some((before, count)) if *before == phase.passes => *count += 1,
+            _ => cost.passes.push((phase.passes, 1)),
+        }
+    }
     for line in text.lines().filter_map(|line| line.split_once(' ')).map(|(_, text)| text) {
         if let Some((epoch, seconds)) = trained(line) {
             // What was trained again, after a rollback or a kill, counts once.
@@ -357,7 +461,7 @@ fn cost(log: &Path, options: &Options) -> Result<Cost, Error> {
             cost.is_partial = true;
         }
     }
-    Ok(cost)
+    cost
 }
 
 /// The epoch and its seconds of `epoch N: trained S s, ...`.
@@ -366,21 +470,33 @@ fn trained(line: &str) -> Option<(u32, f64)> {
     Some((epoch.parse().ok()?, rest.split_once(" s")?.0.parse().ok()?))
 }
 
-/// Passes in a step, and in how many epochs.
-pub(crate) fn passes(options: &Options) -> Result<Vec<([usize; 2], u32)>, Error> {
+/// Epochs of one stage as they are planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Phase {
+    /// 1 or 2.
+    pub stage: u32,
+    /// Forward and backward passes of a batch in a step.
+    pub passes: [usize; 2],
+    /// Epochs.
+    pub epochs: u32,
+}
+
+/// The stages of a run of these options.
+pub(crate) fn passes(options: &Options) -> Result<Vec<Phase>, Error> {
     let (method, epochs) = (resolved::method(options), options.epochs.unwrap_or_default());
-    let mut found: Vec<([usize; 2], u32)> = Vec::new();
+    let mut found: Vec<Phase> = Vec::new();
     for epoch in 0..epochs {
+        let stage = method.stage(epoch, epochs);
+        if let Some(phase) = found.last_mut().filter(|phase| phase.stage == stage) {
+            phase.epochs += 1;
+            continue;
+        }
         let demand = sse_sam_core::Demand {
             groups: method.groups(epoch, epochs)?,
             economy: options.memory.unwrap_or_default().economy(),
             pieces: options.micro_batch.is_some(),
         };
-        let now = demand.passes(method.has_tail());
-        match found.last_mut() {
-            Some((before, count)) if *before == now => *count += 1,
-            _ => found.push((now, 1)),
-        }
+        found.push(Phase { stage, passes: demand.passes(method.has_tail()), epochs: 1 });
     }
     Ok(found)
 }

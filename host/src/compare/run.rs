@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use crate::compare::formats;
 use crate::compare::group::is_told_apart;
 use crate::compare::plan::{Plan, PlannedArm, in_arm, listed};
-use crate::compare::read::{Cost, Run, inside, passes};
+use crate::compare::read::{Phase, Run, damaged, inside, passes};
 use crate::compare::told::Told;
 use crate::device::choose::Device;
 use crate::error::Error;
@@ -18,7 +19,7 @@ use crate::run::folder::{self, RunFolder};
 use crate::run::origin::Origin;
 use crate::run::signals::Signals;
 use crate::run::state::State;
-use crate::shown::shown;
+use crate::shown::{self, shown};
 use crate::train::feed::Feeds;
 use crate::train::outcome::Outcome;
 use crate::train::work::{Call, Work};
@@ -83,10 +84,9 @@ pub fn train(plan: &Plan, settings: Settings<'_>, console: &Console) -> Result<u
 
 /// How much work a run of the arm is: passes, a backward one for two forward ones, over its images.
 fn work(arm: &PlannedArm) -> Result<f64, Error> {
-    let cost = Cost { passes: passes(&Options::from(&arm.recipe))?, ..Cost::default() };
-    let passes =
-        cost.passes.iter().map(|([forward, backward], epochs)| f64::from(*epochs) * (forward + 2 * backward) as f64);
-    Ok(passes.sum::<f64>() * arm.dataset.train.len() as f64)
+    let phases = passes(&Options::from(&arm.recipe))?;
+    let of = |phase: &Phase| f64::from(phase.epochs) * (phase.passes[0] + 2 * phase.passes[1]) as f64;
+    Ok(phases.iter().map(of).sum::<f64>() * arm.dataset.train.len() as f64)
 }
 
 /// What became of each run, in the plan's order; None where it has not begun.
@@ -98,6 +98,7 @@ fn states(plan: &Plan, out: &Path) -> Result<Vec<Option<State>>, Error> {
     if !out.exists() {
         return Ok(plan.runs().map(|_| None).collect());
     }
+    formats::nothing_is_lost(out)?;
     let mut strangers = inside(out)?;
     strangers.retain(|path| plan.runs().all(|(arm, seed)| *path != out.join(arm.run(seed))));
     if let Some(first) = strangers.first() {
@@ -118,7 +119,7 @@ fn state(arm: &PlannedArm, seed: u64, path: &Path) -> Result<Option<State>, Erro
     if !folder::is_run(path) {
         return Ok(None);
     }
-    let run = Run::read(path)?;
+    let run = Run::read(path).map_err(|error| damaged(error, path, &anew(path)))?;
     let counts = |key: &str| key == "seed" || is_told_apart(key);
     let changed = file::differences_in(&run.settings, &arm.settings(seed)?, counts);
     let elsewhere = "--out names another folder";
@@ -131,12 +132,20 @@ fn state(arm: &PlannedArm, seed: u64, path: &Path) -> Result<Option<State>, Erro
         return Err(Error::run(path, message).with_hint(format!("{elsewhere}; --data names the data")));
     }
     match run.state {
-        State::Running => {
-            let error = Error::run(path, "another process is working on this run");
-            Err(error.with_hint("wait until it has ended, or end it: the same command goes on then"))
-        }
+        State::Running => Err(busy(path)),
         state => Ok(Some(state)),
     }
+}
+
+/// What to do with a run that cannot be read, or cannot go on.
+fn anew(path: &Path) -> String {
+    format!("remove {}: the same command trains it anew", shown::word(path))
+}
+
+/// Another process has the run.
+fn busy(path: &Path) -> Error {
+    let error = Error::run(path, "another process is working on this run");
+    error.with_hint("wait until it has ended, or end it: the same command goes on then")
 }
 
 /// How runs ended.
@@ -203,19 +212,36 @@ impl Runner<'_> {
                 Err(Error::Interrupted { .. }) => self.told.end(task.number, "stopped, everything is saved"),
                 Err(error) if ends_alone(&error, &task.path) => {
                     queue.failed.fetch_add(1, Ordering::SeqCst);
-                    self.told.end(task.number, &format!("failed: {error}"));
+                    self.told.fail(task.number, &task.path, &error);
                 }
                 Err(error) => queue.stop(error),
             }
         }
     }
 
-    /// Begins a run, or goes on with it.
+    /// Begins a run, or goes on with it; says where another process has it, or where it has to be removed.
     fn run(&self, task: &Task<'_>) -> Result<Outcome, Error> {
+        let path = &task.path;
+        // Begun by another process since this one looked.
+        let is_taken = || !task.is_begun && folder::is_run(path);
+        if is_taken() {
+            return Err(busy(path));
+        }
+        self.train_one(task).map_err(|error| match &error {
+            Error::Run { .. } if folder::is_locked(path) => busy(path),
+            Error::Usage(_) if is_taken() => busy(path),
+            Error::Run { .. } | Error::File { .. } | Error::Weights { .. } if task.is_begun => {
+                damaged(error, path, &anew(path))
+            }
+            _ => error,
+        })
+    }
+
+    fn train_one(&self, task: &Task<'_>) -> Result<Outcome, Error> {
         let Task { arm, seed, path, .. } = task;
         let wanted = &self.plan.wanted;
         let name = arm.run(*seed);
-        let watch = self.told.begin(task.number, &name, task.work);
+        let watch = self.told.begin(task.number, &name, task.work, task.is_begun);
         let device = self.device(&arm.options.device, &watch)?.shared(self.jobs);
         let device_options = device.applicable(&arm.options.device, &watch);
         let options = Options { seed: Some(*seed), device: device_options, ..arm.options.clone() };

@@ -1,6 +1,7 @@
 //! The tables of a comparison, as cells of text: every format prints the same ones.
 
 use crate::compare::comparison::{Comparison, Difference};
+use crate::compare::plan::listed;
 use crate::compare::read::{Measure, Run, Selection};
 use crate::report::statistics::{deviation, mean};
 
@@ -29,13 +30,27 @@ pub fn means(comparison: &Comparison) -> Table {
     for (arm, known) in comparison.arms().iter().enumerate() {
         for selection in Comparison::SELECTIONS {
             let values = |measure| comparison.values(arm, selection, measure).into_iter().map(|(_, value)| value);
-            let cells = comparison.measures.iter().map(|&measure| spread(&values(measure).collect::<Vec<f64>>()));
+            let finished = comparison.finished(arm);
+            let cells = comparison.measures.iter().map(|&measure| {
+                let values: Vec<f64> = values(measure).collect();
+                format!("{}{}", spread(&values), fewer(values.len(), finished))
+            });
             let epoch = comparison.epoch_title(arm, selection).to_owned();
-            let first = [known.label.clone(), epoch, comparison.finished(arm).to_string()];
+            let first = [known.label.clone(), epoch, finished.to_string()];
             rows.push(first.into_iter().chain(cells).collect());
         }
     }
     Table { words: 2, head, rows }
+}
+
+/// How many seeds a number is from, where these are not all of its row: older versions measured less.
+fn fewer(values: usize, finished: usize) -> String {
+    match values {
+        0 => String::new(),
+        _ if values == finished => String::new(),
+        1 => " (1 seed)".into(),
+        _ => format!(" ({values} seeds)"),
+    }
 }
 
 /// Mean and standard deviation: the latter for two numbers at least.
@@ -59,9 +74,10 @@ pub fn differences(comparison: &Comparison) -> Option<Table> {
     for (arm, known) in comparison.arms().iter().enumerate().filter(|(arm, _)| *arm != comparison.baseline) {
         for selection in Comparison::SELECTIONS {
             let found: Vec<_> = measures.iter().filter_map(|&measure| of(arm, selection, measure)).collect();
-            let seeds = found.first().map_or(0, |found| found.seeds.len()).to_string();
-            let first = [known.label.clone(), comparison.epoch_title(arm, selection).to_owned(), seeds];
-            rows.push(first.into_iter().chain(found.iter().map(|found| interval(found))).collect());
+            let seeds = found.first().map_or(0, |found| found.seeds.len());
+            let cell = |found: &&Difference| format!("{}{}", interval(found), fewer(found.seeds.len(), seeds));
+            let first = [known.label.clone(), comparison.epoch_title(arm, selection).to_owned(), seeds.to_string()];
+            rows.push(first.into_iter().chain(found.iter().map(cell)).collect());
         }
     }
     (!rows.is_empty()).then(|| Table { words: 2, head: head.map(String::from).collect(), rows })
@@ -83,10 +99,15 @@ pub fn costs(comparison: &Comparison) -> Table {
         let seconds: Vec<f64> = finished().map(|run| run.cost.total()).collect();
         let cell = mean(&seconds).map_or_else(|| NOTHING.into(), |mean| format!("{mean:.1}"));
         let mark = if finished().any(|run| run.cost.is_partial) { " *" } else { "" };
-        let passes = comparison.runs_of(arm).next().map(passes).unwrap_or_default();
-        vec![known.label.clone(), passes, format!("{cell}{mark}")]
+        let passes = longest(comparison, arm).map(passes);
+        vec![known.label.clone(), passes.unwrap_or_else(|| NOTHING.into()), format!("{cell}{mark}")]
     };
     Table { words: 2, head, rows: comparison.arms().iter().enumerate().map(row).collect() }
+}
+
+/// The finished run of an arm that has the most epochs.
+pub(crate) fn longest(comparison: &Comparison, arm: usize) -> Option<&Run> {
+    comparison.runs_of(arm).filter(|run| run.is_finished()).max_by_key(|run| run.lines.len())
 }
 
 /// `3 + 4, then 2 + 3`.
@@ -113,7 +134,11 @@ pub fn partial(comparison: &Comparison) -> Option<&'static str> {
 
 /// What is above the first table.
 pub fn caption(comparison: &Comparison) -> String {
-    "Accuracy on the test set in %, mean ± standard deviation over seeds".to_owned()
+    let of = match &comparison.data()[..] {
+        [] => String::new(),
+        names => format!(" of {}", listed(names)),
+    };
+    format!("Accuracy on the test set{of} in %, mean ± standard deviation over seeds")
         + if comparison.measures.contains(&Measure::Ece) { "; ECE: calibration error in %, less is better" } else { "" }
 }
 

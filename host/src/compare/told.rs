@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{FormattedDuration, ProgressBar, ProgressStyle};
 
+use crate::error::Error;
 use crate::report::console::Console;
 use crate::report::observer::{Advance, Event, Observer};
 use crate::report::progress::write;
@@ -30,6 +32,17 @@ struct State {
     /// Work that was done here, and that is left, of runs that do not train now.
     done: f64,
     left: f64,
+}
+
+impl State {
+    /// Whether this was not told before; now it is.
+    fn is_new(&mut self, message: &str) -> bool {
+        let is_new = self.said.iter().all(|said| said != message);
+        if is_new {
+            self.said.push(message.to_owned());
+        }
+        is_new
+    }
 }
 
 /// A run in work.
@@ -65,13 +78,22 @@ impl<'a> Told<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A run begins: the one of this number, from 1.
-    pub fn begin(&self, number: usize, name: &str, work: f64) -> Watch<'_> {
+    /// A run begins, or goes on: the one of this number, from 1.
+    pub fn begin(&self, number: usize, name: &str, work: f64, goes_on: bool) -> Watch<'_> {
         let mut state = self.state();
         state.left -= work;
         let (before, share, epoch, epochs, images, loss) = (0.0, 0.0, 0, 0, 0, None);
         state.runs.insert(number, Now { name: name.into(), work, before, share, epoch, epochs, images, loss });
-        Watch { told: self, number, run: Mutex::new(String::new()), told_last: Mutex::new(None) }
+        Watch { told: self, number, goes_on, run: Mutex::new(String::new()), told_last: Mutex::new(None) }
+    }
+
+    /// A run in this folder has failed.
+    pub fn fail(&self, number: usize, path: &Path, error: &Error) {
+        if self.console.is_json() {
+            let failed = Event::Failed { message: error.to_string(), hint: error.hint() };
+            self.console.tell_of(&failed, &path.display().to_string());
+        }
+        self.end(number, &format!("failed: {error}"));
     }
 
     /// A run has ended, with this to say of it.
@@ -128,15 +150,20 @@ impl<'a> Told<'a> {
         bar.tick();
     }
 
-    /// Warns once of the same thing, of a run where it has a name.
-    fn warn_of(&self, run: Option<&str>, is_notice: bool, message: &str) {
-        {
-            let mut state = self.state();
-            if state.said.iter().any(|said| said == message) {
-                return;
-            }
-            state.said.push(message.to_owned());
+    /// Warns of what is prepared, of a run where it has a name: once of the same thing, which is prepared for many runs.
+    fn warn_once(&self, run: Option<&str>, is_notice: bool, message: &str) {
+        if self.state().is_new(message) {
+            self.warn_of(run, is_notice, message);
         }
+    }
+
+    /// Whether this was told of what is prepared.
+    fn is_said(&self, message: &str) -> bool {
+        self.state().said.iter().any(|said| said == message)
+    }
+
+    /// Warns, of a run where it has a name.
+    fn warn_of(&self, run: Option<&str>, is_notice: bool, message: &str) {
         if is_notice && self.console.is_quiet() {
             return;
         }
@@ -156,8 +183,8 @@ impl<'a> Told<'a> {
 impl Observer for Told<'_> {
     fn observe(&self, event: &Event<'_>) {
         match event {
-            Event::Warning { message } => self.warn_of(None, false, message),
-            Event::Notice { message } => self.warn_of(None, true, message),
+            Event::Warning { message } => self.warn_once(None, false, message),
+            Event::Notice { message } => self.warn_once(None, true, message),
             _ => {}
         }
     }
@@ -167,7 +194,9 @@ impl Observer for Told<'_> {
 pub struct Watch<'a> {
     told: &'a Told<'a>,
     number: usize,
-    /// The run's folder.
+    /// Whether it was begun before.
+    goes_on: bool,
+    /// The run's folder, once it trains.
     run: Mutex<String>,
     /// When a program was told last how far it is.
     told_last: Mutex<Option<Instant>>,
@@ -176,6 +205,18 @@ pub struct Watch<'a> {
 impl Watch<'_> {
     fn name(&self) -> Option<String> {
         self.told.state().runs.get(&self.number).map(|now| now.name.clone())
+    }
+
+    /// Warns of the run: of what happens while it trains every time, of what is prepared before that once. Of a run that goes
+    /// on some of that is its own: its checkpoints, its device.
+    fn tell(&self, is_notice: bool, message: &str) {
+        let has_begun = !self.run.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        let name = self.name();
+        if has_begun || self.goes_on && !self.told.is_said(message) {
+            self.told.warn_of(name.as_deref(), is_notice, message);
+        } else {
+            self.told.warn_once(name.as_deref(), is_notice, message);
+        }
     }
 
     /// Follows how far the run is.
@@ -217,8 +258,8 @@ impl Observer for Watch<'_> {
             self.run.lock().unwrap_or_else(PoisonError::into_inner).clone_from(run);
         }
         match event {
-            Event::Warning { message } => return self.told.warn_of(self.name().as_deref(), false, message),
-            Event::Notice { message } => return self.told.warn_of(self.name().as_deref(), true, message),
+            Event::Warning { message } => return self.tell(false, message),
+            Event::Notice { message } => return self.tell(true, message),
             _ => self.follow(event),
         }
         let is_progress = matches!(event, Event::Progress(_));

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use toml::Table;
 
 use crate::error::Error;
+use crate::recipe::file;
 use crate::recipe::options::Options;
 use crate::recipe::words::{LossName, MethodName, word};
 
@@ -80,7 +81,9 @@ pub fn find(name: &str) -> Result<Named, Error> {
     let found = TEXTS.into_iter().find(|&(known, _)| known == name);
     let (name, text) = found.ok_or_else(|| {
         let names: Vec<&str> = names().collect();
-        Error::Usage(format!("there is no recipe {name}; there are {}", names.join(", ")))
+        let nearest = file::nearest(name, self::names());
+        let known = names.join(", ");
+        Error::Usage(format!("there is no recipe {name}; there are {known}; the nearest name is {nearest}"))
     })?;
     parse(name, text)
 }

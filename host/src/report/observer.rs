@@ -115,6 +115,13 @@ pub enum Event<'a> {
         /// A sentence.
         message: &'a str,
     },
+    /// A run of several has failed; the others go on.
+    Failed {
+        /// What ended it.
+        message: String,
+        /// What to do then.
+        hint: Option<String>,
+    },
     /// The last line of all.
     End {
         /// That of the process.

@@ -5,6 +5,9 @@ use serde::Serialize;
 /// The share of intervals that hold the true mean, where differences are spread normally.
 pub const CONFIDENCE: f64 = 0.95;
 
+/// Percentages that are less apart than this differ by their rounding alone.
+const ROUNDING: f64 = 1e-9;
+
 /// The mean of `x_1 .. x_n`: `sum x_i / n`; None for no numbers.
 pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
@@ -46,9 +49,22 @@ impl Paired {
         Self { pairs, mean, deviation, interval }
     }
 
-    /// Whether a mean of 0 lies outside the interval: a difference that chance alone seldom makes. None without an interval.
+    /// Whether the differences differ themselves: by more than their rounding. None for fewer than two pairs.
+    pub fn has_spread(&self) -> Option<bool> {
+        self.deviation.map(|deviation| deviation > ROUNDING * self.mean.unwrap_or_default().abs().max(1.0))
+    }
+
+    /// Whether a mean of 0 lies outside the interval: a difference that chance alone seldom makes. None without an interval,
+    /// and for equal differences other than 0, whose spread is not known.
     pub fn is_told_from_chance(&self) -> Option<bool> {
-        self.interval.map(|[low, high]| low > 0.0 || high < 0.0)
+        let [low, high] = self.interval?;
+        let is_apart = low > 0.0 || high < 0.0;
+        if self.has_spread() == Some(true) { Some(is_apart) } else { self.is_zero().then_some(false) }
+    }
+
+    /// Whether the mean is 0 but for its rounding.
+    pub fn is_zero(&self) -> bool {
+        self.mean.is_some_and(|mean| mean.abs() <= ROUNDING)
     }
 }
 
@@ -191,6 +207,10 @@ mod tests {
         assert_eq!(Paired::new(&[2.0]), Paired { pairs: 1, mean: Some(2.0), ..none.clone() });
         assert_eq!(none.is_told_from_chance(), None);
         assert_eq!(Paired::new(&[0.0, 0.0]).is_told_from_chance(), Some(false));
+        // Equal but for their rounding.
+        let alike = Paired::new(&[88.6 - 87.3, 91.4 - 90.1, 87.0 - 85.7]);
+        assert_eq!((alike.has_spread(), alike.is_told_from_chance()), (Some(false), None));
+        assert_eq!((Paired::new(&[1.0]).has_spread(), Paired::new(&[1.0, 1.1]).has_spread()), (None, Some(true)));
         assert_eq!(Paired::new(&[-1.0, 1.0]).is_told_from_chance(), Some(false));
         assert_eq!(Paired::new(&[-1.0, -1.1, -0.9]).is_told_from_chance(), Some(true));
     }

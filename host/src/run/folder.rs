@@ -424,7 +424,8 @@ fn lock(path: &Path) -> Result<File, Error> {
             Ok(()) => return Ok(lock),
         }
     }
-    Err(Error::run(path, "another process is working on this run"))
+    let error = Error::run(path, "another process is working on this run");
+    Err(error.with_hint("wait until it has ended, or end it"))
 }
 
 /// Removes a file, if it is there.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::run::folder;
+use crate::shown::shown;
 
 /// What became of a run, as its folder says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ impl State {
         // The time comes first.
         let last = log.lines().next_back().and_then(|line| line.split_once(' ')).map_or("", |(_, text)| text);
         match last.strip_prefix("failed: ") {
-            Some(reason) => Self::Failed(reason.into()),
+            Some(reason) => Self::Failed(shown(reason)),
             None if last.trim_end() == "finished" => Self::Finished,
             None if epochs.is_some_and(|epochs| folder::has_all(folder, epochs)) => Self::Finished,
             None => Self::Interrupted,

@@ -26,7 +26,7 @@ pub struct CompareArgs {
     /// Compare these runs, or those in these folders, and train nothing
     #[arg(value_name = "RUN", value_parser = paths())]
     pub runs: Vec<PathBuf>,
-    /// Methods; sgd, sam, imbsam and sse-sam where none are named
+    /// Methods; without a list that of --config, else sgd, sam, imbsam and sse-sam
     #[arg(
         long,
         value_enum,
@@ -36,7 +36,7 @@ pub struct CompareArgs {
         display_order = 0
     )]
     pub methods: Option<Vec<MethodName>>,
-    /// Losses; ce where none are named
+    /// Losses; without a list that of --config or --recipe, else ce
     #[arg(
         long,
         value_enum,
@@ -46,7 +46,7 @@ pub struct CompareArgs {
         display_order = 1
     )]
     pub losses: Option<Vec<LossName>>,
-    /// How many seeds, from 0 on; or which ones: 5..8, or 0,3,7; 5 where none are named
+    /// How many seeds, from 0 on; or which ones: 5..8, or 0,3,7; without a list that of --config, else 5
     #[arg(long, value_name = "N|LIST", help_heading = "Comparison", display_order = 2)]
     pub seeds: Option<Seeds>,
     /// Give any other option several values; between values with commas stand semicolons. May be given again
@@ -56,7 +56,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000),
         help_heading = "Comparison", display_order = 4)]
     pub jobs: u32,
-    /// Which arm the others are compared with, as tables call it; the first one where none is named
+    /// Which arm the others are compared with, as tables call it; where none is named that of the folder's comparison.json, else the first one
     #[arg(long, value_name = "ARM", help_heading = "Comparison", display_order = 5)]
     pub baseline: Option<String>,
     /// How the comparison is printed; as text where nothing is said
@@ -95,7 +95,7 @@ pub struct ReportArgs {
     /// What is written
     #[arg(long, value_enum, default_value = "html")]
     pub format: ReportFormat,
-    /// The arm that the others are compared with, by its label [the first]
+    /// The arm that the others are compared with, by its label [that of the folder's comparison.json, else the first]
     #[arg(long, value_name = "LABEL")]
     pub baseline: Option<String>,
     /// Put runs of different data into one report all the same

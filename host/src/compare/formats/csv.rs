@@ -4,14 +4,22 @@ use crate::compare::comparison::Comparison;
 use crate::compare::group;
 use crate::compare::read::{Measure, Run, Selection};
 
+/// The first columns.
+const FIRST: [&str; 7] = ["run", "arm", "seed", "state", "selection", "chosen_on", "epoch"];
+
+/// What the column of a setting is called: `setting:many` where a measure has its name.
+fn column(setting: &str) -> String {
+    let mut taken = FIRST.into_iter().chain(Measure::ALL.map(Measure::key));
+    if taken.any(|name| name == setting) { format!("setting:{setting}") } else { setting.to_owned() }
+}
+
 /// Every run. Cells are empty where a run has no number: one that is not finished has none.
 pub fn print(comparison: &Comparison) -> String {
     let mut settings: Vec<&String> = comparison.arms().iter().flat_map(|arm| arm.settings.keys()).collect();
     settings.sort();
     settings.dedup();
-    let first = ["run", "arm", "seed", "state", "selection", "chosen_on", "epoch"];
     let measures = comparison.measures.iter().map(|measure| measure.key());
-    let head = first.into_iter().chain(measures).map(String::from).chain(settings.iter().map(|key| (*key).clone()));
+    let head = FIRST.into_iter().chain(measures).map(String::from).chain(settings.iter().map(|key| column(key)));
     let mut lines = vec![line(head)];
     for (arm, known) in comparison.arms().iter().enumerate() {
         for run in comparison.runs_of(arm) {

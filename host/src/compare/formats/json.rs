@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::compare::comparison::{Comparison, Difference};
 use crate::compare::read::{Line, Measure, Run, Selection};
+use crate::compare::table::longest;
 use crate::report::statistics::{CONFIDENCE, deviation, mean};
 use crate::run::origin::PROGRAM;
 use crate::run::state::State;
@@ -15,6 +16,7 @@ pub fn print(comparison: &Comparison) -> String {
         comparison.sentences().into_iter().map(|(about, told)| json!({"about": about, "told": told})).collect();
     let value = json!({
         "program": PROGRAM,
+        "data": comparison.data(),
         "baseline": comparison.arms()[comparison.baseline].label,
         "confidence": CONFIDENCE,
         "measures": comparison.measures.iter().map(|measure| measure.key()).collect::<Vec<_>>(),
@@ -110,6 +112,6 @@ fn arm_cost(comparison: &Comparison, arm: usize) -> Value {
     let seconds: Vec<f64> = finished.map(|run| run.cost.total()).collect();
     let stage = |([forward, backward], epochs): &([usize; 2], u32)| json!({"forward": forward, "backward": backward, "epochs": epochs});
     let passes: Vec<Value> =
-        comparison.runs_of(arm).next().map(|run| run.cost.passes.iter().map(stage).collect()).unwrap_or_default();
+        longest(comparison, arm).map(|run| run.cost.passes.iter().map(stage).collect()).unwrap_or_default();
     json!({"arm": comparison.arms()[arm].label, "passes_a_step": passes, "seconds": mean(&seconds)})
 }
