@@ -94,14 +94,7 @@ impl Spectra {
                 band.push([x, values.clone().fold(f64::INFINITY, f64::min), values.fold(f64::NEG_INFINITY, f64::max)]);
             }
             let band = if self.arms[arm].len() > 1 { band } else { Vec::new() };
-            Drawn {
-                name: comparison.arms()[arm].label.clone(),
-                points,
-                dots: true,
-                band,
-                colour: Some(arm),
-                ..Drawn::default()
-            }
+            Drawn { name: comparison.arms()[arm].label.clone(), points, dots: true, band, colour: Some(arm) }
         };
         let lines: Vec<Drawn> = (0..self.arms.len()).map(line).filter(|line| !line.points.is_empty()).collect();
         let lows = lines
