@@ -11,6 +11,7 @@ use toml::Table;
 use crate::error::Error;
 use crate::recipe::{Options, file, resolved};
 use crate::report::Observer;
+use crate::report::metrics::Accuracy;
 use crate::run::folder;
 use crate::run::state::State;
 use crate::shown::{self, shown};
@@ -70,37 +71,12 @@ pub struct Line {
     /// The tail's share.
     pub loss_tail: Option<f64>,
     /// What was measured on the test set.
-    pub accuracy: Measures,
+    pub accuracy: Accuracy,
     /// What was measured on the validation set, where there is one.
-    pub validation: Option<Measures>,
+    pub validation: Option<Accuracy>,
 }
 
-/// What was measured on a set at the end of an epoch, in percent; None where no class of the kind has samples, or where an
-/// older version of the program did not measure it.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Measures {
-    /// Share of all samples.
-    pub overall: Option<f64>,
-    /// Mean over classes.
-    pub balanced: Option<f64>,
-    /// Mean over many-shot classes.
-    pub many: Option<f64>,
-    /// Mean over medium-shot classes.
-    pub medium: Option<f64>,
-    /// Mean over few-shot classes.
-    pub few: Option<f64>,
-    /// The class with the lowest.
-    pub worst: Option<f64>,
-    /// Share of samples whose label is among the five largest logits.
-    pub top5: Option<f64>,
-    /// Expected calibration error.
-    pub ece: Option<f64>,
-    /// Each class.
-    pub per_class: Vec<Option<f64>>,
-}
-
-/// One of the [`Measures`].
+/// A number of an [`Accuracy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Measure {
     /// Share of all samples.
@@ -151,10 +127,10 @@ impl Measure {
     }
 
     /// Its value among what was measured.
-    pub fn of(self, measures: &Measures) -> Option<f64> {
+    pub fn of(self, measures: &Accuracy) -> Option<f64> {
         match self {
-            Self::Overall => measures.overall,
-            Self::Balanced => measures.balanced,
+            Self::Overall => Some(measures.overall),
+            Self::Balanced => Some(measures.balanced),
             Self::Many => measures.many,
             Self::Medium => measures.medium,
             Self::Few => measures.few,
@@ -322,8 +298,8 @@ impl Run {
     /// The epoch that is looked at.
     pub fn line(&self, selection: Selection) -> Option<&Line> {
         let balanced = |line: &Line| match self.chosen_on() {
-            ChosenOn::Validation => line.validation.as_ref().and_then(|validation| validation.balanced),
-            ChosenOn::Test => line.accuracy.balanced,
+            ChosenOn::Validation => line.validation.as_ref().map(|validation| validation.balanced),
+            ChosenOn::Test => Some(line.accuracy.balanced),
         };
         match selection {
             Selection::Last => self.lines.last(),

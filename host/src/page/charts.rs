@@ -17,11 +17,11 @@ const LOSS: &str = "loss";
 
 /// Name, title, axis and number of every chart.
 const ALL: [(&str, &str, &str, Number); 8] = [
-    ("balanced", "Balanced accuracy on the test set", "%", |line| line.accuracy.balanced),
+    ("balanced", "Balanced accuracy on the test set", "%", |line| Some(line.accuracy.balanced)),
     ("many", "Many-shot classes", "%", |line| line.accuracy.many),
     ("medium", "Medium-shot classes", "%", |line| line.accuracy.medium),
     ("few", "Few-shot classes", "%", |line| line.accuracy.few),
-    ("validation", "Balanced accuracy on the validation set", "%", |line| line.validation.as_ref()?.balanced),
+    ("validation", "Balanced accuracy on the validation set", "%", |line| Some(line.validation.as_ref()?.balanced)),
     ("loss", "Training loss", LOSS, |line| line.loss),
     ("loss-head", "The head's share of the training loss", LOSS, |line| line.loss_head),
     ("loss-tail", "The tail's share of the training loss", LOSS, |line| line.loss_tail),
