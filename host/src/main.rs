@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use sse_sam::cli::args::{Cli, Command};
 use sse_sam::cli::firmware::{export, import};
 use sse_sam::cli::{
-    bench, compare, devices, eval, footprint, recipes, report, resume, runs, spectrum, train, tune, verify,
+    bench, compare, devices, eval, footprint, predict, recipes, report, resume, runs, spectrum, train, tune, verify,
 };
 use sse_sam::report::console;
 use sse_sam::run::signals;
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Recipes(args) => recipes::run(args),
         Command::Report(args) => report::run(args, &console),
         Command::Eval(args) => eval::run(args, &console),
+        Command::Predict(args) => predict::run(args, &console),
         Command::Spectrum(args) => spectrum::run(args, &console),
         Command::Devices(args) => devices::run(args, &console),
         Command::Verify(args) => verify::run(args, &console),

@@ -51,6 +51,18 @@ impl Workers for Alone {
     }
 }
 
+impl<W: Workers> Workers for &W {
+    #[inline(always)]
+    fn each<P: Parts, F: Formula<P>>(&self, formula: &F, parts: P) -> Result<(), Error> {
+        (**self).each(formula, parts)
+    }
+
+    #[inline(always)]
+    fn sums<P: Parts, T: Terms<P, N, K>, const N: usize, const K: usize>(&self, terms: &T, parts: P) -> [[f32; N]; K] {
+        (**self).sums(terms, parts)
+    }
+}
+
 /// The values of the columns from `at` on.
 pub(crate) struct Columns {
     pub(crate) at: usize,

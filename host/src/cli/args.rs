@@ -59,6 +59,8 @@ pub enum Command {
     /// Evaluate trained weights on their test set.
     #[command(allow_negative_numbers = true)]
     Eval(EvalArgs),
+    /// Say which class trained weights take pictures for
+    Predict(PredictArgs),
     /// Say how the loss of head, tail and each class curves at trained weights: eigenvalues of their Hessians, with bounds
     #[command(allow_negative_numbers = true)]
     Spectrum(Box<SpectrumArgs>),
@@ -98,7 +100,7 @@ impl Cli {
 fn with_defaults(command: clap::Command) -> clap::Command {
     let training = |command| shown(command, &defaults::shown());
     let command = command.mut_subcommand("train", training).mut_subcommand("compare", training);
-    ["eval", "spectrum", "devices", "verify", "bench", "tune"].into_iter().fold(command, |command, name| {
+    ["eval", "predict", "spectrum", "devices", "verify", "bench", "tune"].into_iter().fold(command, |command, name| {
         let device = Options { device: defaults::device(), ..Options::default() };
         command.mut_subcommand(name, |command| shown(command, &device))
     })
@@ -128,6 +130,7 @@ impl Command {
             Self::Runs(_) => "runs",
             Self::Recipes(_) => "recipes",
             Self::Eval(_) => "eval",
+            Self::Predict(_) => "predict",
             Self::Spectrum(_) => "spectrum",
             Self::Devices(_) => "devices",
             Self::Verify(_) => "verify",
@@ -273,6 +276,50 @@ pub struct EvalArgs {
     /// Where to compute
     #[command(flatten)]
     pub device: DeviceOptions,
+}
+
+/// Options of `predict`. How pictures come to the network's size is what the weights were trained with.
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// Weights, or the folder of a run, whose best ones are taken
+    #[arg(value_parser = paths())]
+    pub weights: PathBuf,
+    /// Pictures, folders of pictures, or lists of them (.txt, .csv, .tsv)
+    #[arg(required = true, value_name = "PATH", value_parser = paths())]
+    pub paths: Vec<PathBuf>,
+    /// Say so many classes for each picture
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub top_k: u32,
+    /// How each picture is told, in a line of its own
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: PredictFormat,
+    /// Average logits over each picture and its mirror image
+    #[arg(long)]
+    pub flip: bool,
+    /// Pictures a pass
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// Where to compute
+    #[command(flatten)]
+    pub device: DeviceOptions,
+}
+
+impl PredictArgs {
+    /// How many of so many classes are said.
+    pub fn top_k(&self, classes: usize) -> usize {
+        (self.top_k as usize).min(classes)
+    }
+}
+
+/// The form of `predict`'s lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PredictFormat {
+    /// For people
+    Table,
+    /// With commas, and a line of names first
+    Csv,
+    /// An object of JSON each
+    Json,
 }
 
 /// A number above 0.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::cli::args::EvalArgs;
+use crate::data::pictures::load::load_test;
+use crate::data::pictures::options::PictureOptions;
 use crate::data::{self, Dataset, Format, Rule};
 use crate::error::Error;
 use crate::recipe::defaults::Defaults;
@@ -44,13 +46,13 @@ pub fn describe(
         let message = format!("{} was trained on the built-in digits: leave --data out", path.display());
         return Err(Error::Usage(message));
     }
-    let dataset = data::load(source, args.dataset.or(format)).map_err(|error| match &args.data {
+    let dataset = load(args, path, source, format, &metadata).map_err(|error| match &args.data {
         None if format != Some(Format::Digits) && !Path::new(source).exists() => {
             error.with_hint("there it was when these weights were trained: --data says where it is now")
         }
         _ => error,
     })?;
-    if let Some(notice) = &dataset.notice {
+    for notice in &dataset.notices {
         observer.warn(&format!("warning: {notice}"));
     }
     let options = options(args);
@@ -69,6 +71,28 @@ pub fn describe(
     }
     whole.extend(metadata);
     Ok((dataset, whole))
+}
+
+/// The data that weights are evaluated on: pictures in files as the weights' own are read, by their classes.
+fn load(
+    args: &EvalArgs,
+    path: &Path,
+    source: &str,
+    format: Option<Format>,
+    metadata: &Metadata,
+) -> Result<Dataset, Error> {
+    let read = |key: &str| metadata.get(key).map(|text| serde_json::from_str(text));
+    let is_wrong = |error: serde_json::Error| Error::weights(path, format!("its metadata about pictures: {error}"));
+    let pictures: Option<PictureOptions> = read("pictures").transpose().map_err(is_wrong)?;
+    let Some(mut pictures) = pictures.filter(|_| args.dataset.is_none()) else {
+        return data::load(source, args.dataset.or(format));
+    };
+    let names = metadata.get("class_names").map(|names| serde_json::from_str(names)).transpose().map_err(is_wrong)?;
+    if args.data.is_some() {
+        (pictures.data_root, pictures.test) = (None, None);
+    }
+    let place = pictures.test.clone().unwrap_or_else(|| source.to_owned());
+    load_test(Path::new(&place), &names.unwrap_or_else(Vec::new), &pictures)
 }
 
 /// What a description is read from.
@@ -115,5 +139,7 @@ fn from_data(args: &EvalArgs, source: &str, model: &str, dataset: &Dataset) -> R
         eta: args.eta.unwrap_or(defaults.eta),
         shots: resolved::shots((args.many, args.few), defaults)?,
         normalization: choice.numbers(dataset, &chosen)?,
+        class_names: dataset.class_names.clone(),
+        pictures: None,
     })
 }

@@ -7,6 +7,7 @@ use sse_sam_core::longtail::classes::Shots;
 use crate::cli::args::EvalArgs;
 use crate::cli::described::describe;
 use crate::data::Split;
+use crate::data::pictures::options::PictureOptions;
 use crate::device::choose::Device;
 use crate::device::layout::{Layout, Needs};
 use crate::device::machine::{Job, Machine};
@@ -43,9 +44,9 @@ pub fn run(args: &EvalArgs, console: &Console) -> Result<(), Error> {
     let needs = Needs { first: Needs::INFERENCE, ..Needs::new(dataset.image, dataset.classes, batch) };
     let staged_bytes = |rows| Feeds::staged_bytes(&dataset, rows);
     let plan =
-        |device: &Device| device.plan(&description.model, &needs, Feeds::resident_bytes(&dataset), &staged_bytes);
+        |device: &Device| device.plan(&description.model, &needs, Some(Feeds::resident_bytes(&dataset)), &staged_bytes);
     let (layout, staged) = device.or_next(plan, console)?;
-    let feeds = Feeds::new(&dataset, layout.plan.normalization, staged)?;
+    let feeds = Feeds::new(&dataset, layout.plan.normalization, staged, PictureOptions::default().threads())?;
     let test = TestSet { feed: feeds.test, flip: args.flip };
     let frozen = weights.frozen(&layout)?;
     let evaluation = Predictions { layout: &layout, normalization: &description.normalization, test };
@@ -60,8 +61,8 @@ pub fn run(args: &EvalArgs, console: &Console) -> Result<(), Error> {
         file.write(|file| confusion.write(file))?;
     }
     let accuracy = confusion.accuracy(&description.counts, description.shots);
-    let Description { counts, shots, eta, .. } = description;
-    let classes = Classes { confusion: &confusion, accuracy: &accuracy, counts, eta: *eta };
+    let Description { counts, shots, eta, class_names: names, .. } = description;
+    let classes = Classes { confusion: &confusion, accuracy: &accuracy, counts, eta: *eta, names };
     if args.json {
         let mut line = Vec::new();
         let evaluation = Evaluation::new(&path.display().to_string(), &classes, *shots, args.flip);

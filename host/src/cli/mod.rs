@@ -8,6 +8,7 @@ pub mod devices;
 pub mod eval;
 pub mod firmware;
 pub mod footprint;
+pub mod predict;
 pub mod recipes;
 pub mod report;
 pub mod resume;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::TrainArgs;
-use crate::data::{self, Dataset, Format};
+use crate::data::{self, Dataset};
 use crate::device::choose::Device;
 use crate::error::Error;
 use crate::recipe::recipes::{self, Named};
@@ -78,15 +78,18 @@ pub fn start(call: &Call, earlier: Option<RunFolder>, console: &Console) -> Resu
 
 /// Reads the data; where those of an earlier run have moved, with a hint.
 fn load(options: &Options, is_earlier: bool, console: &Console) -> Result<Dataset, Error> {
-    let place = options.data.as_deref().unwrap_or(Format::Digits.word());
-    let dataset = data::load(place, options.dataset).map_err(|error| {
+    let place = options.place();
+    let dataset = data::read(&options.request()).map_err(|error| {
         if is_earlier && !Path::new(place).exists() {
             return error.with_hint("--data PLACE says where this run's data lie now");
         }
         error
     })?;
-    if let Some(notice) = &dataset.notice {
+    for notice in &dataset.notices {
         console.warn(&format!("warning: {notice}"));
+    }
+    if !dataset.summary.is_empty() {
+        console.tell_people(&dataset.summary.join("\n"));
     }
     Ok(dataset)
 }

@@ -8,7 +8,7 @@ use clap::{ArgAction, FromArgMatches, ValueEnum};
 use toml::{Table, Value};
 
 use crate::compare::group;
-use crate::data::{self, Dataset, Format};
+use crate::data::{self, Dataset};
 use crate::error::Error;
 use crate::recipe::moments::Moment;
 use crate::recipe::words::{LossName, MethodName, word};
@@ -297,23 +297,29 @@ fn with_places(arms: &[PlannedArm], mut settings: Vec<Table>) -> Vec<Table> {
     settings
 }
 
-/// Data sets by place and format: each is read once.
+/// Data sets by the options that decide what they are: each is read once.
 #[derive(Default)]
-struct Sets(Vec<(String, Option<Format>, Dataset, String)>);
+struct Sets(Vec<(Options, Dataset, String)>);
 
 impl Sets {
     fn load(&mut self, options: &Options, observer: &dyn Observer) -> Result<(Dataset, String), Error> {
-        let place = options.data.as_deref().unwrap_or(Format::Digits.word());
-        let known = self.0.iter().find(|(known, format, ..)| known == place && *format == options.dataset);
-        if let Some((_, _, dataset, fingerprint)) = known {
+        let key = Options {
+            data: Some(options.place().to_owned()),
+            dataset: options.dataset,
+            pictures: options.pictures.clone(),
+            augment: options.augment,
+            ..Options::default()
+        };
+        let known = self.0.iter().find(|(known, ..)| *known == key);
+        if let Some((_, dataset, fingerprint)) = known {
             return Ok((dataset.clone(), fingerprint.clone()));
         }
-        let dataset = data::load(place, options.dataset)?;
-        if let Some(notice) = &dataset.notice {
+        let dataset = data::read(&options.request())?;
+        for notice in &dataset.notices {
             observer.warn(&format!("warning: {notice}"));
         }
         let fingerprint = dataset.fingerprint();
-        self.0.push((place.to_owned(), options.dataset, dataset.clone(), fingerprint.clone()));
+        self.0.push((key, dataset.clone(), fingerprint.clone()));
         Ok((dataset, fingerprint))
     }
 }

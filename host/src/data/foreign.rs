@@ -149,11 +149,16 @@ impl Survey {
     }
 }
 
+/// Whether these are the files of a run.
+pub(super) fn is_run(entries: &[Entry]) -> bool {
+    ["config.toml", "metrics.jsonl"].iter().all(|name| entries.iter().any(|entry| entry.name == *name))
+}
+
 /// Why a folder is no data set.
 pub(super) fn folder(path: &Path, entries: &[Entry]) -> Error {
     let has = |name: &str| entries.iter().any(|entry| entry.name == name);
     let unknown = |message: &str, hint: &str| Error::file(path, message).with_hint(hint);
-    if has("config.toml") && has("metrics.jsonl") {
+    if is_run(entries) {
         return unknown(
             "is the folder of a run, not data",
             "sse-sam resume continues it, train --config FOLDER/config.toml repeats it",

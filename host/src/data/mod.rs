@@ -5,6 +5,7 @@ mod formats;
 pub(crate) mod found;
 mod input;
 mod normalization;
+pub mod pictures;
 pub mod random;
 mod source;
 pub mod split;
@@ -21,8 +22,10 @@ use formats::{cifar, digits, idx};
 use sse_sam_core::Shape;
 
 use crate::Error;
+use pictures::options::PictureOptions;
 
 pub use normalization::normalization;
+pub use pictures::source::View;
 pub use source::{Picture, Source, Split};
 pub use subset::{Rule, counts_after, subset};
 
@@ -43,8 +46,14 @@ pub struct Dataset {
     pub validation: Option<Arc<dyn Source>>,
     /// What accuracy is measured on.
     pub test: Arc<dyn Source>,
-    /// A notice about how the data were read.
-    pub notice: Option<String>,
+    /// Names of the classes, in their order; empty where they have none.
+    pub class_names: Vec<String>,
+    /// What is odd about how the data were read, and worth a warning.
+    pub notices: Vec<String>,
+    /// What was found, in lines for people.
+    pub summary: Vec<String>,
+    /// How pictures in files become the network's; none where they lie in memory as they are.
+    pub view: Option<View>,
 }
 
 impl Dataset {
@@ -100,11 +109,18 @@ pub enum Format {
     /// CIFAR-100's binary version.
     #[value(name = "cifar100")]
     Cifar100,
+    /// Pictures in class folders.
+    Folder,
+    /// Pictures that lists (`path label`) or tables (CSV, TSV) name.
+    List,
+    /// Pictures with annotations as of COCO and iNaturalist.
+    Coco,
 }
 
 impl Format {
     /// Every format, in the order of help texts.
-    pub const ALL: [Self; 4] = [Self::Digits, Self::Idx, Self::Cifar10, Self::Cifar100];
+    pub const ALL: [Self; 7] =
+        [Self::Digits, Self::Idx, Self::Cifar10, Self::Cifar100, Self::Folder, Self::List, Self::Coco];
 
     /// The word that names it on the command line.
     pub const fn word(self) -> &'static str {
@@ -113,7 +129,15 @@ impl Format {
             Self::Idx => "idx",
             Self::Cifar10 => "cifar10",
             Self::Cifar100 => "cifar100",
+            Self::Folder => "folder",
+            Self::List => "list",
+            Self::Coco => "coco",
         }
+    }
+
+    /// Whether its pictures lie in files of their own or in archives, encoded, in any size.
+    pub const fn is_encoded(self) -> bool {
+        matches!(self, Self::Folder | Self::List | Self::Coco)
     }
 }
 
@@ -124,7 +148,21 @@ impl fmt::Display for Format {
 }
 
 /// What a source may be, for hints.
-const SOURCES: &str = "data is digits, a folder with four IDX files, or CIFAR's binary version as a folder or .tar.gz";
+const SOURCES: &str = "data is digits, a folder with four IDX files, CIFAR's binary version as a folder or .tar.gz, or \
+    pictures: class folders, a list of paths and labels, CSV, or COCO's JSON";
+
+/// What is to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// `digits`, or the path of a folder, file or archive.
+    pub place: &'a str,
+    /// The format, where one is insisted on.
+    pub format: Option<Format>,
+    /// How pictures are read.
+    pub pictures: &'a PictureOptions,
+    /// Whether training pictures are cut out at random, where that is said.
+    pub cut_out: Option<bool>,
+}
 
 /// Reads the data set that `source` names: `digits`, or the path of a folder or archive.
 ///
@@ -134,7 +172,20 @@ const SOURCES: &str = "data is digits, a folder with four IDX files, or CIFAR's 
 /// [`Error::Usage`] when source and format contradict each other, [`Error::Io`] when a file cannot be read,
 /// [`Error::File`] when one is missing or its content is wrong: which file, at which byte, what next.
 pub fn load(source: &str, format: Option<Format>) -> Result<Dataset, Error> {
+    let pictures = &PictureOptions::default();
+    read(&Request { place: source, format, pictures, cut_out: None })
+}
+
+/// As [`load`], with options about pictures.
+///
+/// # Errors
+/// As [`load`].
+pub fn read(request: &Request<'_>) -> Result<Dataset, Error> {
+    let Request { place: source, format, .. } = *request;
     let path = Path::new(source);
+    if request.pictures.train.is_some() {
+        return pictures::load::load(path, format, request.pictures, request.cut_out);
+    }
     let builtin = source == Format::Digits.word();
     match format {
         None | Some(Format::Digits) if builtin => digits::load(),
@@ -142,17 +193,20 @@ pub fn load(source: &str, format: Option<Format>) -> Result<Dataset, Error> {
             Err(Error::Usage(format!("the digits are built in; {source} cannot be read as digits")))
         }
         Some(other) if builtin => Err(Error::Usage(format!("the built-in digits cannot be read as {other}"))),
-        Some(format) => load_as(exists(path)?, format),
-        None => load_as(path, detect(exists(path)?)?),
+        Some(format) => load_as(exists(path)?, format, request),
+        None => load_as(path, detect(exists(path)?)?, request),
     }
 }
 
-fn load_as(path: &Path, format: Format) -> Result<Dataset, Error> {
+fn load_as(path: &Path, format: Format, request: &Request<'_>) -> Result<Dataset, Error> {
     match format {
         Format::Digits => digits::load(),
         Format::Idx => idx::load(path),
         Format::Cifar10 => cifar::load(path, Some(cifar::Kind::Ten)),
         Format::Cifar100 => cifar::load(path, Some(cifar::Kind::Hundred)),
+        Format::Folder | Format::List | Format::Coco => {
+            pictures::load::load(path, Some(format), request.pictures, request.cut_out)
+        }
     }
 }
 
@@ -176,12 +230,18 @@ fn detect(path: &Path) -> Result<Format, Error> {
         return Ok(Format::Idx);
     }
     if !path.is_dir() {
+        if let Some(format) = pictures::load::recognise(path)? {
+            return Ok(format);
+        }
         return foreign::file(path).map_or_else(|| cifar::archive_kind(path).map(cifar::Kind::format), Err);
     }
     let entries = listing(path)?;
     match detect_in(path, &entries)?[..] {
         [format] => Ok(format),
-        [] => Err(foreign::folder(path, &entries)),
+        [] => match pictures::load::recognise(path)? {
+            Some(format) if !foreign::is_run(&entries) => Ok(format),
+            _ => Err(foreign::folder(path, &entries)),
+        },
         [first, second, ..] => Err(Error::file(path, format!("holds files of {first} and of {second}"))
             .with_hint("--dataset says which to read")),
     }

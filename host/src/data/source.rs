@@ -22,6 +22,14 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// What keeps it from being read.
     fn picture(&self, index: usize, to: &mut Picture) -> Result<(), Error>;
 
+    /// Puts the picture of sample `index` into `to` as it was stored, before it was brought to the size of all.
+    ///
+    /// # Errors
+    /// What keeps it from being read.
+    fn original(&self, index: usize, to: &mut Picture) -> Result<(), Error> {
+        self.picture(index, to)
+    }
+
     /// A text that differs wherever pictures or labels differ.
     fn fingerprint(&self) -> String;
 
@@ -49,7 +57,7 @@ impl dyn Source {
 }
 
 /// How many times each class occurs.
-pub(super) fn count(labels: impl Iterator<Item = u32>, classes: usize) -> Vec<u32> {
+pub(in crate::data) fn count(labels: impl Iterator<Item = u32>, classes: usize) -> Vec<u32> {
     let mut counts = vec![0; classes];
     for label in labels {
         if let Some(count) = counts.get_mut(label as usize) {
@@ -175,6 +183,10 @@ impl Source for Part {
 
     fn picture(&self, index: usize, to: &mut Picture) -> Result<(), Error> {
         self.whole.picture(self.indices[index] as usize, to)
+    }
+
+    fn original(&self, index: usize, to: &mut Picture) -> Result<(), Error> {
+        self.whole.original(self.indices[index] as usize, to)
     }
 
     fn fingerprint(&self) -> String {

@@ -51,7 +51,10 @@ mod tests {
             train: Arc::new(Split { image, images, labels }),
             validation: None,
             test: Arc::new(Split::empty(image)),
-            notice: None,
+            class_names: Vec::new(),
+            notices: Vec::new(),
+            summary: Vec::new(),
+            view: None,
         }
     }
 

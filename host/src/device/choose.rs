@@ -1,9 +1,9 @@
 //! Chooses a device, and checks that a run fits its memory.
 
-use sse_sam_core::{Arena, Cpu, Error as CoreError, Model};
+use sse_sam_core::{Arena, Error as CoreError, Model};
 
 use crate::device::layout::{Layout, Needs};
-use crate::device::machine::{Identity, Job};
+use crate::device::machine::{Core, Identity, Job};
 use crate::device::open::{open, selection};
 use crate::device::room::{Host, Room, largest, lends, mebibytes, refused};
 use crate::device::threads::{Cores, Threads};
@@ -240,8 +240,9 @@ impl Device {
         }
     }
 
-    /// Plans a run of `model` on samples of so many bytes; staged batch by batch they take `staged(rows)`. The second value
-    /// is given when they do not fit beside the network as a whole: rows of a batch that is staged.
+    /// Plans a run of `model` on samples of so many bytes, or on such that differ from epoch to epoch; staged batch by batch
+    /// they take `staged(rows)`. The second value is given when they do not fit beside the network as a whole, or differ: rows
+    /// of a batch that is staged.
     ///
     /// # Errors
     /// [`Error::Device`] when the device has not enough memory, with the largest batch that fits, or when the system does
@@ -250,15 +251,17 @@ impl Device {
         &self,
         model: &Model,
         needs: &Needs,
-        resident: usize,
+        resident: Option<usize>,
         staged: &impl Fn(usize) -> usize,
     ) -> Result<(Layout, Option<usize>), Error> {
         let host = if needs.first == Needs::INFERENCE { Host::DATA } else { Host::CHECKPOINTS };
         let layout = self.layout(model, needs, host, staged)?;
-        if self.fits(&layout, resident, host) {
+        if resident.is_some_and(|bytes| self.fits(&layout, bytes, host)) {
             return Ok((layout, None));
         }
-        if matches!(self, Self::OpenCl { .. }) && self.fits(&layout, staged(needs.batch), host) {
+        // What does not fit into the computer's memory is not staged for its own core.
+        let can_stage = matches!(self, Self::OpenCl { .. }) || resident.is_none();
+        if can_stage && self.fits(&layout, staged(needs.batch), host) {
             return Ok((layout, Some(needs.batch)));
         }
         Err(self.too_small(model, needs, Ok(&layout), host, staged))
@@ -418,7 +421,7 @@ impl Device {
             let (wanted, count) = (cores.threads, threads.count());
             observer.warn(&format!("warning: the system gives {count} of {wanted} threads; computing with those"));
         }
-        job.run(&mut Cpu::with(threads, &mut memory, frozen, samples))
+        job.run(&mut Core::new(threads, &mut memory, frozen, samples))
     }
 }
 

@@ -1,6 +1,9 @@
 //! Backends as the host sees them.
 
-use sse_sam_core::{Backend, Conv2d, Cpu, Error as CoreError, Space};
+use std::borrow::Cow;
+
+use sse_sam_core::ops::lent::Compute;
+use sse_sam_core::{Backend, Conv2d, Cpu, Error as CoreError, Run, Space, Span};
 
 use crate::device::cpu;
 use crate::device::threads::Threads;
@@ -96,10 +99,52 @@ impl Identity {
     }
 }
 
-impl Machine for Cpu<'_, Threads> {
-    /// The CPU core reads samples where they are: nothing is ever staged for it.
-    fn write_samples(&mut self, _: usize, _: Vec<u8>) -> Result<(), CoreError> {
-        Err(CoreError::Space { found: Space::Samples })
+/// The CPU core, whose samples may be staged.
+#[derive(Debug)]
+pub struct Core<'a> {
+    threads: Threads,
+    work: &'a mut [f32],
+    constant: &'a [f32],
+    /// A copy of their own once they are written.
+    samples: Cow<'a, [u8]>,
+}
+
+impl<'a> Core<'a> {
+    /// These threads on this memory.
+    pub fn new(threads: Threads, work: &'a mut [f32], constant: &'a [f32], samples: &'a [u8]) -> Self {
+        Self { threads, work, constant, samples: Cow::Borrowed(samples) }
+    }
+
+    fn cpu(&mut self) -> Cpu<'_, &Threads> {
+        Cpu::with(&self.threads, self.work, self.constant, &self.samples)
+    }
+}
+
+impl sse_sam_core::machine::backend::Machine for Core<'_> {
+    type Error = CoreError;
+
+    fn write(&mut self, to: Span, values: &[f32]) -> Result<(), CoreError> {
+        self.cpu().write(to, values)
+    }
+
+    fn read(&mut self, values: &mut [f32], from: Span) -> Result<(), CoreError> {
+        self.cpu().read(values, from)
+    }
+}
+
+impl<O: Compute> Run<O> for Core<'_> {
+    fn run(&mut self, operation: &O) -> Result<(), CoreError> {
+        self.cpu().run(operation)
+    }
+}
+
+impl Machine for Core<'_> {
+    fn write_samples(&mut self, offset: usize, bytes: Vec<u8>) -> Result<(), CoreError> {
+        let (length, available) = (bytes.len(), self.samples.len());
+        let refused = CoreError::Bounds { space: Space::Samples, offset, length, available };
+        let end = offset.checked_add(length).ok_or(refused)?;
+        self.samples.to_mut().get_mut(offset..end).ok_or(refused)?.copy_from_slice(&bytes);
+        Ok(())
     }
 
     fn launches(&self) -> u64 {
@@ -107,11 +152,11 @@ impl Machine for Cpu<'_, Threads> {
     }
 
     fn bytes(&self) -> u64 {
-        Self::bytes(self) as u64
+        (size_of_val(self.work) + size_of_val(self.constant) + self.samples.len()) as u64
     }
 
     fn fma_rate(&mut self) -> Result<f64, CoreError> {
-        Ok(cpu::multiply_adds(self.workers()))
+        Ok(cpu::multiply_adds(&self.threads))
     }
 
     fn time_launches(&mut self) -> Result<Clock, CoreError> {

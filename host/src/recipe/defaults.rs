@@ -2,8 +2,10 @@
 
 use std::num::NonZero;
 
+use sse_sam_core::Shape;
 use sse_sam_core::longtail::classes::Shots;
 
+use crate::data::pictures::load::LARGE;
 use crate::data::{Format, Rule, split};
 use crate::recipe::normalize::Normalize;
 use crate::recipe::options::{DeviceOptions, Options};
@@ -137,14 +139,28 @@ impl Defaults {
                 augment: Augment::None,
                 ..cifar
             },
+            Format::Folder | Format::List | Format::Coco => {
+                Self { model: "resnet20", eta: 100, epochs: 90, batch: 64, learning_rate: 0.05, ..cifar }
+            }
         }
+    }
+
+    /// The same for pictures of this size: where they are encoded, large ones are cut out at random for a network with
+    /// ImageNet's stem.
+    #[must_use]
+    pub fn sized(self, format: Format, image: Shape) -> Self {
+        if format.is_encoded() && image.height >= LARGE {
+            return Self { model: "resnet18-imagenet", augment: Augment::Imagenet, ..self };
+        }
+        self
     }
 
     /// The same for a training set with so many samples in each class.
     #[must_use]
     pub fn divided(self, format: Format, counts: &[u32]) -> Self {
         // What many and few are is part of the reports on digits and CIFAR; IDX files may hold anything.
-        let shots = if format == Format::Idx { split::shots(counts, self.shots) } else { self.shots };
+        let shots =
+            if format == Format::Idx || format.is_encoded() { split::shots(counts, self.shots) } else { self.shots };
         Self { eta: split::eta(counts, self.eta), shots, ..self }
     }
 }

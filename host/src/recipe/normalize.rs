@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use sse_sam_core::Shape;
+
 use crate::data::{self, Dataset};
 use crate::error::Error;
 
@@ -38,6 +40,14 @@ impl Normalize {
             return Err(Error::Usage(format!("--normalize {text} makes numbers of bytes that no 32-bit float holds")));
         }
         Ok(Self::Given(mean, deviation))
+    }
+
+    /// By mean and deviation of ImageNet's pictures, as torchvision's weights expect them.
+    pub fn imagenet(image: Shape) -> Self {
+        match image.channels {
+            3 => Self::Given(vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
+            _ => Self::Given(vec![0.449], vec![0.226]),
+        }
     }
 
     /// Mean of each channel's bytes and one over their deviation; of the `chosen` training images where data decide.

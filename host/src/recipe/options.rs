@@ -10,7 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sse_sam_core::Model;
 use toml::Table;
 
-use crate::data::{Format, Rule};
+use crate::data::pictures::options::PictureOptions;
+use crate::data::{Format, Request, Rule};
 use crate::device::threads::Level;
 use crate::error::Error;
 use crate::opencl::{Convolution, Precision, Tiling};
@@ -23,7 +24,8 @@ use crate::recipe::words::{Augment, LongTail, LossName, MemoryName, MethodName, 
 #[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Options {
-    /// `digits` (built in) or a path: a folder with IDX files, or CIFAR-10/100 in binary form (folder or .tar.gz)
+    /// `digits` (built in) or a path: class folders, a list of pictures (`path label`, CSV), COCO's JSON, a folder with IDX
+    /// files, or CIFAR-10/100 (folder or .tar.gz)
     #[arg(long, value_parser = places(), help_heading = "Data")]
     pub data: Option<String>,
     /// Insist on a format instead of recognising it
@@ -56,6 +58,11 @@ pub struct Options {
     /// A class with fewer training samples is few-shot
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub few: Option<u32>,
+
+    /// Where pictures are, and how they are read
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub pictures: PictureOptions,
 
     /// mlp:IN-HIDDEN-OUT, resnet8, resnet20, resnet32, resnet44, resnet56, resnet10, resnet18, resnet34, resnet18-imagenet (stem for 224 x 224); resnets take :WIDTH
     #[arg(long, help_heading = "Model")]
@@ -237,6 +244,21 @@ impl Options {
         let mut table = other.table()?;
         table.extend(self.table()?);
         table.try_into().map_err(|error: toml::de::Error| Error::Usage(error.message().into()))
+    }
+
+    /// Where the data are: the digits where nobody says anything, and what is trained on where only that is named.
+    pub fn place(&self) -> &str {
+        self.data.as_deref().or(self.pictures.train.as_deref()).unwrap_or(Format::Digits.word())
+    }
+
+    /// The data that are asked for.
+    pub fn request(&self) -> Request<'_> {
+        Request {
+            place: self.place(),
+            format: self.dataset,
+            pictures: &self.pictures,
+            cut_out: self.augment.map(|augment| augment == Augment::Imagenet),
+        }
     }
 
     /// What is given, by name.

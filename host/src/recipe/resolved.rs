@@ -4,8 +4,10 @@ use std::num::NonZero;
 use std::path::{self, Path, PathBuf};
 
 use sse_sam_core::longtail::classes::{Profile, Shots};
-use sse_sam_core::{Economy, Loss, Method, Model};
+use sse_sam_core::{Economy, Loss, Method, Model, Shape};
 
+use crate::data::pictures::options::PictureOptions;
+use crate::data::pictures::transform::RandomCrop;
 use crate::data::{self, Dataset, Format, Rule};
 use crate::error::Error;
 use crate::recipe::defaults::{self, Defaults};
@@ -30,8 +32,12 @@ pub struct Recipe {
     pub profile: Profile,
     /// Which samples of a class stay.
     pub rule: Rule,
+    /// Where pictures are, and how they are read.
+    pub pictures: PictureOptions,
     /// Variation of the training images.
     pub augment: Augment,
+    /// How they are cut out at random, where they are.
+    pub cut: Option<RandomCrop>,
     /// The share of the training samples that is set aside to validate on.
     pub validation: Option<f64>,
     /// How bytes become numbers.
@@ -106,10 +112,11 @@ impl Recipe {
         let imbalance = options.imbalance.map_or(defaults.imbalance, |given| given.0);
         let profile = options.long_tail.unwrap_or_default().profile();
         let counts = data::counts_after(dataset, imbalance, profile).map_err(by_option)?;
-        let defaults = defaults.divided(dataset.format, &counts);
+        let defaults = defaults.divided(dataset.format, &counts).sized(dataset.format, dataset.image);
+        let augment = options.augment.unwrap_or(defaults.augment);
         let epochs = at_least_one("--epochs", options.epochs.unwrap_or(defaults.epochs))?;
         let batch = at_least_one("--batch", options.batch.unwrap_or(defaults.batch))?;
-        let data = options.data.as_deref().unwrap_or(Format::Digits.word());
+        let data = options.place();
         // Errors show the path as it was typed; config.toml will hold the one that lasts.
         options.init.as_deref().map(|path| lasting("--init", path, false)).transpose()?;
         let recipe = Self {
@@ -118,9 +125,16 @@ impl Recipe {
             imbalance,
             profile,
             rule: options.subset.unwrap_or_default(),
-            augment: options.augment.unwrap_or(defaults.augment),
+            pictures: pictures(options, dataset)?,
+            augment,
+            cut: cut(options, augment, dataset)?,
             validation: validation(options, dataset)?,
-            normalize: normalize(options.normalize.as_deref(), dataset)?,
+            normalize: match &options.normalize {
+                None if dataset.format.is_encoded() && augment == Augment::Imagenet => {
+                    Normalize::imagenet(dataset.image)
+                }
+                given => normalize(given.as_deref(), dataset)?,
+            },
             shots: shots((options.many, options.few), defaults)?,
             model: model(options.model.as_deref().unwrap_or(defaults.model))?,
             init: options.init.clone(),
@@ -191,6 +205,7 @@ impl From<&Recipe> for Options {
             imbalance: is_cut_by_default.then_some(Imbalance(recipe.imbalance)),
             long_tail: is_cut.then(|| LongTail::of(recipe.profile)),
             subset: is_cut.then_some(recipe.rule),
+            pictures: recipe.pictures.clone(),
             augment: Some(recipe.augment),
             validation: recipe.validation,
             normalize: Some(recipe.normalize.to_string()),
@@ -228,6 +243,56 @@ impl From<&Recipe> for Options {
             ..Self::default()
         };
         with_loss(with_method(options, &recipe.method), &recipe.loss)
+    }
+}
+
+/// The options about pictures as they last: places in whichever folder the program is started next, and the size that was found.
+fn pictures(options: &Options, dataset: &Dataset) -> Result<PictureOptions, Error> {
+    let given = &options.pictures;
+    if !dataset.format.is_encoded() {
+        let rest =
+            PictureOptions { crop_scale: None, crop_ratio: None, jitter: None, interpolation: None, ..given.clone() };
+        let used = Options { pictures: rest, ..Options::default() }.table()?;
+        return match used.keys().next() {
+            Some(option) => Err(Error::Usage(format!(
+                "--{option} does nothing here: it is about pictures in files, and {} holds none",
+                dataset.name
+            ))),
+            None => Ok(given.clone()),
+        };
+    }
+    let place = |option: &str, path: &Option<String>| {
+        path.as_ref().map(|path| lasting(option, Path::new(path), false)).transpose()
+    };
+    Ok(PictureOptions {
+        train: place("--train", &given.train)?,
+        val: place("--val", &given.val)?,
+        test: place("--test", &given.test)?,
+        data_root: place("--data-root", &given.data_root)?,
+        class_map: place("--class-map", &given.class_map)?,
+        image_size: given.image_size.or_else(|| dataset.view?.evaluation.map(|evaluation| evaluation.crop)),
+        ..given.clone()
+    })
+}
+
+/// How training images are cut out, where they are.
+fn cut(options: &Options, augment: Augment, dataset: &Dataset) -> Result<Option<RandomCrop>, Error> {
+    let Shape { height, width, .. } = dataset.image;
+    match augment {
+        Augment::Imagenet if height == width => options.pictures.random_crop(height as u32).map(Some),
+        Augment::Imagenet => Err(Error::Usage(format!(
+            "--augment imagenet cuts squares, and the images are {height} x {width}: --image-size says how large"
+        ))),
+        _ => {
+            let PictureOptions { crop_scale, crop_ratio, jitter, .. } = &options.pictures;
+            let given = [("--crop-scale", crop_scale), ("--crop-ratio", crop_ratio), ("--jitter", jitter)];
+            match given.iter().find(|(_, given)| given.is_some()) {
+                Some((option, _)) => {
+                    Err(Error::Usage(format!("{option} does nothing here: it needs --augment imagenet")))
+                }
+                None => Ok(None),
+            }
+        }
     }
 }
 

@@ -108,6 +108,8 @@ pub enum Augment {
     None,
     /// Padded by 4 black pixels, cropped at random, mirrored at random
     CropFlip,
+    /// A part of random size and shape, resized (torchvision's RandomResizedCrop), mirrored at random
+    Imagenet,
 }
 
 /// How the long tail falls.

@@ -6,6 +6,7 @@ use sse_sam_core::longtail::classes::is_tail;
 
 use crate::report::confusion::Confusion;
 use crate::report::metrics::Accuracy;
+use crate::shown::shown;
 
 /// The most classes of which all are listed, with a column each.
 pub const LISTED: usize = 40;
@@ -24,12 +25,18 @@ pub struct Classes<'a> {
     pub counts: &'a [u32],
     /// Classes with fewer training samples are the tail.
     pub eta: u32,
+    /// Names of the classes; empty where they have none.
+    pub names: &'a [String],
 }
+
+/// The longest name that is shown whole.
+const WIDEST: usize = 24;
 
 impl Classes<'_> {
     /// A line for each class, with a column for each.
     pub fn matrix(&self) -> String {
-        let mut lines = vec!["class  training  accuracy %   confusion (row: label, column: prediction)".to_owned()];
+        let class = self.named("class".into(), "name");
+        let mut lines = vec![format!("{class}  training  accuracy %   confusion (row: label, column: prediction)")];
         let classes = 0..self.counts.len() as u32;
         for class in classes.clone() {
             let row: String =
@@ -63,12 +70,13 @@ impl Classes<'_> {
     }
 
     fn list(&self, classes: &[u32]) -> String {
-        let mut lines = vec!["class  training   test  accuracy %   taken for (times)".to_owned()];
+        let class = self.named("class".into(), "name");
+        let mut lines = vec![format!("{class}  training   test  accuracy %   taken for (times)")];
         for &class in classes {
             let mut mistakes: Vec<_> = self.confusion.of(class).filter(|&(other, _)| other != class).collect();
             mistakes.sort_by_key(|&(_, count)| Reverse(count));
             let others: Vec<String> =
-                mistakes.iter().take(3).map(|(other, count)| format!("{other} ({count})")).collect();
+                mistakes.iter().take(3).map(|&(other, count)| format!("{} ({count})", self.name(other))).collect();
             let (total, percent) = (self.confusion.total(class), self.percent(class));
             let line = format!("{} {total:6}  {percent:>10}   {}", self.trained(class), others.join(", "));
             lines.push(line.trim_end().to_owned());
@@ -81,9 +89,15 @@ impl Classes<'_> {
         mistakes.sort_by_key(|&(label, _, count)| (Reverse(count), self.confusion.total(label)));
         mistakes.truncate(SOME);
         let mut lines = vec![format!("\nthe {} pairs that are confused most", mistakes.len())];
-        lines.push("class  taken for  times  of".into());
+        let class = self.named("class".into(), "name");
+        let width = self.width().max("taken for".len());
+        lines.push(format!("{class}  {:width$}  times  of", "taken for"));
         for (label, prediction, count) in mistakes {
-            lines.push(format!("{label:5}  {prediction:9}  {count:5}  {}", self.confusion.total(label)));
+            let named = self.named(format!("{label:5}"), &self.name(label));
+            let prediction = self.name(prediction);
+            let prediction =
+                if self.names.is_empty() { format!("{prediction:>width$}") } else { format!("{prediction:width$}") };
+            lines.push(format!("{named}  {prediction}  {count:5}  {}", self.confusion.total(label)));
         }
         lines.join("\n")
     }
@@ -92,7 +106,30 @@ impl Classes<'_> {
     fn trained(&self, class: u32) -> String {
         let count = self.counts.get(class as usize).copied().unwrap_or(0);
         let tail = if is_tail(count, self.eta) { '*' } else { ' ' };
-        format!("{class:5} {count:8}{tail}")
+        format!("{} {count:8}{tail}", self.named(format!("{class:5}"), &self.name(class)))
+    }
+
+    /// The name of a class, cut where it is long; its number where it has none.
+    fn name(&self, class: u32) -> String {
+        let Some(name) = self.names.get(class as usize) else { return class.to_string() };
+        let name = shown(name);
+        if name.chars().count() <= WIDEST {
+            return name;
+        }
+        name.chars().take(WIDEST - 1).chain(['…']).collect()
+    }
+
+    /// Characters of the longest name; 0 where there are none.
+    fn width(&self) -> usize {
+        (0..self.names.len() as u32).map(|class| self.name(class).chars().count()).max().unwrap_or(0)
+    }
+
+    /// A class's number, and its name beside it where it has one.
+    fn named(&self, number: String, name: &str) -> String {
+        match self.width() {
+            0 => number,
+            width => format!("{number}  {name:width$}"),
+        }
     }
 
     fn percent(&self, class: u32) -> String {
@@ -122,7 +159,7 @@ mod tests {
     fn told(classes: u32, confusion: &Confusion) -> String {
         let counts: Vec<u32> = (0..classes).map(|class| classes - class).collect();
         let accuracy = confusion.accuracy(&counts, Shots { many: 100, few: 20 });
-        Classes { confusion, accuracy: &accuracy, counts: &counts, eta: 20 }.extremes()
+        Classes { confusion, accuracy: &accuracy, counts: &counts, eta: 20, names: &[] }.extremes()
     }
 
     #[test]

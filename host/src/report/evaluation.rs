@@ -36,6 +36,9 @@ pub struct Evaluation {
 pub struct Class {
     /// Its number.
     pub class: u32,
+    /// Its name, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Its training samples.
     pub training: u32,
     /// Its samples that were evaluated.
@@ -51,9 +54,10 @@ pub struct Class {
 impl Evaluation {
     /// What a file of weights makes of these classes.
     pub fn new(weights: &str, classes: &Classes<'_>, shots: Shots, flip: bool) -> Self {
-        let Classes { confusion, accuracy, counts, eta } = *classes;
+        let Classes { confusion, accuracy, counts, eta, names } = *classes;
         let class = |(class, &training): (u32, &u32)| Class {
             class,
+            name: names.get(class as usize).cloned(),
             training,
             samples: confusion.total(class),
             accuracy: accuracy.per_class.get(class as usize).copied().flatten(),

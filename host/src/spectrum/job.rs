@@ -5,6 +5,7 @@ use std::path::Path;
 use sse_sam_core::Loss;
 
 use crate::data::Dataset;
+use crate::data::pictures::options::PictureOptions;
 use crate::device::choose::Device;
 use crate::device::machine::{Job, Machine};
 use crate::error::Error;
@@ -117,7 +118,8 @@ impl Work<'_> {
         let plan = |device: &Device| Layout::on(device, &demand, Feeds::resident_bytes(&dataset), &staged);
         let (layout, staged) = device.or_next(plan, talk.observer)?;
         let frozen = torch::frozen(&layout.network, self.tensors.0, self.tensors.1)?;
-        let feeds = Feeds::new(&dataset, layout.network.plan.normalization, staged)?;
+        let feeds =
+            Feeds::new(&dataset, layout.network.plan.normalization, staged, PictureOptions::default().threads())?;
         let (dataset, layout) = (&dataset, &layout);
         let job = Spectra { work: self, taken, dataset, layout, feed: feeds.train, classes, talk, each };
         device.run(&layout.network, &frozen, &feeds.bytes, job, talk.observer)

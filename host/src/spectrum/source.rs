@@ -146,8 +146,8 @@ fn of_run(
     if let Some(loss) = loss.filter(|loss| *loss != options.loss.unwrap_or_default()) {
         options = with_loss(options, loss);
     }
-    let place = options.data.clone().unwrap_or_default();
-    let dataset = data::load(&place, options.dataset).map_err(|error| match data {
+    let place = options.place().to_owned();
+    let dataset = data::read(&options.request()).map_err(|error| match data {
         None if !Path::new(&place).exists() => error.with_hint("--data PLACE says where this run's data lie now"),
         _ => error,
     })?;

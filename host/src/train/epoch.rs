@@ -60,7 +60,8 @@ impl Epoch {
             let mut tally = Tally::default();
             for (row, &index) in indices.iter().enumerate() {
                 let (top, left, flip) = match recipe.augment {
-                    Augment::None => (0, 0, false),
+                    // What is cut out is mirrored when it is read.
+                    Augment::None | Augment::Imagenet => (0, 0, false),
                     Augment::CropFlip => random::augmentation(recipe.seed, epoch, index),
                 };
                 let class = label(index);

@@ -63,9 +63,9 @@ impl Keeper<'_> {
     pub fn evaluation(&self, confusion: &Confusion) -> Result<(), Error> {
         let (Some(folder), prepared) = (self.folder, self.placed.prepared) else { return Ok(()) };
         let name = folder.last().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let Description { counts, shots, eta, .. } = &prepared.description;
+        let Description { counts, shots, eta, class_names: names, .. } = &prepared.description;
         let accuracy = &confusion.accuracy(counts, *shots);
-        let classes = Classes { confusion, accuracy, counts, eta: *eta };
+        let classes = Classes { confusion, accuracy, counts, eta: *eta, names };
         let evaluation = Evaluation::new(&name, &classes, *shots, prepared.recipe.flip);
         write_whole(&folder.evaluation(), |file| evaluation.write(file))
     }

@@ -31,7 +31,8 @@ pub struct Placed<'a> {
 pub fn place<'a>(mut device: Device, prepared: &'a Prepared, observer: &dyn Observer) -> Result<Placed<'a>, Error> {
     let Prepared { recipe, dataset, needs, .. } = prepared;
     let staged_bytes = |rows| Feeds::staged_bytes(dataset, rows);
-    let plan = |device: &Device| device.plan(&recipe.model, needs, Feeds::resident_bytes(dataset), &staged_bytes);
+    let resident = recipe.cut.is_none().then(|| Feeds::resident_bytes(dataset));
+    let plan = |device: &Device| device.plan(&recipe.model, needs, resident, &staged_bytes);
     let (layout, staged) = device.or_next(plan, observer)?;
     if layout.session.piece().is_some() && !layout.plan.is_separable() {
         return Err(Error::Usage(format!("--micro-batch: {}", sse_sam_core::Error::Pieces)));

@@ -45,6 +45,7 @@ pub fn prepare(recipe: Recipe, mut dataset: Dataset, observer: &dyn Observer) ->
     if let Some(share) = recipe.validation {
         validation::set_aside(&mut dataset, share, recipe.seed);
     }
+    measured_on(&mut dataset, observer)?;
     let unseen = dataset.validation.as_ref().map(|source| source.counts(dataset.classes));
     if unseen.as_ref().is_some_and(|counts| counts.iter().all(|&count| count == 0)) {
         return Err(Error::Usage(
@@ -66,8 +67,26 @@ pub fn prepare(recipe: Recipe, mut dataset: Dataset, observer: &dyn Observer) ->
         eta: recipe.eta,
         shots: recipe.shots,
         normalization: recipe.normalize.numbers(&dataset, &chosen)?,
+        class_names: dataset.class_names.clone(),
+        pictures: recipe.format.is_encoded().then(|| recipe.pictures.for_weights(&dataset)),
     };
     Ok(Prepared { recipe, dataset, fingerprint, description, needs })
+}
+
+/// Where there is no test set, what was set aside is taken for it.
+fn measured_on(dataset: &mut Dataset, observer: &dyn Observer) -> Result<(), Error> {
+    if !dataset.test.is_empty() {
+        return Ok(());
+    }
+    let what = format!("{} has no test set", dataset.name);
+    match dataset.validation.take() {
+        Some(validation) => {
+            observer.warn(&format!("warning: {what}: accuracy is measured on the validation set"));
+            dataset.test = validation;
+            Ok(())
+        }
+        None => Err(Error::Usage(format!("{what}: --validation 0.2 sets a fifth of each class aside to measure on"))),
+    }
 }
 
 /// What a training needs of memory.

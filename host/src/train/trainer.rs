@@ -26,7 +26,7 @@ use crate::run::snapshot::Snapshot;
 use crate::run::writer::{Desk, Task, Writer};
 use crate::train::epoch::{self, Epoch};
 use crate::train::evaluate::{TestSet, evaluate};
-use crate::train::feed::{Feed, Feeds};
+use crate::train::feed::{Cut, Feed, Feeds};
 use crate::train::keeper::Keeper;
 use crate::train::outcome::Outcome;
 use crate::train::place::Placed;
@@ -71,7 +71,8 @@ impl<'a> Trainer<'a> {
     pub fn run(self, observer: &dyn Observer) -> Result<Outcome, Error> {
         let Self { placed, start, folder, signals } = self;
         let Placed { prepared, layout, staged, .. } = placed;
-        let feeds = Feeds::new(&prepared.dataset, layout.plan.normalization, *staged)?;
+        let workers = prepared.recipe.pictures.threads();
+        let feeds = Feeds::new(&prepared.dataset, layout.plan.normalization, *staged, workers)?;
         let training = Training {
             placed,
             start: &start,
@@ -402,7 +403,8 @@ impl Training<'_> {
         let first = now.position.step as usize;
         let mut window = Window::new(first);
         self.announce(&now.position, desktop);
-        self.train.each(backend, &batches, first, |backend, number| {
+        let cut = recipe.cut.map(|crop| Cut { crop, seed: recipe.seed, epoch: now.position.epoch });
+        self.train.cut(cut).each(backend, &batches, first, |backend, number| {
             let (step, slot) = (&steps[number], number - window.first);
             if slot == 0 {
                 layout.session.clear(backend)?;

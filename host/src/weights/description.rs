@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use serde::de::DeserializeOwned;
 use sse_sam_core::longtail::classes::Shots;
 use sse_sam_core::{Model, Shape};
 
 use crate::data::Format;
+use crate::data::pictures::options::PictureOptions;
 use crate::device::layout::Layout;
 use crate::error::Error;
 
@@ -30,6 +32,10 @@ pub struct Description {
     pub shots: Shots,
     /// `[2][channels]`: mean of the bytes and one over their deviation.
     pub normalization: Vec<f32>,
+    /// Names of the classes; empty where they have none.
+    pub class_names: Vec<String>,
+    /// How pictures in files become the network's, and where those of the test set are; none of other data.
+    pub pictures: Option<PictureOptions>,
 }
 
 impl Description {
@@ -37,7 +43,7 @@ impl Description {
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let (mean, inverse) = self.normalization.split_at(self.normalization.len() / 2);
         let Shape { height, width, channels } = self.image;
-        BTreeMap::from(
+        let mut metadata = BTreeMap::from(
             [
                 ("format", "pt".into()),
                 ("program", concat!("sse-sam ", env!("CARGO_PKG_VERSION")).into()),
@@ -54,7 +60,15 @@ impl Description {
                 ("byte_inverse_std", join(inverse)),
             ]
             .map(|(key, value): (&str, String)| (key.to_owned(), value)),
-        )
+        );
+        let json = |value: serde_json::Result<String>| value.unwrap_or_default();
+        if !self.class_names.is_empty() {
+            metadata.insert("class_names".into(), json(serde_json::to_string(&self.class_names)));
+        }
+        if let Some(pictures) = &self.pictures {
+            metadata.insert("pictures".into(), json(serde_json::to_string(pictures)));
+        }
+        metadata
     }
 
     /// As small a plan of its network as there is.
@@ -95,8 +109,16 @@ impl Description {
             eta: number("eta")?,
             shots: Shots { many: number("many")?, few: number("few")? },
             normalization,
+            class_names: json(metadata, "class_names")?.unwrap_or_default(),
+            pictures: json(metadata, "pictures")?,
         })
     }
+}
+
+/// What is written as JSON under a key, where there is anything.
+fn json<T: DeserializeOwned>(metadata: &BTreeMap<String, String>, key: &str) -> Result<Option<T>, String> {
+    let read = |text: &String| serde_json::from_str(text).map_err(|error| format!("its metadata's {key}: {error}"));
+    metadata.get(key).map(read).transpose()
 }
 
 fn join<T: ToString>(values: &[T]) -> String {

@@ -271,7 +271,10 @@ impl Parts {
             train,
             validation: None,
             test,
-            notice: None,
+            class_names: Vec::new(),
+            notices: Vec::new(),
+            summary: Vec::new(),
+            view: None,
         })
     }
 }

@@ -44,6 +44,9 @@ pub(crate) fn load() -> Result<Dataset, Error> {
         train,
         validation: None,
         test,
-        notice: None,
+        class_names: Vec::new(),
+        notices: Vec::new(),
+        summary: Vec::new(),
+        view: None,
     })
 }

@@ -40,7 +40,19 @@ pub(crate) fn load(path: &Path) -> Result<Dataset, Error> {
     let validation =
         files.has(Part::Validation).then(|| beside(&files, Part::Validation, (image, &train_path), classes));
     let validation = validation.transpose()?.map(|split| Arc::new(split) as Arc<dyn Source>);
-    Ok(Dataset { name: name_of(path), format: Format::Idx, image, classes, train, validation, test, notice })
+    Ok(Dataset {
+        name: name_of(path),
+        format: Format::Idx,
+        image,
+        classes,
+        train,
+        validation,
+        test,
+        class_names: Vec::new(),
+        notices: notice.into_iter().collect(),
+        summary: Vec::new(),
+        view: None,
+    })
 }
 
 /// Images and labels that belong to those of a training set.

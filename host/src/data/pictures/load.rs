@@ -1,0 +1,552 @@
+//! A data set of pictures: found, looked at, and bound to the classes of its training set.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sse_sam_core::Shape;
+
+use crate::data::pictures::binding::{self, Classes, renumber};
+use crate::data::pictures::coco::{self, Annotations};
+use crate::data::pictures::decode::{Channels, Exif, Grey16};
+use crate::data::pictures::folder::{Passed, Splits, Tree, holds_pictures, split_of, sub_folders};
+use crate::data::pictures::index::Summary;
+use crate::data::pictures::names::bytes_of;
+use crate::data::pictures::options::{BadImages, PictureOptions};
+use crate::data::pictures::samples::{Samples, Store};
+use crate::data::pictures::source::{Pictures, View};
+use crate::data::pictures::table::{self, List, Root, leads_out};
+use crate::data::pictures::transform::Evaluation;
+use crate::data::source::count;
+use crate::data::{Dataset, Format, Source, Split, name_of};
+use crate::error::Error;
+
+/// Sides from which pictures are cut out at random by default, and shown whole below.
+pub const LARGE: usize = 97;
+
+/// Sides where pictures have different sizes and nobody said one.
+const USUAL_SIZE: u32 = 224;
+
+/// The sets of a data set before they are looked at: encoded pictures with the numbers of their classes.
+#[derive(Debug)]
+pub struct Found {
+    /// How it was stored.
+    pub format: Format,
+    /// The classes.
+    pub classes: Classes,
+    /// Training, validation and test pictures.
+    pub sets: [Option<Set>; 3],
+    /// What is odd.
+    pub notices: Vec<String>,
+}
+
+/// A set of a data set.
+#[derive(Debug)]
+pub struct Set {
+    /// Where it was found.
+    pub place: PathBuf,
+    /// Its pictures.
+    pub samples: Samples,
+    /// What was passed over beside them.
+    pub passed: Passed,
+}
+
+/// What sets are called.
+const SETS: [&str; 3] = ["training", "validation", "test"];
+
+/// What a place holds, where it is pictures in a form that is known.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read.
+pub fn recognise(path: &Path) -> Result<Option<Format>, Error> {
+    if !path.is_dir() {
+        return Ok(list_format(path));
+    }
+    if !Splits::of(path)?.is_empty() || wrapped(path)?.is_some() {
+        return Ok(holds_pictures(path, 3).then_some(Format::Folder));
+    }
+    if has_class_folders(path)? {
+        return Ok(Some(Format::Folder));
+    }
+    Ok(lists_in(path)?.into_iter().flatten().find_map(|file| list_format(&file)))
+}
+
+/// Whether some sub-folder holds pictures, or the folder itself does: then an error says what is missing.
+fn has_class_folders(path: &Path) -> Result<bool, Error> {
+    Ok(holds_pictures(path, 0) || sub_folders(path)?.iter().any(|name| holds_pictures(&path.join(name), 2)))
+}
+
+/// The only sub-folder, where the splits lie in that one.
+fn wrapped(path: &Path) -> Result<Option<PathBuf>, Error> {
+    match &sub_folders(path)?[..] {
+        [only] => {
+            let inner = path.join(only);
+            Ok((Splits::of(&inner)?.train.is_some()).then_some(inner))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The kind of list that a file is, by its name's ending.
+fn list_format(path: &Path) -> Option<Format> {
+    let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+    match ending.as_str() {
+        "txt" | "lst" | "csv" | "tsv" => Some(Format::List),
+        "json" => Some(Format::Coco),
+        _ => None,
+    }
+}
+
+/// Lists of training, validation and test pictures in a folder, by the words in their names.
+fn lists_in(folder: &Path) -> Result<[Vec<PathBuf>; 3], Error> {
+    let mut lists: [Vec<PathBuf>; 3] = Default::default();
+    let failed = |source| Error::io(folder, source);
+    let mut paths = fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>())
+        .map_err(failed)?;
+    paths.sort();
+    for path in paths.into_iter().filter(|path| list_format(path).is_some() && path.is_file()) {
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let words = stem.split(|letter: char| !letter.is_alphabetic());
+        if let Some(split) = words.filter_map(split_of).next() {
+            lists[split].push(path);
+        }
+    }
+    Ok(lists)
+}
+
+/// Reads a data set of pictures; `cut_out` is whether those to train on are cut out at random, where that is said.
+///
+/// # Errors
+/// What is wrong with the folders, the lists or the pictures, or [`Error::Usage`] for options that contradict each other.
+pub fn load(
+    path: &Path,
+    format: Option<Format>,
+    options: &PictureOptions,
+    cut_out: Option<bool>,
+) -> Result<Dataset, Error> {
+    let how = How { options, map: options.class_map.as_deref().map(|map| Classes::read(Path::new(map))).transpose()? };
+    let found = how.find(path, format)?;
+    let Looked { image, format, classes, sets: [train, validation, test], mut notices, summary, view } =
+        look(path, found, options, cut_out)?;
+    let train = train.ok_or_else(|| Error::file(path, "holds no training pictures"))?;
+    let (validation, test) = match (validation, test) {
+        (Some(validation), None) => {
+            notices.push("the validation set is taken for the test set, for there is no other".into());
+            (None, validation)
+        }
+        (validation, test) => (validation, test.unwrap_or_else(|| Arc::new(Split::empty(image)))),
+    };
+    Ok(Dataset {
+        name: name_of(path),
+        format,
+        image,
+        classes: classes.len(),
+        class_names: classes,
+        train,
+        validation,
+        test,
+        notices,
+        summary,
+        view: Some(view),
+    })
+}
+
+/// Reads pictures to test weights with that know these classes: the test set of a place, or all that it has where it has no
+/// splits. The training set of the result is empty.
+///
+/// # Errors
+/// As [`load`]; [`Error::File`] for a class that the weights do not know.
+pub fn load_test(path: &Path, classes: &[String], options: &PictureOptions) -> Result<Dataset, Error> {
+    let how = How { options, map: Some(Classes { names: classes.to_vec() }) };
+    let found = how.find_test(path)?;
+    let Looked { image, format, sets: [.., test], notices, summary, view, .. } = look(path, found, options, None)?;
+    Ok(Dataset {
+        name: name_of(path),
+        format,
+        image,
+        classes: classes.len(),
+        class_names: classes.to_vec(),
+        train: Arc::new(Split::empty(image)),
+        validation: None,
+        test: test.unwrap_or_else(|| Arc::new(Split::empty(image))),
+        notices,
+        summary,
+        view: Some(view),
+    })
+}
+
+/// How sets are found.
+struct How<'a> {
+    options: &'a PictureOptions,
+    /// The classes, where they are known beforehand.
+    map: Option<Classes>,
+}
+
+impl How<'_> {
+    /// The sets that the options or a place have.
+    fn find(&self, path: &Path, format: Option<Format>) -> Result<Found, Error> {
+        let options = self.options;
+        if let Some(train) = &options.train {
+            return self.named([Some(train), options.val.as_ref(), options.test.as_ref()]);
+        }
+        if let Some(option) =
+            [("--val", &options.val), ("--test", &options.test)].iter().find(|(_, path)| path.is_some())
+        {
+            return Err(Error::Usage(format!("{} needs --train, which names what is trained on", option.0)));
+        }
+        let format = match format {
+            Some(format) => format,
+            None => recognise(path)?.unwrap_or(Format::Folder),
+        };
+        match format {
+            Format::List | Format::Coco if path.is_dir() => {
+                let mut one = [None, None, None];
+                for (place, files) in one.iter_mut().zip(lists_in(path)?) {
+                    let mut files = files.into_iter().filter(|file| list_format(file) == Some(format));
+                    *place = files.next();
+                    if let (Some(first), Some(second)) = (&place, files.next()) {
+                        let what = format!("holds {} and {}", first.display(), name_of(&second));
+                        return Err(Error::file(path, what).with_hint("--train, --val and --test say which to read"));
+                    }
+                }
+                if one[0].is_none() {
+                    return Err(Error::file(path, "holds no list of training pictures")
+                        .with_hint("--train FILE names it; a list's name says its split, as in train.txt"));
+                }
+                self.lists(one, format)
+            }
+            Format::List | Format::Coco => self.lists([Some(path.to_owned()), None, None], format),
+            _ => self.folders(path),
+        }
+    }
+
+    /// The test set of a place, or all that it has.
+    fn find_test(&self, path: &Path) -> Result<Found, Error> {
+        if !path.is_dir() {
+            fs::metadata(path).map_err(|source| Error::io(path, source))?;
+            let format = list_format(path).ok_or_else(|| {
+                Error::file(path, "is no list of pictures").with_hint("a list is .txt, .csv, .tsv or .json")
+            })?;
+            return self.lists([None, None, Some(path.to_owned())], format);
+        }
+        let inner = wrapped(path)?;
+        let path = inner.as_deref().unwrap_or(path);
+        let splits = Splits::of(path)?;
+        let lists = lists_in(path)?;
+        let test = match (splits.test.or(splits.validation), splits.train) {
+            (Some(test), _) => test,
+            (None, Some(_)) => {
+                return Err(Error::file(path, "has no test set, only one to train on")
+                    .with_hint("give that folder itself to take it"));
+            }
+            (None, None) if !has_class_folders(path)? => {
+                let [_, validation, test] = lists;
+                match test.into_iter().chain(validation).next() {
+                    Some(list) => return self.find_test(&list),
+                    None => path.to_owned(),
+                }
+            }
+            (None, None) => path.to_owned(),
+        };
+        self.trees(Splits { test: Some(test), ..Splits::default() }, Vec::new())
+    }
+
+    /// Sets that the options name, folders or lists.
+    fn named(&self, places: [Option<&String>; 3]) -> Result<Found, Error> {
+        let places = places.map(|place| place.map(PathBuf::from));
+        for place in places.iter().flatten() {
+            fs::metadata(place).map_err(|source| Error::io(place, source))?;
+        }
+        let is_folder = |place: &PathBuf| place.is_dir();
+        if places.iter().flatten().all(is_folder) {
+            let [train, validation, test] = places;
+            return self.trees(Splits { train, validation, test }, Vec::new());
+        }
+        if places.iter().flatten().any(is_folder) {
+            return Err(Error::Usage("--train, --val and --test are all folders or all lists".into()));
+        }
+        let formats: Vec<Format> = places.iter().flatten().filter_map(|place| list_format(place)).collect();
+        match formats[..] {
+            [first, ..] if formats.iter().all(|format| *format == first) => self.lists(places, first),
+            _ => Err(Error::Usage(
+                "--train, --val and --test take lists of one kind: .txt, .csv and .tsv, or .json".into(),
+            )),
+        }
+    }
+
+    /// Class folders below a place.
+    fn folders(&self, path: &Path) -> Result<Found, Error> {
+        let inner = wrapped(path)?;
+        let path = inner.as_deref().unwrap_or(path);
+        let splits = Splits::of(path)?;
+        if splits.is_empty() {
+            return self.trees(Splits { train: Some(path.to_owned()), ..Splits::default() }, Vec::new());
+        }
+        if splits.train.is_none() {
+            return Err(Error::file(path, "holds folders of splits, but none to train on")
+                .with_hint("it is called train, or --train names it"));
+        }
+        let mut notices = Vec::new();
+        if lists_in(path)?.iter().any(|lists| !lists.is_empty()) {
+            notices.push(format!("{}: the folders of splits are read, and not the lists beside them", path.display()));
+        }
+        let others = sub_folders(path)?.len()
+            - [&splits.train, &splits.validation, &splits.test].iter().filter(|split| split.is_some()).count();
+        if others > 0 {
+            notices.push(format!("{}: {others} folders beside those of the splits are not read", path.display()));
+        }
+        self.trees(splits, notices)
+    }
+
+    /// Class folders of each split.
+    fn trees(&self, splits: Splits, mut notices: Vec<String>) -> Result<Found, Error> {
+        let read = |path: Option<PathBuf>| path.map(|path| Tree::read(&path)).transpose();
+        let trees = [read(splits.train)?, read(splits.validation)?, read(splits.test)?];
+        let shown =
+            |tree: &Tree| tree.classes.iter().map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>();
+        let own = trees[0].as_ref().map(shown).unwrap_or_default();
+        let classes = self.map.clone().unwrap_or(Classes { names: own });
+        let mut sets = [None, None, None];
+        for ((set, tree), split) in sets.iter_mut().zip(trees).zip(SETS) {
+            let Some(tree) = tree else { continue };
+            let extra = self.options.extra_classes.unwrap_or_default();
+            let numbers = classes.of(&shown(&tree), &tree.root, extra)?;
+            if split == SETS[0] {
+                notices.extend(empty(&tree));
+            }
+            let (names, labels) = renumber(&tree.names, &tree.labels, &numbers);
+            let samples = Samples { store: Store::Files { root: tree.root.clone(), names }, labels };
+            *set = Some(Set { place: tree.root, samples, passed: tree.passed });
+        }
+        Ok(Found { format: Format::Folder, classes, sets, notices })
+    }
+
+    /// Lists or annotations of each split; those of a table that has a column for it are in one file.
+    fn lists(&self, places: [Option<PathBuf>; 3], format: Format) -> Result<Found, Error> {
+        if format == Format::Coco { self.annotations(places) } else { self.tables(places) }
+    }
+
+    /// Where names in a list begin.
+    fn root_of(&self, list: &Path) -> PathBuf {
+        self.options.data_root.as_ref().map_or_else(|| list.parent().unwrap_or(Path::new("")).to_owned(), PathBuf::from)
+    }
+
+    /// Lists of each split.
+    fn tables(&self, places: [Option<PathBuf>; 3]) -> Result<Found, Error> {
+        let (mut read, mut which) = (Vec::new(), Vec::new());
+        for (split, place) in places.into_iter().enumerate() {
+            let Some(place) = place else { continue };
+            let folder = self.root_of(&place);
+            let root = Root { folder: &folder, outside: self.options.allow_outside.unwrap_or_default() };
+            read.push(table::read(&place, root)?);
+            which.push(split);
+        }
+        let numbered = binding::number(&read, self.map.as_ref(), self.options.label_base)?;
+        let mut notices = numbered.notices;
+        let mut sets = [None, None, None];
+        for ((list, labels), split) in read.into_iter().zip(numbered.labels).zip(which) {
+            notices.extend(list.notices.iter().cloned());
+            let root = self.root_of(&list.file);
+            if list.splits.is_empty() {
+                sets[split] = Some(of_list(&list, &labels, &root, |_| true));
+                continue;
+            }
+            for (part, set) in sets.iter_mut().enumerate() {
+                if list.splits.iter().any(|&split| usize::from(split) == part) {
+                    *set = Some(of_list(&list, &labels, &root, |index| usize::from(list.splits[index]) == part));
+                }
+            }
+        }
+        Ok(Found { format: Format::List, classes: numbered.classes, sets, notices })
+    }
+
+    /// Annotations of each split.
+    fn annotations(&self, places: [Option<PathBuf>; 3]) -> Result<Found, Error> {
+        let read = |place: Option<PathBuf>| place.map(|place| coco::read(&place)).transpose();
+        let [train, validation, test] = places;
+        let read: [Option<Annotations>; 3] = [read(train)?, read(validation)?, read(test)?];
+        let own = || Classes { names: read[0].as_ref().map(|read| read.classes.clone()).unwrap_or_default() };
+        let classes = self.map.clone().unwrap_or_else(own);
+        let (mut sets, mut notices) = ([None, None, None], Vec::new());
+        for (set, read) in sets.iter_mut().zip(read) {
+            let Some(read) = read else { continue };
+            let root = self.root_of(&read.file);
+            missing(&read, &root, self.options.allow_outside.unwrap_or_default())?;
+            // A class that no picture has is no extra one.
+            let mut used = vec![false; read.classes.len()];
+            read.labels.iter().for_each(|&label| used[label as usize] = true);
+            let names: Vec<String> =
+                read.classes.iter().zip(&used).filter(|(_, used)| **used).map(|(name, _)| name.clone()).collect();
+            let known = classes.of(&names, &read.file, self.options.extra_classes.unwrap_or_default())?;
+            let mut known = known.into_iter();
+            let numbers: Vec<Option<u32>> =
+                used.iter().map(|&used| if used { known.next().flatten() } else { None }).collect();
+            let (names, labels) = renumber(&read.names, &read.labels, &numbers);
+            let samples = Samples { store: Store::Files { root, names }, labels };
+            notices.extend(read.notices);
+            *set = Some(Set { place: read.file, samples, passed: Passed::default() });
+        }
+        Ok(Found { format: Format::Coco, classes, sets, notices })
+    }
+}
+
+/// What to say about names that are shown alike.
+fn empty(tree: &Tree) -> Option<String> {
+    let odd = tree.classes.iter().find(|name| std::str::from_utf8(&bytes_of(name)).is_err())?;
+    Some(format!("the name of class folder {} is no UTF-8: it is shown with \u{fffd}", odd.to_string_lossy()))
+}
+
+/// Some pictures of a list.
+fn of_list(list: &List, labels: &[u32], root: &Path, which: impl Fn(usize) -> bool) -> Set {
+    let kept = || (0..labels.len()).filter(|&index| which(index));
+    let samples = Samples {
+        store: Store::Files { root: root.to_owned(), names: list.names.part(kept()) },
+        labels: kept().map(|index| labels[index]).collect(),
+    };
+    Set { place: list.file.clone(), samples, passed: Passed::default() }
+}
+
+/// Refuses annotations whose files are not there, or lie outside of the root.
+fn missing(read: &Annotations, root: &Path, outside: bool) -> Result<(), Error> {
+    let paths = || (0..read.names.len()).map(|index| read.names.path(index));
+    if let Some(path) = paths().find(|path| leads_out(path) && !outside) {
+        let what = format!("names a file outside of {}: {}", root.display(), path.display());
+        return Err(Error::file(&read.file, what).with_hint("--allow-outside lets it do that"));
+    }
+    let is_missing = |&index: &usize| !root.join(read.names.path(index)).exists();
+    let mut absent = (0..read.names.len()).filter(is_missing);
+    let Some(first) = absent.next() else { return Ok(()) };
+    let what = format!(
+        "names {} files of {} that are not there, first {}",
+        absent.count() + 1,
+        read.names.len(),
+        String::from_utf8_lossy(read.names.bytes(first))
+    );
+    let hint = format!("its paths begin at {}: --data-root names another folder", root.display());
+    Err(Error::file(&read.file, what).with_hint(hint))
+}
+
+/// Sets that were looked at.
+struct Looked {
+    image: Shape,
+    format: Format,
+    classes: Vec<String>,
+    sets: [Option<Arc<dyn Source>>; 3],
+    notices: Vec<String>,
+    summary: Vec<String>,
+    view: View,
+}
+
+/// Looks at all pictures: what can be read, and how it comes to the network's size.
+fn look(path: &Path, found: Found, options: &PictureOptions, cut_out: Option<bool>) -> Result<Looked, Error> {
+    let Found { format, classes, mut sets, mut notices } = found;
+    let (decoding, threads, verify) = (options.decoding(), options.threads(), options.verify.unwrap_or_default());
+    let (mut bad, mut sizes, mut summary) = (Vec::new(), Summary::default(), Vec::new());
+    for (set, name) in sets.iter_mut().zip(SETS) {
+        let Some(set) = set else { continue };
+        let mut like = Summary::of(&set.samples, &decoding, verify, threads)?;
+        bad.extend(like.bad.iter().map(|(index, why)| format!("{} {why}", set.samples.place(*index))));
+        let out: Vec<usize> = like.bad.iter().map(|(index, _)| *index).collect();
+        set.samples.leave_out(&out);
+        summary.push(line(name, set, &like, classes.names.len()));
+        like.bad.clear();
+        sizes.add(like);
+    }
+    if !bad.is_empty() && options.bad_images.unwrap_or_default() == BadImages::Stop {
+        return Err(refuse(path, &bad));
+    }
+    notices.extend(worth_a_word(&sizes, &sets, options));
+    notices.extend(skipped(&bad));
+    let view = view(&sizes, options, cut_out)?;
+    let sets = sets.map(|set| set.map(|set| Arc::new(Pictures::new(set.samples, view)) as Arc<dyn Source>));
+    Ok(Looked { image: view.image, format, classes: classes.names, sets, notices, summary, view })
+}
+
+/// How pictures of these sizes come to the network's.
+fn view(sizes: &Summary, options: &PictureOptions, cut_out: Option<bool>) -> Result<View, Error> {
+    let decoding = options.decoding();
+    let (width, height) = match (options.image_size, sizes.size_of_all()) {
+        (Some(size), _) => (size, size),
+        (None, Some(all)) => all,
+        (None, None) => (USUAL_SIZE, USUAL_SIZE),
+    };
+    let cut_out = cut_out.unwrap_or(height as usize >= LARGE);
+    let has_size = sizes.size_of_all() == Some((width, height)) && options.resize.is_none() && !cut_out;
+    if width != height && !has_size {
+        let message = format!("pictures of {width} x {height} are cut to squares: --image-size says how large");
+        return Err(Error::Usage(message));
+    }
+    let evaluation = (!has_size).then(|| Evaluation {
+        resize: options.resize.unwrap_or(if cut_out { width * 8 / 7 } else { width }),
+        crop: width,
+        filter: options.interpolation.unwrap_or_default(),
+    });
+    let channels = if decoding.channels == Channels::Grey { 1 } else { 3 };
+    Ok(View { image: Shape::new(height as usize, width as usize, channels), decoding, evaluation })
+}
+
+/// A line about a set.
+fn line(name: &str, set: &Set, like: &Summary, classes: usize) -> String {
+    let Passed { hidden, foreign, loose, loops } = set.passed;
+    let counts = count(set.samples.labels.iter().copied(), classes);
+    let seen = counts.iter().filter(|&&count| count > 0).count();
+    let sides = match (like.size_of_all(), like.sizes.keys().next(), like.sizes.keys().next_back()) {
+        (Some((width, height)), ..) => format!("of {width} x {height}"),
+        (None, Some(_), Some(_)) => {
+            let all = || like.sizes.keys().flat_map(|&(width, height)| [width, height]);
+            format!("with sides of {} to {}", all().min().unwrap_or(0), all().max().unwrap_or(0))
+        }
+        _ => String::new(),
+    };
+    let left_out = [
+        (like.bad.len(), "that cannot be read"),
+        (hidden, "with hidden names"),
+        (foreign, "that are no pictures"),
+        (loose, "outside of class folders"),
+        (loops, "that lead back"),
+    ];
+    let left_out: Vec<String> =
+        left_out.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    let left_out = if left_out.is_empty() { String::new() } else { format!("; left out: {}", left_out.join(", ")) };
+    format!("{name:<10} {} pictures of {seen} classes {sides}{left_out}", set.samples.len())
+}
+
+/// Pictures that are named before an error or a warning stops.
+const NAMED: usize = 10;
+
+fn refuse(path: &Path, bad: &[String]) -> Error {
+    let named = bad.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    let what = match bad.len() {
+        1 => format!("holds a picture that cannot be used: {named}"),
+        many if many <= NAMED => format!("holds {many} pictures that cannot be used: {named}"),
+        many => format!("holds {many} pictures that cannot be used, the first {NAMED}: {named}"),
+    };
+    Error::file(path, what).with_hint("--bad-images skip leaves them out")
+}
+
+fn skipped(bad: &[String]) -> Option<String> {
+    let named = bad.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    (!bad.is_empty()).then(|| format!("{} pictures are left out, first {named}", bad.len()))
+}
+
+/// What is said once about pictures that are not what they seem.
+fn worth_a_word(like: &Summary, sets: &[Option<Set>; 3], options: &PictureOptions) -> Vec<String> {
+    let mut told = Vec::new();
+    let mut tell = |count: usize, what: &str| {
+        if count > 0 {
+            told.push(format!("{count} pictures {what}"));
+        }
+    };
+    if options.exif.unwrap_or_default() == Exif::Ignore {
+        tell(like.turned, "have an EXIF orientation, which is ignored (--exif apply turns them)");
+    }
+    if options.grey16.unwrap_or_default() == Grey16::Shift {
+        tell(like.grey16, "have grey values of 16 bits: their upper 8 are taken (--grey16 says another way)");
+    }
+    tell(like.alpha, "have an alpha channel, which is dropped");
+    tell(like.animated, "have several frames: the first one is taken");
+    let loose = sets.iter().flatten().map(|set| set.passed.loose).sum();
+    tell(loose, "lie outside of all class folders and are left out");
+    told
+}
