@@ -34,9 +34,14 @@ pub fn word(path: &Path) -> String {
     if text.chars().all(plain) && !text.is_empty() { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
+/// `1 picture`, `2 pictures`.
+pub fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 /// `1 run`, `2 runs`.
 pub fn runs(count: usize) -> String {
-    if count == 1 { "1 run".into() } else { format!("{count} runs") }
+    counted(count, "run")
 }
 
 /// Control characters, the ends of lines and paragraphs, and the marks that reorder a line.

@@ -287,6 +287,9 @@ pub struct PredictArgs {
     /// Pictures, folders of pictures, or lists of them (.txt, .csv, .tsv)
     #[arg(required = true, value_name = "PATH", value_parser = paths())]
     pub paths: Vec<PathBuf>,
+    /// The folder that paths in lists begin at [the list's]
+    #[arg(long, value_name = "FOLDER", value_parser = paths())]
+    pub data_root: Option<PathBuf>,
     /// Say so many classes for each picture
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub top_k: u32,

@@ -38,7 +38,7 @@ pub fn run(args: &PredictArgs, console: &Console) -> Result<(), Error> {
     let weights = Weights::read(&args.weights, console)?;
     let description = &weights.description;
     let view = view(description, weights.path())?;
-    let paths = pictures(&args.paths)?;
+    let paths = pictures(&args.paths, args.data_root.as_deref())?;
     let batch = (args.batch as usize).min(paths.len());
     let image = description.image;
     let needs = Needs { first: Needs::INFERENCE, ..Needs::new(image, description.counts.len(), batch) };
@@ -77,7 +77,7 @@ fn view(description: &Description, path: &Path) -> Result<View, Error> {
 }
 
 /// The pictures that paths mean: files, all pictures below folders, and those that lists name.
-fn pictures(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+fn pictures(paths: &[PathBuf], root: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
     let mut all = Vec::new();
     for path in paths {
         let found = fs::metadata(path).map_err(|source| Error::io(path, source))?;
@@ -88,7 +88,7 @@ fn pictures(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
             }
             all.extend(below);
         } else if !is_picture(path) && table::is_list(path) {
-            all.extend(table::names(path)?);
+            all.extend(table::names(path, root)?);
         } else {
             all.push(path.clone());
         }

@@ -51,24 +51,32 @@ pub fn shots(counts: &[u32], usual: Shots) -> Shots {
     Shots { many: root_up(3, a * b * b + 1).saturating_sub(1), few: root_up(3, a * a * b) }
 }
 
-/// What is odd about the classes of a training set; `cut` has the imbalance it was cut to, and its counts before.
-pub fn warnings(dataset: &Dataset, cut: Option<(f64, &[u32])>, method: &Method, eta: u32) -> Vec<String> {
-    let counts = dataset.counts();
+/// What is odd about the classes of a data set with so many training samples each; `cut` has the imbalance it was cut to, and
+/// its counts before.
+pub fn warnings(
+    dataset: &Dataset,
+    counts: &[u32],
+    cut: Option<(f64, &[u32])>,
+    method: &Method,
+    eta: u32,
+) -> Vec<String> {
+    let (tested, names) = (dataset.test.counts(dataset.classes), &dataset.class_names[..]);
     let warnings = [
-        empty_classes("training", &counts, "what is never seen is never predicted"),
-        empty_classes("test", &dataset.test.counts(dataset.classes), "balanced accuracy is that of the others"),
+        empty_classes("training", counts, names, "what is never seen is never predicted"),
+        empty_classes("test", &tested, names, "balanced accuracy is that of the others"),
         cut.and_then(|(imbalance, _)| inverse(imbalance)),
-        cut.and_then(|(_, before)| smaller(before, &counts)),
-        groups(method, eta, &counts),
+        cut.and_then(|(_, before)| smaller(before, counts)),
+        groups(method, eta, counts),
     ];
     warnings.into_iter().flatten().collect()
 }
 
 /// What to say about classes without a sample.
-pub fn empty_classes(split: &str, counts: &[u32], so: &str) -> Option<String> {
+pub fn empty_classes(split: &str, counts: &[u32], names: &[String], so: &str) -> Option<String> {
     const NAMED: usize = 10;
     let empty = (0_usize..).zip(counts).filter(|&(_, &count)| count == 0);
-    let empty: Vec<String> = empty.map(|(class, _)| class.to_string()).collect();
+    let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
+    let empty: Vec<String> = empty.map(|(class, _)| name(class)).collect();
     let named = empty.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     match empty.len() {
         0 => None,

@@ -40,20 +40,21 @@ pub fn prepare(recipe: Recipe, mut dataset: Dataset, observer: &dyn Observer) ->
     let counts = dataset.counts();
     let terms = |class| recipe.loss.terms(&counts, class).map(drop);
     (0..counts.len()).try_for_each(terms).map_err(|error| by_loss(error, &recipe.loss))?;
-    let cut = recipe.imbalance.map(|imbalance| (imbalance, &before[..]));
-    let warnings = split::warnings(&dataset, cut, &recipe.method, recipe.eta);
     if let Some(share) = recipe.validation {
         validation::set_aside(&mut dataset, share, recipe.seed);
     }
     measured_on(&mut dataset, observer)?;
+    let cut = recipe.imbalance.map(|imbalance| (imbalance, &before[..]));
+    let warnings = split::warnings(&dataset, &counts, cut, &recipe.method, recipe.eta);
     let unseen = dataset.validation.as_ref().map(|source| source.counts(dataset.classes));
     if unseen.as_ref().is_some_and(|counts| counts.iter().all(|&count| count == 0)) {
         return Err(Error::Usage(
             "--validation: no class has two training samples, so that none can be set aside".into(),
         ));
     }
-    let unseen =
-        unseen.and_then(|counts| split::empty_classes("validation", &counts, "the best epoch is that of the others"));
+    let unseen = unseen.and_then(|counts| {
+        split::empty_classes("validation", &counts, &dataset.class_names, "the best epoch is that of the others")
+    });
     let all = warnings.into_iter().chain(unseen).chain(large_batch(&recipe, dataset.train.len()));
     all.for_each(|warning| observer.warn(&format!("warning: {warning}")));
     let needs = needs(&recipe, &dataset)?;

@@ -66,7 +66,13 @@ impl Description {
             metadata.insert("class_names".into(), json(serde_json::to_string(&self.class_names)));
         }
         if let Some(pictures) = &self.pictures {
-            metadata.insert("pictures".into(), json(serde_json::to_string(pictures)));
+            metadata.insert(
+                "pictures".into(),
+                json(
+                    toml::Table::try_from(pictures)
+                        .map_or_else(|_| serde_json::to_string(pictures), |given| serde_json::to_string(&given)),
+                ),
+            );
         }
         metadata
     }

@@ -20,6 +20,7 @@ use crate::data::pictures::transform::Evaluation;
 use crate::data::source::count;
 use crate::data::{Dataset, Format, Source, Split, name_of};
 use crate::error::Error;
+use crate::shown::counted;
 
 /// Sides from which pictures are cut out at random by default, and shown whole below.
 pub const LARGE: usize = 97;
@@ -509,7 +510,11 @@ fn line(name: &str, set: &Set, like: &Summary, classes: usize) -> String {
     let left_out: Vec<String> =
         left_out.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
     let left_out = if left_out.is_empty() { String::new() } else { format!("; left out: {}", left_out.join(", ")) };
-    format!("{name:<10} {} pictures of {seen} classes {sides}{left_out}", set.samples.len())
+    let (pictures, classes) = (
+        counted(set.samples.len(), "picture"),
+        if seen == 1 { "1 class".to_owned() } else { format!("{seen} classes") },
+    );
+    format!("{name:<10} {pictures} of {classes} {sides}{left_out}")
 }
 
 /// Pictures that are named before an error or a warning stops.
@@ -527,26 +532,40 @@ fn refuse(path: &Path, bad: &[String]) -> Error {
 
 fn skipped(bad: &[String]) -> Option<String> {
     let named = bad.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
-    (!bad.is_empty()).then(|| format!("{} pictures are left out, first {named}", bad.len()))
+    (!bad.is_empty()).then(|| match bad.len() {
+        1 => format!("a picture is left out: {named}"),
+        many => format!("{many} pictures are left out, first {named}"),
+    })
 }
 
 /// What is said once about pictures that are not what they seem.
 fn worth_a_word(like: &Summary, sets: &[Option<Set>; 3], options: &PictureOptions) -> Vec<String> {
     let mut told = Vec::new();
-    let mut tell = |count: usize, what: &str| {
+    let mut tell = |count: usize, what: (&str, &str)| {
         if count > 0 {
-            told.push(format!("{count} pictures {what}"));
+            let (have, one) = what;
+            told.push(if count == 1 { format!("1 picture {one}") } else { format!("{count} pictures {have}") });
         }
     };
     if options.exif.unwrap_or_default() == Exif::Ignore {
-        tell(like.turned, "have an EXIF orientation, which is ignored (--exif apply turns them)");
+        tell(
+            like.turned,
+            (
+                "have an EXIF orientation, which is ignored (--exif apply turns them)",
+                "has an EXIF orientation, which is ignored (--exif apply turns it)",
+            ),
+        );
     }
     if options.grey16.unwrap_or_default() == Grey16::Shift {
-        tell(like.grey16, "have grey values of 16 bits: their upper 8 are taken (--grey16 says another way)");
+        let taken = "grey values of 16 bits: their upper 8 are taken (--grey16 says another way)";
+        tell(like.grey16, (&format!("have {taken}"), &format!("has {taken}")));
     }
-    tell(like.alpha, "have an alpha channel, which is dropped");
-    tell(like.animated, "have several frames: the first one is taken");
+    tell(like.alpha, ("have an alpha channel, which is dropped", "has an alpha channel, which is dropped"));
+    tell(like.animated, ("have several frames: the first one is taken", "has several frames: the first one is taken"));
     let loose = sets.iter().flatten().map(|set| set.passed.loose).sum();
-    tell(loose, "lie outside of all class folders and are left out");
+    tell(
+        loose,
+        ("lie outside of all class folders and are left out", "lies outside of all class folders and is left out"),
+    );
     told
 }

@@ -79,15 +79,15 @@ pub fn is_list(path: &Path) -> bool {
     ["txt", "lst", "csv", "tsv"].iter().any(|known| known.eq_ignore_ascii_case(ending))
 }
 
-/// The files that a list names, a line each, below its folder: what stands behind a path that is no file without it, such as a
+/// The files that a list names, a line each, below the root or its folder: what stands behind a path that is no file without it, such as a
 /// label, is left out.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be read, [`Error::File`] when it names nothing.
-pub fn names(file: &Path) -> Result<Vec<PathBuf>, Error> {
+pub fn names(file: &Path, root: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
     let bytes = fs::read(file).map_err(|source| Error::io(file, source))?;
     let content = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let folder = file.parent().unwrap_or(Path::new(""));
+    let folder = root.unwrap_or_else(|| file.parent().unwrap_or(Path::new("")));
     let rows = match separator(file, content) {
         Some(separator) => {
             columns(file, content, separator)?.list.into_iter().map(|line| folder.join(path_of(&line.name))).collect()
