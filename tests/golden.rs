@@ -32,7 +32,7 @@ fn run_in(case: &Path, memory: Economy) -> Vec<Report> {
 #[test]
 fn every_reference_trajectory_is_met_on_the_cpu_core() {
     let cases = cases();
-    assert_eq!(cases.len(), 18);
+    assert_eq!(cases.len(), 19);
     for case in cases {
         let reports = run(&case);
         assert!(reports.iter().filter(|report| report.what.starts_with("step")).count() >= 2, "{}", case.display());

@@ -13,7 +13,7 @@ use crate::data::Format;
 use crate::recipe::imbalance::Imbalance;
 use crate::recipe::options::device_names;
 use crate::recipe::paths::{paths, places};
-use crate::recipe::words::{LongTail, LossName, MemoryName, MethodName};
+use crate::recipe::words::{LongTail, LossName, MemoryName, MethodName, StemName};
 use crate::recipe::{DeviceOptions, Options, defaults};
 use crate::report::console::{Console, LogFormat};
 use crate::spectrum::groups::Word;
@@ -249,6 +249,9 @@ pub struct EvalArgs {
     /// The network, as in `train`
     #[arg(long, help_heading = "Weights that do not say what they are")]
     pub model: Option<String>,
+    /// As in `train`
+    #[arg(long, value_enum, requires = "model", help_heading = "Weights that do not say what they are")]
+    pub stem: Option<StemName>,
     /// Insist on a format of the data
     #[arg(long, value_enum, help_heading = "Weights that do not say what they are")]
     pub dataset: Option<Format>,
@@ -363,6 +366,9 @@ pub struct NetworkArgs {
     /// As in `train`
     #[arg(long, default_value = "resnet32")]
     pub model: String,
+    /// As in `train`
+    #[arg(long, value_enum)]
+    pub stem: Option<StemName>,
     /// Samples a step
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: u32,
@@ -473,6 +479,9 @@ pub struct FootprintArgs {
     /// As in `train`
     #[arg(long)]
     pub model: String,
+    /// As in `train`
+    #[arg(long, value_enum)]
+    pub stem: Option<StemName>,
     /// Samples a step
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub batch: u32,

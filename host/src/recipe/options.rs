@@ -17,7 +17,7 @@ use crate::opencl::{Convolution, Precision, Tiling};
 use crate::recipe::imbalance::Imbalance;
 use crate::recipe::moments::Moment;
 use crate::recipe::paths::{places, stored_paths};
-use crate::recipe::words::{Augment, LongTail, LossName, MemoryName, MethodName, OnNan, ScheduleName};
+use crate::recipe::words::{Augment, LongTail, LossName, MemoryName, MethodName, OnNan, ScheduleName, StemName};
 
 /// Options of a training. What is not given comes from [`defaults`](crate::recipe::defaults) and the data set.
 #[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -57,9 +57,12 @@ pub struct Options {
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub few: Option<u32>,
 
-    /// mlp:IN-HIDDEN-OUT, resnet8, resnet20, resnet32, resnet44, resnet56, resnet10, resnet18, resnet34, resnet18-imagenet (stem for 224 x 224); resnets take :WIDTH
+    /// mlp:IN-HIDDEN-OUT, resnet8, resnet20, resnet32, resnet44, resnet56, resnet10, resnet18, resnet34, resnet50, resnet101; resnets take :WIDTH
     #[arg(long, help_heading = "Model")]
     pub model: Option<String>,
+    /// What resnet10, 18, 34, 50 and 101 begin with [imagenet for pictures above 64 pixels, else cifar]
+    #[arg(long, value_enum, help_heading = "Model")]
+    pub stem: Option<StemName>,
     /// Start from these weights, or from the best of a run's folder; a last layer for other classes is drawn anew
     #[arg(long, value_name = "FILE.safetensors", value_parser = stored_paths(), help_heading = "Model")]
     pub init: Option<PathBuf>,
