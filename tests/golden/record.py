@@ -245,11 +245,16 @@ class Training:
         base, cosine = self.case["lr"], self.case["schedule"] == "cosine"
         return base * 0.5 * (1 + math.cos(math.pi * epoch / self.case["epochs"])) if cosine else base
 
+    def rates(self, lr):
+        """The learning rate of each parameter: with `lr_head` the last layer's is another one, in the same proportion."""
+        head = lr * self.case.get("lr_head", self.case["lr"]) / self.case["lr"]
+        return [lr] * (len(self.params) - 2) + [head] * 2
+
     def descend(self, gradient, lr):
         """`d = G + weight_decay w; v = momentum v + d; w -= lr v`, with Nesterov `w -= lr (d + momentum v)`."""
         momentum = self.case["momentum"]
         with torch.no_grad():
-            for p, v, g in zip(self.params, self.velocity, gradient):
+            for p, v, g, lr in zip(self.params, self.velocity, gradient, self.rates(lr)):
                 d = g + self.case["weight_decay"] * p
                 v.mul_(momentum).add_(d)
                 p.sub_(lr * (d + momentum * v if self.case.get("nesterov") else v))
@@ -371,6 +376,11 @@ CASES = {  # name: what is run, shape of an image, batch
     **{f"mlp-ssesam-{loss}": (dict(MLP, method="ssesam", loss=loss, focal_gamma=1.0), (1, 2, 4), 12)
        for loss in ("ldam", "la", "vs", "balanced-softmax", "focal", "drw")},
     "mlp-sgd-nesterov": (dict(MLP, method="sgd", loss="ce", nesterov=True), (1, 2, 4), 12),
+    "mlp-ssesam-lr-head": (dict(MLP, method="ssesam", loss="ce", lr_head=0.5, weight_decay=0.02), (1, 2, 4), 12),
+    "mlp-sgd-nesterov-lr-head":
+        (dict(MLP, method="sgd", loss="ce", lr=0.2, lr_head=0.05, nesterov=True), (1, 2, 4), 12),
+    "resnet8-8-ssesam-lr-head":
+        (dict(NET, model="resnet8:8", method="ssesam", loss="ce", lr=0.01, lr_head=0.1), (3, 8, 8), 12),
     "mlp-imbsam-tail-weight-2": (dict(MLP, method="imbsam", loss="ce", tail_weight=2.0), (1, 2, 4), 12),
     "resnet8-ssesam-ce": (dict(NET, model="resnet8", method="ssesam", loss="ce"), (3, 8, 8), 12),
     "mlp-focalsam-ce": (dict(MLP, **FOCAL_SAM, loss="ce"), (1, 2, 4), 12),

@@ -137,6 +137,9 @@ pub struct Options {
     /// Base learning rate
     #[arg(long, help_heading = "Optimizer")]
     pub lr: Option<f64>,
+    /// Base learning rate of the last layer, where it is to have another one than the rest
+    #[arg(long, value_name = "RATE", help_heading = "Optimizer")]
+    pub lr_head: Option<f64>,
     /// Momentum
     #[arg(long, help_heading = "Optimizer")]
     pub momentum: Option<f64>,

@@ -210,6 +210,7 @@ impl From<&Recipe> for Options {
             micro_batch: recipe.micro_batch,
             memory: Some(MemoryName::of(recipe.economy)).filter(|&memory| memory != MemoryName::Full),
             lr: Some(recipe.rates.base),
+            lr_head: recipe.rates.head,
             momentum: Some(recipe.momentum),
             nesterov: Some(recipe.nesterov),
             weight_decay: Some(recipe.weight_decay),
