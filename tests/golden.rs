@@ -32,7 +32,7 @@ fn run_in(case: &Path, memory: Economy) -> Vec<Report> {
 #[test]
 fn every_reference_trajectory_is_met_on_the_cpu_core() {
     let cases = cases();
-    assert_eq!(cases.len(), 18);
+    assert_eq!(cases.len(), 22);
     for case in cases {
         let reports = run(&case);
         assert!(reports.iter().filter(|report| report.what.starts_with("step")).count() >= 2, "{}", case.display());
@@ -57,7 +57,7 @@ fn every_reference_trajectory_is_met_in_lean_memory() {
             }
         }
     }
-    assert_eq!(nesterov, 2, "one case has Nesterov momentum");
+    assert_eq!(nesterov, 4, "two cases have Nesterov momentum");
 }
 
 #[test]
@@ -70,6 +70,7 @@ fn running_statistics_are_compared_too() {
 fn a_wrong_setting_is_outside_its_bound() {
     let wrong = [
         ("mlp-sgd-ce", "lr", json!(0.1001)),
+        ("mlp-ssesam-lr-head", "lr_head", json!(0.501)),
         ("mlp-sgd-ce", "momentum", json!(0.899)),
         ("mlp-sgd-ce", "weight_decay", json!(0.0006)),
         ("mlp-sgd-nesterov", "nesterov", json!(false)),

@@ -218,7 +218,7 @@ impl fmt::Display for Error {
             Self::Inference => f.write_str("the plan is for inference and has no room for training"),
             Self::Graph => f.write_str("the layers, or a graph and its plan, do not belong together"),
             Self::Model => {
-                f.write_str("unknown model; there are mlp:IN-HIDDEN-OUT, resnet8/20/32/44/56, resnet10/18/34 and resnet10/18/34-imagenet, each resnet with :WIDTH")
+                f.write_str("unknown model; there are mlp:IN-HIDDEN-OUT, resnet8/20/32/44/56, resnet10/18/34/50/101 and the last five with -imagenet, each resnet with :WIDTH")
             }
         }
     }

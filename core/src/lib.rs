@@ -43,7 +43,7 @@ pub use training::problem::{Problem, Statistics};
 pub use training::rule::{Rule, Tail, Tally};
 pub use training::schedule::Schedule;
 pub use training::session::{Losses, Record, Session};
-pub use training::step::{lean_step, step};
+pub use training::step::{PartRate, lean_step, lean_step_with_part, step, step_with_part};
 pub use training::vectors::{Demand, Economy, Vectors};
 
 /// The examples of the porting guide, compiled and run.

@@ -66,11 +66,35 @@ class BasicBlock(nn.Module):
         return F.relu(y + x)
 
 
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions, the last to four times the channels; the 3x3 has the stride, as in torchvision.
+    The shortcut is "B" wherever the shape changes."""
+
+    def __init__(self, inputs, width, stride, shortcut):
+        super().__init__()
+        assert shortcut == "B"
+        outputs = 4 * width
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn3(self.conv3(F.relu(self.bn2(self.conv2(y)))))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
 class ResNet(nn.Module):
     """Stem, stages of blocks, global average pool, fc. The stem is a 3x3 convolution for small images; for large ones
     that of torchvision's ResNet, a 7x7 convolution of stride 2 and a 3x3 max-pool of stride 2."""
 
-    def __init__(self, blocks, widths, shortcut, large, channels, classes):
+    def __init__(self, blocks, widths, shortcut, large, channels, classes, block=BasicBlock):
         super().__init__()
         kernel, stride, padding = (7, 2, 3) if large else (3, 1, 1)
         self.conv1 = nn.Conv2d(channels, widths[0], kernel, stride, padding, bias=False)
@@ -80,8 +104,8 @@ class ResNet(nn.Module):
         for stage, (depth, width) in enumerate(zip(blocks, widths)):
             layer = []
             for index in range(depth):
-                layer.append(BasicBlock(inputs, width, 2 if stage and not index else 1, shortcut))
-                inputs = width
+                layer.append(block(inputs, width, 2 if stage and not index else 1, shortcut))
+                inputs = width if block is BasicBlock else 4 * width
             setattr(self, f"layer{stage + 1}", nn.Sequential(*layer))
         self.fc = nn.Linear(inputs, classes)
 
@@ -92,11 +116,13 @@ class ResNet(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-RESNETS = {  # blocks in each stage, channels in each stage, shortcut, stem for large images
+RESNETS = {  # blocks in each stage, channels in each stage, shortcut, stem for large images, and block, if not basic
     "resnet8": ([1, 1, 1], [16, 32, 64], "A", False),
     "resnet20": ([3, 3, 3], [16, 32, 64], "A", False),
     "resnet18": ([2, 2, 2, 2], [64, 128, 256, 512], "B", False),
     "resnet10-imagenet": ([1, 1, 1, 1], [64, 128, 256, 512], "B", True),
+    "resnet50": ([3, 4, 6, 3], [64, 128, 256, 512], "B", False, Bottleneck),
+    "resnet50-imagenet": ([3, 4, 6, 3], [64, 128, 256, 512], "B", True, Bottleneck),
 }
 
 
@@ -105,10 +131,10 @@ def build(name, channels, classes):
     name, _, size = name.partition(":")
     if name == "mlp":
         return Mlp([int(width) for width in size.split("-")])
-    blocks, widths, shortcut, large = RESNETS[name]
+    blocks, widths, shortcut, large, *block = RESNETS[name]
     if size:
         widths = [width * int(size) // widths[0] for width in widths]
-    return ResNet(blocks, widths, shortcut, large, channels, classes)
+    return ResNet(blocks, widths, shortcut, large, channels, classes, *block)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -219,11 +245,16 @@ class Training:
         base, cosine = self.case["lr"], self.case["schedule"] == "cosine"
         return base * 0.5 * (1 + math.cos(math.pi * epoch / self.case["epochs"])) if cosine else base
 
+    def rates(self, lr):
+        """The learning rate of each parameter: with `lr_head` the last layer's is another one, in the same proportion."""
+        head = lr * self.case.get("lr_head", self.case["lr"]) / self.case["lr"]
+        return [lr] * (len(self.params) - 2) + [head] * 2
+
     def descend(self, gradient, lr):
         """`d = G + weight_decay w; v = momentum v + d; w -= lr v`, with Nesterov `w -= lr (d + momentum v)`."""
         momentum = self.case["momentum"]
         with torch.no_grad():
-            for p, v, g in zip(self.params, self.velocity, gradient):
+            for p, v, g, lr in zip(self.params, self.velocity, gradient, self.rates(lr)):
                 d = g + self.case["weight_decay"] * p
                 v.mul_(momentum).add_(d)
                 p.sub_(lr * (d + momentum * v if self.case.get("nesterov") else v))
@@ -231,6 +262,19 @@ class Training:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Trajectories
+
+
+def keep_off_zero(model, margin):
+    """Moves the biases of batch norms to `margin` or `-margin`, channel by channel, so that what a ReLU reads lies so many
+    deviations from 0: in a network of millions of such numbers some would change their sign by rounding for every seed.
+    What is added up along a stage has the same signs throughout."""
+    signs = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            key = name.split(".")[0] if "bn3" in name or "downsample" in name else name
+            drawn = signs.setdefault(key, 2.0 * torch.randint(0, 2, module.bias.shape) - 1)
+            with torch.no_grad():
+                module.bias.copy_(margin * drawn)
 
 
 def draw(case, shape, batch, seed):
@@ -244,6 +288,8 @@ def draw(case, shape, batch, seed):
         if k == case.get("headless", -1):
             y[:] = 0                                               # ... but in one batch that has no tail
     model = build(case["model"], shape[0], classes)
+    if "margin" in case:
+        keep_off_zero(model, case["margin"])
     drawn = {f"init/{name}": v.detach().clone() for name, v in model.state_dict().items() if "num_batches" not in name}
     for k in range(steps):
         drawn[f"batch{k}/images"], drawn[f"batch{k}/labels"] = images[k], labels[k]
@@ -330,6 +376,11 @@ CASES = {  # name: what is run, shape of an image, batch
     **{f"mlp-ssesam-{loss}": (dict(MLP, method="ssesam", loss=loss, focal_gamma=1.0), (1, 2, 4), 12)
        for loss in ("ldam", "la", "vs", "balanced-softmax", "focal", "drw")},
     "mlp-sgd-nesterov": (dict(MLP, method="sgd", loss="ce", nesterov=True), (1, 2, 4), 12),
+    "mlp-ssesam-lr-head": (dict(MLP, method="ssesam", loss="ce", lr_head=0.5, weight_decay=0.02), (1, 2, 4), 12),
+    "mlp-sgd-nesterov-lr-head":
+        (dict(MLP, method="sgd", loss="ce", lr=0.2, lr_head=0.05, nesterov=True), (1, 2, 4), 12),
+    "resnet8-8-ssesam-lr-head":
+        (dict(NET, model="resnet8:8", method="ssesam", loss="ce", lr=0.01, lr_head=0.1), (3, 8, 8), 12),
     "mlp-imbsam-tail-weight-2": (dict(MLP, method="imbsam", loss="ce", tail_weight=2.0), (1, 2, 4), 12),
     "resnet8-ssesam-ce": (dict(NET, model="resnet8", method="ssesam", loss="ce"), (3, 8, 8), 12),
     "mlp-focalsam-ce": (dict(MLP, **FOCAL_SAM, loss="ce"), (1, 2, 4), 12),
@@ -338,6 +389,8 @@ CASES = {  # name: what is run, shape of an image, batch
     "resnet10-imagenet-4-ssesam-ce":
         (dict(NET, model="resnet10-imagenet:4", method="ssesam", loss="ce"), (3, 18, 22), 16),
     "resnet18-8-ssesam-ce": (dict(NET, model="resnet18:8", method="ssesam", loss="ce"), (3, 8, 8), 16),
+    "resnet50-8-ssesam-ce":
+        (dict(NET, model="resnet50:8", method="ssesam", loss="ce", lr=0.002, margin=4.0), (3, 64, 64), 4),
 }
 
 

@@ -51,6 +51,10 @@ pub enum Part {
     Conv2,
     /// `bn2`.
     Bn2,
+    /// `conv3`.
+    Conv3,
+    /// `bn3`.
+    Bn3,
     /// `downsample.0`.
     DownsampleConv,
     /// `downsample.1`.
@@ -77,6 +81,8 @@ impl fmt::Display for Part {
             Self::Bn1 => "bn1",
             Self::Conv2 => "conv2",
             Self::Bn2 => "bn2",
+            Self::Conv3 => "conv3",
+            Self::Bn3 => "bn3",
             Self::DownsampleConv => "downsample.0",
             Self::DownsampleNorm => "downsample.1",
         })

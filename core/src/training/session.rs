@@ -8,7 +8,7 @@ use crate::ops::gather::Row;
 use crate::ops::vector::{Outcome, Sgd};
 use crate::training::method::Present;
 use crate::training::problem::Problem;
-use crate::training::step::{lean_step, step};
+use crate::training::step::{PartRate, lean_step, lean_step_with_part, step, step_with_part};
 use crate::training::vectors::{Demand, Economy, Vectors};
 
 /// What a step leaves behind; this order of its numbers is that of work memory.
@@ -106,6 +106,26 @@ impl Session {
         match self.economy {
             Economy::Full => step(backend, problem, &self.vectors, present, sgd, &outcome),
             Economy::Lean | Economy::Recompute => lean_step(backend, problem, &self.vectors, present, sgd, &outcome),
+        }
+    }
+
+    /// [`Session::step`] with another learning rate for a part of the parameters, where there is any.
+    ///
+    /// # Errors
+    /// As [`Session::step`]; [`Error::Bounds`] when the part does not lie in the parameters.
+    pub fn step_with_part<B: Backend, P: Problem<B>>(
+        &self,
+        backend: &mut B,
+        problem: &mut P,
+        present: &Present,
+        (sgd, rate): (&Sgd, Option<&PartRate>),
+        number: usize,
+    ) -> Result<(), B::Error> {
+        let Some(rate) = rate else { return self.step(backend, problem, present, sgd, number) };
+        let (outcome, both) = (self.outcome(number)?, (sgd, rate));
+        match self.economy {
+            Economy::Full => step_with_part(backend, problem, &self.vectors, present, both, &outcome),
+            _ => lean_step_with_part(backend, problem, &self.vectors, present, both, &outcome),
         }
     }
 

@@ -2,9 +2,9 @@
 
 use crate::error::Error;
 use crate::machine::backend::Backend;
-use crate::memory::Span;
+use crate::memory::{Place, Span};
 use crate::ops::vector::{Outcome, Sgd};
-use crate::ops::{Ascend, Decay, Descend, Fill, SgdUpdate};
+use crate::ops::{Ascend, Axpy, Decay, Descend, Fill, SgdUpdate};
 use crate::training::method::{Group, Present};
 use crate::training::problem::{Problem, Statistics, Target};
 use crate::training::vectors::Vectors;
@@ -94,6 +94,59 @@ pub fn lean_step<B: Backend, P: Problem<B>>(
         outcome,
         learning_rate: sgd.learning_rate,
     })
+}
+
+/// Another learning rate for a part of the parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PartRate {
+    /// Where the part lies in the vector of parameters.
+    pub part: Place,
+    /// Its learning rate, over that of the others.
+    pub factor: f32,
+}
+
+/// [`step()`] with another learning rate for a part of the parameters, as PyTorch has it with two groups of parameters.
+///
+/// In the part `G <- factor * G + (factor - 1) * weight_decay * w` before the update, so that its velocity is `factor` times
+/// what it would be, and its step `factor * learning_rate` times that. Points are climbed to as ever. The squared norm in
+/// `outcome` is that of G as the update finds it.
+///
+/// # Errors
+/// As [`step()`].
+pub fn step_with_part<B: Backend, P: Problem<B>>(
+    backend: &mut B,
+    problem: &mut P,
+    vectors: &Vectors,
+    groups: &Present,
+    (sgd, rate): (&Sgd, &PartRate),
+    outcome: &Outcome,
+) -> Result<(), B::Error> {
+    let (gradient, params) = (rate.part.of(vectors.gradient)?, rate.part.of(vectors.params)?);
+    let scale = Sgd { momentum: rate.factor, weight_decay: (rate.factor - 1.0) * sgd.weight_decay, ..*sgd };
+    clear(backend, vectors.gradient)?;
+    add_gradients(backend, problem, vectors, groups, outcome)?;
+    backend.run(&Decay { velocity: gradient, params, sgd: &scale })?;
+    update(backend, vectors, outcome, sgd)
+}
+
+/// [`lean_step`] with another learning rate for a part of the parameters.
+///
+/// After the update `w <- w - (factor - 1) * learning_rate * v` in the part. A velocity that was not finite is zero by then,
+/// so that the parameters do not change with it.
+///
+/// # Errors
+/// As [`lean_step`].
+pub fn lean_step_with_part<B: Backend, P: Problem<B>>(
+    backend: &mut B,
+    problem: &mut P,
+    vectors: &Vectors,
+    groups: &Present,
+    (sgd, rate): (&Sgd, &PartRate),
+    outcome: &Outcome,
+) -> Result<(), B::Error> {
+    let (velocity, params) = (rate.part.of(vectors.velocity)?, rate.part.of(vectors.params)?);
+    lean_step(backend, problem, vectors, groups, sgd, outcome)?;
+    backend.run(&Axpy { y: params, alpha: (1.0 - rate.factor) * sgd.learning_rate, x: velocity })
 }
 
 /// Adds every group's gradient at its point to `vectors.gradient`; one pass at the parameters serves all groups.

@@ -13,7 +13,7 @@ use crate::data::Format;
 use crate::recipe::imbalance::Imbalance;
 use crate::recipe::options::device_names;
 use crate::recipe::paths::{paths, places};
-use crate::recipe::words::{LongTail, LossName, MemoryName, MethodName};
+use crate::recipe::words::{LongTail, LossName, MemoryName, MethodName, StemName};
 use crate::recipe::{DeviceOptions, Options, defaults};
 use crate::report::console::{Console, LogFormat};
 use crate::spectrum::groups::Word;
@@ -161,13 +161,13 @@ pub struct TrainArgs {
     pub options: Options,
     /// Folder for metrics and weights [runs/DATA-MODEL-METHOD, numbered when taken]
     // Help lists these after the first options of a run, which are counted from 0.
-    #[arg(long, value_name = "FOLDER", value_parser = paths(), help_heading = "Run", display_order = 44)]
+    #[arg(long, value_name = "FOLDER", value_parser = paths(), help_heading = "Run", display_order = 46)]
     pub out: Option<PathBuf>,
     /// Take what is not given here from this file: an option's name without dashes = its value
-    #[arg(long, value_name = "FILE.toml", value_parser = paths(), help_heading = "Run", display_order = 45)]
+    #[arg(long, value_name = "FILE.toml", value_parser = paths(), help_heading = "Run", display_order = 47)]
     pub config: Option<PathBuf>,
     /// Take what is not given here from this recipe: see `sse-sam recipes`
-    #[arg(long, value_name = "NAME", value_parser = RecipeName, help_heading = "Run", display_order = 46)]
+    #[arg(long, value_name = "NAME", value_parser = RecipeName, help_heading = "Run", display_order = 48)]
     #[arg(conflicts_with = "config")]
     pub recipe: Option<String>,
     /// Print warnings and errors only
@@ -252,6 +252,9 @@ pub struct EvalArgs {
     /// The network, as in `train`
     #[arg(long, help_heading = "Weights that do not say what they are")]
     pub model: Option<String>,
+    /// As in `train`
+    #[arg(long, value_enum, requires = "model", help_heading = "Weights that do not say what they are")]
+    pub stem: Option<StemName>,
     /// Insist on a format of the data
     #[arg(long, value_enum, help_heading = "Weights that do not say what they are")]
     pub dataset: Option<Format>,
@@ -413,6 +416,9 @@ pub struct NetworkArgs {
     /// As in `train`
     #[arg(long, default_value = "resnet32")]
     pub model: String,
+    /// As in `train`
+    #[arg(long, value_enum)]
+    pub stem: Option<StemName>,
     /// Samples a step
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: u32,
@@ -523,6 +529,9 @@ pub struct FootprintArgs {
     /// As in `train`
     #[arg(long)]
     pub model: String,
+    /// As in `train`
+    #[arg(long, value_enum)]
+    pub stem: Option<StemName>,
     /// Samples a step
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub batch: u32,

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::recipe::defaults::Defaults;
 use crate::recipe::ranges::by_option;
 use crate::recipe::resolved;
+use crate::recipe::words::StemName;
 use crate::report::Observer;
 use crate::weights::Description;
 
@@ -130,8 +131,10 @@ fn from_data(args: &EvalArgs, source: &str, model: &str, dataset: &Dataset) -> R
         Some(imbalance) => data::subset(dataset, imbalance, profile, Rule::First, 0).map_err(by_option)?,
         None => (0..dataset.train.len() as u32).collect(),
     };
+    // What the weights say of their model is all of it.
+    let stem = args.stem.or(args.model.is_none().then_some(StemName::Cifar));
     Ok(Description {
-        model: resolved::model(model)?,
+        model: resolved::with_stem(resolved::model(model)?, stem, dataset.image),
         data: source.into(),
         format: dataset.format,
         image: dataset.image,

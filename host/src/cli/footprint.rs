@@ -152,6 +152,7 @@ impl Footprint {
         let grey = |usual: Shape| if matches!(model, Model::Mlp(_)) { Shape::new(1, usual.len(), 1) } else { usual };
         let (usual, classes) = bench::data(None, args.classes, &model);
         let image = args.image.unwrap_or_else(|| grey(usual));
+        let model = resolved::with_stem(model, args.stem, image);
         let mut graph = Graph::new();
         model.build(&mut graph, image, classes)?;
         let first = first_trained(&graph, args.trainable_layers.as_deref())?;

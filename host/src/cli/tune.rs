@@ -95,6 +95,7 @@ pub struct Report {
 pub fn run(args: &TuneArgs, console: &Console) -> Result<(), Error> {
     let model = resolved::model(&args.network.model)?;
     let (image, classes) = bench::data(args.network.image, args.network.classes, &model);
+    let model = resolved::with_stem(model, args.network.stem, image);
     if args.device.conv.is_some_and(|conv| conv != Convolution::Auto) {
         return Err(Error::Usage("tune times every form of convolutions: --conv has no place here".into()));
     }

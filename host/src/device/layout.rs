@@ -1,10 +1,12 @@
 //! Where a run's numbers lie in work memory.
 
-use sse_sam_core::network::layer::Op;
+use sse_sam_core::memory::Place;
+use sse_sam_core::network::layer::{Layer, Op};
 use sse_sam_core::network::models::MAX_LAYERS;
+use sse_sam_core::network::plan::Slot;
 use sse_sam_core::training::method::Groups;
 use sse_sam_core::{
-    Arena, Conv2d, Demand, Economy, Graph, Model, Network, Pieces, Plan, Samples, Session, Shape, Space, Span,
+    Arena, Conv2d, Demand, Economy, Graph, Model, Network, PartRate, Pieces, Plan, Samples, Session, Shape, Space, Span,
 };
 
 use crate::error::Error;
@@ -155,6 +157,16 @@ impl Layout {
             }
         }
         kinds
+    }
+
+    /// Another learning rate for the last layer, so many times that of the others.
+    pub fn head_rate(&self, factor: f32) -> Option<PartRate> {
+        let is_own = |(layer, _): &(&Layer, &Slot)| !layer.tensors().is_empty();
+        let (_, slot) = self.graph.layers().iter().zip(self.plan.slots()).rfind(is_own)?;
+        let offset = slot.weight.offset;
+        // With the padding behind it, which is zero and stays so.
+        let part = Place { offset, length: self.plan.parameters().checked_sub(offset)? };
+        Some(PartRate { part, factor })
     }
 
     /// The network, with the focal exponent of its loss.

@@ -150,7 +150,7 @@ impl Defaults {
     #[must_use]
     pub fn sized(self, format: Format, image: Shape) -> Self {
         if format.is_encoded() && image.height >= LARGE {
-            return Self { model: "resnet18-imagenet", augment: Augment::Imagenet, ..self };
+            return Self { model: "resnet18", augment: Augment::Imagenet, ..self };
         }
         self
     }

@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sse_sam_core::Model;
+use sse_sam_core::network::models::Stem;
 use toml::{Table, Value};
 
 use crate::data::Format;
 use crate::error::Error;
 use crate::recipe::options::Options;
 use crate::recipe::paths::at_home;
+use crate::recipe::words::{StemName, word};
 
 /// Options of `train` that apply to one call and are not stored in a run.
 const NOT_SETTINGS: [&str; 6] = ["config", "recipe", "out", "quiet", "log-format", "help"];
@@ -21,11 +24,13 @@ const ORIGIN: &str = "run";
 
 /// Settings that may change between a run and its continuation: none changes what a step computes, but for `epochs`,
 /// which may grow, and the device with its tiles, precision and convolutions, of which resuming warns.
-const FREE: [&str; 16] = [
+const FREE: [&str; 17] = [
     "spectrum-every",
     "spectrum-at",
     "tensorboard",
     "conv",
+    // The model's name says which one it has.
+    "stem",
     "epochs",
     "device",
     "tiles",
@@ -56,11 +61,22 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<(Options, Option<T>), Er
         let (place, message) = (place(&text, ORIGIN), error.message());
         Error::file(path, format!("[{ORIGIN}]: {message}{place}"))
     })?;
+    if origin.is_some() {
+        name_stem(&mut table);
+    }
     only_settings(path, &text, &table)?;
     find_places(path, &mut table)?;
     table.iter().try_for_each(|(key, value)| is_taken(path, &text, key, value))?;
     let options = table.try_into().map_err(|error: toml::de::Error| Error::file(path, error.message()))?;
     Ok((options, origin))
+}
+
+/// Runs from before there was a choice of stems do not name the one for small pictures, whatever the size of theirs.
+fn name_stem(table: &mut Table) {
+    let model = table.get("model").and_then(Value::as_str).and_then(|name| name.parse::<Model>().ok());
+    if model.and_then(|model| model.stem()) == Some(Stem::Small) && !table.contains_key("stem") {
+        table.insert("stem".into(), Value::String(word(&StemName::Cifar)));
+    }
 }
 
 /// Refuses what is no option's name, with the nearest one that is.
@@ -190,6 +206,19 @@ pub(crate) fn differences_in(before: &Table, now: &Table, counts: impl Fn(&str) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_from_before_there_was_a_choice_keeps_its_stem() {
+        let stem = |text: &str| {
+            let mut table: Table = text.parse().unwrap();
+            name_stem(&mut table);
+            table.get("stem").map(ToString::to_string)
+        };
+        assert_eq!(stem("model = \"resnet18\"").as_deref(), Some("\"cifar\""));
+        assert_eq!(stem("model = \"resnet18-imagenet\""), None);
+        assert_eq!(stem("model = \"resnet32\""), None);
+        assert_eq!(stem("model = \"resnet50\"\nstem = \"imagenet\"").as_deref(), Some("\"imagenet\""));
+    }
 
     #[test]
     fn a_wrong_word_is_near_the_right_one() {

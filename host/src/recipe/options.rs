@@ -18,7 +18,7 @@ use crate::opencl::{Convolution, Precision, Tiling};
 use crate::recipe::imbalance::Imbalance;
 use crate::recipe::moments::Moment;
 use crate::recipe::paths::{places, stored_paths};
-use crate::recipe::words::{Augment, LongTail, LossName, MemoryName, MethodName, OnNan, ScheduleName};
+use crate::recipe::words::{Augment, LongTail, LossName, MemoryName, MethodName, OnNan, ScheduleName, StemName};
 
 /// Options of a training. What is not given comes from [`defaults`](crate::recipe::defaults) and the data set.
 #[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -64,9 +64,12 @@ pub struct Options {
     #[serde(flatten)]
     pub pictures: PictureOptions,
 
-    /// mlp:IN-HIDDEN-OUT, resnet8, resnet20, resnet32, resnet44, resnet56, resnet10, resnet18, resnet34, resnet18-imagenet (stem for 224 x 224); resnets take :WIDTH
+    /// mlp:IN-HIDDEN-OUT, resnet8, resnet20, resnet32, resnet44, resnet56, resnet10, resnet18, resnet34, resnet50, resnet101; resnets take :WIDTH
     #[arg(long, help_heading = "Model")]
     pub model: Option<String>,
+    /// What resnet10, 18, 34, 50 and 101 begin with [imagenet for pictures above 64 pixels, else cifar]
+    #[arg(long, value_enum, help_heading = "Model")]
+    pub stem: Option<StemName>,
     /// Start from these weights, or from the best of a run's folder; a last layer for other classes is drawn anew
     #[arg(long, value_name = "FILE.safetensors", value_parser = stored_paths(), help_heading = "Model")]
     pub init: Option<PathBuf>,
@@ -141,6 +144,9 @@ pub struct Options {
     /// Base learning rate
     #[arg(long, help_heading = "Optimizer")]
     pub lr: Option<f64>,
+    /// Base learning rate of the last layer, where it is to have another one than the rest
+    #[arg(long, value_name = "RATE", help_heading = "Optimizer")]
+    pub lr_head: Option<f64>,
     /// Momentum
     #[arg(long, help_heading = "Optimizer")]
     pub momentum: Option<f64>,

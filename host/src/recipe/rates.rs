@@ -16,6 +16,8 @@ pub struct Rates {
     milestones: Vec<u32>,
     /// Base learning rate.
     pub base: f64,
+    /// Base learning rate of the last layer, where it is another one.
+    pub head: Option<f64>,
     /// Epochs of linear warm-up.
     pub warmup: u32,
     epochs: u32,
@@ -27,13 +29,25 @@ impl Rates {
     /// # Errors
     /// [`Error::Usage`] when the rate is none.
     pub fn new(options: &Options, usual: f64, epochs: u32) -> Result<Self, Error> {
+        let base = positive("--lr", options.lr.unwrap_or(usual))?;
+        let head = options.lr_head.map(|rate| positive("--lr-head", rate)).transpose()?;
+        if head.is_some_and(|rate| !((rate / base) as f32).is_finite()) {
+            let message = "--lr-head needs a --lr above 0: --trainable-layers 1 trains the last layer alone";
+            return Err(Error::Usage(message.into()));
+        }
         Ok(Self {
             name: options.schedule.unwrap_or_default(),
             milestones: options.milestones.clone().unwrap_or_default(),
-            base: positive("--lr", options.lr.unwrap_or(usual))?,
+            base,
+            head,
             warmup: options.warmup.unwrap_or_default(),
             epochs,
         })
+    }
+
+    /// The last layer's rate over that of the others, where it has its own.
+    pub fn head_factor(&self) -> Option<f32> {
+        self.head.map(|rate| (rate / self.base) as f32)
     }
 
     /// The milestones that were given, where they are used.

@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::path::{self, Path, PathBuf};
 
 use sse_sam_core::longtail::classes::{Profile, Shots};
+use sse_sam_core::network::models::Stem;
 use sse_sam_core::{Economy, Loss, Method, Model, Shape};
 
 use crate::data::pictures::options::PictureOptions;
@@ -17,7 +18,7 @@ use crate::recipe::normalize::Normalize;
 use crate::recipe::options::{DeviceOptions, Minutes, Options};
 use crate::recipe::ranges::{by_loss, by_option, positive};
 use crate::recipe::rates::Rates;
-use crate::recipe::words::{Augment, LongTail, LossName, MemoryName, MethodName, OnNan};
+use crate::recipe::words::{Augment, LongTail, LossName, MemoryName, MethodName, OnNan, StemName};
 
 /// Everything that decides what a training does.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,7 +137,7 @@ impl Recipe {
                 given => normalize(given.as_deref(), dataset)?,
             },
             shots: shots((options.many, options.few), defaults)?,
-            model: model(options.model.as_deref().unwrap_or(defaults.model))?,
+            model: with_stem(model(options.model.as_deref().unwrap_or(defaults.model))?, options.stem, dataset.image),
             init: options.init.clone(),
             trainable_layers: options.trainable_layers.clone(),
             method: method(options),
@@ -212,6 +213,8 @@ impl From<&Recipe> for Options {
             many: Some(recipe.shots.many),
             few: Some(recipe.shots.few),
             model: Some(recipe.model.to_string()),
+            // The other one stands in the model's name.
+            stem: recipe.model.stem().filter(|&stem| stem == Stem::Small).map(StemName::of),
             init: recipe.init.as_ref().map(|path| path::absolute(path).unwrap_or_else(|_| path.clone())),
             trainable_layers: recipe.trainable_layers.clone(),
             tail_weight: recipe.method.has_tail().then_some(recipe.tail_weight),
@@ -222,6 +225,7 @@ impl From<&Recipe> for Options {
             micro_batch: recipe.micro_batch,
             memory: Some(MemoryName::of(recipe.economy)).filter(|&memory| memory != MemoryName::Full),
             lr: Some(recipe.rates.base),
+            lr_head: recipe.rates.head,
             momentum: Some(recipe.momentum),
             nesterov: Some(recipe.nesterov),
             weight_decay: Some(recipe.weight_decay),
@@ -430,6 +434,17 @@ pub fn model(name: &str) -> Result<Model, Error> {
     })
 }
 
+/// Pictures whose sides are longer are large: a network that may have either stem gets the one for such.
+const SMALL_PICTURE: usize = 64;
+
+/// The model with the stem that `--stem` asks for, else with the one for pictures of this size; one whose name says which it
+/// has (`resnet18-imagenet`) stays as it is.
+pub fn with_stem(model: Model, stem: Option<StemName>, image: Shape) -> Model {
+    let is_large = image.height.min(image.width) > SMALL_PICTURE;
+    let stem = stem.map_or(if is_large { Stem::ImageNet } else { Stem::Small }, StemName::stem);
+    if model.stem() == Some(Stem::ImageNet) { model } else { model.with_stem(stem) }
+}
+
 /// Whether these are numbers that are sizes of layers, but for their range.
 fn is_out_of_range(sizes: &str) -> bool {
     let is_number = |size: &str| !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_digit());
@@ -451,4 +466,25 @@ pub fn shots(given: (Option<u32>, Option<u32>), defaults: Defaults) -> Result<Sh
         return Err(Error::Usage(message));
     }
     Ok(shots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stem_follows_from_the_picture_unless_it_is_said() {
+        let stem = |name: &str, stem, side| {
+            let model = with_stem(model(name).unwrap(), stem, Shape::new(side, side, 3));
+            model.to_string()
+        };
+        assert_eq!(stem("resnet18", None, 64), "resnet18");
+        assert_eq!(stem("resnet18", None, 65), "resnet18-imagenet");
+        assert_eq!(stem("resnet50:8", None, 224), "resnet50-imagenet:8");
+        assert_eq!(stem("resnet50", Some(StemName::Cifar), 224), "resnet50");
+        assert_eq!(stem("resnet101", Some(StemName::Imagenet), 32), "resnet101-imagenet");
+        assert_eq!(stem("resnet34-imagenet", None, 32), "resnet34-imagenet");
+        assert_eq!(stem("resnet32", None, 224), "resnet32");
+        assert_eq!(stem("mlp:8-4", Some(StemName::Imagenet), 224), "mlp:8-4");
+    }
 }

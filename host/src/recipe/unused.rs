@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::recipe::moments::Moment;
 use crate::recipe::options::Options;
 use crate::recipe::resolved::Recipe;
-use crate::recipe::words::{OnNan, ScheduleName};
+use crate::recipe::words::{OnNan, ScheduleName, StemName};
 
 /// An option, whether it is used where it was typed, and what it needs.
 type Rule = (&'static str, bool, String);
@@ -32,7 +32,7 @@ pub fn pointless(recipe: &Recipe) -> impl Iterator<Item = (&'static str, String)
 }
 
 /// What a run's settings decide, whatever the value of the option.
-fn by_settings(recipe: &Recipe) -> [Rule; 18] {
+fn by_settings(recipe: &Recipe) -> [Rule; 19] {
     let Recipe { method, loss, .. } = recipe;
     let is_sse_sam = matches!(method, Method::SseSam { .. });
     let is_focal_sam = matches!(method, Method::FocalSam { .. });
@@ -55,6 +55,7 @@ fn by_settings(recipe: &Recipe) -> [Rule; 18] {
         ("focal-gamma", matches!(loss, Loss::Focal { .. }), "needs --loss focal".into()),
         ("milestones", in_steps, "needs --schedule multi-step".into()),
         ("nesterov", recipe.momentum > 0.0 || !recipe.nesterov, "needs a --momentum above 0".into()),
+        ("stem", recipe.model.stem().is_some(), "needs --model resnet10, 18, 34, 50 or 101".into()),
         ("conv", !recipe.device.is_pointless(&recipe.model), "needs a model with convolutions".into()),
         ("rollbacks", recipe.on_nan == OnNan::Rollback, "needs --on-nan rollback".into()),
         ("long-tail", is_cut, "needs --imbalance".into()),
@@ -67,7 +68,7 @@ fn is_staged(method: &Method) -> bool {
 }
 
 /// What depends on the value.
-fn by_range(typed: &Options, recipe: &Recipe) -> [Rule; 7] {
+fn by_range(typed: &Options, recipe: &Recipe) -> [Rule; 8] {
     let Recipe { method, epochs, batch, .. } = recipe;
     let moments = || typed.spectrum_at.iter().flatten().copied();
     let switch = moments().any(|moment| moment == Moment::Switch);
@@ -97,6 +98,11 @@ fn by_range(typed: &Options, recipe: &Recipe) -> [Rule; 7] {
             "spectrum-every",
             typed.spectrum_every.map(NonZero::get) <= Some(*epochs),
             format!("must be at most the number of epochs, {epochs}"),
+        ),
+        (
+            "stem",
+            typed.stem.map(StemName::stem) == recipe.model.stem(),
+            "needs a --model that does not say its stem: one without -imagenet".into(),
         ),
         ("micro-batch", typed.micro_batch <= Some(*batch), format!("must be at most the batch, {batch}")),
     ]

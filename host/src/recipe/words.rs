@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use sse_sam_core::longtail::classes::Profile;
+use sse_sam_core::network::models::Stem;
 use sse_sam_core::{Economy, Method};
 
 /// A loss by name.
@@ -98,6 +99,34 @@ pub enum ScheduleName {
     Cosine,
     /// A tenth of the rate from each of --milestones on
     MultiStep,
+}
+
+/// What comes before the stages of a residual network with four of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StemName {
+    /// A 7x7 convolution of stride 2 and a max-pool
+    Imagenet,
+    /// A 3x3 convolution
+    Cifar,
+}
+
+impl StemName {
+    /// The name of a stem.
+    pub fn of(stem: Stem) -> Self {
+        match stem {
+            Stem::Small => Self::Cifar,
+            Stem::ImageNet => Self::Imagenet,
+        }
+    }
+
+    /// The stem.
+    pub fn stem(self) -> Stem {
+        match self {
+            Self::Imagenet => Stem::ImageNet,
+            Self::Cifar => Stem::Small,
+        }
+    }
 }
 
 /// How training images are varied.

@@ -395,6 +395,8 @@ impl Training<'_> {
     {
         let (recipe, layout) = (self.recipe(), self.layout());
         let sgd = epoch::sgd(recipe, &now.position)?;
+        let head = recipe.rates.head_factor().and_then(|factor| layout.head_rate(factor));
+        let rates = (&sgd, head.as_ref());
         let Epoch { order, words, steps } = Epoch::new(self.placed.prepared, layout, &self.train, &now.position)?;
         let batches: Vec<&[u32]> = order.chunks(layout.batch).collect();
         backend.write(layout.session.table.part(0, words.len())?, &words)?;
@@ -413,10 +415,10 @@ impl Training<'_> {
             let losses = layout.session.losses(slot)?;
             if let Some(pieces) = &mut pieces {
                 pieces.set_batch(step.tally.parts(table)?, losses);
-                layout.session.step(backend, pieces, &step.present, &sgd, slot)?;
+                layout.session.step_with_part(backend, pieces, &step.present, rates, slot)?;
             } else {
                 network.gather(backend, table, &self.train.samples, losses)?;
-                layout.session.step(backend, &mut network, &step.present, &sgd, slot)?;
+                layout.session.step_with_part(backend, &mut network, &step.present, rates, slot)?;
             }
             let signal = self.signal();
             if slot + 1 == window.steps || number + 1 == steps.len() || signal.is_some() {

@@ -46,6 +46,7 @@ pub fn run(args: &BenchArgs, console: &Console) -> Result<(), Error> {
     let model = resolved::model(&args.network.model)?;
     args.device.check(&model)?;
     let (image, classes) = data(args.network.image, args.network.classes, &model);
+    let model = resolved::with_stem(model, args.network.stem, image);
     let method = method(args.method, args.stage);
     let mut device = Device::choose(&args.device, console)?;
     let batch = args.network.batch as usize;

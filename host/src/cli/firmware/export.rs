@@ -59,7 +59,9 @@ impl Constants<'_> {
         let depth = name.trim_start_matches("resnet").split(':').next()?.to_owned();
         match self.description.model {
             Model::Mlp(_) => None,
-            Model::Cifar { width, .. } | Model::Projected { width, .. } => Some((depth, width)),
+            Model::Cifar { width, .. } | Model::Projected { width, .. } | Model::Bottleneck { width, .. } => {
+                Some((depth, width))
+            }
         }
     }
 

@@ -183,7 +183,8 @@ impl Replay<'_> {
             nesterov: case.nesterov,
         };
         let present = rule.groups.present(tally.present());
-        Ok(layout.session.step(backend, &mut network, &present, &sgd, 0)?)
+        let head = case.lr_head.and_then(|rate| layout.head_rate((rate / case.lr) as f32));
+        Ok(layout.session.step_with_part(backend, &mut network, &present, (&sgd, head.as_ref()), 0)?)
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Case {
     method: String,
     loss: String,
     pub lr: f64,
+    #[serde(default)]
+    pub lr_head: Option<f64>,
     pub momentum: f64,
     pub weight_decay: f64,
     #[serde(default)]
