@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, fs, io};
 
-use formats::{cifar, digits, idx};
+use formats::{cifar, digits, idx, npz};
 use sse_sam_core::Shape;
 
 use crate::Error;
@@ -37,6 +37,8 @@ pub struct Dataset {
     pub image: Shape,
     /// Number of classes, at most [`Row::CLASSES`](sse_sam_core::Row::CLASSES); every label is below it.
     pub classes: usize,
+    /// Names of the classes, in their order; empty where they have none.
+    pub class_names: Vec<String>,
     /// What is trained on.
     pub train: Arc<dyn Source>,
     /// What an epoch is chosen by, where there is a set for that: the source's own, or some of its training samples.
@@ -100,11 +102,13 @@ pub enum Format {
     /// CIFAR-100's binary version.
     #[value(name = "cifar100")]
     Cifar100,
+    /// NumPy's arrays under MedMNIST's or Keras' names: an npz archive, or a folder of npy files.
+    Npz,
 }
 
 impl Format {
     /// Every format, in the order of help texts.
-    pub const ALL: [Self; 4] = [Self::Digits, Self::Idx, Self::Cifar10, Self::Cifar100];
+    pub const ALL: [Self; 5] = [Self::Digits, Self::Idx, Self::Cifar10, Self::Cifar100, Self::Npz];
 
     /// The word that names it on the command line.
     pub const fn word(self) -> &'static str {
@@ -113,6 +117,7 @@ impl Format {
             Self::Idx => "idx",
             Self::Cifar10 => "cifar10",
             Self::Cifar100 => "cifar100",
+            Self::Npz => "npz",
         }
     }
 }
@@ -153,6 +158,7 @@ fn load_as(path: &Path, format: Format) -> Result<Dataset, Error> {
         Format::Idx => idx::load(path),
         Format::Cifar10 => cifar::load(path, Some(cifar::Kind::Ten)),
         Format::Cifar100 => cifar::load(path, Some(cifar::Kind::Hundred)),
+        Format::Npz => npz::load(path),
     }
 }
 
@@ -175,6 +181,12 @@ fn detect(path: &Path) -> Result<Format, Error> {
     if idx::split_prefix(path).is_some() {
         return Ok(Format::Idx);
     }
+    if npz::is_one(path) {
+        return Ok(Format::Npz);
+    }
+    if let Some(error) = npz::alone(path) {
+        return Err(error);
+    }
     if !path.is_dir() {
         return foreign::file(path).map_or_else(|| cifar::archive_kind(path).map(cifar::Kind::format), Err);
     }
@@ -193,6 +205,7 @@ fn detect_in(path: &Path, entries: &[Entry]) -> Result<Vec<Format>, Error> {
         (Format::Idx, idx::Files::present(entries)),
         (Format::Cifar10, cifar::Kind::Ten.home(path, entries)?.is_some()),
         (Format::Cifar100, cifar::Kind::Hundred.home(path, entries)?.is_some()),
+        (Format::Npz, npz::present(entries)),
     ];
     Ok(found.into_iter().filter(|&(_, present)| present).map(|(format, _)| format).collect())
 }

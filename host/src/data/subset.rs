@@ -91,6 +91,7 @@ mod tests {
             format: Format::Idx,
             image,
             classes: classes as usize,
+            class_names: Vec::new(),
             train: Arc::new(Split { image, images, labels }),
             validation: None,
             test: Arc::new(Split::empty(image)),

@@ -9,7 +9,9 @@ use tempfile::{TempDir, tempdir};
 
 use super::*;
 
+mod difficult;
 mod elsewhere;
+mod npz;
 
 fn idx(dimensions: &[u32], values: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 8, dimensions.len() as u8];

@@ -48,6 +48,7 @@ mod tests {
             format: Format::Idx,
             image,
             classes: 5,
+            class_names: Vec::new(),
             train: Arc::new(Split { image, images, labels }),
             validation: None,
             test: Arc::new(Split::empty(image)),

@@ -186,6 +186,7 @@ mod tests {
             format: Format::Idx,
             image,
             classes: 6,
+            class_names: Vec::new(),
             train,
             validation: None,
             test,

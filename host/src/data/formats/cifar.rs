@@ -268,6 +268,7 @@ impl Parts {
             format,
             image: IMAGE,
             classes: kind.classes(),
+            class_names: Vec::new(),
             train,
             validation: None,
             test,
@@ -295,7 +296,9 @@ fn read_split(kind: Kind, path: &Path, reader: &mut dyn Read, length: u64) -> Re
         reader.read_exact(&mut record).map_err(|source| read_failed(path, true, start, source))?;
         let (labels, planes) = record.split_at(kind.labels().len());
         split.labels.push(check_labels(kind, path, labels, start, length)?.into());
-        split.images.extend_from_slice(&interleave(planes, IMAGE));
+        let start = split.images.len();
+        split.images.extend_from_slice(planes);
+        interleave(&mut split.images[start..], IMAGE);
     }
     Ok(split)
 }

@@ -41,6 +41,7 @@ pub(crate) fn load() -> Result<Dataset, Error> {
         format: Format::Digits,
         image: IMAGE,
         classes: 10,
+        class_names: Vec::new(),
         train,
         validation: None,
         test,

@@ -3,3 +3,6 @@
 pub(crate) mod cifar;
 pub(crate) mod digits;
 pub(crate) mod idx;
+pub(crate) mod npy;
+pub(crate) mod npz;
+pub(crate) mod zip;
