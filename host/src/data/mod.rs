@@ -96,10 +96,10 @@ pub enum Format {
     Digits,
     /// A folder with four IDX files, as of MNIST.
     Idx,
-    /// CIFAR-10's binary version.
+    /// CIFAR-10, its binary or its Python version.
     #[value(name = "cifar10")]
     Cifar10,
-    /// CIFAR-100's binary version.
+    /// CIFAR-100, its binary or its Python version.
     #[value(name = "cifar100")]
     Cifar100,
     /// NumPy's arrays under MedMNIST's or Keras' names: an npz archive, or a folder of npy files.
@@ -188,7 +188,7 @@ fn detect(path: &Path) -> Result<Format, Error> {
         return Err(error);
     }
     if !path.is_dir() {
-        return foreign::file(path).map_or_else(|| cifar::archive_kind(path).map(cifar::Kind::format), Err);
+        return foreign::file(path).map_or_else(|| cifar::archive_kind(path).map(|(kind, _)| kind.format()), Err);
     }
     let entries = listing(path)?;
     match detect_in(path, &entries)?[..] {
@@ -203,8 +203,8 @@ fn detect(path: &Path) -> Result<Format, Error> {
 fn detect_in(path: &Path, entries: &[Entry]) -> Result<Vec<Format>, Error> {
     let found = [
         (Format::Idx, idx::Files::present(entries)),
-        (Format::Cifar10, cifar::Kind::Ten.home(path, entries)?.is_some()),
-        (Format::Cifar100, cifar::Kind::Hundred.home(path, entries)?.is_some()),
+        (Format::Cifar10, cifar::Kind::Ten.present(path, entries)?),
+        (Format::Cifar100, cifar::Kind::Hundred.present(path, entries)?),
         (Format::Npz, npz::present(entries)),
     ];
     Ok(found.into_iter().filter(|&(_, present)| present).map(|(format, _)| format).collect())
