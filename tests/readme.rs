@@ -138,10 +138,13 @@ fn dataset(format: Format) -> Dataset {
         format,
         image,
         classes: classes as usize,
+        class_names: Vec::new(),
         train: Arc::new(Split { image, images: vec![0; labels.len()], labels }),
         validation: None,
         test: Arc::new(Split::empty(image)),
-        notice: None,
+        notices: Vec::new(),
+        summary: Vec::new(),
+        view: None,
     }
 }
 

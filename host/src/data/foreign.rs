@@ -15,7 +15,7 @@ const CONVERT: &str = "read are digits, a folder with four IDX files, and CIFAR'
 
 const UNPACK: &str = "unpack it and give the folder that it makes";
 
-const PYTHON: &str = "this is CIFAR's Python version; get the binary version";
+const PYTHON: &str = "give the folder that holds it and the other files of CIFAR's Python version";
 
 /// What a file is that has a data set's name and another content, and what to do; for hints.
 pub(super) fn advice(path: &Path) -> Option<String> {
@@ -156,18 +156,12 @@ pub(super) fn is_run(entries: &[Entry]) -> bool {
 
 /// Why a folder is no data set.
 pub(super) fn folder(path: &Path, entries: &[Entry]) -> Error {
-    let has = |name: &str| entries.iter().any(|entry| entry.name == name);
     let unknown = |message: &str, hint: &str| Error::file(path, message).with_hint(hint);
     if is_run(entries) {
         return unknown(
             "is the folder of a run, not data",
             "sse-sam resume continues it, train --config FOLDER/config.toml repeats it",
         );
-    }
-    let is_python =
-        has("data_batch_1") || (has("train") && has("meta") && entries.iter().all(|entry| !entry.is_folder));
-    if is_python || has("cifar-10-batches-py") || has("cifar-100-python") {
-        return unknown("holds no file of a known data set but Python pickles", PYTHON);
     }
     let mut survey = Survey::default();
     survey.add(path, Path::new(""), entries, 0);
@@ -212,9 +206,4 @@ pub(super) fn archive(path: &Path, names: &[String]) -> Error {
         .with_hint(CONVERT);
     }
     error.with_hint(SOURCES)
-}
-
-/// For CIFAR's Python version in an archive.
-pub(super) fn pickled(path: &Path) -> Error {
-    Error::file(path, "holds pickled Python objects").with_hint(PYTHON)
 }

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, fs, io};
 
-use formats::{cifar, digits, idx};
+use formats::{cifar, digits, idx, npz};
 use sse_sam_core::Shape;
 
 use crate::Error;
@@ -40,14 +40,14 @@ pub struct Dataset {
     pub image: Shape,
     /// Number of classes, at most [`Row::CLASSES`](sse_sam_core::Row::CLASSES); every label is below it.
     pub classes: usize,
+    /// Names of the classes, in their order; empty where they have none.
+    pub class_names: Vec<String>,
     /// What is trained on.
     pub train: Arc<dyn Source>,
     /// What an epoch is chosen by, where there is a set for that: the source's own, or some of its training samples.
     pub validation: Option<Arc<dyn Source>>,
     /// What accuracy is measured on.
     pub test: Arc<dyn Source>,
-    /// Names of the classes, in their order; empty where they have none.
-    pub class_names: Vec<String>,
     /// What is odd about how the data were read, and worth a warning.
     pub notices: Vec<String>,
     /// What was found, in lines for people.
@@ -103,12 +103,14 @@ pub enum Format {
     Digits,
     /// A folder with four IDX files, as of MNIST.
     Idx,
-    /// CIFAR-10's binary version.
+    /// CIFAR-10, its binary or its Python version.
     #[value(name = "cifar10")]
     Cifar10,
-    /// CIFAR-100's binary version.
+    /// CIFAR-100, its binary or its Python version.
     #[value(name = "cifar100")]
     Cifar100,
+    /// NumPy's arrays under MedMNIST's or Keras' names: an npz archive, or a folder of npy files.
+    Npz,
     /// Pictures in class folders.
     Folder,
     /// Pictures that lists (`path label`) or tables (CSV, TSV) name.
@@ -119,8 +121,8 @@ pub enum Format {
 
 impl Format {
     /// Every format, in the order of help texts.
-    pub const ALL: [Self; 7] =
-        [Self::Digits, Self::Idx, Self::Cifar10, Self::Cifar100, Self::Folder, Self::List, Self::Coco];
+    pub const ALL: [Self; 8] =
+        [Self::Digits, Self::Idx, Self::Cifar10, Self::Cifar100, Self::Npz, Self::Folder, Self::List, Self::Coco];
 
     /// The word that names it on the command line.
     pub const fn word(self) -> &'static str {
@@ -129,6 +131,7 @@ impl Format {
             Self::Idx => "idx",
             Self::Cifar10 => "cifar10",
             Self::Cifar100 => "cifar100",
+            Self::Npz => "npz",
             Self::Folder => "folder",
             Self::List => "list",
             Self::Coco => "coco",
@@ -204,6 +207,7 @@ fn load_as(path: &Path, format: Format, request: &Request<'_>) -> Result<Dataset
         Format::Idx => idx::load(path),
         Format::Cifar10 => cifar::load(path, Some(cifar::Kind::Ten)),
         Format::Cifar100 => cifar::load(path, Some(cifar::Kind::Hundred)),
+        Format::Npz => npz::load(path),
         Format::Folder | Format::List | Format::Coco => {
             pictures::load::load(path, Some(format), request.pictures, request.cut_out)
         }
@@ -229,11 +233,17 @@ fn detect(path: &Path) -> Result<Format, Error> {
     if idx::split_prefix(path).is_some() {
         return Ok(Format::Idx);
     }
+    if npz::is_one(path) {
+        return Ok(Format::Npz);
+    }
+    if let Some(error) = npz::alone(path) {
+        return Err(error);
+    }
     if !path.is_dir() {
         if let Some(format) = pictures::load::recognise(path)? {
             return Ok(format);
         }
-        return foreign::file(path).map_or_else(|| cifar::archive_kind(path).map(cifar::Kind::format), Err);
+        return foreign::file(path).map_or_else(|| cifar::archive_kind(path).map(|(kind, _)| kind.format()), Err);
     }
     let entries = listing(path)?;
     match detect_in(path, &entries)?[..] {
@@ -251,8 +261,9 @@ fn detect(path: &Path) -> Result<Format, Error> {
 fn detect_in(path: &Path, entries: &[Entry]) -> Result<Vec<Format>, Error> {
     let found = [
         (Format::Idx, idx::Files::present(entries)),
-        (Format::Cifar10, cifar::Kind::Ten.home(path, entries)?.is_some()),
-        (Format::Cifar100, cifar::Kind::Hundred.home(path, entries)?.is_some()),
+        (Format::Cifar10, cifar::Kind::Ten.present(path, entries)?),
+        (Format::Cifar100, cifar::Kind::Hundred.present(path, entries)?),
+        (Format::Npz, npz::present(entries)),
     ];
     Ok(found.into_iter().filter(|&(_, present)| present).map(|(format, _)| format).collect())
 }

@@ -91,10 +91,13 @@ mod tests {
             format: Format::Idx,
             image,
             classes: classes as usize,
+            class_names: Vec::new(),
             train: Arc::new(Split { image, images, labels }),
             validation: None,
             test: Arc::new(Split::empty(image)),
-            notice: None,
+            notices: Vec::new(),
+            summary: Vec::new(),
+            view: None,
         }
     }
 

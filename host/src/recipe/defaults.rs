@@ -131,7 +131,7 @@ impl Defaults {
             },
             Format::Cifar100 => cifar,
             Format::Cifar10 => Self { eta: 400, shots: Shots { many: 1000, few: 200 }, ..cifar },
-            Format::Idx => Self {
+            Format::Idx | Format::Npz => Self {
                 model: "resnet20",
                 eta: 400,
                 shots: Shots { many: 1000, few: 200 },
@@ -158,9 +158,9 @@ impl Defaults {
     /// The same for a training set with so many samples in each class.
     #[must_use]
     pub fn divided(self, format: Format, counts: &[u32]) -> Self {
-        // What many and few are is part of the reports on digits and CIFAR; IDX files may hold anything.
-        let shots =
-            if format == Format::Idx || format.is_encoded() { split::shots(counts, self.shots) } else { self.shots };
+        // What many and few are is part of the reports on digits and CIFAR; all others may hold anything.
+        let is_known = matches!(format, Format::Digits | Format::Cifar10 | Format::Cifar100);
+        let shots = if is_known { self.shots } else { split::shots(counts, self.shots) };
         Self { eta: split::eta(counts, self.eta), shots, ..self }
     }
 }

@@ -1,6 +1,7 @@
-//! CIFAR-10 and CIFAR-100 in their binary version, as a folder or as the archive they are published in.
+//! CIFAR-10 and CIFAR-100, as a folder or as the archive they are published in: their binary version, and with the same
+//! outcome their Python version.
 //!
-//! A record is a label (CIFAR-100: the coarse one, then the fine one, which counts) and three planes of 32 x 32 bytes.
+//! A record of the binary version is a label (CIFAR-100: the coarse one, then the fine one, which counts) and three planes of 32 x 32 bytes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,18 +12,22 @@ use std::sync::Arc;
 use sse_sam_core::Shape;
 
 use crate::Error;
+use crate::data::formats::cifar_python as python;
 use crate::data::formats::idx::interleave;
 use crate::data::input::{Input, read_failed};
 use crate::data::{Dataset, Entry, Format, Split, foreign, length_of, listing, name_of};
 
-const IMAGE: Shape = Shape::new(32, 32, 3);
-const PIXELS: usize = IMAGE.len();
+pub(super) const IMAGE: Shape = Shape::new(32, 32, 3);
+pub(super) const PIXELS: usize = IMAGE.len();
 
 /// Names of an archive that are kept for a message.
 const NAMES: usize = 1000;
 
 /// Bytes set aside for a split's images before any was read, at most: a length may be a lie.
 const LARGEST_RESERVE: usize = 1 << 24;
+
+/// The next move where an archive leaves open which file is meant.
+pub(super) const WHICH: &str = "unpack it and give the folder of the data set that is meant";
 
 /// Which of the two: decides records as well as usual file names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +37,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const BOTH: [Self; 2] = [Self::Ten, Self::Hundred];
+    pub(super) const BOTH: [Self; 2] = [Self::Ten, Self::Hundred];
 
     pub(crate) const fn format(self) -> Format {
         match self {
@@ -41,14 +46,14 @@ impl Kind {
         }
     }
 
-    const fn title(self) -> &'static str {
+    pub(super) const fn title(self) -> &'static str {
         match self {
             Self::Ten => "CIFAR-10",
             Self::Hundred => "CIFAR-100",
         }
     }
 
-    const fn other(self) -> Self {
+    pub(super) const fn other(self) -> Self {
         match self {
             Self::Ten => Self::Hundred,
             Self::Hundred => Self::Ten,
@@ -63,7 +68,7 @@ impl Kind {
         }
     }
 
-    fn classes(self) -> usize {
+    pub(super) fn classes(self) -> usize {
         self.labels().last().map_or(0, |&classes| usize::from(classes))
     }
 
@@ -103,8 +108,13 @@ impl Kind {
         Self::BOTH.into_iter().find(|kind| kind.names().any(|usual| usual == name))
     }
 
+    /// Whether a folder with these entries, or its usual sub-folder, holds files of this kind in either version.
+    pub(crate) fn present(self, folder: &Path, entries: &[Entry]) -> Result<bool, Error> {
+        Ok(self.home(folder, entries)?.is_some() || python::home(self, folder, entries)?.is_some())
+    }
+
     /// Where the files with this kind's names lie: in the folder, which has these entries, or in its usual sub-folder.
-    pub(crate) fn home(self, folder: &Path, entries: &[Entry]) -> Result<Option<PathBuf>, Error> {
+    fn home(self, folder: &Path, entries: &[Entry]) -> Result<Option<PathBuf>, Error> {
         let holds = |entries: &[Entry]| {
             self.names().any(|name| entries.iter().any(|entry| !entry.is_folder && entry.name == name))
         };
@@ -118,24 +128,33 @@ impl Kind {
         Ok(holds(&listing(&inner)?).then_some(inner))
     }
 
-    fn hint(self) -> String {
+    pub(super) fn hint(self) -> String {
         format!("this looks like a {} file; try --dataset {}", self.title(), self.format())
     }
 }
 
-/// The kind of an archive, by the first name in it that is one of CIFAR's.
-pub(crate) fn archive_kind(path: &Path) -> Result<Kind, Error> {
+/// In which form files hold their samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    Binary,
+    Python,
+}
+
+/// What an archive holds, by the first name in it that is one of CIFAR's.
+pub(crate) fn archive_kind(path: &Path) -> Result<(Kind, Version), Error> {
     let (reader, compressed) = open_archive(path)?;
     let mut archive = tar::Archive::new(reader);
     let mut names = Vec::new();
     for entry in archive.entries().map_err(|source| not_an_archive(path, compressed, source))? {
-        let entry = entry.map_err(|source| not_an_archive(path, compressed, source))?;
+        let mut entry = entry.map_err(|source| not_an_archive(path, compressed, source))?;
         let name = entry_name(path, &entry)?;
         if let Some(kind) = Kind::naming(&name) {
-            return Ok(kind);
+            return Ok((kind, Version::Binary));
         }
-        if entry.header().entry_type().is_file() && (name == "data_batch_1" || name == "train") {
-            return Err(foreign::pickled(path));
+        if entry.header().entry_type().is_file()
+            && let Some(kind) = python::naming(&name, &mut entry)
+        {
+            return Ok((kind, Version::Python));
         }
         if names.len() < NAMES {
             names.push(name);
@@ -155,6 +174,11 @@ fn load_folder(folder: &Path, kind: Option<Kind>) -> Result<Dataset, Error> {
     let mut found = None;
     for naming in [preferred, preferred.other()] {
         found = found.or(naming.home(folder, &entries)?.map(|home| (naming, home)));
+    }
+    if found.is_none()
+        && let Some(dataset) = python::load_folder(folder, &entries, kind)?
+    {
+        return Ok(dataset);
     }
     let Some((naming, home)) = found else {
         return Err(
@@ -176,23 +200,44 @@ fn load_folder(folder: &Path, kind: Option<Kind>) -> Result<Dataset, Error> {
 }
 
 fn load_archive(path: &Path, kind: Option<Kind>) -> Result<Dataset, Error> {
-    let naming = archive_kind(path)?;
+    let (naming, version) = archive_kind(path)?;
     let kind = kind.unwrap_or(naming);
+    if version == Version::Python {
+        return python::load_archive(path, naming, kind);
+    }
+    let mut parts = Parts::new(naming);
+    each_file(path, |name, entry| {
+        let Some(found) = Kind::naming(&name) else { return Ok(()) };
+        check_single(path, &parts, found, &name)?;
+        let place = place_in(path, &name);
+        let length = entry.size();
+        parts.splits.insert(name, read_split(kind, &place, entry, length)?);
+        Ok(())
+    })?;
+    parts.finish(path, path, kind)
+}
+
+/// Calls `read` with the last component of every file's name of an archive, and the file; reads the archive to its end.
+pub(super) fn each_file(
+    path: &Path,
+    mut read: impl FnMut(String, &mut tar::Entry<'_, Box<dyn Read>>) -> Result<(), Error>,
+) -> Result<(), Error> {
     let (reader, compressed) = open_archive(path)?;
     let mut archive = tar::Archive::new(reader);
-    let mut parts = Parts::new(naming);
     for entry in archive.entries().map_err(|source| not_an_archive(path, compressed, source))? {
         let mut entry = entry.map_err(|source| damaged(path, source))?;
         let name = entry_name(path, &entry)?;
-        let Some(found) = Kind::naming(&name).filter(|_| entry.header().entry_type().is_file()) else { continue };
-        check_single(path, &parts, found, &name)?;
-        let place = PathBuf::from(format!("{}: {name}", path.display()));
-        let length = entry.size();
-        parts.splits.insert(name, read_split(kind, &place, &mut entry, length)?);
+        if entry.header().entry_type().is_file() {
+            read(name, &mut entry)?;
+        }
     }
     // To the end, where gzip's checksum is.
-    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|source| damaged(path, source))?;
-    parts.finish(path, path, kind)
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map(drop).map_err(|source| damaged(path, source))
+}
+
+/// What messages call a file of an archive.
+pub(super) fn place_in(archive: &Path, name: &str) -> PathBuf {
+    PathBuf::from(format!("{}: {name}", archive.display()))
 }
 
 /// Refuses an archive with another file of this name, or with files of both kinds: which of them is meant, nothing says.
@@ -204,7 +249,7 @@ fn check_single(archive: &Path, parts: &Parts, found: Kind, name: &str) -> Resul
     } else {
         return Ok(());
     };
-    Err(Error::file(archive, message).with_hint("unpack it and give the folder of the data set that is meant"))
+    Err(Error::file(archive, message).with_hint(WHICH))
 }
 
 /// The last component of an entry's name. Nothing is ever unpacked; a name that leads out of the archive is refused all
@@ -230,7 +275,7 @@ fn not_an_archive(path: &Path, compressed: bool, source: io::Error) -> Error {
         .with_hint("for single files give the folder that holds them; a .tar.gz that is cut off must be copied again")
 }
 
-fn damaged(path: &Path, source: io::Error) -> Error {
+pub(super) fn damaged(path: &Path, source: io::Error) -> Error {
     if source.raw_os_error().is_some() || source.kind() == io::ErrorKind::FileTooLarge {
         return read_failed(path, true, 0, source);
     }
@@ -268,10 +313,10 @@ impl Parts {
             format,
             image: IMAGE,
             classes: kind.classes(),
+            class_names: Vec::new(),
             train,
             validation: None,
             test,
-            class_names: Vec::new(),
             notices: Vec::new(),
             summary: Vec::new(),
             view: None,
@@ -298,7 +343,9 @@ fn read_split(kind: Kind, path: &Path, reader: &mut dyn Read, length: u64) -> Re
         reader.read_exact(&mut record).map_err(|source| read_failed(path, true, start, source))?;
         let (labels, planes) = record.split_at(kind.labels().len());
         split.labels.push(check_labels(kind, path, labels, start, length)?.into());
-        split.images.extend_from_slice(&interleave(planes, IMAGE));
+        let start = split.images.len();
+        split.images.extend_from_slice(planes);
+        interleave(&mut split.images[start..], IMAGE);
     }
     Ok(split)
 }

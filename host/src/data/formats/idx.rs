@@ -85,30 +85,41 @@ fn sides(image: Shape) -> String {
 
 /// Images as `[n][h][w][c]`, from `[n][h][w]`, `[n][h][w][c]` or `[n][c][h][w]`, and what is to be said about the order.
 pub(crate) fn read_images(path: &Path) -> Result<(Shape, Vec<u8>, Option<String>), Error> {
-    let Values { dimensions, bytes, .. } = read(path, &[3, 4], &[(UNSIGNED_BYTES, 1)])?;
-    let [_, first, middle, last] = dimensions[..] else {
+    let Values { dimensions, mut bytes, .. } = read(path, &[3, 4], &[(UNSIGNED_BYTES, 1)])?;
+    let &[count, first, middle, last] = &dimensions[..] else {
         let sides = dimensions.get(1..).unwrap_or_default();
         return Ok((Shape::new(sides[0], sides[1], 1), bytes, None));
     };
+    let Some((image, is_planes, notice)) = axes([count, first, middle, last], &[1, 3, 4]) else {
+        let message = format!("dimensions {} at byte 4 have no place for channels", by(&dimensions));
+        return Err(Error::file(path, message)
+            .at(4)
+            .with_hint("the second or the last dimension must be 1, 3 or 4 channels"));
+    };
+    if is_planes {
+        interleave(&mut bytes, image);
+    }
+    Ok((image, bytes, notice))
+}
+
+/// What images of four dimensions are, of which the second or the last counts channels: an image's shape, whether planes
+/// come one after the other, and what is to be said about that. None where neither is one of these numbers of channels.
+pub(crate) fn axes(dimensions: [usize; 4], channels: &[usize]) -> Option<(Shape, bool, Option<String>)> {
+    let [_, first, middle, last] = dimensions;
     let (pixels, planes) = (Shape::new(first, middle, last), Shape::new(middle, last, first));
-    let is_channels = |side| matches!(side, 1 | 3 | 4);
+    let is_channels = |side| channels.contains(&side);
     let is_planes = match (is_channels(first), is_channels(last)) {
         (false, true) => false,
         (true, false) => true,
         // Pictures are square more often than not.
         (true, true) => middle == last && first != middle,
-        (false, false) => {
-            let message = format!("dimensions {} at byte 4 have no place for channels", by(&dimensions));
-            return Err(Error::file(path, message)
-                .at(4)
-                .with_hint("the second or the last dimension must be 1, 3 or 4 channels"));
-        }
+        (false, false) => return None,
     };
     let image = if is_planes { planes } else { pixels };
     // Of one channel, planes and pixels are the same.
     let is_worth_a_word = is_channels(first) && (is_channels(last) || first > 1) && (first, last) != (1, 1);
     let notice = is_worth_a_word.then(|| order(&dimensions, image, is_channels(last)));
-    Ok((image, if is_planes { interleave(&bytes, image) } else { bytes }, notice))
+    Some((image, is_planes, notice))
 }
 
 /// The notice about images whose channels may come first.
@@ -124,18 +135,18 @@ fn order(dimensions: &[usize], image: Shape, is_ambiguous: bool) -> String {
     format!("{read}, plane after plane")
 }
 
-/// Planes to pixels: `[n][c][h][w]` to `[n][h][w][c]`.
-pub(crate) fn interleave(planes: &[u8], image: Shape) -> Vec<u8> {
+/// Planes to pixels, image by image: `[n][c][h][w]` to `[n][h][w][c]`.
+pub(crate) fn interleave(images: &mut [u8], image: Shape) {
     let area = image.height * image.width;
-    let mut pixels = vec![0; planes.len()];
-    for (to, from) in pixels.chunks_exact_mut(image.len()).zip(planes.chunks_exact(image.len())) {
-        for (channel, plane) in from.chunks_exact(area).enumerate() {
-            for (pixel, &value) in to.chunks_exact_mut(image.channels).zip(plane) {
+    let mut planes = vec![0; image.len()];
+    for pixels in images.chunks_exact_mut(image.len()) {
+        planes.copy_from_slice(pixels);
+        for (channel, plane) in planes.chunks_exact(area).enumerate() {
+            for (pixel, &value) in pixels.chunks_exact_mut(image.channels).zip(plane) {
                 pixel[channel] = value;
             }
         }
     }
-    pixels
 }
 
 /// Labels of a file, and where they stand in it.

@@ -282,7 +282,8 @@ fn folders_of_other_formats_say_what_they_hold_and_what_to_do() {
         "np.array",
     );
     told(&[("data/train-00000-of-00002.parquet", vec![])], "", "holds Parquet or Arrow files (data/train-00000", "IDX");
-    told(&[("x.npz", vec![])], "", "holds NumPy files (x.npz)", "tobytes");
+    told(&[("x.npz", vec![])], "", "x.npz: is no whole zip archive", "download it again");
+    told(&[("x.npy", vec![])], "", "holds NumPy files (x.npy)", "tobytes");
     told(&[("train_32x32.mat", vec![]), ("test_32x32.mat", vec![])], "", "holds MATLAB files (test_32x32.mat)", "IDX");
     told(&[("a.tfrecord-00000-of-00010", vec![])], "", "holds TFRecord files", "IDX");
     told(&[("data.mdb", vec![])], "", "holds databases (data.mdb)", "IDX");
@@ -290,8 +291,6 @@ fn folders_of_other_formats_say_what_they_hold_and_what_to_do() {
     told(&[("mnist.zip", vec![])], "", "holds archives (mnist.zip)", "unpack them");
     told(&[("train2018.json", vec![])], "", "holds annotations (train2018.json)", "IDX");
     told(&[("config.toml", vec![]), ("metrics.jsonl", vec![])], "", "is the folder of a run, not data", "resume");
-    told(&[("cifar-10-batches-py/data_batch_1", vec![])], "", "Python pickles", "binary version");
-    told(&[("train", vec![]), ("test", vec![]), ("meta", vec![])], "", "Python pickles", "binary version");
     told(&[(".DS_Store", vec![])], "", "holds no file of a known data set", "data is digits");
     told(&[("a/b/readme", vec![])], "a/b/readme", "is empty", "again");
     let nested: Vec<_> = four().into_iter().map(|(name, bytes)| (format!("MNIST/raw/{name}"), bytes)).collect();
@@ -313,11 +312,11 @@ fn files_of_other_formats_say_what_they_are_and_what_to_do() {
     one(
         "x.npz",
         b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\0\0\0x.npy",
-        "is a NumPy archive (.npz)",
-        "IDX",
+        "is no whole zip archive",
+        "download it again",
     );
     one("x.zip", b"PK\x03\x04", "is a zip archive, which is not read", "unpack it");
-    one("data_batch_1", b"\x80\x02}q\x01", "is a Python pickle, which is not read", "binary version");
+    one("data_batch_1", b"\x80\x02}q\x01", "is a Python pickle, which is not read", "Python version");
     one("x.pkl", b"\x80\x04\x95", "is a Python pickle, which is not read", "IDX");
     one("train_32x32.mat", b"MATLAB 5.0 MAT-file", "is a MATLAB file (.mat), which is not read", "IDX");
     one("x.mat", b"\x89HDF\r\n\x1a\n", "is an HDF5 file, which is not read", "IDX");
