@@ -13,6 +13,7 @@ mod difficult;
 mod elsewhere;
 mod npz;
 mod pickle;
+mod webdataset;
 
 fn idx(dimensions: &[u32], values: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 8, dimensions.len() as u8];
