@@ -52,6 +52,11 @@ impl Found {
         }
     }
 
+    /// Whether it is neither a text nor JSON.
+    pub fn is_no_text(self) -> bool {
+        self != Self::Json
+    }
+
     /// What a file that begins with these bytes is, where that is known.
     pub fn of(head: &[u8]) -> Option<Self> {
         let fixed = FIRST.iter().find(|(at, magic, _)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic)));

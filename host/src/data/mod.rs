@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::{fmt, fs, io};
 
 use formats::{cifar, digits, idx, npz};
+use found::Found;
 use sse_sam_core::Shape;
 
 use crate::Error;
@@ -240,7 +241,9 @@ fn detect(path: &Path) -> Result<Format, Error> {
         return Err(error);
     }
     if !path.is_dir() {
-        if let Some(format) = pictures::load::recognise(path)? {
+        let is_text =
+            || length_of(path).is_ok_and(|length| length > 0) && !Found::at(path).is_some_and(Found::is_no_text);
+        if let Some(format) = pictures::load::recognise(path)?.filter(|_| is_text()) {
             return Ok(format);
         }
         return foreign::file(path).map_or_else(|| cifar::archive_kind(path).map(|(kind, _)| kind.format()), Err);

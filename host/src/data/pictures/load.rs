@@ -419,7 +419,7 @@ fn missing(read: &Annotations, root: &Path, outside: bool) -> Result<(), Error> 
     let mut absent = (0..read.names.len()).filter(is_missing);
     let Some(first) = absent.next() else { return Ok(()) };
     let what = format!(
-        "names {} files of {} that are not there, first {}",
+        "names files that are not there: {} of {}, first {}",
         absent.count() + 1,
         read.names.len(),
         String::from_utf8_lossy(read.names.bytes(first))

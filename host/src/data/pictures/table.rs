@@ -282,7 +282,7 @@ fn finish(file: &Path, mut rows: Rows, root: Root<'_>) -> Result<List, Error> {
     }
     if let Some((line, name)) = missing.first() {
         let what = format!(
-            "names {} files of {} that are not there, first in line {line}: {name}",
+            "names files that are not there: {} of {}, first in line {line}: {name}",
             missing.len(),
             rows.list.len()
         );

@@ -272,15 +272,16 @@ fn folders_of_other_formats_say_what_they_hold_and_what_to_do() {
     told(
         &[picture("train/cat/1.jpg"), picture("train/dog/2.JPG")],
         "",
-        "holds pictures (train/cat/1.jpg), which are not read",
-        "IDX",
+        "holds 2 pictures that cannot be used: /train/cat/1.jpg is JPEG that is cut off in its header; /train/dog/2.JPG",
+        "--bad-images skip",
     );
     told(
         &[picture("cat/1.png"), ("train.csv", vec![])],
         "",
-        "holds tables (train.csv), pictures (cat/1.png)",
-        "np.array",
+        "holds a picture that cannot be used: /cat/1.png is JPEG",
+        "--bad-images skip",
     );
+    told(&[("1.png", vec![])], "", "holds no class folder, but a picture", "is it a class itself?");
     told(&[("data/train-00000-of-00002.parquet", vec![])], "", "holds Parquet or Arrow files (data/train-00000", "IDX");
     told(&[("x.npz", vec![])], "", "x.npz: is no whole zip archive", "download it again");
     told(&[("x.npy", vec![])], "", "holds NumPy files (x.npy)", "tobytes");
@@ -289,7 +290,7 @@ fn folders_of_other_formats_say_what_they_hold_and_what_to_do() {
     told(&[("data.mdb", vec![])], "", "holds databases (data.mdb)", "IDX");
     told(&[("shard-000000.tar", vec![])], "", "holds tar archives", "unpack them");
     told(&[("mnist.zip", vec![])], "", "holds archives (mnist.zip)", "unpack them");
-    told(&[("train2018.json", vec![])], "", "holds annotations (train2018.json)", "IDX");
+    told(&[("train2018.json", vec![])], "", "train2018.json: is no annotation file", "");
     told(&[("config.toml", vec![]), ("metrics.jsonl", vec![])], "", "is the folder of a run, not data", "resume");
     told(&[(".DS_Store", vec![])], "", "holds no file of a known data set", "data is digits");
     told(&[("a/b/readme", vec![])], "a/b/readme", "is empty", "again");
@@ -321,10 +322,12 @@ fn files_of_other_formats_say_what_they_are_and_what_to_do() {
     one("train_32x32.mat", b"MATLAB 5.0 MAT-file", "is a MATLAB file (.mat), which is not read", "IDX");
     one("x.mat", b"\x89HDF\r\n\x1a\n", "is an HDF5 file, which is not read", "IDX");
     one("x.parquet", b"PAR1", "is a Parquet file, which is not read", "IDX");
-    one("list.txt", b"a/b.jpg 0\n", "is a list of files", "IDX");
-    one("train.csv", b"file_name,label\n", "is a table, which is not read", "IDX");
+    one("list.txt", b"a/b.jpg 0\n", "names files that are not there: 1 of 1, first in line 1: a/b.jpg", "--data-root");
+    one("train.csv", b"file_name,label\n", "names no picture", "a path and a label");
+    one("list.txt", b"version https://git-lfs.github.com/spec/v1\n", "is a git-LFS pointer", "git lfs pull");
+    one("list.txt", b"", "is empty", "again");
     one("x.tfrecord", &[1; 40], "is a TFRecord file", "IDX");
-    one("x.json", b"{\"images\": []}", "is a JSON text, which is not read", "IDX");
+    one("x.json", b"{\"images\": []}", "has no annotations", "--test");
     one("x.tar.xz", b"\xfd7zXZ\0", "is an xz archive, which is not read", "unpack it");
     one("x.tar.gz", &gzip(b"\x80\x02}q\x01"), "is a Python pickle", "IDX");
     one("cifar.tar.gz", b"version https://git-lfs.github.com/spec/v1\n", "is a git-LFS pointer", "git lfs pull");
