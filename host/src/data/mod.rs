@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, fs, io};
 
-use formats::{cifar, digits, idx, npz};
+use formats::{cifar, digits, idx, npz, webdataset};
 use found::Found;
 use sse_sam_core::Shape;
 
@@ -118,12 +118,25 @@ pub enum Format {
     List,
     /// Pictures with annotations as of COCO and iNaturalist.
     Coco,
+    /// Pictures in tar shards, as WebDataset has them.
+    #[value(name = "webdataset")]
+    #[serde(rename = "webdataset")]
+    WebDataset,
 }
 
 impl Format {
     /// Every format, in the order of help texts.
-    pub const ALL: [Self; 8] =
-        [Self::Digits, Self::Idx, Self::Cifar10, Self::Cifar100, Self::Npz, Self::Folder, Self::List, Self::Coco];
+    pub const ALL: [Self; 9] = [
+        Self::Digits,
+        Self::Idx,
+        Self::Cifar10,
+        Self::Cifar100,
+        Self::Npz,
+        Self::Folder,
+        Self::List,
+        Self::Coco,
+        Self::WebDataset,
+    ];
 
     /// The word that names it on the command line.
     pub const fn word(self) -> &'static str {
@@ -136,12 +149,13 @@ impl Format {
             Self::Folder => "folder",
             Self::List => "list",
             Self::Coco => "coco",
+            Self::WebDataset => "webdataset",
         }
     }
 
     /// Whether its pictures lie in files of their own or in archives, encoded, in any size.
     pub const fn is_encoded(self) -> bool {
-        matches!(self, Self::Folder | Self::List | Self::Coco)
+        matches!(self, Self::Folder | Self::List | Self::Coco | Self::WebDataset)
     }
 }
 
@@ -209,7 +223,7 @@ fn load_as(path: &Path, format: Format, request: &Request<'_>) -> Result<Dataset
         Format::Cifar10 => cifar::load(path, Some(cifar::Kind::Ten)),
         Format::Cifar100 => cifar::load(path, Some(cifar::Kind::Hundred)),
         Format::Npz => npz::load(path),
-        Format::Folder | Format::List | Format::Coco => {
+        Format::Folder | Format::List | Format::Coco | Format::WebDataset => {
             pictures::load::load(path, Some(format), request.pictures, request.cut_out)
         }
     }
@@ -220,7 +234,7 @@ fn exists(path: &Path) -> Result<&Path, Error> {
         Ok(found) if found.is_file() || found.is_dir() => Ok(path),
         Ok(_) => Err(Error::file(path, "is a device or a pipe, not data").with_hint(SOURCES)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if idx::split_prefix(path).is_some() {
+            if idx::split_prefix(path).is_some() || webdataset::is_pattern(path) {
                 return Ok(path);
             }
             Err(Error::file(path, "no such file or folder").with_hint(SOURCES))
@@ -267,6 +281,7 @@ fn detect_in(path: &Path, entries: &[Entry]) -> Result<Vec<Format>, Error> {
         (Format::Cifar10, cifar::Kind::Ten.present(path, entries)?),
         (Format::Cifar100, cifar::Kind::Hundred.present(path, entries)?),
         (Format::Npz, npz::present(entries)),
+        (Format::WebDataset, webdataset::present(path, entries)),
     ];
     Ok(found.into_iter().filter(|&(_, present)| present).map(|(format, _)| format).collect())
 }

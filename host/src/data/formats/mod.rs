@@ -7,8 +7,6 @@ pub(crate) mod idx;
 pub(crate) mod npy;
 pub(crate) mod npz;
 pub(crate) mod pickle;
-#[cfg_attr(not(test), expect(dead_code))]
 pub(crate) mod shards;
-#[cfg_attr(not(test), expect(dead_code))]
 pub(crate) mod webdataset;
 pub(crate) mod zip;

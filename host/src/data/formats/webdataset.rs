@@ -43,6 +43,12 @@ fn is_tar(entry: &Entry) -> bool {
     !entry.is_folder && !entry.name.starts_with('.') && entry.name.to_ascii_lowercase().ends_with(".tar")
 }
 
+/// Whether a path names several shards, as `NAME-{000000..000146}.tar` does.
+pub(crate) fn is_pattern(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    name.contains('{') && name.to_ascii_lowercase().ends_with(".tar") && !path.exists()
+}
+
 /// Whether a file is a tar archive with a picture that has a label among its first members.
 pub(crate) fn is_shard(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use sse_sam_core::Shape;
 
+use crate::data::formats::shards::{Encoded, Shards};
+use crate::data::formats::webdataset;
 use crate::data::pictures::binding::{self, Classes, renumber};
 use crate::data::pictures::coco::{self, Annotations};
 use crate::data::pictures::decode::{Channels, Exif, Grey16};
@@ -61,6 +63,9 @@ const SETS: [&str; 3] = ["training", "validation", "test"];
 /// [`Error::Io`] when it cannot be read.
 pub fn recognise(path: &Path) -> Result<Option<Format>, Error> {
     if !path.is_dir() {
+        if webdataset::is_pattern(path) || webdataset::is_shard(path) {
+            return Ok(Some(Format::WebDataset));
+        }
         return Ok(list_format(path));
     }
     if !Splits::of(path)?.is_empty() || wrapped(path)?.is_some() {
@@ -218,6 +223,7 @@ impl How<'_> {
                 self.lists(one, format)
             }
             Format::List | Format::Coco => self.lists([Some(path.to_owned()), None, None], format),
+            Format::WebDataset => self.shards(webdataset::index(path)?, path, format),
             _ => self.folders(path),
         }
     }
@@ -317,7 +323,7 @@ impl How<'_> {
                 notices.extend(empty(&tree));
             }
             let (names, labels) = renumber(&tree.names, &tree.labels, &numbers);
-            let samples = Samples { store: Store::Files { root: tree.root.clone(), names }, labels };
+            let samples = Samples::new(Store::Files { root: tree.root.clone(), names }, labels);
             *set = Some(Set { place: tree.root, samples, passed: tree.passed });
         }
         Ok(Found { format: Format::Folder, classes, sets, notices })
@@ -326,6 +332,25 @@ impl How<'_> {
     /// Lists or annotations of each split; those of a table that has a column for it are in one file.
     fn lists(&self, places: [Option<PathBuf>; 3], format: Format) -> Result<Found, Error> {
         if format == Format::Coco { self.annotations(places) } else { self.tables(places) }
+    }
+
+    /// Shards of each split.
+    fn shards(&self, encoded: Encoded, place: &Path, format: Format) -> Result<Found, Error> {
+        let Encoded { classes, train, validation, test, notices } = encoded;
+        let set = |mut shards: Shards| {
+            let labels = std::mem::take(&mut shards.labels);
+            let samples = Samples::new(Store::Shards(shards), labels);
+            Set { place: place.to_owned(), samples, passed: Passed::default() }
+        };
+        let classes = match &self.map {
+            Some(map) if map.names.len() < classes.len() => {
+                let what = format!("has {} classes, but the class map {} names", classes.len(), map.names.len());
+                return Err(Error::file(place, what));
+            }
+            Some(map) => map.clone(),
+            None => Classes { names: classes },
+        };
+        Ok(Found { format, classes, sets: [Some(set(train)), validation.map(set), test.map(set)], notices })
     }
 
     /// Where names in a list begin.
@@ -384,7 +409,7 @@ impl How<'_> {
             let numbers: Vec<Option<u32>> =
                 used.iter().map(|&used| if used { known.next().flatten() } else { None }).collect();
             let (names, labels) = renumber(&read.names, &read.labels, &numbers);
-            let samples = Samples { store: Store::Files { root, names }, labels };
+            let samples = Samples::new(Store::Files { root, names }, labels);
             notices.extend(read.notices);
             *set = Some(Set { place: read.file, samples, passed: Passed::default() });
         }
@@ -401,10 +426,10 @@ fn empty(tree: &Tree) -> Option<String> {
 /// Some pictures of a list.
 fn of_list(list: &List, labels: &[u32], root: &Path, which: impl Fn(usize) -> bool) -> Set {
     let kept = || (0..labels.len()).filter(|&index| which(index));
-    let samples = Samples {
-        store: Store::Files { root: root.to_owned(), names: list.names.part(kept()) },
-        labels: kept().map(|index| labels[index]).collect(),
-    };
+    let samples = Samples::new(
+        Store::Files { root: root.to_owned(), names: list.names.part(kept()) },
+        kept().map(|index| labels[index]).collect(),
+    );
     Set { place: list.file.clone(), samples, passed: Passed::default() }
 }
 
@@ -490,7 +515,7 @@ fn view(sizes: &Summary, options: &PictureOptions, cut_out: Option<bool>) -> Res
 /// A line about a set.
 fn line(name: &str, set: &Set, like: &Summary, classes: usize) -> String {
     let Passed { hidden, foreign, loose, loops } = set.passed;
-    let counts = count(set.samples.labels.iter().copied(), classes);
+    let counts = count(set.samples.labels().iter().copied(), classes);
     let seen = counts.iter().filter(|&&count| count > 0).count();
     let sides = match (like.size_of_all(), like.sizes.keys().next(), like.sizes.keys().next_back()) {
         (Some((width, height)), ..) => format!("of {width} x {height}"),

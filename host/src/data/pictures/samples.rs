@@ -1,25 +1,27 @@
 //! Encoded pictures: where their bytes lie, and the class of each.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::Error;
+use crate::data::formats::shards::{Shards, Span};
 use crate::data::pictures::names::{Names, bytes_of};
 
 /// The encoded pictures of a split in a fixed order.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Samples {
     /// Where they lie.
-    pub store: Store,
+    store: Store,
     /// The class of each.
-    pub labels: Vec<u32>,
+    labels: Vec<u32>,
+    /// Which pictures of the store they are, where some were left out.
+    kept: Option<Vec<u32>>,
 }
 
 /// Where encoded pictures lie.
-#[derive(Clone, Debug)]
-pub enum Store {
+#[derive(Debug)]
+pub(crate) enum Store {
     /// A file each.
     Files {
         /// What names that are no absolute paths begin at.
@@ -27,56 +29,53 @@ pub enum Store {
         /// The files.
         names: Names,
     },
-    /// Stretches of larger files.
-    Stretches {
-        /// The larger files.
-        files: Vec<PathBuf>,
-        /// A stretch each.
-        stretches: Vec<Stretch>,
-    },
-    /// Bytes in memory.
-    Memory {
-        /// What they came from.
-        files: Vec<PathBuf>,
-        /// All of them.
-        bytes: Vec<u8>,
-        /// A stretch each, of `bytes`.
-        stretches: Vec<Stretch>,
-    },
-}
-
-/// A part of a larger file, or of memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stretch {
-    /// Which of the files.
-    pub file: u32,
-    /// Its first byte.
-    pub offset: u64,
-    /// Bytes.
-    pub length: u32,
-    /// What the picture is called in that file, such as its row.
-    pub row: u32,
+    /// Stretches of larger files, or of memory.
+    Shards(Shards),
 }
 
 impl Samples {
+    /// The pictures of a store with a class each.
+    pub(crate) fn new(store: Store, labels: Vec<u32>) -> Self {
+        Self { store, labels, kept: None }
+    }
+
     /// Number of samples.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// The place of sample `index`, for messages and for tables.
-    pub fn place(&self, index: usize) -> Place<'_> {
-        Place { samples: self, index }
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The class of each sample.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// Which picture of the store sample `index` is.
+    fn stored(&self, index: usize) -> usize {
+        self.kept.as_ref().and_then(|kept| kept.get(index)).map_or(index, |&stored| stored as usize)
     }
 
     /// The file of sample `index`, where it has one of its own; else the one that it is a part of.
-    pub fn file(&self, index: usize) -> PathBuf {
-        let of = |files: &[PathBuf], stretches: &[Stretch]| {
-            stretches.get(index).and_then(|stretch| files.get(stretch.file as usize)).cloned().unwrap_or_default()
-        };
+    fn file(&self, index: usize) -> PathBuf {
+        let stored = self.stored(index);
         match &self.store {
-            Store::Files { root, names } => root.join(names.path(index)),
-            Store::Stretches { files, stretches } | Store::Memory { files, stretches, .. } => of(files, stretches),
+            Store::Files { root, names } => root.join(names.path(stored)),
+            Store::Shards(shards) => {
+                let file = shards.spans.get(stored).and_then(|span| shards.files.get(span.file as usize));
+                file.cloned().unwrap_or_default()
+            }
+        }
+    }
+
+    /// The place of sample `index`, for messages.
+    pub fn place(&self, index: usize) -> String {
+        match &self.store {
+            Store::Files { .. } => self.file(index).display().to_string(),
+            Store::Shards(shards) => shards.name(self.stored(index)),
         }
     }
 
@@ -86,22 +85,13 @@ impl Samples {
     /// What the system says of its file, and one that is too short.
     pub fn read(&self, index: usize, to: &mut Vec<u8>) -> Result<(), Error> {
         to.clear();
-        let failed = |source| Error::io(self.file(index), source);
-        match &self.store {
-            Store::Files { .. } => {
-                let mut file = File::open(self.file(index)).map_err(failed)?;
-                file.read_to_end(to).map_err(failed)?;
+        let count = self.open(index)?.read_to_end(to).map_err(|source| Error::io(self.file(index), source))?;
+        match self.length(index) {
+            Some(length) if length != count as u64 => {
+                Err(Error::file(self.file(index), "is shorter than it was when it was looked at"))
             }
-            Store::Stretches { .. } => {
-                let mut stretch = self.open(index)?;
-                stretch.read_to_end(to).map_err(failed)?;
-                if to.len() as u64 != self.length(index) {
-                    return Err(failed(io::ErrorKind::UnexpectedEof.into()));
-                }
-            }
-            Store::Memory { .. } => to.extend_from_slice(self.memory(index)),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The encoded bytes of sample `index` as a stream.
@@ -109,34 +99,37 @@ impl Samples {
     /// # Errors
     /// What the system says of its file.
     pub fn open(&self, index: usize) -> Result<Box<dyn Encoded + '_>, Error> {
+        /// Enough for most headers.
+        const BUFFER: usize = 1 << 12;
         let open = || {
             let path = self.file(index);
             File::open(&path).map_err(|source| Error::io(path, source))
         };
-        Ok(match &self.store {
-            Store::Files { .. } => Box::new(BufReader::with_capacity(1 << 12, open()?)),
-            Store::Stretches { stretches, .. } => {
-                let Stretch { offset, length, .. } = stretches[index];
-                Box::new(BufReader::with_capacity(1 << 12, Part { file: open()?, start: offset, length, at: 0 }))
+        let Store::Shards(shards) = &self.store else {
+            return Ok(Box::new(BufReader::with_capacity(BUFFER, open()?)));
+        };
+        let Span { offset, length, .. } = self.span(index);
+        Ok(match &shards.packed {
+            Some(bytes) => {
+                let start = offset as usize;
+                Box::new(Cursor::new(bytes.get(start..start.saturating_add(length as usize)).unwrap_or_default()))
             }
-            Store::Memory { .. } => Box::new(Cursor::new(self.memory(index))),
+            None => Box::new(BufReader::with_capacity(BUFFER, Part { file: open()?, start: offset, length, at: 0 })),
         })
     }
 
-    /// Its bytes, where they lie in memory.
-    fn memory(&self, index: usize) -> &[u8] {
-        let Store::Memory { bytes, stretches, .. } = &self.store else { return &[] };
-        let Stretch { offset, length, .. } = stretches[index];
-        let start = offset as usize;
-        bytes.get(start..start.saturating_add(length as usize)).unwrap_or_default()
+    /// The stretch of sample `index`; an empty one of a file of its own.
+    fn span(&self, index: usize) -> Span {
+        let nothing = Span { file: 0, offset: 0, length: 0 };
+        match &self.store {
+            Store::Files { .. } => nothing,
+            Store::Shards(shards) => shards.spans.get(self.stored(index)).copied().unwrap_or(nothing),
+        }
     }
 
-    /// Encoded bytes of sample `index`: none of a file of its own, whose length only the system knows.
-    fn length(&self, index: usize) -> u64 {
-        match &self.store {
-            Store::Files { .. } => 0,
-            Store::Stretches { stretches, .. } | Store::Memory { stretches, .. } => stretches[index].length.into(),
-        }
+    /// Encoded bytes of sample `index`, unless it has a file of its own, whose length only the system knows.
+    fn length(&self, index: usize) -> Option<u64> {
+        matches!(self.store, Store::Shards(_)).then(|| self.span(index).length.into())
     }
 
     /// Leaves out the samples at these indices, which are in ascending order.
@@ -144,29 +137,20 @@ impl Samples {
         if out.is_empty() {
             return;
         }
-        let kept = || (0..self.labels.len()).filter(|index| out.binary_search(index).is_err());
-        let labels = kept().map(|index| self.labels[index]).collect();
-        match &mut self.store {
-            Store::Files { names, .. } => {
-                *names = names.part((0..names.len()).filter(|i| out.binary_search(i).is_err()))
-            }
-            Store::Stretches { stretches, .. } | Store::Memory { stretches, .. } => {
-                let mut index = 0..;
-                stretches.retain(|_| index.next().is_none_or(|index| out.binary_search(&index).is_err()));
-            }
-        }
-        self.labels = labels;
+        let rest: Vec<usize> = (0..self.len()).filter(|index| out.binary_search(index).is_err()).collect();
+        let kept = rest.iter().map(|&index| self.stored(index) as u32).collect();
+        self.labels = rest.iter().map(|&index| self.labels[index]).collect();
+        self.kept = Some(kept);
     }
 
-    /// What tells these samples from others: names without the folder that they lie in, lengths and labels.
+    /// Adds what tells sample `index` from others: its name without the folder that all lie in, length and class.
     pub fn identity(&self, index: usize, to: &mut Vec<u8>) {
         match &self.store {
-            Store::Files { names, .. } => to.extend_from_slice(names.bytes(index)),
-            Store::Stretches { files, stretches } | Store::Memory { files, stretches, .. } => {
-                let Stretch { file, row, length, .. } = stretches[index];
-                let name = files.get(file as usize).and_then(|path| path.file_name()).unwrap_or_default();
-                to.extend_from_slice(&bytes_of(name));
-                to.extend_from_slice(&row.to_le_bytes());
+            Store::Files { names, .. } => to.extend_from_slice(names.bytes(self.stored(index))),
+            Store::Shards(_) => {
+                let Span { offset, length, .. } = self.span(index);
+                to.extend_from_slice(&bytes_of(self.file(index).file_name().unwrap_or_default()));
+                to.extend_from_slice(&offset.to_le_bytes());
                 to.extend_from_slice(&length.to_le_bytes());
             }
         }
@@ -207,25 +191,5 @@ impl Seek for Part {
         };
         self.at = from.checked_add_signed(by).ok_or(io::ErrorKind::InvalidInput)?;
         Ok(self.at)
-    }
-}
-
-/// Where a sample lies, as it is shown.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    samples: &'a Samples,
-    index: usize,
-}
-
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.samples.file(self.index);
-        let path: &Path = &path;
-        match &self.samples.store {
-            Store::Files { .. } => write!(f, "{}", path.display()),
-            Store::Stretches { stretches, .. } | Store::Memory { stretches, .. } => {
-                write!(f, "{}, picture {}", path.display(), stretches[self.index].row)
-            }
-        }
     }
 }

@@ -56,7 +56,7 @@ impl Pictures {
     fn decode(&self, index: usize, encoded: &mut Vec<u8>, to: &mut Picture) -> Result<(), Error> {
         self.samples.read(index, encoded)?;
         decode(encoded, &self.view.decoding, to).map_err(|refused| {
-            Error::file(self.samples.place(index).to_string(), refused.to_string())
+            Error::file(self.samples.place(index), refused.to_string())
                 .with_hint("--verify finds such pictures before training, --bad-images skip leaves them out")
         })
     }
@@ -68,7 +68,7 @@ impl Source for Pictures {
     }
 
     fn label(&self, index: usize) -> u32 {
-        self.samples.labels[index]
+        self.samples.labels()[index]
     }
 
     fn picture(&self, index: usize, to: &mut Picture) -> Result<(), Error> {
