@@ -178,12 +178,6 @@ pub fn check(layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<(), Err
         return refuse(format!("the model has no tensor {names}"));
     }
     let find = |entry: &Entry| tensors.iter().find(|tensor| tensor.name == entry.name);
-    let missing = entries.iter().filter(|entry| find(entry).is_none()).map(|entry| entry.name.as_str());
-    match listed(missing) {
-        Some((name, 1)) => return refuse(format!("tensor {name} is missing")),
-        Some((names, _)) => return refuse(format!("tensors {names} are missing")),
-        None => {}
-    }
     for (entry, tensor) in entries.iter().filter_map(|entry| Some((entry, find(entry)?))) {
         if tensor.shape != entry.shape {
             let (name, expected, found) = (&entry.name, &entry.shape, &tensor.shape);
@@ -194,18 +188,28 @@ pub fn check(layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<(), Err
                 None => error,
             });
         }
-        match &tensor.data {
-            Data::F32(values) if entry.is_variance() && values.iter().any(|&value| value < 0.0) => {
-                return refuse(format!("tensor {} holds a variance below 0", entry.name));
-            }
-            Data::F32(_) if tensor.is_finite() => {}
-            Data::F32(_) => return refuse(format!("tensor {} holds a number that is not finite", entry.name)),
-            Data::I64(_) => {
-                return refuse(format!("tensor {} must hold floating-point numbers, holds I64", entry.name));
-            }
-        }
+        check_numbers(path, entry, &tensor.data)?;
     }
-    Ok(())
+    let missing = entries.iter().filter(|entry| find(entry).is_none()).map(|entry| entry.name.as_str());
+    match listed(missing) {
+        Some((name, 1)) => refuse(format!("tensor {name} is missing")),
+        Some((names, _)) => refuse(format!("tensors {names} are missing")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses numbers that a tensor cannot hold.
+fn check_numbers(path: &Path, entry: &Entry, data: &Data) -> Result<(), Error> {
+    let is_finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+    let what = match data {
+        Data::F32(values) if entry.is_variance() && values.iter().any(|&value| value < 0.0) => {
+            "holds a variance below 0"
+        }
+        Data::F32(values) if is_finite(values) => return Ok(()),
+        Data::F32(_) => "holds a number that is not finite",
+        Data::I64(_) => "must hold floating-point numbers, holds I64",
+    };
+    Err(Error::weights(path, format!("tensor {} {what}", entry.name)))
 }
 
 /// Most names that a sentence lists.
