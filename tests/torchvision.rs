@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, serialize};
 use serde::Deserialize;
 use sse_sam::device::layout::{Layout, Needs};
-use sse_sam::weights::{self, Tensor, nchw_to_nhwc, torch};
+use sse_sam::weights::{self, Data, Tensor, nchw_to_nhwc, torch};
 use sse_sam_core::{Arena, Cpu, Machine, Problem, Shape, Span, Statistics};
 
 /// What torchvision said.
@@ -111,4 +114,135 @@ fn a_bottleneck_network_gives_torchvisions_logits() {
 #[test]
 fn the_deepest_network_gives_torchvisions_logits() {
     agrees("resnet101");
+}
+
+/// Torchvision's state of a network a 32nd as wide, of numbers that all types hold: multiples of 2^-10 below 1, no variance of 0.
+fn narrow(name: &str) -> Vec<Tensor> {
+    let narrow = |(number, (name, shape)): (usize, &(String, Vec<usize>))| {
+        let shape: Vec<usize> = shape.iter().map(|&side| if side % 32 == 0 { side / 32 } else { side }).collect();
+        let low = if name.ends_with("running_var") { 1.0 / 1024.0 } else { -1.0 };
+        let numbers = values(number, shape.iter().product(), (low, 1.0));
+        Tensor::f32(name.clone(), &shape, numbers.iter().map(|value| (value * 1024.0).trunc() / 1024.0).collect())
+    };
+    recorded(name).tensors.iter().enumerate().map(narrow).collect()
+}
+
+/// Half precision of a number that it holds.
+fn half(value: f32) -> [u8; 2] {
+    let bits = value.to_bits();
+    let magnitude = if value == 0.0 { 0 } else { (bits >> 13 & 0x3_ffff) - (112 << 10) };
+    ((bits >> 16 & 0x8000) as u16 | magnitude as u16).to_le_bytes()
+}
+
+/// A file of these tensors with another prefix and type, and a counter of updates as PyTorch has it.
+fn put(path: &Path, tensors: &[Tensor], prefix: &str, dtype: Dtype) {
+    let bytes = |tensor: &Tensor| match &tensor.data {
+        Data::F32(values) if dtype == Dtype::F16 => values.iter().flat_map(|&value| half(value)).collect(),
+        Data::F32(values) if dtype == Dtype::BF16 => {
+            values.iter().flat_map(|value| value.to_le_bytes()[2..].to_vec()).collect()
+        }
+        Data::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        Data::I64(_) => Vec::new(),
+    };
+    let tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|tensor| (format!("{prefix}{}", tensor.name), dtype, tensor.shape.clone(), bytes(tensor)))
+        .chain([(format!("{prefix}bn1.num_batches_tracked"), Dtype::I64, Vec::new(), vec![0; 8])])
+        .collect();
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| (name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+    fs::write(path, serialize(views, None).unwrap()).unwrap();
+}
+
+/// Six colour pictures of 24 x 24 in three classes, as IDX files.
+fn pictures(folder: &Path) {
+    let file = |kind: &[u8], sizes: &[u32], bytes: Vec<u8>| {
+        [kind.to_vec(), sizes.iter().flat_map(|size| size.to_be_bytes()).collect(), bytes].concat()
+    };
+    for part in ["train", "test"] {
+        let bytes = (0..6 * 24 * 24 * 3).map(|at| (255.0 * unit(1, at)) as u8).collect();
+        fs::write(folder.join(format!("{part}-images.idx")), file(&[0, 0, 8, 4], &[6, 24, 24, 3], bytes)).unwrap();
+        let labels = vec![0, 1, 2, 0, 1, 2];
+        fs::write(folder.join(format!("{part}-labels.idx")), file(&[0, 0, 8, 1], &[6], labels)).unwrap();
+    }
+}
+
+/// Trains for an epoch at rate 0, so that weights stay what they were: exit code and standard error.
+fn start(folder: &Path, options: &[&str]) -> (i32, String) {
+    let args = ["train", "--data", "data", "--device", "cpu", "--epochs", "1", "--lr", "0", "--quiet"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sse-sam"));
+    command.args(args).args(options).current_dir(folder).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn fine_tuning_starts_from_a_file_in_torchvisions_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::create_dir(path.join("data")).unwrap();
+    pictures(&path.join("data"));
+    for (name, prefix, dtype) in [
+        ("resnet18", "", Dtype::F32),
+        ("resnet50", "", Dtype::F16),
+        ("resnet50", "module.", Dtype::F32),
+        ("resnet18", "_orig_mod.", Dtype::BF16),
+        ("resnet50", "model.", Dtype::F16),
+        ("resnet18", "backbone.", Dtype::F16),
+    ] {
+        let out = format!("{name}{prefix}{dtype:?}");
+        let mut tensors = narrow(name);
+        if dtype == Dtype::BF16 {
+            for tensor in &mut tensors {
+                let Data::F32(values) = &mut tensor.data else { continue };
+                values.iter_mut().for_each(|value| *value = f32::from_bits(value.to_bits() & 0xffff_0000));
+            }
+        }
+        put(&path.join("given.safetensors"), &tensors, prefix, dtype);
+        let model = format!("{name}:2");
+        let options = ["--model", &model, "--stem", "imagenet", "--init", "given.safetensors", "--out", &out];
+        let (code, stderr) = start(path, &options);
+        assert_eq!(code, 0, "{out}: {stderr}");
+        assert!(stderr.contains("its last layer is for 1000 classes: fc.weight and its bias are drawn anew for 3"));
+        let notice = format!("{prefix} is left out in front of names");
+        assert_eq!(stderr.contains(&notice), !prefix.is_empty(), "{out}: {stderr}");
+        let last = weights::read(&path.join(&out).join("last.safetensors")).unwrap().0;
+        let is_trained = |tensor: &&Tensor| !tensor.name.contains("running") && !tensor.name.starts_with("fc");
+        let compared: Vec<&Tensor> = tensors.iter().filter(is_trained).collect();
+        assert!(compared.len() > 40 && compared.iter().all(|tensor| last.contains(tensor)), "{out}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_named_with_both_shapes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::create_dir(path.join("data")).unwrap();
+    pictures(&path.join("data"));
+    let given = path.join("given.safetensors");
+    let tensors = narrow("resnet50");
+    let options = ["--model", "resnet50:2", "--init", "given.safetensors", "--out", "out"];
+    let large = [&options[..], &["--stem", "imagenet"]].concat();
+    let refused = |tensors: &[Tensor], options: &[&str], parts: &[&str]| {
+        put(&given, tensors, "", Dtype::F32);
+        let (code, stderr) = start(path, options);
+        assert_eq!(code, 1, "{stderr}");
+        parts.iter().for_each(|part| assert!(stderr.contains(part), "{part} is not in {stderr}"));
+    };
+    // Pictures of 24 pixels begin with the small stem.
+    let shapes = "tensor conv1.weight must have shape [2, 3, 3, 3], has [2, 3, 7, 7]";
+    refused(&tensors, &options, &[shapes, "hint: these weights begin as --stem imagenet has it"]);
+    let without = |names: &[&str]| -> Vec<Tensor> {
+        tensors.iter().filter(|tensor| !names.contains(&&*tensor.name)).cloned().collect()
+    };
+    let (one, two) = ("layer1.0.bn3.bias", "layer4.2.conv3.weight");
+    refused(&without(&[one]), &large, &["tensor layer1.0.bn3.bias is missing"]);
+    refused(&without(&[one, two]), &large, &["tensors layer1.0.bn3.bias, layer4.2.conv3.weight are missing"]);
+    let mut more = tensors.clone();
+    more.extend((0..7).map(|number| Tensor::f32(format!("layer1.0.se.{number}"), &[1], vec![0.0])));
+    refused(&more, &large, &["the model has no tensor layer1.0.se.0, ", "layer1.0.se.4 and 2 more"]);
+    let mut wide = without(&[two]);
+    wide.push(Tensor::f32(two, &[64, 17, 1, 1], vec![0.0; 64 * 17]));
+    refused(&wide, &large, &["tensor layer4.2.conv3.weight must have shape [64, 16, 1, 1], has [64, 17, 1, 1]"]);
 }

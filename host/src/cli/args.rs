@@ -77,7 +77,7 @@ pub enum Command {
     /// Say how much memory training takes on a chip, and the size of its arena.
     #[command(allow_negative_numbers = true)]
     Footprint(FootprintArgs),
-    /// Write trained weights and their network as constants for firmware
+    /// Write trained weights and their network as an ONNX model, or as constants for firmware
     Export(ExportArgs),
     /// Read weights back that firmware printed
     Import(ImportArgs),
@@ -473,13 +473,15 @@ pub struct TuneArgs {
     pub device: DeviceOptions,
 }
 
-/// The language of constants.
+/// What weights are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Language {
+pub enum ExportFormat {
     /// A header for sse_sam.h
     C,
     /// A module for sse-sam-core
     Rust,
+    /// A model for ONNX Runtime and others
+    Onnx,
 }
 
 /// Options of `export`.
@@ -488,10 +490,10 @@ pub struct ExportArgs {
     /// Weights written by `train`, or the folder of a run, whose best ones are taken
     #[arg(value_parser = paths())]
     pub weights: PathBuf,
-    /// Language of the constants
+    /// What is written
     #[arg(long, value_enum)]
-    pub format: Language,
-    /// File to write [standard output]
+    pub format: ExportFormat,
+    /// File to write [constants: standard output; onnx: beside the weights]
     #[arg(long, value_name = "FILE", value_parser = paths())]
     pub out: Option<PathBuf>,
     /// What the names of C constants begin with; `network` when not given

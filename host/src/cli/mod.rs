@@ -6,6 +6,7 @@ pub mod compare;
 pub(crate) mod described;
 pub mod devices;
 pub mod eval;
+pub mod export;
 pub mod firmware;
 pub mod footprint;
 pub mod predict;

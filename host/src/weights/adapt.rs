@@ -19,14 +19,20 @@ const HEADS: [&str; 10] =
 ///
 /// # Errors
 /// As [`entries`].
-pub fn adapt(layout: &Layout, mut tensors: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
+pub fn adapt(layout: &Layout, tensors: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
+    Ok(unwrap(layout, tensors)?.0)
+}
+
+/// The adapted tensors, and the prefix that was left out.
+fn unwrap(layout: &Layout, mut tensors: Vec<Tensor>) -> Result<(Vec<Tensor>, Option<String>), Error> {
     let entries = entries(layout)?;
-    let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(tensors) };
-    let Some(head) = last.name.rsplit_once('.').map(|(head, _)| head.to_owned()) else { return Ok(tensors) };
+    let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok((tensors, None)) };
+    let Some(head) = last.name.rsplit_once('.').map(|(head, _)| head.to_owned()) else { return Ok((tensors, None)) };
     // Weight averaging counts beside the wrapped model.
     tensors.retain(|tensor| tensor.name != "n_averaged");
-    if let Some(prefix) = shared_prefix(&tensors, &first.name) {
-        rename(&mut tensors, |name| unwrapped(&prefix, name).map(String::from));
+    let prefix = shared_prefix(&tensors, &first.name);
+    if let Some(prefix) = &prefix {
+        rename(&mut tensors, |name| unwrapped(prefix, name).map(String::from));
     }
     if entries.iter().any(|entry| entry.name.contains(".downsample.")) {
         rename(&mut tensors, |name| {
@@ -37,7 +43,7 @@ pub fn adapt(layout: &Layout, mut tensors: Vec<Tensor>) -> Result<Vec<Tensor>, E
         let rest = |name: &str| name.strip_prefix(&other).filter(|rest| rest.starts_with('.')).map(String::from);
         rename(&mut tensors, |name| rest(name).map(|rest| format!("{head}{rest}")));
     }
-    Ok(tensors)
+    Ok((tensors, prefix))
 }
 
 /// What a state calls the last layer that has another name here: one linear layer, which may stand in a sequence with what has
@@ -102,7 +108,10 @@ pub fn initial(
     drawn: impl FnOnce() -> Result<Vec<Tensor>, Error>,
     observer: &dyn Observer,
 ) -> Result<Vec<Tensor>, Error> {
-    let mut tensors = adapt(layout, tensors)?;
+    let (mut tensors, prefix) = unwrap(layout, tensors)?;
+    if let Some(prefix) = prefix {
+        observer.warn(&format!("{}: {prefix} is left out in front of names", path.display()));
+    }
     let entries = entries(layout)?;
     let head = match &entries[..] {
         [rest @ .., weight, bias] if has_all(&tensors, rest) => [weight, bias],

@@ -7,6 +7,7 @@ mod description;
 mod file;
 mod find;
 mod header;
+pub mod onnx;
 mod out;
 pub mod torch;
 mod trained;

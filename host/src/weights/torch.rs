@@ -173,31 +173,63 @@ pub fn check(layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<(), Err
     let entries = entries(layout)?;
     let refuse = |message: String| Err(Error::weights(path, message));
     let beside = |name: &str| name.ends_with(".num_batches_tracked") || name.contains('/');
-    for tensor in tensors.iter().filter(|tensor| !beside(&tensor.name)) {
-        if !entries.iter().any(|entry| entry.name == tensor.name) {
-            return refuse(format!("the model has no tensor {}", tensor.name));
-        }
+    let names = || tensors.iter().map(|tensor| tensor.name.as_str()).filter(|name| !beside(name));
+    if let Some((names, _)) = listed(names().filter(|name| !entries.iter().any(|entry| entry.name == *name))) {
+        return refuse(format!("the model has no tensor {names}"));
     }
-    for entry in &entries {
-        let Some(tensor) = tensors.iter().find(|tensor| tensor.name == entry.name) else {
-            return refuse(format!("tensor {} is missing", entry.name));
-        };
+    let find = |entry: &Entry| tensors.iter().find(|tensor| tensor.name == entry.name);
+    for (entry, tensor) in entries.iter().filter_map(|entry| Some((entry, find(entry)?))) {
         if tensor.shape != entry.shape {
             let (name, expected, found) = (&entry.name, &entry.shape, &tensor.shape);
-            return refuse(format!("tensor {name} must have shape {expected:?}, has {found:?}"));
+            let error = Error::weights(path, format!("tensor {name} must have shape {expected:?}, has {found:?}"));
+            let has_stages = entries.iter().any(|entry| entry.name.starts_with("layer4."));
+            return Err(match other_stem(tensor).filter(|_| has_stages && entry.shape.get(2) != found.get(2)) {
+                Some(stem) => error.with_hint(format!("these weights begin as {stem} has it")),
+                None => error,
+            });
         }
-        match &tensor.data {
-            Data::F32(values) if entry.is_variance() && values.iter().any(|&value| value < 0.0) => {
-                return refuse(format!("tensor {} holds a variance below 0", entry.name));
-            }
-            Data::F32(_) if tensor.is_finite() => {}
-            Data::F32(_) => return refuse(format!("tensor {} holds a number that is not finite", entry.name)),
-            Data::I64(_) => {
-                return refuse(format!("tensor {} must hold floating-point numbers, holds I64", entry.name));
-            }
-        }
+        check_numbers(path, entry, &tensor.data)?;
     }
-    Ok(())
+    let missing = entries.iter().filter(|entry| find(entry).is_none()).map(|entry| entry.name.as_str());
+    match listed(missing) {
+        Some((name, 1)) => refuse(format!("tensor {name} is missing")),
+        Some((names, _)) => refuse(format!("tensors {names} are missing")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses numbers that a tensor cannot hold.
+fn check_numbers(path: &Path, entry: &Entry, data: &Data) -> Result<(), Error> {
+    let is_finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+    let what = match data {
+        Data::F32(values) if entry.is_variance() && values.iter().any(|&value| value < 0.0) => {
+            "holds a variance below 0"
+        }
+        Data::F32(values) if is_finite(values) => return Ok(()),
+        Data::F32(_) => "holds a number that is not finite",
+        Data::I64(_) => "must hold floating-point numbers, holds I64",
+    };
+    Err(Error::weights(path, format!("tensor {} {what}", entry.name)))
+}
+
+/// Most names that a sentence lists.
+const LISTED: usize = 5;
+
+/// Names in a sentence, the first few of them, and how many there are; nothing where there are none.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> Option<(String, usize)> {
+    let names: Vec<&str> = names.collect();
+    let (shown, more) = names.split_at(names.len().min(LISTED));
+    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    (!names.is_empty()).then(|| (shown.join(", ") + &more, names.len()))
+}
+
+/// The option for the stem that weights have been trained with.
+fn other_stem(tensor: &Tensor) -> Option<&'static str> {
+    match (&*tensor.name, &tensor.shape[..]) {
+        ("conv1.weight", [.., 7, 7]) => Some("--stem imagenet"),
+        ("conv1.weight", [.., 3, 3]) => Some("--stem cifar"),
+        _ => None,
+    }
 }
 
 /// The constant memory of a network with frozen layers, from any `state_dict` with its names and shapes.

@@ -17,6 +17,7 @@ pub struct Weights {
     pub description: Description,
     path: PathBuf,
     tensors: Vec<Tensor>,
+    metadata: BTreeMap<String, String>,
 }
 
 impl Weights {
@@ -42,12 +43,17 @@ impl Weights {
         let layout = description.layout().map_err(|error| Error::weights(path, format!("its metadata: {error}")))?;
         let tensors = adapt(&layout, tensors)?;
         torch::check(&layout, path, &tensors)?;
-        Ok(Self { description, path: path.to_owned(), tensors })
+        Ok(Self { description, path: path.to_owned(), tensors, metadata: metadata.clone() })
     }
 
     /// Its tensor of this name.
     pub fn tensor(&self, name: &str) -> Option<&Tensor> {
         self.tensors.iter().find(|tensor| tensor.name == name)
+    }
+
+    /// All that it says about itself.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
     }
 
     /// The file.

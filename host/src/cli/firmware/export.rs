@@ -2,9 +2,10 @@
 
 use std::fmt::{Debug, Write as _};
 
+use sse_sam_core::network::models::Stem;
 use sse_sam_core::{Model, Shape};
 
-use crate::cli::args::{ExportArgs, Language};
+use crate::cli::args::{ExportArgs, ExportFormat};
 use crate::cli::firmware::numbers::Numbers;
 use crate::error::Error;
 use crate::report::console::{Console, say};
@@ -18,22 +19,31 @@ const COLUMNS: usize = 110;
 /// # Errors
 /// Whatever is wrong with the weights, or with the file to write: as [`Out::new`].
 pub fn run(args: &ExportArgs, console: &Console) -> Result<(), Error> {
-    if args.name.is_some() && args.format != Language::C {
+    if args.name.is_some() && args.format != ExportFormat::C {
         return Err(Error::Usage("--name does nothing here: it needs --format c".into()));
     }
     let out = args.out.as_ref().map(|path| Out::new("--out", path, &[&args.weights])).transpose()?;
     let weights = Weights::read(&args.weights, console)?;
+    if is_too_large(&weights.description.model) {
+        let message = format!("firmware has no {}: --format onnx writes it", weights.description.model);
+        return Err(Error::weights(weights.path(), message));
+    }
     let numbers = Numbers::new(&weights)?;
     let constants =
         Constants { description: &weights.description, parameters: numbers.parameters(), values: numbers.values()? };
     let text = match args.format {
-        Language::C => constants.c(args.name.as_deref().unwrap_or("network")),
-        Language::Rust => constants.rust(),
+        ExportFormat::C => constants.c(args.name.as_deref().unwrap_or("network")),
+        _ => constants.rust(),
     };
     match out {
         Some(out) => out.write(|file| file.write_all(text.as_bytes())),
         None => say(text.trim_end()),
     }
+}
+
+/// Whether a network is none that chips build: for large pictures, or of bottlenecks.
+fn is_too_large(model: &Model) -> bool {
+    matches!(model, Model::Bottleneck { .. }) || model.stem() == Some(Stem::ImageNet)
 }
 
 /// What firmware needs to know.
