@@ -5,6 +5,8 @@ mod formats;
 pub(crate) mod found;
 mod input;
 mod normalization;
+#[allow(dead_code)] // Its callers are the sources of pictures, which are being written.
+pub(crate) mod pictures;
 pub mod random;
 mod source;
 pub mod split;

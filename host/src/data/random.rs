@@ -23,10 +23,15 @@ pub enum Purpose {
     Spectrum = 6,
     /// Which training samples are set aside to validate on.
     Validation = 7,
+    /// The crop, flip and colours of a picture in an epoch.
+    Crop = 8,
 }
 
 /// Pixels of black around a picture before it is cropped to its own size.
 pub const PADDING: i8 = 4;
+
+/// What a random crop is drawn from: numbers of 64 bits, of which it says which stands for what.
+pub(crate) type CropWords = [u64; 32];
 
 /// Words an augmentation may take of its epoch's stream: three are used.
 const AUGMENTATION_WORDS: u128 = 4;
@@ -70,6 +75,15 @@ pub fn augmentation(seed: u64, epoch: u32, index: u32) -> (i8, i8, bool) {
     (top, left, generator.next_u32() >> 31 == 1)
 }
 
+/// What the crop of sample `index` is drawn from in an epoch: 64 words of the epoch's stream from word `64 * index` on, in
+/// pairs, the low one first.
+#[allow(dead_code)] // Its callers are the sources of pictures, which are being written.
+pub(crate) fn crop(seed: u64, epoch: u32, index: u32) -> CropWords {
+    let words = 2 * CropWords::default().len() as u128;
+    let mut generator = generator(seed, Purpose::Crop, epoch.into(), u128::from(index) * words);
+    std::array::from_fn(|_| u64::from(generator.next_u32()) | u64::from(generator.next_u32()) << 32)
+}
+
 /// A word scaled to `-PADDING..=PADDING`; the nine values' shares differ by less than 1e-9.
 fn offset(word: u32) -> i8 {
     let values = 2 * PADDING as u64 + 1;
@@ -108,7 +122,14 @@ mod tests {
 
     #[test]
     fn purposes_never_share_a_stream() {
-        let purposes = [Purpose::Order, Purpose::Augmentation, Purpose::Subset, Purpose::Parameters, Purpose::Spectrum];
+        let purposes = [
+            Purpose::Order,
+            Purpose::Augmentation,
+            Purpose::Subset,
+            Purpose::Parameters,
+            Purpose::Spectrum,
+            Purpose::Crop,
+        ];
         let mut seen: Vec<u32> = purposes.iter().map(|&purpose| stream(9, purpose, 0)()).collect();
         seen.sort_unstable();
         seen.dedup();
@@ -124,6 +145,14 @@ mod tests {
         let mut word = stream(3, Purpose::Augmentation, 1);
         let words: Vec<u32> = (0..8).map(|_| word()).collect();
         assert_eq!(forward[1], (offset(words[4]), offset(words[5]), words[6] >> 31 == 1));
+    }
+
+    #[test]
+    fn a_crop_has_64_words_of_its_own() {
+        let mut word = stream(3, Purpose::Crop, 1);
+        let words: Vec<u64> = (0..64).map(|_| u64::from(word()) | u64::from(word()) << 32).collect();
+        assert_eq!([crop(3, 1, 0), crop(3, 1, 1)].as_flattened(), words);
+        assert_eq!(crop(3, 1, u32::MAX)[..3], GOLDEN_CROP);
     }
 
     #[test]
@@ -161,5 +190,6 @@ mod tests {
     const GOLDEN_ORDER: [u32; 10] = [9, 0, 6, 4, 5, 1, 2, 3, 7, 8];
     const GOLDEN_ORDER_OTHER: [u32; 10] = [3, 8, 7, 0, 6, 9, 5, 2, 1, 4];
     const GOLDEN_MOVES: [(i8, i8, bool); 3] = [(-2, -3, false), (1, -4, true), (4, 0, true)];
+    const GOLDEN_CROP: [u64; 3] = [0x4576_98a4_eee0_2371, 0x20fc_367e_09c9_0d46, 0x73b9_8314_d1db_24fe];
     const GOLDEN_WORDS: [u32; 4] = [0x9ffe_5b0d, 0x1e82_2e98, 0xa379_8449, 0x991d_8133];
 }
