@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use sse_sam::cli::args::{Cli, Command};
 use sse_sam::cli::firmware::import;
 use sse_sam::cli::{
-    bench, compare, devices, eval, export, footprint, predict, recipes, report, resume, runs, spectrum, train, tune, verify,
+    bench, compare, devices, eval, export, footprint, predict, recipes, report, resume, runs, spectrum, train, tune,
+    verify,
 };
 use sse_sam::report::console;
 use sse_sam::run::signals;

@@ -4,7 +4,7 @@
 //! 2 for a cubic), output `i` has its centre at `c = (i + 1/2) s` and takes the inputs `j` from `floor(c - r f + 1/2)` to
 //! before `floor(c + r f + 1/2)`, those that exist, in shares `w_j = filter((j - c + 1/2) / f)` over their sum: where a
 //! picture becomes smaller the filter grows, so nothing aliases. Shares are whole multiples of `2^-22`, sums are exact in
-//! `i32`, and both passes round to bytes, rows first. (Pillow's `Resample.c`.)
+//! `i32`, and both passes round to bytes. (Pillow's `Resample.c`.)
 
 use sse_sam_core::Shape;
 
@@ -75,8 +75,10 @@ impl Area {
 pub struct Scratch {
     columns: Shares,
     rows: Shares,
-    /// Rows of the source, already of the new width.
+    /// What one pass leaves to the other.
     between: Vec<u8>,
+    /// One row, with room behind it.
+    padded: Vec<u8>,
     /// A picture between two transforms.
     pub(super) resized: Picture,
 }
@@ -160,64 +162,89 @@ pub fn resize(
     to: &mut Picture,
 ) {
     let (area, channels) = (area.within(from.shape), from.shape.channels);
-    let (width, height) = (width as usize, height as usize);
-    to.shape = Shape::new(height, width, channels);
+    let size = (width as usize, height as usize);
+    to.shape = Shape::new(size.1, size.0, channels);
     to.bytes.clear();
     to.bytes.resize(to.shape.len(), 0);
     if to.shape.is_empty() || area.width == 0 || area.height == 0 {
         return;
     }
-    let (left, stride) = (area.left as usize * channels, from.shape.width * channels);
-    let (pixels, rows) = (area.width as usize * channels, area.height as usize);
-    let source =
-        from.bytes.chunks_exact(stride).skip(area.top as usize).take(rows).map(|row| &row[left..left + pixels]);
-    let Scratch { columns, rows: vertical, between, .. } = scratch;
-    let is_wide = area.width as usize == width;
-    if rows == height {
-        let target = to.bytes.chunks_exact_mut(width * channels);
-        return if is_wide {
-            copy(source, target)
-        } else {
-            horizontal(source, target, columns, (&area, width, channels, filter))
-        };
-    }
-    between.clear();
-    between.resize(rows * width * channels, 0);
-    let target = between.chunks_exact_mut(width * channels);
-    if is_wide {
-        copy(source, target)
-    } else {
-        horizontal(source, target, columns, (&area, width, channels, filter))
-    }
-    vertical.set(rows, height, filter);
-    for (row, (first, shares)) in to.bytes.chunks_exact_mut(width * channels).zip(vertical.iter()) {
-        blend(&between[first * width * channels..], shares, row);
+    let stride = from.shape.width * channels;
+    let rows = Rows {
+        bytes: &from.bytes[area.top as usize * stride + area.left as usize * channels..],
+        stride,
+        width: area.width as usize,
+        height: area.height as usize,
+        channels,
+    };
+    let Scratch { columns, rows: vertical, between, padded, .. } = scratch;
+    let mut horizontally = |rows: Rows, to: &mut [u8]| {
+        columns.set(rows.width, size.0, filter);
+        horizontal(&rows, columns, padded, to);
+    };
+    let mut vertically = |rows: Rows, to: &mut [u8]| {
+        vertical.set(rows.height, size.1, filter);
+        for (row, (first, shares)) in to.chunks_exact_mut(rows.width * channels).zip(vertical.iter()) {
+            blend(&rows.bytes[first * rows.stride..], rows.stride, shares, row);
+        }
+    };
+    match (rows.width == size.0, rows.height == size.1) {
+        (true, true) => rows.iter().zip(to.bytes.chunks_exact_mut(size.0 * channels)).for_each(|(from, to)| {
+            to.copy_from_slice(from);
+        }),
+        (false, true) => horizontally(rows, &mut to.bytes),
+        (true, false) => vertically(rows, &mut to.bytes),
+        _ if is_vertical_first(&rows, size) => {
+            between.resize(size.1 * rows.width * channels, 0);
+            let lines = Rows { height: size.1, stride: rows.width * channels, bytes: &[], ..rows };
+            vertically(rows, between);
+            horizontally(Rows { bytes: between, ..lines }, &mut to.bytes);
+        }
+        _ => {
+            between.resize(rows.height * size.0 * channels, 0);
+            let lines = Rows { width: size.0, stride: size.0 * channels, bytes: &[], ..rows };
+            horizontally(rows, between);
+            vertically(Rows { bytes: between, ..lines }, &mut to.bytes);
+        }
     }
 }
 
-fn copy<'a>(from: impl Iterator<Item = &'a [u8]>, to: impl Iterator<Item = &'a mut [u8]>) {
-    for (from, to) in from.zip(to) {
-        to.copy_from_slice(from);
+/// Whether Pillow (from 13 on) begins with columns: rows are lost, and more than twice as many as columns.
+fn is_vertical_first(rows: &Rows, (width, height): (usize, usize)) -> bool {
+    let lost = |from: usize, to: usize| from as i64 - to as i64;
+    lost(rows.height, height) > (2 * lost(rows.width, width)).max(0)
+}
+
+/// Rows of pixels in memory.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    /// From the first pixel of the first row on.
+    bytes: &'a [u8],
+    /// Bytes from a row to the next.
+    stride: usize,
+    width: usize,
+    height: usize,
+    channels: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
+        let (bytes, stride, length) = (self.bytes, self.stride, self.width * self.channels);
+        (0..self.height).map(move |row| &bytes[row * stride..row * stride + length])
     }
 }
 
 /// Rows of another width: what each output takes of a row.
-fn horizontal<'a>(
-    from: impl Iterator<Item = &'a [u8]>,
-    to: impl Iterator<Item = &'a mut [u8]>,
-    columns: &mut Shares,
-    (area, width, channels, filter): (&Area, usize, usize, Filter),
-) {
-    columns.set(area.width as usize, width, filter);
-    let mut padded = Vec::with_capacity(area.width as usize * channels + LANES);
-    for (from, to) in from.zip(to) {
+fn horizontal(from: &Rows, columns: &Shares, padded: &mut Vec<u8>, to: &mut [u8]) {
+    let width = columns.outputs.len() * from.channels;
+    for (from_row, to) in from.iter().zip(to.chunks_exact_mut(width)) {
         padded.clear();
-        padded.extend_from_slice(from);
-        padded.resize(from.len() + LANES, 0);
-        match channels {
-            3 => row_of::<3>(&padded, columns, to),
-            1 => row_of::<1>(&padded, columns, to),
-            _ => {
+        padded.extend_from_slice(from_row);
+        padded.resize(from_row.len() + LANES, 0);
+        match from.channels {
+            3 => row_of::<3>(padded, columns, to),
+            1 => row_of::<1>(padded, columns, to),
+            channels => {
                 (0..channels).for_each(|channel| one_channel(&padded[channel..], channels, columns, &mut to[channel..]))
             }
         }
@@ -256,15 +283,14 @@ fn one_channel(from: &[u8], stride: usize, columns: &Shares, to: &mut [u8]) {
 /// Bytes of a row that are summed side by side.
 const SIDE: usize = 16;
 
-/// Sums rows, each in its share.
-fn blend(rows: &[u8], shares: &[i32], to: &mut [u8]) {
-    let stride = to.len();
+/// Sums rows that lie `stride` bytes apart, each in its share.
+fn blend(rows: &[u8], stride: usize, shares: &[i32], to: &mut [u8]) {
     let (blocks, rest) = to.as_chunks_mut::<SIDE>();
     let behind = SIDE * blocks.len();
     for (index, block) in blocks.iter_mut().enumerate() {
         let mut sums = [HALF; SIDE];
-        for (row, &share) in rows.chunks_exact(stride).zip(shares) {
-            let Some(values) = row[SIDE * index..].first_chunk::<SIDE>() else { break };
+        for (row, &share) in shares.iter().enumerate() {
+            let Some(values) = rows[row * stride + SIDE * index..].first_chunk::<SIDE>() else { break };
             for (sum, &value) in sums.iter_mut().zip(values) {
                 *sum += share * i32::from(value);
             }
@@ -272,7 +298,7 @@ fn blend(rows: &[u8], shares: &[i32], to: &mut [u8]) {
         *block = sums.map(byte);
     }
     for (index, value) in rest.iter_mut().enumerate() {
-        let values = rows.iter().skip(behind + index).step_by(stride);
+        let values = rows[behind + index..].iter().step_by(stride);
         *value = byte(shares.iter().zip(values).fold(HALF, |sum, (share, &value)| sum + share * i32::from(value)));
     }
 }

@@ -4,7 +4,8 @@ use gif::{ColorOutput, DecodeOptions, DecodingError, MemoryLimit};
 
 use super::super::header::{Header, Kind, Refused, damaged, refused};
 
-/// The first picture in its place on the screen; around it lies the transparent colour, or black. Returns the channels.
+/// The first picture in its place on the screen; around it lies the transparent colour, or the
+/// palette's first. Returns the channels.
 pub(super) fn decode(bytes: &[u8], header: &Header, pixels: &mut Vec<u8>) -> Result<usize, Refused> {
     let refuse = |error: DecodingError| damaged(Kind::Gif, error);
     let mut options = DecodeOptions::new();
@@ -17,7 +18,7 @@ pub(super) fn decode(bytes: &[u8], header: &Header, pixels: &mut Vec<u8>) -> Res
     let Some(frame) = decoder.read_next_frame().map_err(refuse)? else { return refused("is GIF without a picture") };
     let palette = frame.palette.as_deref().or(global.as_deref()).unwrap_or_default();
     let color = |index: u8| palette.as_chunks().0.get(usize::from(index)).copied().unwrap_or([0; 3]);
-    let around = frame.transparent.map_or([0; 3], color);
+    let around = color(frame.transparent.unwrap_or(0));
     pixels.clear();
     pixels.extend(std::iter::repeat_n(around, header.width as usize * header.height as usize).flatten());
     let (left, width) = (3 * usize::from(frame.left), usize::from(frame.width));

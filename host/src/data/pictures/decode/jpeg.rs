@@ -13,6 +13,13 @@ use super::super::header::{Header, Kind, Refused, damaged, jpeg, refused};
 /// The value that the decoder gives rows which it did not come to.
 const MISSING: u8 = 128;
 
+/// What is put between a picture's data and its end marker: bits that are no code of any table. A picture that lacks some
+/// of its data then fails at the first code that is missing, where decoders otherwise take an end marker for zeros.
+const NO_CODE: [u8; 16] = [0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0];
+
+/// The marker behind a picture.
+const END: [u8; 2] = [0xff, 0xd9];
+
 /// Decodes into one channel for grey pictures and three for all others; inks (CMYK, YCCK) are taken as inverted,
 /// `R = C K / 255` and so on, as Pillow does whatever the Adobe marker says. Returns the channels.
 ///
@@ -20,38 +27,49 @@ const MISSING: u8 = 128;
 pub(super) fn decode(bytes: &[u8], header: &Header, pixels: &mut Vec<u8>) -> Result<usize, Refused> {
     let channels = usize::from(header.channels);
     pixels.resize(header.width as usize * header.height as usize * channels, 0);
-    let (is_progressive, data) = frame(bytes)?;
-    let is_whole = data.windows(2).rev().any(|marker| marker == [0xff, 0xd9]);
-    match run(bytes, channels, true, pixels) {
-        Ok(()) if is_whole => Ok(channels),
+    let data = behind_frame(bytes)?;
+    let end = bytes[data..].windows(2).rposition(|marker| marker == END);
+    let whole = bytes.get(..end.map_or(bytes.len(), |end| data + end)).unwrap_or_default();
+    let padded = [whole, &NO_CODE, &END].concat();
+    match run(&padded, channels, true, pixels) {
+        Ok(()) if end.is_some() => Ok(channels),
         Ok(()) => refused("is JPEG that is cut off: its end marker is missing"),
-        // Strict decoding stops at any doubt: such a file is good if every row is there all the same.
-        Err(error) => match missing(bytes, header, pixels) {
-            Some(0) if is_whole && !is_progressive => Ok(channels),
-            rows => Err(why(&error, header, is_whole, rows.filter(|_| !is_progressive))),
+        // Damage may leave too few bits: the picture counts if every row began, as it does for Pillow.
+        Err(error) => match missing(&padded, header, pixels) {
+            Some(0) if end.is_some() && is_taken(bytes, channels, pixels) => Ok(channels),
+            missing => Err(why(&error, header, end, missing)),
         },
     }
 }
 
+/// Whether a file with all its rows can be decoded as it is. Bytes between segments are passed over, as others do.
+fn is_taken(bytes: &[u8], channels: usize, pixels: &mut [u8]) -> bool {
+    match run(bytes, channels, true, pixels) {
+        Ok(()) => true,
+        Err(DecodeErrors::FormatStatic(why)) if why.contains("Extra bytes between headers") => {
+            run(bytes, channels, false, pixels).is_ok()
+        }
+        Err(_) => false,
+    }
+}
+
 /// Why strict decoding failed, with the rows that are missing where that is known.
-fn why(error: &DecodeErrors, header: &Header, is_whole: bool, missing: Option<u32>) -> Refused {
-    let what = if is_whole { "is JPEG with damage in its data" } else { "is JPEG that is cut off" };
+fn why(error: &DecodeErrors, header: &Header, end: Option<usize>, missing: Option<u32>) -> Refused {
+    let what = if end.is_some() { "is JPEG with damage in its data" } else { "is JPEG that is cut off" };
     match missing {
         Some(rows) if rows > 0 => {
             Refused(format!("{what}: at most {} of {} rows are there", header.height - rows, header.height))
         }
-        _ if is_whole => damaged(Kind::Jpeg, error),
+        _ if end.is_some() => damaged(Kind::Jpeg, error),
         _ => Refused(what.into()),
     }
 }
 
-/// Whether the picture is progressive, and what follows its frame's header.
-fn frame(bytes: &[u8]) -> Result<(bool, &[u8]), Refused> {
+/// Where what follows the frame's header begins.
+fn behind_frame(bytes: &[u8]) -> Result<usize, Refused> {
     let mut cursor = Cursor::new(bytes);
     jpeg::header(&mut cursor)?;
-    let at = usize::try_from(cursor.position()).unwrap_or(usize::MAX);
-    let marker = at.checked_sub(jpeg::BEHIND_MARKER).and_then(|at| bytes.get(at));
-    Ok((marker == Some(&0xc2), bytes.get(at..).unwrap_or_default()))
+    Ok(usize::try_from(cursor.position()).map_or(bytes.len(), |at| at.min(bytes.len())))
 }
 
 /// One way through the decoder.

@@ -13,7 +13,6 @@ const CHUNKS: usize = 1 << 24;
 /// Palettes become colours, fewer bits than 8 are stretched to 8, of 16 the upper 8 are kept (but see
 /// [`Grey16`](super::Grey16)), alpha is dropped. Returns the channels.
 pub(super) fn decode(bytes: &[u8], header: &Header, how: &Decoding, pixels: &mut Vec<u8>) -> Result<usize, Refused> {
-    let refuse = |error: png::DecodingError| damaged(Kind::Png, error);
     let limit = CHUNKS.saturating_add((header.width as usize).saturating_mul(32));
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: limit });
     decoder.set_ignore_text_chunk(true);
@@ -32,4 +31,12 @@ pub(super) fn decode(bytes: &[u8], header: &Header, how: &Decoding, pixels: &mut
         keep(pixels, channels, frame.color_type.samples());
     }
     Ok(channels)
+}
+
+fn refuse(error: png::DecodingError) -> Refused {
+    let words = error.to_string();
+    match words.contains("CRC") || words.contains("CorruptFlateStream") || words.contains("corrupt deflate") {
+        true => Refused("is PNG with damage in its data: a check sum is wrong".into()),
+        false => damaged(Kind::Png, words),
+    }
 }

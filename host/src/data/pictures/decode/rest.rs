@@ -51,18 +51,23 @@ fn read(mut decoder: impl ImageDecoder, header: &Header, pixels: &mut Vec<u8>) -
     Ok(color)
 }
 
-/// Values from `0..=maximum` to all that a byte or two hold, rounded as Pillow does: half to even. Colours of 16 bits are
-/// rounded to 8, which then stand in the upper byte.
+/// Values from `0..=maximum` to all that a byte or two hold, rounded as Pillow does: half to even. The decoder has already
+/// done so in `f32` and its own way of rounding, which is taken back. Colours of 16 bits are rounded to 8, which then stand
+/// in the upper byte.
 fn stretch(pixels: &mut [u8], color: ColorType, maximum: u32) {
-    let scaled = |value: f64, top: f64| (value / f64::from(maximum.max(1)) * top).round_ties_even().min(top);
+    let maximum = f64::from(maximum.max(1));
+    let scaled = |value: f64, from: f64, to: f64| ((value * maximum / from).round() / maximum * to).round_ties_even();
     match color {
-        ColorType::L8 | ColorType::Rgb8 if maximum != 255 => {
-            pixels.iter_mut().for_each(|byte| *byte = scaled((*byte).into(), 255.0) as u8);
+        ColorType::L8 | ColorType::Rgb8 if maximum < 255.0 => {
+            pixels.iter_mut().for_each(|byte| *byte = scaled((*byte).into(), 255.0, 255.0) as u8);
         }
         ColorType::L16 | ColorType::Rgb16 => {
             for bytes in pixels.as_chunks_mut().0 {
                 let value = f64::from(u16::from_ne_bytes(*bytes));
-                let value = if color == ColorType::L16 { scaled(value, 65535.0) } else { scaled(value, 255.0) * 256.0 };
+                let value = match color {
+                    ColorType::L16 => scaled(value, 65535.0, 65535.0),
+                    _ => scaled(value, 65535.0, 255.0) * 256.0,
+                };
                 *bytes = (value as u16).to_ne_bytes();
             }
         }

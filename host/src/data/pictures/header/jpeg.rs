@@ -7,9 +7,6 @@ use super::{Header, Kind, Refused, exif, refused};
 /// Bytes between two segments that are passed over in the search for the next one.
 const JUNK: usize = 1 << 16;
 
-/// Bytes from the marker of a frame to where [`header`] stops reading.
-pub const BEHIND_MARKER: usize = 9;
-
 /// Reads the segments up to the frame's.
 pub fn header(mut reader: impl BufRead + Seek) -> Result<Header, Refused> {
     let mut orientation = None;

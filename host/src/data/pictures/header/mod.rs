@@ -160,7 +160,7 @@ fn stranger(head: &[u8]) -> Refused {
         Some(Found::Picture(kind @ ("AVIF" | "HEIF" | "DICOM"))) => {
             format!("is {kind}, which is not supported: convert it to JPEG or PNG")
         }
-        Some(Found::Picture(kind)) => format!("begins as {kind} and is none"),
+        Some(Found::Picture(kind)) => format!("begins as {kind} but is damaged in its first bytes"),
         Some(other) => format!("is {}, not a picture", other.name()),
         None => format!("is not a picture of a kind that is read ({TAKEN})"),
     })

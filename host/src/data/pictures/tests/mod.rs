@@ -3,6 +3,7 @@
 mod difficult;
 mod files;
 mod fuzz;
+mod transforms;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};

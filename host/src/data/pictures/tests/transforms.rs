@@ -150,8 +150,8 @@ fn crops_lie_in_the_picture_and_have_allowed_shapes() {
         areas += share / 187_500.0;
         flips += u32::from(flip);
     }
-    // torchvision's own mean over 10,000 draws at this size is 0.4937, with a standard deviation of 0.0025.
-    assert!((areas / 10_000.0 - 0.4937).abs() < 0.0125 && flips.abs_diff(5000) < 250, "{areas} {flips}");
+    // torchvision's own mean of 10,000 crops of this size is 0.434, with a standard deviation of 0.0022.
+    assert!((0.423..0.445).contains(&(areas / 10_000.0)) && flips.abs_diff(5000) < 250, "{areas} {flips}");
 }
 
 #[test]
@@ -169,8 +169,8 @@ fn long_pictures_are_cropped_in_the_middle() {
 
 #[test]
 fn the_order_of_colours_is_one_of_24() {
-    let jitter = Some(Jitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 });
-    let crop = RandomCrop { jitter, ..random_crop(8) };
+    let jitter = Jitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 };
+    let crop = RandomCrop { jitter: Some(jitter), ..random_crop(8) };
     let mut orders = std::collections::BTreeMap::new();
     for index in 0..24_000 {
         let steps = crop.draw(&random::crop(5, 0, index), 40, 40).jitter.map(Option::unwrap);
@@ -185,7 +185,7 @@ fn the_order_of_colours_is_one_of_24() {
     }
     // Five standard deviations of a binomial count around its mean.
     assert!(orders.len() == 24 && orders.values().all(|count| count.abs_diff(1000) < 155), "{orders:?}");
-    let some = RandomCrop { jitter: Some(Jitter { hue: 0.0, contrast: 0.0, ..jitter.unwrap() }), ..crop };
+    let some = RandomCrop { jitter: Some(Jitter { hue: 0.0, contrast: 0.0, ..jitter }), ..crop };
     assert_eq!(some.draw(&random::crop(5, 0, 0), 40, 40).jitter.iter().flatten().count(), 2);
 }
 
@@ -197,7 +197,9 @@ fn what_is_drawn_never_changes() {
 }
 
 // From `drawn.py`, which shares no code with this.
-const GOLDEN: &str = "";
+const GOLDEN: &str = "Drawn { area: Area { left: 7, top: 97, width: 229, height: 283 }, flip: false, jitter: \
+    [Some(Hue(0.09177079341766706)), Some(Brightness(1.3887160708411437)), Some(Contrast(0.9405404289756161)), \
+    Some(Saturation(1.1198558749923264))] }";
 
 #[test]
 fn nothing_is_too_small_to_be_resized() {
