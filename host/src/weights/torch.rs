@@ -178,7 +178,14 @@ pub fn check(layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<(), Err
         return refuse(format!("the model has no tensor {names}"));
     }
     let find = |entry: &Entry| tensors.iter().find(|tensor| tensor.name == entry.name);
-    for (entry, tensor) in entries.iter().filter_map(|entry| Some((entry, find(entry)?))) {
+    for entry in &entries {
+        let Some(tensor) = find(entry) else {
+            let missing = entries.iter().filter(|entry| find(entry).is_none()).map(|entry| entry.name.as_str());
+            return refuse(match listed(missing) {
+                Some((names, 2..)) => format!("tensors {names} are missing"),
+                _ => format!("tensor {} is missing", entry.name),
+            });
+        };
         if tensor.shape != entry.shape {
             let (name, expected, found) = (&entry.name, &entry.shape, &tensor.shape);
             let error = Error::weights(path, format!("tensor {name} must have shape {expected:?}, has {found:?}"));
@@ -190,12 +197,7 @@ pub fn check(layout: &Layout, path: &Path, tensors: &[Tensor]) -> Result<(), Err
         }
         check_numbers(path, entry, &tensor.data)?;
     }
-    let missing = entries.iter().filter(|entry| find(entry).is_none()).map(|entry| entry.name.as_str());
-    match listed(missing) {
-        Some((name, 1)) => refuse(format!("tensor {name} is missing")),
-        Some((names, _)) => refuse(format!("tensors {names} are missing")),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Refuses numbers that a tensor cannot hold.
