@@ -36,6 +36,7 @@ mod error;
 mod files;
 pub mod opencl;
 pub mod page;
+pub mod paths;
 pub mod recipe;
 pub mod report;
 pub mod run;

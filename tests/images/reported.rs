@@ -226,9 +226,9 @@ fn links_are_followed_and_name_their_classes() {
 fn a_header_that_promises_too_much_is_refused_by_its_numbers() {
     let home = pets();
     let mut bmp = picture("24.bmp");
-    bmp[18..26].copy_from_slice(&[0, 0, 1, 0, 0, 0, 1, 0]);
+    bmp[18..26].copy_from_slice(&[0x30, 0x75, 0, 0, 0x30, 0x75, 0, 0]);
     write(home.path(), &[("pets/train/dog/huge.bmp", bmp)]);
-    refused(home.path(), &["--data", "pets"], &["huge.bmp", "65536 x 65536 pixels", "--max-pixels"]);
+    refused(home.path(), &["--data", "pets"], &["huge.bmp", "30000 x 30000 pixels", "--max-pixels"]);
     let limit = ["--data", "pets", "--max-pixels", "1000", "--bad-images", "skip"];
     let names = ["pictures are left out, first", "has 41 x 30 pixels"];
     let outcome = run(home.path(), &training("out", 2, &limit));
@@ -305,8 +305,8 @@ fn a_run_that_was_stopped_in_mid_epoch_goes_on_with_the_same_pictures() {
     train(home.path(), "more", 2, &[&how[..], &["--workers", "3"]].concat());
     assert_eq!(weights_of(home.path(), "whole").0, weights_of(home.path(), "more").0);
     // Cut at the end of an epoch, and continued for more: as if it had never ended.
-    let short = [&how[..5], &["--epochs", "2", "--schedule", "constant", "--batch", "1"]].concat();
-    let long = [&how[..5], &["--epochs", "3", "--schedule", "constant", "--batch", "1"]].concat();
+    let short = [&how[..6], &["--epochs", "2", "--schedule", "constant", "--batch", "1"]].concat();
+    let long = [&how[..6], &["--epochs", "3", "--schedule", "constant", "--batch", "1"]].concat();
     train(home.path(), "short", 2, &short);
     train(home.path(), "long", 2, &long);
     let resumed = run(home.path(), &["resume", "short", "--epochs", "3"]);

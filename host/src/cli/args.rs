@@ -12,7 +12,7 @@ use sse_sam_core::Shape;
 use crate::data::Format;
 use crate::recipe::imbalance::Imbalance;
 use crate::recipe::options::device_names;
-use crate::recipe::paths::{paths, places};
+use crate::paths::{paths, places};
 use crate::recipe::words::{LongTail, LossName, MemoryName, MethodName, StemName};
 use crate::recipe::{DeviceOptions, Options, defaults};
 use crate::report::console::{Console, LogFormat};

@@ -6,7 +6,6 @@ pub mod imbalance;
 pub mod moments;
 pub mod normalize;
 pub mod options;
-pub mod paths;
 pub mod ranges;
 pub mod rates;
 pub mod recipes;

@@ -119,9 +119,10 @@ impl Classes<'_> {
         name.chars().take(WIDEST - 1).chain(['…']).collect()
     }
 
-    /// Characters of the longest name; 0 where there are none.
+    /// Characters of a column of names; 0 where there are none.
     fn width(&self) -> usize {
-        (0..self.names.len() as u32).map(|class| self.name(class).chars().count()).max().unwrap_or(0)
+        let lengths = (0..self.names.len() as u32).map(|class| self.name(class).chars().count());
+        lengths.max().map_or(0, |longest| longest.max("name".len()))
     }
 
     /// A class's number, and its name beside it where it has one.

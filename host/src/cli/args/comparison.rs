@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::args::TrainArgs;
 use crate::compare::formats;
 use crate::compare::plan::{Seeds, Varied};
-use crate::recipe::paths::paths;
+use crate::paths::paths;
 use crate::recipe::words::{LossName, MethodName};
 
 /// What `--out` is to a comparison.

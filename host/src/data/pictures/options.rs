@@ -12,7 +12,7 @@ use crate::data::pictures::jitter::Jitter;
 use crate::data::pictures::resample::Filter;
 use crate::data::pictures::transform::RandomCrop;
 use crate::error::Error;
-use crate::recipe::paths::places;
+use crate::paths::places;
 
 /// What happens to pictures that cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
