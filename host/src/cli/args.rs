@@ -10,9 +10,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use sse_sam_core::Shape;
 
 use crate::data::Format;
+use crate::paths::{paths, places};
 use crate::recipe::imbalance::Imbalance;
 use crate::recipe::options::device_names;
-use crate::paths::{paths, places};
 use crate::recipe::words::{LongTail, LossName, MemoryName, MethodName, StemName};
 use crate::recipe::{DeviceOptions, Options, defaults};
 use crate::report::console::{Console, LogFormat};

@@ -12,8 +12,8 @@ use toml::{Table, Value};
 
 use crate::data::Format;
 use crate::error::Error;
-use crate::recipe::options::Options;
 use crate::paths::at_home;
+use crate::recipe::options::Options;
 use crate::recipe::words::{StemName, word};
 
 /// Options of `train` that apply to one call and are not stored in a run.

@@ -15,9 +15,9 @@ use crate::data::{Format, Request, Rule};
 use crate::device::threads::Level;
 use crate::error::Error;
 use crate::opencl::{Convolution, Precision, Tiling};
+use crate::paths::{places, stored_paths};
 use crate::recipe::imbalance::Imbalance;
 use crate::recipe::moments::Moment;
-use crate::paths::{places, stored_paths};
 use crate::recipe::words::{Augment, LongTail, LossName, MemoryName, MethodName, OnNan, ScheduleName, StemName};
 
 /// Options of a training. What is not given comes from [`defaults`](crate::recipe::defaults) and the data set.

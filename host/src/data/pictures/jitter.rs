@@ -44,7 +44,7 @@ impl Step {
 
 /// `b * factor`, as Pillow's `ImageEnhance.Brightness`: a blend with black.
 pub fn brightness(picture: &mut Picture, factor: f64) {
-    picture.bytes.iter_mut().for_each(|byte| *byte = blend(0, *byte, factor as f32));
+    blend_all(picture, 0, factor);
 }
 
 /// A blend with the mean `m` of the grey picture, `m + factor (b - m)`, as Pillow's `ImageEnhance.Contrast`.
@@ -55,7 +55,13 @@ pub fn contrast(picture: &mut Picture, factor: f64) {
         _ => bytes.iter().map(|&byte| u64::from(byte)).sum(),
     };
     let mean = (sum as f64 / pixels.max(1) as f64 + 0.5) as u8;
-    picture.bytes.iter_mut().for_each(|byte| *byte = blend(mean, *byte, factor as f32));
+    blend_all(picture, mean, factor);
+}
+
+/// Blends every byte with the same one.
+fn blend_all(picture: &mut Picture, with: u8, factor: f64) {
+    let table: [u8; 256] = std::array::from_fn(|byte| blend(with, byte as u8, factor as f32));
+    picture.bytes.iter_mut().for_each(|byte| *byte = table[usize::from(*byte)]);
 }
 
 /// A blend with each pixel's own grey `g`, `g + factor (b - g)`, as Pillow's `ImageEnhance.Color`. Grey pictures stay.

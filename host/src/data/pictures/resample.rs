@@ -6,6 +6,7 @@
 //! picture becomes smaller the filter grows, so nothing aliases. Shares are whole multiples of `2^-22`, sums are exact in
 //! `i32`, and both passes round to bytes. (Pillow's `Resample.c`.)
 
+use multiversion::multiversion;
 use sse_sam_core::Shape;
 
 use crate::data::Picture;
@@ -77,8 +78,8 @@ pub struct Scratch {
     rows: Shares,
     /// What one pass leaves to the other.
     between: Vec<u8>,
-    /// One row, with room behind it.
-    padded: Vec<u8>,
+    /// A block of rows, column by column.
+    block: Vec<u8>,
     /// A picture between two transforms.
     pub(super) resized: Picture,
 }
@@ -133,6 +134,7 @@ fn fixed(share: f64) -> i32 {
 }
 
 /// A rounded sum as a byte.
+#[inline(always)]
 const fn byte(sum: i32) -> u8 {
     let value = sum >> BITS;
     if value < 0 {
@@ -177,16 +179,14 @@ pub fn resize(
         height: area.height as usize,
         channels,
     };
-    let Scratch { columns, rows: vertical, between, padded, .. } = scratch;
+    let Scratch { columns, rows: lines, between, block, .. } = scratch;
     let mut horizontally = |rows: Rows, to: &mut [u8]| {
         columns.set(rows.width, size.0, filter);
-        horizontal(&rows, columns, padded, to);
+        horizontal(&rows, columns, block, to);
     };
     let mut vertically = |rows: Rows, to: &mut [u8]| {
-        vertical.set(rows.height, size.1, filter);
-        for (row, (first, shares)) in to.chunks_exact_mut(rows.width * channels).zip(vertical.iter()) {
-            blend(&rows.bytes[first * rows.stride..], rows.stride, shares, row);
-        }
+        lines.set(rows.height, size.1, filter);
+        vertical(&rows, lines, to);
     };
     match (rows.width == size.0, rows.height == size.1) {
         (true, true) => rows.iter().zip(to.bytes.chunks_exact_mut(size.0 * channels)).for_each(|(from, to)| {
@@ -196,15 +196,15 @@ pub fn resize(
         (true, false) => vertically(rows, &mut to.bytes),
         _ if is_vertical_first(&rows, size) => {
             between.resize(size.1 * rows.width * channels, 0);
-            let lines = Rows { height: size.1, stride: rows.width * channels, bytes: &[], ..rows };
+            let passed = Rows { height: size.1, stride: rows.width * channels, bytes: &[], ..rows };
             vertically(rows, between);
-            horizontally(Rows { bytes: between, ..lines }, &mut to.bytes);
+            horizontally(Rows { bytes: between, ..passed }, &mut to.bytes);
         }
         _ => {
             between.resize(rows.height * size.0 * channels, 0);
-            let lines = Rows { width: size.0, stride: size.0 * channels, bytes: &[], ..rows };
+            let passed = Rows { width: size.0, stride: size.0 * channels, bytes: &[], ..rows };
             horizontally(rows, between);
-            vertically(Rows { bytes: between, ..lines }, &mut to.bytes);
+            vertically(Rows { bytes: between, ..passed }, &mut to.bytes);
         }
     }
 }
@@ -234,40 +234,76 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// Bytes that are summed side by side.
+const SIDE: usize = 16;
+
+/// Sums [`SIDE`] bytes of rows that lie `stride` bytes apart, each row in its share.
+#[inline(always)]
+fn blend(rows: &[u8], stride: usize, shares: &[i32]) -> [u8; SIDE] {
+    let mut sums = [HALF; SIDE];
+    for (row, &share) in shares.iter().enumerate() {
+        // Never missing. The way out keeps compilers at the sums, which lie side by side, where they otherwise take rows.
+        let Some(values) = rows[row * stride..].first_chunk::<SIDE>() else { break };
+        for (sum, &value) in sums.iter_mut().zip(values) {
+            *sum += share * i32::from(value);
+        }
+    }
+    sums.map(byte)
+}
+
+/// Another number of rows: what each output takes of which rows. Compiled for several processors: the sums are the same.
+#[multiversion(targets("x86_64+avx2"))]
+fn vertical(from: &Rows, shares: &Shares, to: &mut [u8]) {
+    for (to, (first, shares)) in to.chunks_exact_mut(from.width * from.channels).zip(shares.iter()) {
+        let rows = &from.bytes[first * from.stride..];
+        let (blocks, rest) = to.as_chunks_mut::<SIDE>();
+        let behind = SIDE * blocks.len();
+        for (index, block) in blocks.iter_mut().enumerate() {
+            *block = blend(&rows[SIDE * index..], from.stride, shares);
+        }
+        for (index, value) in rest.iter_mut().enumerate() {
+            let values = rows[behind + index..].iter().step_by(from.stride);
+            *value = byte(shares.iter().zip(values).fold(HALF, |sum, (share, &value)| sum + share * i32::from(value)));
+        }
+    }
+}
+
 /// Rows of another width: what each output takes of a row.
-fn horizontal(from: &Rows, columns: &Shares, padded: &mut Vec<u8>, to: &mut [u8]) {
-    let width = columns.outputs.len() * from.channels;
-    for (from_row, to) in from.iter().zip(to.chunks_exact_mut(width)) {
-        padded.clear();
-        padded.extend_from_slice(from_row);
-        padded.resize(from_row.len() + LANES, 0);
-        match from.channels {
-            3 => row_of::<3>(padded, columns, to),
-            1 => row_of::<1>(padded, columns, to),
-            channels => {
-                (0..channels).for_each(|channel| one_channel(&padded[channel..], channels, columns, &mut to[channel..]))
+fn horizontal(from: &Rows, columns: &Shares, block: &mut Vec<u8>, to: &mut [u8]) {
+    match from.channels {
+        3 => turned::<3>(from, columns, block, to),
+        1 => turned::<1>(from, columns, block, to),
+        channels => {
+            for (row, to) in from.iter().zip(to.chunks_exact_mut(columns.outputs.len() * channels)) {
+                (0..channels).for_each(|channel| one_channel(&row[channel..], channels, columns, &mut to[channel..]));
             }
         }
     }
 }
 
-/// Values of a pixel that are summed side by side; those beyond the channels are thrown away.
-const LANES: usize = 4;
-
-/// One row of pixels of `C` bytes, behind which lie [`LANES`] more.
-fn row_of<const C: usize>(from: &[u8], columns: &Shares, to: &mut [u8]) {
-    for ((first, shares), pixel) in columns.iter().zip(to.as_chunks_mut::<C>().0) {
-        let mut sums = [HALF; LANES];
-        let mut rest = &from[C * first..];
-        for &share in shares {
-            let Some(values) = rest.first_chunk::<LANES>() else { break };
-            for (sum, &value) in sums.iter_mut().zip(values) {
-                *sum += share * i32::from(value);
+/// [`horizontal`] for `C` channels: [`SIDE`] rows at a time, turned so that the pixels of a column lie side by side, which
+/// makes them the rows of [`vertical`]. Compiled for several processors: the sums are the same.
+#[multiversion(targets("x86_64+avx2"))]
+fn turned<const C: usize>(from: &Rows, columns: &Shares, block: &mut Vec<u8>, to: &mut [u8]) {
+    let (width, column) = (C * columns.outputs.len(), SIDE * C);
+    block.resize(from.width * column, 0);
+    for (index, to) in to.chunks_mut(SIDE * width).enumerate() {
+        for row in 0..(to.len() / width) {
+            let start = (SIDE * index + row) * from.stride;
+            let pixels = from.bytes[start..start + C * from.width].as_chunks::<C>().0;
+            for (column, pixel) in block.chunks_exact_mut(column).zip(pixels) {
+                column[C * row..C * row + C].copy_from_slice(pixel);
             }
-            rest = &rest[C..];
         }
-        for (byte_of, sum) in pixel.iter_mut().zip(sums) {
-            *byte_of = byte(sum);
+        for (output, (first, shares)) in columns.iter().enumerate() {
+            let mut bytes = [[0; SIDE]; C];
+            for (part, bytes) in bytes.iter_mut().enumerate() {
+                *bytes = blend(&block[first * column + SIDE * part..], column, shares);
+            }
+            let pixels = bytes.as_flattened().as_chunks::<C>().0;
+            for (to, pixel) in to.chunks_exact_mut(width).zip(pixels) {
+                to[C * output..C * output + C].copy_from_slice(pixel);
+            }
         }
     }
 }
@@ -276,29 +312,6 @@ fn row_of<const C: usize>(from: &[u8], columns: &Shares, to: &mut [u8]) {
 fn one_channel(from: &[u8], stride: usize, columns: &Shares, to: &mut [u8]) {
     for ((first, shares), value) in columns.iter().zip(to.iter_mut().step_by(stride)) {
         let values = from.iter().skip(first * stride).step_by(stride);
-        *value = byte(shares.iter().zip(values).fold(HALF, |sum, (share, &value)| sum + share * i32::from(value)));
-    }
-}
-
-/// Bytes of a row that are summed side by side.
-const SIDE: usize = 16;
-
-/// Sums rows that lie `stride` bytes apart, each in its share.
-fn blend(rows: &[u8], stride: usize, shares: &[i32], to: &mut [u8]) {
-    let (blocks, rest) = to.as_chunks_mut::<SIDE>();
-    let behind = SIDE * blocks.len();
-    for (index, block) in blocks.iter_mut().enumerate() {
-        let mut sums = [HALF; SIDE];
-        for (row, &share) in shares.iter().enumerate() {
-            let Some(values) = rows[row * stride + SIDE * index..].first_chunk::<SIDE>() else { break };
-            for (sum, &value) in sums.iter_mut().zip(values) {
-                *sum += share * i32::from(value);
-            }
-        }
-        *block = sums.map(byte);
-    }
-    for (index, value) in rest.iter_mut().enumerate() {
-        let values = rows[behind + index..].iter().step_by(stride);
         *value = byte(shares.iter().zip(values).fold(HALF, |sum, (share, &value)| sum + share * i32::from(value)));
     }
 }
