@@ -1,10 +1,32 @@
 //! Writes files so that they appear whole or not at all.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+
+/// Where this program keeps what it has found out: `$SSE_SAM_CACHE`, else the folder `sse-sam` where this system keeps caches;
+/// none where there is no such place.
+pub fn cache_folder() -> Option<PathBuf> {
+    cache_folder_by(|name| env::var_os(name))
+}
+
+/// The same by these variables.
+pub(crate) fn cache_folder_by(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let folder = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let place = || match () {
+        () if cfg!(windows) => folder("LOCALAPPDATA"),
+        () if cfg!(target_os = "macos") => folder("HOME").map(|home| home.join("Library/Caches")),
+        // A relative XDG_CACHE_HOME is invalid and to be ignored.
+        () => folder("XDG_CACHE_HOME")
+            .filter(|path| path.is_absolute())
+            .or_else(|| folder("HOME").map(|home| home.join(".cache"))),
+    };
+    folder("SSE_SAM_CACHE").or_else(|| place().map(|place| place.join("sse-sam")))
+}
 
 /// Puts a file in place whole or not at all: written under another name in the same folder, synchronised, renamed.
 ///

@@ -2,6 +2,7 @@
 //! way to store them.
 
 mod formats;
+mod large;
 mod lists;
 mod reported;
 mod shared;

@@ -13,7 +13,7 @@ use fs4::{FileExt, TryLockError};
 use serde::{Deserialize, Serialize};
 
 use crate::device::machine::Identity;
-use crate::files::write_whole;
+use crate::files::{cache_folder_by, write_whole};
 use crate::opencl::AlgorithmTable;
 use crate::report::{Event, Observer};
 
@@ -125,16 +125,7 @@ impl TuningStore {
     }
 
     fn of(variable: impl Fn(&str) -> Option<OsString>) -> Self {
-        let folder = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let place = || match () {
-            () if cfg!(windows) => folder("LOCALAPPDATA"),
-            () if cfg!(target_os = "macos") => folder("HOME").map(|home| home.join("Library/Caches")),
-            // A relative XDG_CACHE_HOME is invalid and to be ignored.
-            () => folder("XDG_CACHE_HOME")
-                .filter(|path| path.is_absolute())
-                .or_else(|| folder("HOME").map(|home| home.join(".cache"))),
-        };
-        Self { folder: folder("SSE_SAM_CACHE").or_else(|| place().map(|place| place.join("sse-sam"))) }
+        Self { folder: cache_folder_by(variable) }
     }
 
     /// This folder.

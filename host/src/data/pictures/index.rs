@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::thread;
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::Picture;
 use crate::data::pictures::decode::{Decoding, decode};
 use crate::data::pictures::header::{Header, header};
@@ -10,9 +12,10 @@ use crate::data::pictures::samples::Samples;
 use crate::error::Error;
 
 /// What the pictures of a set are like.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    /// How many have each size, width and height, up to [`SIZES`] different ones.
+    /// How many have each size, width and height, up to a thousand different ones.
+    #[serde(with = "pairs")]
     pub sizes: BTreeMap<(u32, u32), usize>,
     /// How many have sizes beyond those.
     pub other_sizes: usize,
@@ -30,6 +33,23 @@ pub struct Summary {
 
 /// Sizes that are told apart.
 const SIZES: usize = 1000;
+
+/// Sizes as a list, for JSON has only texts as keys.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    type Sizes = BTreeMap<(u32, u32), usize>;
+
+    pub(super) fn serialize<S: Serializer>(sizes: &Sizes, to: S) -> Result<S::Ok, S::Error> {
+        sizes.iter().collect::<Vec<_>>().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Sizes, D::Error> {
+        Vec::<((u32, u32), usize)>::deserialize(from).map(|pairs| pairs.into_iter().collect())
+    }
+}
 
 impl Summary {
     /// Looks at the headers of all pictures, or decodes them where `verify` says so, in `threads` threads.
@@ -98,6 +118,11 @@ impl Summary {
         self.alpha += other.alpha;
         self.animated += other.animated;
         self.bad.extend(other.bad);
+    }
+
+    /// How many pictures these are.
+    pub fn pictures(&self) -> usize {
+        self.sizes.values().sum::<usize>() + self.other_sizes + self.bad.len()
     }
 
     /// The size of all pictures, where they have the same.

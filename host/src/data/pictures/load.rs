@@ -13,6 +13,7 @@ use crate::data::pictures::coco::{self, Annotations};
 use crate::data::pictures::decode::{Channels, Exif, Grey16};
 use crate::data::pictures::folder::{Passed, Splits, Tree, holds_pictures, split_of, sub_folders};
 use crate::data::pictures::index::Summary;
+use crate::data::pictures::kept::{self, Stamps};
 use crate::data::pictures::names::bytes_of;
 use crate::data::pictures::options::{BadImages, PictureOptions};
 use crate::data::pictures::samples::{Samples, Store};
@@ -471,10 +472,13 @@ fn look(path: &Path, found: Found, options: &PictureOptions, cut_out: Option<boo
     let (mut bad, mut sizes, mut summary) = (Vec::new(), Summary::default(), Vec::new());
     for (set, name) in sets.iter_mut().zip(SETS) {
         let Some(set) = set else { continue };
-        let mut like = Summary::of(&set.samples, &decoding, verify, threads)?;
+        let stamps = Stamps::of(&set.samples, threads)?;
+        let mut like = kept::summary(&set.samples, &stamps, &decoding, verify, threads)?;
         bad.extend(like.bad.iter().map(|(index, why)| format!("{} {why}", set.samples.place(*index))));
         let out: Vec<usize> = like.bad.iter().map(|(index, _)| *index).collect();
         set.samples.leave_out(&out);
+        let used = (0..).zip(stamps.lengths()).filter(|(index, _)| out.binary_search(index).is_err());
+        set.samples.set_lengths(used.map(|(_, length)| length));
         summary.push(line(name, set, &like, classes.names.len()));
         like.bad.clear();
         sizes.add(like);

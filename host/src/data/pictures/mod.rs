@@ -7,6 +7,7 @@ pub mod folder;
 pub mod header;
 pub mod index;
 pub mod jitter;
+pub mod kept;
 pub mod load;
 pub mod names;
 pub mod options;

@@ -17,6 +17,8 @@ pub struct Samples {
     labels: Vec<u32>,
     /// Which pictures of the store they are, where some were left out.
     kept: Option<Vec<u32>>,
+    /// A checksum of the lengths of their files, once they were looked at.
+    lengths: u32,
 }
 
 /// Where encoded pictures lie.
@@ -36,7 +38,7 @@ pub(crate) enum Store {
 impl Samples {
     /// The pictures of a store with a class each.
     pub(crate) fn new(store: Store, labels: Vec<u32>) -> Self {
-        Self { store, labels, kept: None }
+        Self { store, labels, kept: None, lengths: 0 }
     }
 
     /// Number of samples.
@@ -60,7 +62,7 @@ impl Samples {
     }
 
     /// The file of sample `index`, where it has one of its own; else the one that it is a part of.
-    fn file(&self, index: usize) -> PathBuf {
+    pub fn file(&self, index: usize) -> PathBuf {
         let stored = self.stored(index);
         match &self.store {
             Store::Files { root, names } => root.join(names.path(stored)),
@@ -141,6 +143,18 @@ impl Samples {
         let kept = rest.iter().map(|&index| self.stored(index) as u32).collect();
         self.labels = rest.iter().map(|&index| self.labels[index]).collect();
         self.kept = Some(kept);
+    }
+
+    /// Notes how long the files of the samples are.
+    pub fn set_lengths(&mut self, lengths: impl Iterator<Item = u64>) {
+        let mut crc = crc32fast::Hasher::new();
+        lengths.for_each(|length| crc.update(&length.to_le_bytes()));
+        self.lengths = crc.finalize();
+    }
+
+    /// A checksum of the lengths of their files.
+    pub fn lengths(&self) -> u32 {
+        self.lengths
     }
 
     /// Adds what tells sample `index` from others: its name without the folder that all lie in, length and class.

@@ -84,7 +84,7 @@ impl Source for Pictures {
         self.at_desk(|desk| self.decode(index, &mut desk.encoded, to))
     }
 
-    /// CRC-32 of names, lengths and labels, and how pictures are decoded and brought to size: not of their content.
+    /// CRC-32 of names, labels and lengths of files, and how pictures are decoded and brought to size: not of their content.
     fn fingerprint(&self) -> String {
         let (mut crc, mut bytes) = (crc32fast::Hasher::new(), Vec::new());
         for index in 0..self.samples.len() {
@@ -92,6 +92,7 @@ impl Source for Pictures {
             self.samples.identity(index, &mut bytes);
             crc.update(&bytes);
         }
+        crc.update(&self.samples.lengths().to_le_bytes());
         let View { image: _, decoding: Decoding { channels, exif, grey16, .. }, evaluation } = &self.view;
         let how = format!("{channels:?} {exif:?} {grey16:?} {evaluation:?}");
         format!("{:08x}-{:08x}", crc.finalize(), crc32fast::hash(how.as_bytes()))
