@@ -67,7 +67,8 @@ pub fn read(file: &Path, root: Root<'_>) -> Result<List, Error> {
         Some(separator) => columns(file, content, separator)?,
         None => lines(file, content, root)?,
     };
-    if rows.list.is_empty() {
+    drop(bytes);
+    if rows.lines.is_empty() {
         return Err(Error::file(file, "names no picture").with_hint("a line of it is a path and a label"));
     }
     finish(file, rows, root)
@@ -90,7 +91,8 @@ pub fn names(file: &Path, root: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
     let folder = root.unwrap_or_else(|| file.parent().unwrap_or(Path::new("")));
     let rows = match separator(file, content) {
         Some(separator) => {
-            columns(file, content, separator)?.list.into_iter().map(|line| folder.join(path_of(&line.name))).collect()
+            let names = columns(file, content, separator)?.names;
+            (0..names.len()).map(|index| folder.join(names.path(index))).collect()
         }
         None => {
             let lines = content.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
@@ -105,19 +107,24 @@ pub fn names(file: &Path, root: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
     if rows.is_empty() { Err(Error::file(file, "names no picture")) } else { Ok(rows) }
 }
 
-/// A line as it was read.
-struct Line {
-    number: u32,
-    name: Vec<u8>,
-    label: String,
-    split: u8,
-}
-
+/// Lines as they are read: names go straight into one piece of memory.
 #[derive(Default)]
 struct Rows {
-    list: Vec<Line>,
+    names: Names,
+    lines: Vec<u32>,
+    labels: Vec<Box<str>>,
+    splits: Vec<u8>,
     has_splits: bool,
     notices: Vec<String>,
+}
+
+impl Rows {
+    fn push(&mut self, line: u32, name: &[u8], label: &[u8], split: u8) {
+        self.names.push_bytes(name);
+        self.lines.push(line);
+        self.labels.push(String::from_utf8_lossy(label).into());
+        self.splits.push(split);
+    }
 }
 
 fn wrong(file: &Path, line: u32, what: impl std::fmt::Display) -> Error {
@@ -155,8 +162,7 @@ fn lines(file: &Path, content: &[u8], root: Root<'_>) -> Result<Rows, Error> {
         if label.is_empty() {
             return Err(wrong(file, number, "has no label").with_hint("a line is a path, a blank and a label"));
         }
-        let label = String::from_utf8_lossy(label).into_owned();
-        rows.list.push(Line { number, name: name.to_vec(), label, split: 0 });
+        rows.push(number, name, label, 0);
     }
     if comments > 0 {
         rows.notices.push(format!("{}: {comments} lines that begin with # were left out", file.display()));
@@ -227,9 +233,8 @@ fn columns(file: &Path, content: &[u8], separator: u8) -> Result<Rows, Error> {
             }
         };
         let field = |column: usize| record.get(column).map(<[u8]>::trim_ascii).filter(|field| !field.is_empty());
-        let name = field(columns.name).ok_or_else(|| wrong(file, number, "names no file"))?.to_vec();
+        let name = field(columns.name).ok_or_else(|| wrong(file, number, "names no file"))?;
         let label = field(columns.label).ok_or_else(|| wrong(file, number, "has no label"))?;
-        let label = String::from_utf8_lossy(label).into_owned();
         let split = columns.split.map(|column| {
             let name = String::from_utf8_lossy(field(column).unwrap_or_default()).into_owned();
             split_of(&name).ok_or_else(|| {
@@ -237,7 +242,7 @@ fn columns(file: &Path, content: &[u8], separator: u8) -> Result<Rows, Error> {
             })
         });
         let split = split.transpose()?.unwrap_or(0) as u8;
-        rows.list.push(Line { number, name, label, split });
+        rows.push(number, name, label, split);
     }
 }
 
@@ -263,42 +268,51 @@ fn head(file: &Path, record: &ByteRecord) -> Result<(Columns, bool), Error> {
 
 /// Labels as numbers or as names, and files that are there.
 fn finish(file: &Path, mut rows: Rows, root: Root<'_>) -> Result<List, Error> {
-    let labels = labels(file, &rows.list)?;
-    let mut list = List { file: file.to_owned(), labels, ..List::default() };
-    let (mut seen, mut repeated, mut missing) = (HashSet::with_capacity(rows.list.len()), 0_usize, Vec::new());
-    for line in &mut rows.list {
-        let name = within(file, line, root)?;
+    let labels = labels(file, &rows)?;
+    rows.labels = Vec::new();
+    let mut names = Names::default();
+    let (mut seen, mut repeated, mut missing) = (HashSet::with_capacity(rows.lines.len()), 0_usize, 0_usize);
+    let mut first = None;
+    for (index, &line) in rows.lines.iter().enumerate() {
+        let name = within(file, line, rows.names.bytes(index), root)?;
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
         repeated += usize::from(!seen.insert(hasher.finish()));
         if !root.folder.join(path_of(&name)).exists() {
-            missing.push((line.number, String::from_utf8_lossy(&name).into_owned()));
+            missing += 1;
+            first.get_or_insert_with(|| (line, String::from_utf8_lossy(&name).into_owned()));
         }
-        list.names.push_bytes(&name);
-        list.lines.push(line.number);
-        if rows.has_splits {
-            list.splits.push(line.split);
-        }
+        names.push_bytes(&name);
     }
-    if let Some((line, name)) = missing.first() {
-        let what = format!(
-            "names files that are not there: {} of {}, first in line {line}: {name}",
-            missing.len(),
-            rows.list.len()
-        );
+    if let Some((line, name)) = first {
+        let all = rows.lines.len();
+        let what = format!("names files that are not there: {missing} of {all}, first in line {line}: {name}");
         let hint = format!("its paths begin at {}: --data-root names another folder", root.folder.display());
         return Err(Error::file(file, what).with_hint(hint));
     }
     if repeated > 0 {
-        rows.notices.push(format!("{}: {repeated} lines name a file that an earlier one has", file.display()));
+        rows.notices.push(format!(
+            "{}: {} an earlier one has",
+            file.display(),
+            match repeated {
+                1 => "a line names a file that".to_owned(),
+                many => format!("{many} lines name files that"),
+            }
+        ));
     }
-    list.notices = rows.notices;
-    Ok(list)
+    Ok(List {
+        file: file.to_owned(),
+        names,
+        labels,
+        lines: rows.lines,
+        splits: if rows.has_splits { rows.splits } else { Vec::new() },
+        notices: rows.notices,
+    })
 }
 
 /// A name without `./`, with `/` for `\` where only that is a file, and not out of the root.
-fn within(file: &Path, line: &Line, root: Root<'_>) -> Result<Vec<u8>, Error> {
-    let mut name = line.name.clone();
+fn within(file: &Path, line: u32, name: &[u8], root: Root<'_>) -> Result<Vec<u8>, Error> {
+    let mut name = name.to_vec();
     if name.contains(&b'\\') && !root.folder.join(path_of(&name)).exists() {
         name.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'/');
     }
@@ -307,7 +321,7 @@ fn within(file: &Path, line: &Line, root: Root<'_>) -> Result<Vec<u8>, Error> {
     }
     let path = PathBuf::from(path_of(&name));
     if leads_out(&path) && !root.outside {
-        return Err(wrong(file, line.number, format!("leads out of {}: {}", root.folder.display(), path.display()))
+        return Err(wrong(file, line, format!("leads out of {}: {}", root.folder.display(), path.display()))
             .with_hint("--allow-outside lets lists do that"));
     }
     Ok(name)
@@ -327,20 +341,20 @@ pub fn leads_out(path: &Path) -> bool {
 }
 
 /// All labels as numbers, or all as names.
-fn labels(file: &Path, lines: &[Line]) -> Result<Labels, Error> {
-    let is_number = |label: &str| label.parse::<i128>().is_ok();
-    if !lines.iter().any(|line| is_number(&line.label)) {
-        if let Some(line) = lines.iter().find(|line| line.label.parse::<f64>().is_ok()) {
-            return Err(wrong(file, line.number, format!("has the label {}, which is no whole number", line.label)));
+fn labels(file: &Path, rows: &Rows) -> Result<Labels, Error> {
+    let lines = || rows.lines.iter().zip(&rows.labels);
+    if !lines().any(|(_, label)| label.parse::<i128>().is_ok()) {
+        if let Some((line, label)) = lines().find(|(_, label)| label.parse::<f64>().is_ok()) {
+            return Err(wrong(file, *line, format!("has the label {label}, which is no whole number")));
         }
-        return Ok(Labels::Names(lines.iter().map(|line| line.label.as_str().into()).collect()));
+        return Ok(Labels::Names(rows.labels.clone()));
     }
-    let number = |line: &Line| match line.label.parse::<i128>() {
+    let number = |(&line, label): (&u32, &Box<str>)| match label.parse::<i128>() {
         Ok(label) if (0..Row::CLASSES as i128).contains(&label) => Ok(label as u32),
-        Ok(-1) => Err(wrong(file, line.number, "has the label -1, which means none")),
-        Ok(label) => Err(wrong(file, line.number, format!("has the label {label}; they are in 0..{}", Row::CLASSES))),
-        Err(_) => Err(wrong(file, line.number, format!("has the label {}, where others have numbers", line.label))
+        Ok(-1) => Err(wrong(file, line, "has the label -1, which means none")),
+        Ok(label) => Err(wrong(file, line, format!("has the label {label}; they are in 0..{}", Row::CLASSES))),
+        Err(_) => Err(wrong(file, line, format!("has the label {label}, where others have numbers"))
             .with_hint("a line is a path, a blank and a label")),
     };
-    lines.iter().map(number).collect::<Result<_, _>>().map(Labels::Numbers)
+    lines().map(number).collect::<Result<_, _>>().map(Labels::Numbers)
 }
