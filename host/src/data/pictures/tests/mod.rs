@@ -3,6 +3,7 @@
 mod difficult;
 mod files;
 mod fuzz;
+mod memory;
 mod transforms;
 
 use std::path::{Path, PathBuf};
