@@ -6,6 +6,8 @@ pub(crate) mod digits;
 pub(crate) mod idx;
 pub(crate) mod npy;
 pub(crate) mod npz;
+#[cfg_attr(not(test), expect(dead_code))]
+pub(crate) mod parquet;
 pub(crate) mod pickle;
 #[cfg_attr(not(test), expect(dead_code))]
 pub(crate) mod shards;
