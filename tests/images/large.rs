@@ -32,7 +32,7 @@ fn a_list_of_437_513_pictures_takes_little_memory_and_opens_in_seconds() {
         let folder = format!("train_val2018/Plantae/{class}");
         let name = format!(
             "{folder}/{:032x}.jpg",
-            (index as u128 + 1) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835_u128 % (1 << 127)
+            (index as u128 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
         );
         if index < CLASSES {
             fs::create_dir_all(home.path().join(&folder)).unwrap();

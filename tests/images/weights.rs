@@ -55,7 +55,7 @@ fn tables_of_classes_have_names() {
     train(home.path(), "out", 2, &["--data", "pets"]);
     let outcome = run(home.path(), &["eval", "out/last.safetensors", "--device", "cpu"]);
     assert!(outcome.stdout.contains("class  name  training  accuracy %"), "{}", outcome.stdout);
-    assert!(outcome.stdout.contains("\n    0  cat          3"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("\n    0  cat         3"), "{}", outcome.stdout);
     let evaluation: Value =
         serde_json::from_str(&fs::read_to_string(home.path().join("out/evaluation.json")).unwrap()).unwrap();
     assert_eq!(evaluation["classes"][1]["name"], "dog");

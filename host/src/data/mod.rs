@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, fs, io};
 
-use formats::{cifar, digits, idx, npz, webdataset};
+use formats::{cifar, digits, idx, npz, parquet, webdataset};
 use found::Found;
 use sse_sam_core::Shape;
 
@@ -122,11 +122,13 @@ pub enum Format {
     #[value(name = "webdataset")]
     #[serde(rename = "webdataset")]
     WebDataset,
+    /// Pictures in Parquet files, as Hugging Face has them.
+    Parquet,
 }
 
 impl Format {
     /// Every format, in the order of help texts.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Digits,
         Self::Idx,
         Self::Cifar10,
@@ -136,6 +138,7 @@ impl Format {
         Self::List,
         Self::Coco,
         Self::WebDataset,
+        Self::Parquet,
     ];
 
     /// The word that names it on the command line.
@@ -150,12 +153,13 @@ impl Format {
             Self::List => "list",
             Self::Coco => "coco",
             Self::WebDataset => "webdataset",
+            Self::Parquet => "parquet",
         }
     }
 
     /// Whether its pictures lie in files of their own or in archives, encoded, in any size.
     pub const fn is_encoded(self) -> bool {
-        matches!(self, Self::Folder | Self::List | Self::Coco | Self::WebDataset)
+        matches!(self, Self::Folder | Self::List | Self::Coco | Self::WebDataset | Self::Parquet)
     }
 }
 
@@ -223,7 +227,7 @@ fn load_as(path: &Path, format: Format, request: &Request<'_>) -> Result<Dataset
         Format::Cifar10 => cifar::load(path, Some(cifar::Kind::Ten)),
         Format::Cifar100 => cifar::load(path, Some(cifar::Kind::Hundred)),
         Format::Npz => npz::load(path),
-        Format::Folder | Format::List | Format::Coco | Format::WebDataset => {
+        Format::Folder | Format::List | Format::Coco | Format::WebDataset | Format::Parquet => {
             pictures::load::load(path, Some(format), request.pictures, request.cut_out)
         }
     }
@@ -282,6 +286,7 @@ fn detect_in(path: &Path, entries: &[Entry]) -> Result<Vec<Format>, Error> {
         (Format::Cifar100, cifar::Kind::Hundred.present(path, entries)?),
         (Format::Npz, npz::present(entries)),
         (Format::WebDataset, webdataset::present(path, entries)),
+        (Format::Parquet, parquet::present(path, entries)),
     ];
     Ok(found.into_iter().filter(|&(_, present)| present).map(|(format, _)| format).collect())
 }

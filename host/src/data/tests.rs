@@ -12,6 +12,7 @@ use super::*;
 mod difficult;
 mod elsewhere;
 mod npz;
+mod parquet;
 mod pickle;
 mod webdataset;
 
@@ -36,6 +37,12 @@ fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
         fs::write(path, bytes).unwrap();
     }
     folder
+}
+
+/// Writes a file in the place of another one: some file systems wait for the disk where one is cut and written again.
+fn anew(path: &Path, bytes: &[u8]) {
+    drop(fs::remove_file(path));
+    fs::write(path, bytes).unwrap();
 }
 
 const NAMES: [&str; 4] =

@@ -139,7 +139,7 @@ impl Defaults {
                 augment: Augment::None,
                 ..cifar
             },
-            Format::Folder | Format::List | Format::Coco | Format::WebDataset => {
+            Format::Folder | Format::List | Format::Coco | Format::WebDataset | Format::Parquet => {
                 Self { model: "resnet20", eta: 100, epochs: 90, batch: 64, learning_rate: 0.05, ..cifar }
             }
         }

@@ -6,6 +6,7 @@ pub(crate) mod digits;
 pub(crate) mod idx;
 pub(crate) mod npy;
 pub(crate) mod npz;
+pub(crate) mod parquet;
 pub(crate) mod pickle;
 pub(crate) mod shards;
 pub(crate) mod webdataset;

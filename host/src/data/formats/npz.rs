@@ -168,11 +168,13 @@ pub(crate) fn load(path: &Path) -> Result<Dataset, Error> {
         let (_, _, split) = split(&store, names, Some((image, classes)))?;
         Ok(Some(Arc::new(split)))
     };
-    let (validation, test) = (beside(VALIDATION)?, beside(TEST)?);
-    let Some(test) = test else {
-        let [images, labels] = if naming == Naming::Plain { Naming::Medmnist } else { naming }.names(TEST[0]);
-        return Err(Error::file(store.path(), format!("has no test set: {images} and {labels} are missing"))
-            .with_hint("accuracy is measured on a test set; add the two arrays"));
+    let mut notices: Vec<String> = notice.into_iter().collect();
+    let (validation, test) = match (beside(VALIDATION)?, beside(TEST)?) {
+        (Some(validation), None) => {
+            notices.push("the validation set is taken for the test set, for there is no other".into());
+            (None, validation)
+        }
+        (validation, test) => (validation, test.unwrap_or_else(|| Arc::new(Split::empty(image)))),
     };
     let (name, class_names) = (name_of(path), Vec::new());
     Ok(Dataset {
@@ -184,7 +186,7 @@ pub(crate) fn load(path: &Path) -> Result<Dataset, Error> {
         train: Arc::new(train),
         validation,
         test,
-        notices: notice.into_iter().collect(),
+        notices,
         summary: Vec::new(),
         view: None,
     })

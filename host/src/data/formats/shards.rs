@@ -5,6 +5,7 @@ mod labels;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::data::formats::parquet::Paged;
 use crate::data::{listing, name_of};
 
 pub(super) use labels::{Label, Labels, resolve};
@@ -28,6 +29,8 @@ pub(crate) struct Shards {
     pub(crate) files: Vec<PathBuf>,
     /// The pictures one after the other, where they do not lie in the files as they are.
     pub(crate) packed: Option<Vec<u8>>,
+    /// The pages of Parquet files that the pictures lie in, where they are too many to be kept in memory.
+    pub(crate) paged: Option<Paged>,
     /// Where each picture is.
     pub(crate) spans: Vec<Span>,
     /// The class of each picture.
@@ -41,7 +44,8 @@ pub(crate) struct Shards {
 pub(crate) struct Span {
     /// Index of the file.
     pub(crate) file: u32,
-    /// Bytes before it: in [`Shards::packed`] where there is that, else in the file.
+    /// Bytes before it: in [`Shards::packed`] where there is that, in the file where there is neither that nor
+    /// [`Shards::paged`].
     pub(crate) offset: u64,
     /// Its bytes.
     pub(crate) length: u32,

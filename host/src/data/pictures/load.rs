@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sse_sam_core::Shape;
 
 use crate::data::formats::shards::{Encoded, Shards};
-use crate::data::formats::webdataset;
+use crate::data::formats::{parquet, webdataset};
 use crate::data::pictures::binding::{self, Classes, renumber};
 use crate::data::pictures::coco::{self, Annotations};
 use crate::data::pictures::decode::{Channels, Exif, Grey16};
@@ -64,6 +64,9 @@ const SETS: [&str; 3] = ["training", "validation", "test"];
 /// [`Error::Io`] when it cannot be read.
 pub fn recognise(path: &Path) -> Result<Option<Format>, Error> {
     if !path.is_dir() {
+        if parquet::is_one(path) {
+            return Ok(Some(Format::Parquet));
+        }
         if webdataset::is_pattern(path) || webdataset::is_shard(path) {
             return Ok(Some(Format::WebDataset));
         }
@@ -225,6 +228,7 @@ impl How<'_> {
             }
             Format::List | Format::Coco => self.lists([Some(path.to_owned()), None, None], format),
             Format::WebDataset => self.shards(webdataset::index(path)?, path, format),
+            Format::Parquet => self.shards(parquet::index(path, memory())?, path, format),
             _ => self.folders(path),
         }
     }
@@ -544,6 +548,15 @@ fn line(name: &str, set: &Set, like: &Summary, classes: usize) -> String {
         if seen == 1 { "1 class".to_owned() } else { format!("{seen} classes") },
     );
     format!("{name:<10} {pictures} of {classes} {sides}{left_out}")
+}
+
+/// Bytes of encoded pictures that are held in memory: a quarter of what is available, as far as the system says.
+fn memory() -> u64 {
+    const USUAL: u64 = 2 << 30;
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kilobytes.map_or(USUAL, |kilobytes| 1024 * kilobytes / 4)
 }
 
 /// Pictures that are named before an error or a warning stops.

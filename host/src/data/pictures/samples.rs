@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use crate::Error;
+use crate::data::formats::parquet::Cache;
 use crate::data::formats::shards::{Shards, Span};
 use crate::data::pictures::names::{Names, bytes_of};
 
@@ -19,6 +21,8 @@ pub struct Samples {
     kept: Option<Vec<u32>>,
     /// A checksum of the lengths of their files, once they were looked at.
     lengths: u32,
+    /// Pages of Parquet that no thread uses at the moment.
+    caches: Mutex<Vec<Cache>>,
 }
 
 /// Where encoded pictures lie.
@@ -38,7 +42,7 @@ pub(crate) enum Store {
 impl Samples {
     /// The pictures of a store with a class each.
     pub(crate) fn new(store: Store, labels: Vec<u32>) -> Self {
-        Self { store, labels, kept: None, lengths: 0 }
+        Self { store, labels, kept: None, lengths: 0, caches: Mutex::default() }
     }
 
     /// Number of samples.
@@ -111,6 +115,13 @@ impl Samples {
             return Ok(Box::new(BufReader::with_capacity(BUFFER, open()?)));
         };
         let Span { offset, length, .. } = self.span(index);
+        if let Some(paged) = &shards.paged {
+            let caches = || self.caches.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut cache = caches().pop().unwrap_or_default();
+            let picture = paged.picture(self.stored(index), &mut cache).map(<[u8]>::to_vec);
+            caches().push(cache);
+            return Ok(Box::new(Cursor::new(picture?)));
+        }
         Ok(match &shards.packed {
             Some(bytes) => {
                 let start = offset as usize;

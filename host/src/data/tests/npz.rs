@@ -190,13 +190,13 @@ fn every_cut_and_every_flipped_bit_of_an_archive_is_refused_or_harmless() {
     let files = folder(&[("x.npz", vec![])]);
     let path = files.path().join("x.npz");
     for end in 0..whole.len() {
-        fs::write(&path, &whole[..end]).unwrap();
+        anew(&path, &whole[..end]);
         assert!(matches!(load(path.to_str().unwrap(), Some(Format::Npz)), Err(Error::File { .. })), "{end}");
     }
     for at in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x41;
-        fs::write(&path, &bytes).unwrap();
+        anew(&path, &bytes);
         if let Ok(data) = load(path.to_str().unwrap(), Some(Format::Npz)) {
             assert_eq!(train(&data).images, (0..12).collect::<Vec<_>>(), "{at}");
         }

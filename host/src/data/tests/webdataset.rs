@@ -107,7 +107,7 @@ fn every_cut_of_a_shard_is_refused_or_said() {
     let folder = folder(&[]);
     let path = folder.path().join("x.tar");
     for end in (0..whole.len()).step_by(64) {
-        fs::write(&path, &whole[..end]).unwrap();
+        anew(&path, &whole[..end]);
         match index(&path) {
             Err(error) => assert!(matches!(error, Error::File { .. }), "{end}: {error:?}"),
             // The end mark is two blocks of zeros; one is enough.
