@@ -29,3 +29,49 @@ fn tar_shards_give_the_same_training_as_folders() {
     assert_eq!(weights_of(home.path(), "folder").0, weights_of(home.path(), "shards-run").0);
     assert_eq!(classes(home.path(), "shards-run"), ["cat", "dog"]);
 }
+
+#[test]
+fn arrays_without_a_test_set_are_measured_on_what_is_set_aside() {
+    let Some(home) = shared::unpacked("difficult.tar.gz") else { return };
+    let npz = home.path().join("difficult/npz/no_test.npz").display().to_string();
+    let args = ["train", "--data", &npz, "--model", "mlp:48-4-3", "--epochs", "1", "--device", "cpu", "--out", "out"];
+    let outcome = run(home.path(), &args);
+    let says = "no_test.npz has no test set: --validation 0.2 sets a fifth of each class aside to measure on";
+    assert!(outcome.code == 2 && outcome.stderr.contains(says), "{}", outcome.stderr);
+    let outcome = run(home.path(), &[&args[..], &["--validation", "0.3"]].concat());
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+}
+
+#[test]
+fn parquet_files_hold_the_pictures_of_their_folders() {
+    let Some(home) = shared::unpacked("trash-set.tar") else { return };
+    let set = home.path().join("trash-set");
+    let outcome = run(
+        &set,
+        &[
+            "train",
+            "--data",
+            "parquet",
+            "--image-size",
+            "8",
+            "--model",
+            "mlp:192-4-6",
+            "--epochs",
+            "1",
+            "--method",
+            "sgd",
+            "--device",
+            "cpu",
+            "--out",
+            "out",
+        ],
+    );
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    assert_eq!(classes(&set, "out"), ["cardboard", "glass", "metal", "paper", "plastic", "trash"]);
+    // The same validation pictures as files.
+    let folders = run(&set, &["eval", "out/last.safetensors", "--data", "trash/val", "--device", "cpu", "--json"]);
+    let parquet = run(&set, &["eval", "out/last.safetensors", "--data", "parquet/data", "--device", "cpu", "--json"]);
+    assert_eq!((folders.code, parquet.code), (0, 0), "{}{}", folders.stderr, parquet.stderr);
+    let samples = |outcome: &Outcome| serde_json::from_str::<Value>(&outcome.stdout).unwrap()["samples"].clone();
+    assert_eq!((samples(&folders), samples(&parquet)), (Value::from(72), Value::from(40)));
+}

@@ -8,7 +8,7 @@ use flate2::read::GzDecoder;
 use super::*;
 
 /// A set unpacked; none where nobody says where it is.
-fn unpacked(archive: &str) -> Option<TempDir> {
+pub fn unpacked(archive: &str) -> Option<TempDir> {
     let Some(home) = env::var_os("SSE_SAM_IMAGES") else {
         println!("skipped: SSE_SAM_IMAGES does not name a folder with {archive}");
         return None;

@@ -161,13 +161,13 @@ pub struct TrainArgs {
     pub options: Options,
     /// Folder for metrics and weights [runs/DATA-MODEL-METHOD, numbered when taken]
     // Help lists these after the first options of a run, which are counted from 0.
-    #[arg(long, value_name = "FOLDER", value_parser = paths(), help_heading = "Run", display_order = 46)]
+    #[arg(long, value_name = "FOLDER", value_parser = paths(), help_heading = "Run", display_order = 67)]
     pub out: Option<PathBuf>,
     /// Take what is not given here from this file: an option's name without dashes = its value
-    #[arg(long, value_name = "FILE.toml", value_parser = paths(), help_heading = "Run", display_order = 47)]
+    #[arg(long, value_name = "FILE.toml", value_parser = paths(), help_heading = "Run", display_order = 68)]
     pub config: Option<PathBuf>,
     /// Take what is not given here from this recipe: see `sse-sam recipes`
-    #[arg(long, value_name = "NAME", value_parser = RecipeName, help_heading = "Run", display_order = 48)]
+    #[arg(long, value_name = "NAME", value_parser = RecipeName, help_heading = "Run", display_order = 69)]
     #[arg(conflicts_with = "config")]
     pub recipe: Option<String>,
     /// Print warnings and errors only

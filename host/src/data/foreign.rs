@@ -9,9 +9,9 @@ use crate::data::input::Input;
 use crate::data::{Entry, SOURCES, detect_in, length_of, listing};
 
 /// How arrays get into a format that is read.
-const CONVERT: &str = "read are digits, a folder with four IDX files, and CIFAR's binary version; NumPy writes an IDX file \
-     of x, uint8 of shape (N, height, width, 3) or (N,), by \
-     open(NAME, 'wb').write(bytes([0, 0, 8, x.ndim]) + np.array(x.shape, '>u4').tobytes() + x.tobytes())";
+const CONVERT: &str = "read are pictures (class folders, lists, CSV, COCO's JSON, Parquet, tar shards), NumPy's npz, IDX files and \
+    CIFAR; NumPy writes an npz of uint8 pictures (N, height, width, 3) by np.savez('data.npz', x_train=.., y_train=.., x_test=.., \
+    y_test=..)";
 
 const UNPACK: &str = "unpack it and give the folder that it makes";
 

@@ -170,8 +170,8 @@ impl fmt::Display for Format {
 }
 
 /// What a source may be, for hints.
-const SOURCES: &str = "data is digits, a folder with four IDX files, CIFAR's binary version as a folder or .tar.gz, or \
-    pictures: class folders, a list of paths and labels, CSV, or COCO's JSON";
+const SOURCES: &str = "data is digits, pictures (class folders, lists, CSV, COCO's JSON, Parquet, tar shards), NumPy's npz, \
+    CIFAR as a folder or .tar.gz, or a folder with IDX files";
 
 /// What is to be read.
 #[derive(Clone, Copy, Debug)]
@@ -261,7 +261,9 @@ fn detect(path: &Path) -> Result<Format, Error> {
     if !path.is_dir() {
         let is_text =
             || length_of(path).is_ok_and(|length| length > 0) && !Found::at(path).is_some_and(Found::is_no_text);
-        if let Some(format) = pictures::load::recognise(path)?.filter(|_| is_text()) {
+        if let Some(format) = pictures::find::recognise(path)?
+            .filter(|format| !matches!(format, Format::List | Format::Coco) || is_text())
+        {
             return Ok(format);
         }
         return foreign::file(path).map_or_else(|| cifar::archive_kind(path).map(|(kind, _)| kind.format()), Err);
@@ -269,7 +271,7 @@ fn detect(path: &Path) -> Result<Format, Error> {
     let entries = listing(path)?;
     match detect_in(path, &entries)?[..] {
         [format] => Ok(format),
-        [] => match pictures::load::recognise(path)? {
+        [] => match pictures::find::recognise(path)? {
             Some(format) if !foreign::is_run(&entries) => Ok(format),
             _ => Err(foreign::folder(path, &entries)),
         },

@@ -114,10 +114,10 @@ fn a_format_that_contradicts_the_source_is_a_usage_error() {
 fn a_missing_source_and_an_unknown_folder_say_what_data_may_be() {
     let error = load("no/such/folder", None).unwrap_err();
     assert_eq!(error.to_string(), "no/such/folder: no such file or folder");
-    assert!(error.hint().unwrap().starts_with("data is digits, a folder"));
+    assert!(error.hint().unwrap().starts_with("data is digits, pictures"));
     let (message, _, hint) = refusal(&folder(&[("notes.txt", vec![])]), None);
     assert_eq!(message, "holds no file of a known data set");
-    assert!(hint.starts_with("data is digits, a folder"));
+    assert!(hint.starts_with("data is digits, pictures"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 pub mod binding;
 pub mod coco;
 pub mod decode;
+pub mod find;
 pub mod folder;
 pub mod header;
 pub mod index;

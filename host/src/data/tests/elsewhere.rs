@@ -282,12 +282,12 @@ fn folders_of_other_formats_say_what_they_hold_and_what_to_do() {
         "--bad-images skip",
     );
     told(&[("1.png", vec![])], "", "holds no class folder, but a picture", "is it a class itself?");
-    told(&[("data/train-00000-of-00002.parquet", vec![])], "", "holds Parquet or Arrow files (data/train-00000", "IDX");
+    told(&[("data/train-00000-of-00002.parquet", vec![])], "", "holds Parquet or Arrow files (data/train-00000", "npz");
     told(&[("x.npz", vec![])], "", "x.npz: is no whole zip archive", "download it again");
-    told(&[("x.npy", vec![])], "", "holds NumPy files (x.npy)", "tobytes");
-    told(&[("train_32x32.mat", vec![]), ("test_32x32.mat", vec![])], "", "holds MATLAB files (test_32x32.mat)", "IDX");
-    told(&[("a.tfrecord-00000-of-00010", vec![])], "", "holds TFRecord files", "IDX");
-    told(&[("data.mdb", vec![])], "", "holds databases (data.mdb)", "IDX");
+    told(&[("x.npy", vec![])], "", "holds NumPy files (x.npy)", "npz");
+    told(&[("train_32x32.mat", vec![]), ("test_32x32.mat", vec![])], "", "holds MATLAB files (test_32x32.mat)", "npz");
+    told(&[("a.tfrecord-00000-of-00010", vec![])], "", "holds TFRecord files", "npz");
+    told(&[("data.mdb", vec![])], "", "holds databases (data.mdb)", "npz");
     told(&[("shard-000000.tar", vec![])], "", "holds tar archives", "unpack them");
     told(&[("mnist.zip", vec![])], "", "holds archives (mnist.zip)", "unpack them");
     told(&[("train2018.json", vec![])], "", "train2018.json: is no annotation file", "");
@@ -309,7 +309,7 @@ fn files_of_other_formats_say_what_they_are_and_what_to_do() {
     let one = |name: &'static str, bytes: &[u8], message: &str, hint: &str| {
         told(&[(name, bytes.to_vec())], name, message, hint)
     };
-    one("a.jpg", b"\xff\xd8\xff\xe0", "is a JPEG picture, not a data set", "IDX");
+    one("a.jpg", b"\xff\xd8\xff\xe0", "is a JPEG picture, not a data set", "npz");
     one(
         "x.npz",
         b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\0\0\0x.npy",
@@ -318,23 +318,23 @@ fn files_of_other_formats_say_what_they_are_and_what_to_do() {
     );
     one("x.zip", b"PK\x03\x04", "is a zip archive, which is not read", "unpack it");
     one("data_batch_1", b"\x80\x02}q\x01", "is a Python pickle, which is not read", "Python version");
-    one("x.pkl", b"\x80\x04\x95", "is a Python pickle, which is not read", "IDX");
-    one("train_32x32.mat", b"MATLAB 5.0 MAT-file", "is a MATLAB file (.mat), which is not read", "IDX");
-    one("x.mat", b"\x89HDF\r\n\x1a\n", "is an HDF5 file, which is not read", "IDX");
-    one("x.parquet", b"PAR1", "is a Parquet file, which is not read", "IDX");
+    one("x.pkl", b"\x80\x04\x95", "is a Python pickle, which is not read", "npz");
+    one("train_32x32.mat", b"MATLAB 5.0 MAT-file", "is a MATLAB file (.mat), which is not read", "npz");
+    one("x.mat", b"\x89HDF\r\n\x1a\n", "is an HDF5 file, which is not read", "npz");
+    one("x.parquet", b"PAR1", "is no whole Parquet file", "again");
     one("list.txt", b"a/b.jpg 0\n", "names files that are not there: 1 of 1, first in line 1: a/b.jpg", "--data-root");
     one("train.csv", b"file_name,label\n", "names no picture", "a path and a label");
     one("list.txt", b"version https://git-lfs.github.com/spec/v1\n", "is a git-LFS pointer", "git lfs pull");
     one("list.txt", b"", "is empty", "again");
-    one("x.tfrecord", &[1; 40], "is a TFRecord file", "IDX");
+    one("x.tfrecord", &[1; 40], "is a TFRecord file", "npz");
     one("x.json", b"{\"images\": []}", "has no annotations", "--test");
     one("x.tar.xz", b"\xfd7zXZ\0", "is an xz archive, which is not read", "unpack it");
-    one("x.tar.gz", &gzip(b"\x80\x02}q\x01"), "is a Python pickle", "IDX");
+    one("x.tar.gz", &gzip(b"\x80\x02}q\x01"), "is a Python pickle", "npz");
     one("cifar.tar.gz", b"version https://git-lfs.github.com/spec/v1\n", "is a git-LFS pointer", "git lfs pull");
     one("cifar.tar.gz", b"<!DOCTYPE html>", "is a web page, not data", "fetch it once more");
     one("best.safetensors", b"\x02\0\0\0\0\0\0\0{}", "is a safetensors file, not data", "--init");
     let shard = tar(&[("0.jpg".into(), vec![1]), ("0.cls".into(), vec![1])]);
-    one("shard.tar", &shard, "is an archive of pictures (0.jpg), without a file of CIFAR's binary version", "IDX");
+    one("shard.tar", &shard, "is an archive of pictures (0.jpg), without a file of CIFAR's binary version", "npz");
 }
 
 #[test]
