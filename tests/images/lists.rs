@@ -18,7 +18,8 @@ fn paths_with_blanks_commas_backslashes_and_other_ends_of_lines_are_read() {
     train(home.path(), "folder", 2, &["--data", "pets"]);
     let expected = weights_of(home.path(), "folder").0;
     let args = ["--train", "train.txt", "--test", "test.txt", "--data-root", "pets"];
-    let forms: [(&str, fn(&str) -> String); 6] = [
+    type Form = fn(&str) -> String;
+    let forms: [(&str, Form); 6] = [
         ("plain", str::to_owned),
         ("crlf", |text| text.replace('\n', "\r\n")),
         ("bom", |text| format!("\u{feff}{text}")),

@@ -77,7 +77,6 @@ pub fn augmentation(seed: u64, epoch: u32, index: u32) -> (i8, i8, bool) {
 
 /// What the crop of sample `index` is drawn from in an epoch: 64 words of the epoch's stream from word `64 * index` on, in
 /// pairs, the low one first.
-#[allow(dead_code)] // Its callers are the sources of pictures, which are being written.
 pub fn crop(seed: u64, epoch: u32, index: u32) -> CropWords {
     let words = 2 * CropWords::default().len() as u128;
     let mut generator = generator(seed, Purpose::Crop, epoch.into(), u128::from(index) * words);

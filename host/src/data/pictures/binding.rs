@@ -121,13 +121,13 @@ fn by_name(lists: &[(&List, &[Box<str>])], map: Option<&Classes>) -> Result<Numb
     let classes = map.cloned().unwrap_or_else(own);
     let (numbers, mut labels) = (classes.numbers(), Vec::new());
     for (list, names) in lists {
-        let number = |(name, line): (&Box<str>, &u32)| {
-            numbers.get(&**name).copied().ok_or_else(|| {
+        let number = |(name, line): (&str, &u32)| {
+            numbers.get(name).copied().ok_or_else(|| {
                 let whose = if map.is_some() { "the class map" } else { "the training set" };
                 Error::file(&list.file, format!("line {line} has the class {name}, which {whose} does not have"))
             })
         };
-        labels.push(names.iter().zip(&list.lines).map(number).collect::<Result<_, _>>()?);
+        labels.push(names.iter().map(|name| &**name).zip(&list.lines).map(number).collect::<Result<_, _>>()?);
     }
     Ok(Numbered { classes, labels, notices: Vec::new() })
 }

@@ -18,6 +18,11 @@ impl Names {
         self.ends.len()
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
     /// Adds a name.
     pub fn push(&mut self, name: &OsStr) {
         self.push_bytes(&bytes_of(name));

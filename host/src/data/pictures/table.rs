@@ -342,14 +342,14 @@ pub fn leads_out(path: &Path) -> bool {
 
 /// All labels as numbers, or all as names.
 fn labels(file: &Path, rows: &Rows) -> Result<Labels, Error> {
-    let lines = || rows.lines.iter().zip(&rows.labels);
+    let lines = || rows.lines.iter().zip(rows.labels.iter().map(|label| &**label));
     if !lines().any(|(_, label)| label.parse::<i128>().is_ok()) {
         if let Some((line, label)) = lines().find(|(_, label)| label.parse::<f64>().is_ok()) {
             return Err(wrong(file, *line, format!("has the label {label}, which is no whole number")));
         }
         return Ok(Labels::Names(rows.labels.clone()));
     }
-    let number = |(&line, label): (&u32, &Box<str>)| match label.parse::<i128>() {
+    let number = |(&line, label): (&u32, &str)| match label.parse::<i128>() {
         Ok(label) if (0..Row::CLASSES as i128).contains(&label) => Ok(label as u32),
         Ok(-1) => Err(wrong(file, line, "has the label -1, which means none")),
         Ok(label) => Err(wrong(file, line, format!("has the label {label}; they are in 0..{}", Row::CLASSES))),
