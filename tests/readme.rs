@@ -155,10 +155,22 @@ fn config(format: Format) -> Recipe {
 #[test]
 fn defaults_are_those_of_the_table() {
     let rows = table("data");
-    let formats = [Format::Digits, Format::Idx, Format::Cifar10, Format::Cifar100];
-    assert_eq!(rows.iter().map(|row| row[0].as_str()).collect::<Vec<_>>(), ["digits", "IDX", "CIFAR-10", "CIFAR-100"]);
-    for (row, format) in rows.iter().zip(formats) {
-        let config = config(format);
+    let sets = [
+        ("digits", Format::Digits, 1),
+        ("IDX", Format::Idx, 1),
+        ("CIFAR-10", Format::Cifar10, 1),
+        ("CIFAR-100", Format::Cifar100, 1),
+        ("npz", Format::Npz, 1),
+        ("pictures of up to 96 pixels", Format::Folder, 96),
+        ("larger ones", Format::Folder, 97),
+    ];
+    assert_eq!(rows.iter().map(|row| row[0].as_str()).collect::<Vec<_>>(), sets.map(|(name, ..)| name));
+    for (row, (_, format, side)) in rows.iter().zip(sets) {
+        let mut dataset = dataset(format);
+        if format != Format::Digits {
+            dataset.image = Shape::new(side, side, 1);
+        }
+        let config = Recipe::resolve(&Options::default(), &dataset).unwrap();
         let number = |cell: &str| cell.parse::<f64>().unwrap();
         assert_eq!(row[1], format!("`{}`", config.model));
         assert_eq!(row[2], config.imbalance.map_or("as it is".into(), |imbalance| imbalance.to_string()));

@@ -283,7 +283,7 @@ fn classes_without_samples_are_not_among_those_with_as_many() {
 fn a_pipe_is_no_data() {
     let folder = tempdir().unwrap();
     assert!(std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
-    let says = ["pipe: is a device or a pipe, not data", "hint: data is digits, a folder"];
+    let says = ["pipe: is a device or a pipe, not data", "hint: data is digits, pictures"];
     refused(folder.path(), &["train", "--data", "pipe", "--out", "out"], 1, &says);
     refused(folder.path(), &["train", "--data", "pipe", "--dataset", "cifar10", "--out", "out"], 1, &says);
 }

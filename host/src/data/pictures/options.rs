@@ -56,7 +56,8 @@ pub struct PictureOptions {
     /// Sides of the network's pictures; those of other sizes are resized and cropped [the size of all, else 224]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Pictures")]
     pub image_size: Option<u32>,
-    /// The shorter side of a test picture before its centre is cut out [--image-size; with --augment imagenet 8/7 of it]
+    /// The shorter side of a test picture before its centre is cut out [that of --image-size, or 8/7 of it where training
+    /// pictures are cut out at random]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=8192), help_heading = "Pictures")]
     pub resize: Option<u32>,
     /// How pixels are resampled, as Pillow does

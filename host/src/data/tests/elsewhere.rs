@@ -334,7 +334,7 @@ fn files_of_other_formats_say_what_they_are_and_what_to_do() {
     one("cifar.tar.gz", b"<!DOCTYPE html>", "is a web page, not data", "fetch it once more");
     one("best.safetensors", b"\x02\0\0\0\0\0\0\0{}", "is a safetensors file, not data", "--init");
     let shard = tar(&[("0.jpg".into(), vec![1]), ("0.cls".into(), vec![1])]);
-    one("shard.tar", &shard, "is an archive of pictures (0.jpg), without a file of CIFAR's binary version", "npz");
+    one("shard.tar", &shard, "holds a picture that cannot be used: /shard.tar: 0.jpg", "--bad-images skip");
 }
 
 #[test]
