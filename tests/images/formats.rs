@@ -68,6 +68,14 @@ fn parquet_files_hold_the_pictures_of_their_folders() {
     );
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     assert_eq!(classes(&set, "out"), ["cardboard", "glass", "metal", "paper", "plastic", "trash"]);
+    // Files by themselves, for what the options say.
+    let [train, test] =
+        ["train-00000-of-00002", "test-00000-of-00001"].map(|name| format!("parquet/data/{name}.parquet"));
+    let args =
+        ["train", "--train", &train, "--test", &test, "--image-size", "8", "--model", "mlp:192-4-6", "--epochs", "1"];
+    let outcome = run(&set, &[&args[..], &["--device", "cpu", "--out", "named"]].concat());
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    assert!(outcome.stdout.contains("test       40 pictures of 6 classes"), "{}", outcome.stdout);
     // The same validation pictures as files.
     let folders = run(&set, &["eval", "out/last.safetensors", "--data", "trash/val", "--device", "cpu", "--json"]);
     let parquet = run(&set, &["eval", "out/last.safetensors", "--data", "parquet/data", "--device", "cpu", "--json"]);

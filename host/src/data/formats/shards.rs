@@ -144,6 +144,14 @@ impl Files {
         Ok(files.with_train())
     }
 
+    /// All files of three places, for what each of them is named.
+    pub(crate) fn named([train, validation, test]: [Option<Self>; 3]) -> Self {
+        let all = |files: Option<Self>| {
+            files.map(|files| [files.train, files.validation, files.test].concat()).unwrap_or_default()
+        };
+        Self { train: all(train), validation: all(validation), test: all(test), notice: None }
+    }
+
     /// These files, the split of each said by its name.
     pub(crate) fn of(paths: &[PathBuf]) -> Self {
         let mut files = Self::default();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::data::formats::shards::{Encoded, Shards};
+use crate::data::formats::shards::{Encoded, Files, Shards};
 use crate::data::formats::{parquet, webdataset};
 use crate::data::pictures::binding::{self, Classes, renumber};
 use crate::data::pictures::coco::{self, Annotations};
@@ -199,8 +199,11 @@ impl How<'_> {
     /// Sets that the options name, folders or lists.
     fn named(&self, places: [Option<&String>; 3]) -> Result<Found, Error> {
         let places = places.map(|place| place.map(PathBuf::from));
-        for place in places.iter().flatten() {
+        for place in places.iter().flatten().filter(|place| !webdataset::is_pattern(place)) {
             fs::metadata(place).map_err(|source| Error::io(place, source))?;
+        }
+        if let Some(found) = self.named_shards(&places)? {
+            return Ok(found);
         }
         let is_folder = |place: &PathBuf| place.is_dir();
         if places.iter().flatten().all(is_folder) {
@@ -208,7 +211,9 @@ impl How<'_> {
             return self.trees(Splits { train, validation, test }, Vec::new());
         }
         if places.iter().flatten().any(is_folder) {
-            return Err(Error::Usage("--train, --val and --test are all folders or all lists".into()));
+            return Err(Error::Usage(
+                "--train, --val and --test are all class folders, all lists or all shards".into(),
+            ));
         }
         let formats: Vec<Format> = places.iter().flatten().filter_map(|place| list_format(place)).collect();
         match formats[..] {
@@ -217,6 +222,26 @@ impl How<'_> {
                 "--train, --val and --test take lists of one kind: .txt, .csv and .tsv, or .json".into(),
             )),
         }
+    }
+
+    /// Sets that the options name, where the first is of Parquet files or of tar shards.
+    fn named_shards(&self, places: &[Option<PathBuf>; 3]) -> Result<Option<Found>, Error> {
+        let Some(train) = &places[0] else { return Ok(None) };
+        let entries = if train.is_dir() { listing(train)? } else { Vec::new() };
+        let files = |find: fn(&Path) -> Result<Files, Error>| {
+            let [train, validation, test] = places.each_ref().map(|place| place.as_deref().map(find).transpose());
+            Ok::<_, Error>(Files::named([train?, validation?, test?]))
+        };
+        if parquet::is_one(train) || parquet::present(train, &entries) {
+            let encoded = parquet::index_files(train, files(parquet::find)?, memory())?;
+            return self.shards(encoded, train, Format::Parquet).map(Some);
+        }
+        let is_tar = !train.is_dir() && (webdataset::is_pattern(train) || webdataset::is_shard(train));
+        if is_tar || webdataset::present(train, &entries) {
+            let encoded = webdataset::index_files(train, files(webdataset::find)?)?;
+            return self.shards(encoded, train, Format::WebDataset).map(Some);
+        }
+        Ok(None)
     }
 
     /// Class folders below a place.
