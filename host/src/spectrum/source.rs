@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use sse_sam_core::{Arena, Loss};
 
-use crate::data::{self, Dataset, Split};
+use crate::data::pictures::options::PictureOptions;
+use crate::data::{self, Dataset, Request, Split};
 use crate::device::layout::{Layout, Needs};
 use crate::error::Error;
 use crate::recipe::words::{LossName, word};
@@ -176,8 +177,12 @@ fn alone(
 ) -> Result<Source, Error> {
     let description = &weights.description;
     let place = data.unwrap_or(&description.data);
+    // Pictures come to the network's size as those that it was trained on.
+    let pictures = description.pictures.clone().unwrap_or_default();
+    let pictures = PictureOptions { test: None, ..pictures };
+    let format = Some(description.format).filter(|_| data.is_none());
     let mut dataset =
-        data::load(place, Some(description.format).filter(|_| data.is_none())).map_err(|error| match data {
+        data::read(&Request { place, format, pictures: &pictures, cut_out: None }).map_err(|error| match data {
             None if !Path::new(place).exists() => {
                 error.with_hint("there it was when these weights were trained: --data says where it is now")
             }
