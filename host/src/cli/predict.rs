@@ -73,21 +73,20 @@ fn view(description: &Description, path: &Path) -> Result<View, Error> {
         crop: side,
         filter: options.interpolation.unwrap_or_default(),
     });
-    Ok(View { image: description.image, decoding, evaluation })
+    Ok(View { image: description.image, decoding, evaluation, label_base: None })
 }
 
 /// The pictures that paths mean: files, all pictures below folders, and those that lists name.
 fn pictures(paths: &[PathBuf], root: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
     let mut all = Vec::new();
     for path in paths {
-        let found = fs::metadata(path).map_err(|source| Error::io(path, source))?;
-        if found.is_dir() {
+        if path.is_dir() {
             let below = pictures_in(path)?;
             if below.is_empty() {
                 return Err(Error::file(path, "holds no picture"));
             }
             all.extend(below);
-        } else if !is_picture(path) && table::is_list(path) {
+        } else if path.is_file() && !is_picture(path) && table::is_list(path) {
             all.extend(table::names(path, root)?);
         } else {
             all.push(path.clone());
@@ -279,14 +278,8 @@ fn one(path: &Path, view: &View, scratch: &mut Scratch) -> Result<Vec<u8>, Strin
     let encoded = fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
     let (mut original, mut sized) = (Picture::new(), Picture::new());
     decode(&encoded, &view.decoding, &mut original).map_err(|refused| refused.to_string())?;
-    let picture = match &view.evaluation {
-        Some(evaluation) => {
-            evaluation.apply(&original, scratch, &mut sized);
-            sized
-        }
-        None => original,
-    };
-    picture.sized(view.image).map(<[u8]>::to_vec).map_err(|error| error.to_string())
+    view.sized(&original, scratch, &mut sized)?;
+    sized.sized(view.image).map(<[u8]>::to_vec).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ const ORIGIN: &str = "run";
 
 /// Settings that may change between a run and its continuation: none changes what a step computes, but for `epochs`,
 /// which may grow, and the device with its tiles, precision and convolutions, of which resuming warns.
-const FREE: [&str; 17] = [
+const FREE: [&str; 24] = [
     "spectrum-every",
     "spectrum-at",
     "tensorboard",
@@ -40,6 +40,13 @@ const FREE: [&str; 17] = [
     "simd",
     "data",
     "dataset",
+    "train",
+    "val",
+    "test",
+    "data-root",
+    "class-map",
+    "workers",
+    "verify",
     "keep",
     "checkpoint-every",
     "checkpoint-minutes",
@@ -99,7 +106,7 @@ fn find_places(path: &Path, table: &mut Table) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(Path::new(""));
     for (key, value) in table {
         if let Value::String(name) = value
-            && ["data", "init"].contains(&key.as_str())
+            && ["data", "init", "train", "val", "test", "data-root", "class-map"].contains(&key.as_str())
             && !name.is_empty()
             && (key.as_str(), name.as_str()) != ("data", Format::Digits.word())
         {

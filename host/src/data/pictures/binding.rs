@@ -39,11 +39,17 @@ impl Classes {
         if names.is_empty() {
             return Err(Error::file(path, "names no class").with_hint("a class map has a class's name in each line"));
         }
-        let mut seen = BTreeSet::new();
-        if let Some(name) = names.iter().find(|name| !seen.insert(name.as_str())) {
-            return Err(Error::file(path, format!("names the class {name} twice")));
+        let classes = Self { names };
+        match classes.twice() {
+            Some(name) => Err(Error::file(path, format!("names the class {name} twice"))),
+            None => Ok(classes),
         }
-        Ok(Self { names })
+    }
+
+    /// A name that stands twice.
+    pub fn twice(&self) -> Option<&str> {
+        let mut seen = BTreeSet::new();
+        self.names.iter().map(String::as_str).find(|name| !seen.insert(*name))
     }
 
     /// The numbers of these names, each a class of its own.
@@ -82,83 +88,101 @@ pub fn renumber(names: &Names, labels: &[u32], numbers: &[Option<u32>]) -> (Name
 pub struct Numbered {
     /// The classes.
     pub classes: Classes,
-    /// The class of each picture, list by list.
-    pub labels: Vec<Vec<u32>>,
+    /// The class of each picture, list by list; none of one that is left out.
+    pub labels: Vec<Vec<Option<u32>>>,
+    /// What numbers begin with; none where labels are names.
+    pub base: Option<u32>,
     /// What is odd about the labels.
     pub notices: Vec<String>,
 }
 
-/// Gives the labels of all lists numbers, the training set's list first: names by the class map or in their own order (by
-/// bytes); numbers from `base`, which is found where it is not given: 1 where no label of any list is 0 and the largest is how
-/// many there are.
-///
-/// # Errors
-/// [`Error::File`] for names and numbers side by side, a name or a number that the classes do not have, and one below `base`.
-pub fn number(lists: &[List], map: Option<&Classes>, base: Option<u32>) -> Result<Numbered, Error> {
-    let (mut names, mut numbers) = (Vec::new(), Vec::new());
-    for list in lists {
-        match &list.labels {
-            Labels::Names(labels) => names.push((list, &labels[..])),
-            Labels::Numbers(labels) => numbers.push((list, &labels[..])),
-        }
-    }
-    match (names.first(), numbers.first()) {
-        (Some((one, _)), Some((other, _))) => {
-            let what = format!("has names for labels, and {} has numbers", other.file.display());
-            Err(Error::file(&one.file, what).with_hint("all lists of a data set need the same kind of labels"))
-        }
-        (Some(_), None) => by_name(&names, map),
-        _ => by_number(&numbers, map, base),
-    }
+/// How labels of lists become numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Numbering<'a> {
+    /// The classes, where they are known beforehand; else those of the first list, which is the training set's.
+    pub map: Option<&'a Classes>,
+    /// What numbers begin with; else it is found: 1 where no label of any list is 0 and the largest is how many there are.
+    pub base: Option<u32>,
+    /// What happens to pictures of other lists whose class the first one does not have.
+    pub extra: ExtraClasses,
 }
 
-fn by_name(lists: &[(&List, &[Box<str>])], map: Option<&Classes>) -> Result<Numbered, Error> {
-    let own = || {
-        let names: BTreeSet<&str> =
-            lists.first().into_iter().flat_map(|(_, names)| *names).map(|name| &**name).collect();
-        Classes { names: names.into_iter().map(str::to_owned).collect() }
-    };
-    let classes = map.cloned().unwrap_or_else(own);
-    let (numbers, mut labels) = (classes.numbers(), Vec::new());
-    for (list, names) in lists {
-        let number = |(name, line): (&str, &u32)| {
-            numbers.get(name).copied().ok_or_else(|| {
-                let whose = if map.is_some() { "the class map" } else { "the training set" };
-                Error::file(&list.file, format!("line {line} has the class {name}, which {whose} does not have"))
-            })
+impl Numbering<'_> {
+    /// Gives the labels of all lists numbers: names in their own order (by bytes), or as the map has them.
+    ///
+    /// # Errors
+    /// [`Error::File`] for names and numbers side by side, a class that is not known, and a number below `base`.
+    pub fn number(&self, lists: &[List]) -> Result<Numbered, Error> {
+        let (mut names, mut numbers) = (Vec::new(), Vec::new());
+        for list in lists {
+            match &list.labels {
+                Labels::Names(labels) => names.push((list, &labels[..])),
+                Labels::Numbers(labels) => numbers.push((list, &labels[..])),
+            }
+        }
+        match (names.first(), numbers.first()) {
+            (Some((one, _)), Some((other, _))) => {
+                let what = format!("has names for labels, and {} has numbers", other.file.display());
+                Err(Error::file(&one.file, what).with_hint("all lists of a data set need the same kind of labels"))
+            }
+            (Some(_), None) => self.by_name(&names),
+            _ => self.by_number(&numbers),
+        }
+    }
+
+    /// Why a class is not known, unless such pictures are left out.
+    fn unknown(&self, list: &List, line: u32, class: &str, is_first: bool) -> Result<Option<u32>, Error> {
+        if self.extra == ExtraClasses::Ignore && (!is_first || self.map.is_some()) {
+            return Ok(None);
+        }
+        let whose = if self.map.is_some() { "the class map" } else { "the training set" };
+        Err(Error::file(&list.file, format!("line {line} has the class {class}, which {whose} does not have"))
+            .with_hint("--extra-classes ignore leaves such pictures out"))
+    }
+
+    fn by_name(&self, lists: &[(&List, &[Box<str>])]) -> Result<Numbered, Error> {
+        let own = || {
+            let names: BTreeSet<&str> =
+                lists.first().into_iter().flat_map(|(_, names)| *names).map(|name| &**name).collect();
+            Classes { names: names.into_iter().map(str::to_owned).collect() }
         };
-        labels.push(names.iter().map(|name| &**name).zip(&list.lines).map(number).collect::<Result<_, _>>()?);
-    }
-    Ok(Numbered { classes, labels, notices: Vec::new() })
-}
-
-fn by_number(lists: &[(&List, &[u32])], map: Option<&Classes>, base: Option<u32>) -> Result<Numbered, Error> {
-    let distinct: BTreeSet<u32> = lists.iter().flat_map(|(_, labels)| *labels).copied().collect();
-    let (least, most) = (distinct.first().copied().unwrap_or(0), distinct.last().copied().unwrap_or(0));
-    let is_from_1 = least == 1 && most as usize == distinct.len();
-    let notice = "labels are numbered from 1: class 0 is label 1 (--label-base 0 takes them as they are)";
-    let notices = if base.is_none() && is_from_1 { vec![notice.into()] } else { Vec::new() };
-    let base = base.unwrap_or(is_from_1.into());
-    let number = |list: &List, label: u32, line: u32| {
-        label.checked_sub(base).ok_or_else(|| {
-            Error::file(&list.file, format!("line {line} has the label {label}, below --label-base {base}"))
-        })
-    };
-    let mut labels = Vec::new();
-    for (list, of_list) in lists {
-        let numbers = of_list.iter().zip(&list.lines).map(|(&label, &line)| number(list, label, line));
-        labels.push(numbers.collect::<Result<Vec<u32>, _>>()?);
-    }
-    let count = most.saturating_sub(base) as usize + 1;
-    let classes = match (map, lists.first()) {
-        (Some(map), Some((list, _))) if map.names.len() < count => {
-            let what = format!("has labels for {count} classes, but the class map has {} names", map.names.len());
-            return Err(Error::file(&list.file, what));
+        let classes = self.map.cloned().unwrap_or_else(own);
+        let (numbers, mut labels) = (classes.numbers(), Vec::new());
+        for (place, (list, names)) in lists.iter().enumerate() {
+            let number = |(name, line): (&str, &u32)| match numbers.get(name) {
+                Some(&number) => Ok(Some(number)),
+                None => self.unknown(list, *line, name, place == 0),
+            };
+            let names = names.iter().map(|name| &**name);
+            labels.push(names.zip(&list.lines).map(number).collect::<Result<_, _>>()?);
         }
-        (Some(map), _) => map.clone(),
-        (None, _) => Classes { names: (0..count).map(|class| class.to_string()).collect() },
-    };
-    Ok(Numbered { classes, labels, notices })
+        Ok(Numbered { classes, labels, base: None, notices: Vec::new() })
+    }
+
+    fn by_number(&self, lists: &[(&List, &[u32])]) -> Result<Numbered, Error> {
+        let distinct: BTreeSet<u32> = lists.iter().flat_map(|(_, labels)| *labels).copied().collect();
+        let is_from_1 =
+            distinct.first() == Some(&1) && distinct.last().map(|&most| most as usize) == Some(distinct.len());
+        let notice = "labels are numbered from 1: class 0 is label 1 (--label-base 0 takes them as they are)";
+        let notices = if self.base.is_none() && is_from_1 { vec![notice.into()] } else { Vec::new() };
+        let base = self.base.unwrap_or(is_from_1.into());
+        let largest = lists.first().and_then(|(_, labels)| labels.iter().max()).copied().unwrap_or(0);
+        let own = || Classes { names: (0..=largest.saturating_sub(base)).map(|class| class.to_string()).collect() };
+        let classes = self.map.cloned().unwrap_or_else(own);
+        let mut labels = Vec::new();
+        for (place, (list, of_list)) in lists.iter().enumerate() {
+            let number = |(&label, &line): (&u32, &u32)| match label.checked_sub(base) {
+                None => Err(Error::file(
+                    &list.file,
+                    format!("line {line} has the label {label}, below --label-base {base}"),
+                )),
+                Some(class) if (class as usize) < classes.names.len() => Ok(Some(class)),
+                Some(_) => self.unknown(list, line, &label.to_string(), place == 0),
+            };
+            labels.push(of_list.iter().zip(&list.lines).map(number).collect::<Result<_, _>>()?);
+        }
+        Ok(Numbered { classes, labels, base: Some(base), notices })
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +191,14 @@ mod tests {
 
     fn list(labels: &[u32]) -> List {
         List { labels: Labels::Numbers(labels.to_vec()), lines: (1..=labels.len() as u32).collect(), ..List::default() }
+    }
+
+    fn number(lists: &[List], map: Option<&Classes>, base: Option<u32>) -> Result<Numbered, Error> {
+        Numbering { map, base, ..Numbering::default() }.number(lists)
+    }
+
+    fn some(labels: &[u32]) -> Vec<Option<u32>> {
+        labels.iter().copied().map(Some).collect()
     }
 
     fn names(names: &[&str]) -> List {
@@ -185,7 +217,8 @@ mod tests {
             (&[2, 3, 5], &[2], Some(2), [0, 1, 3]),
         ] {
             let numbered = number(&[list(train), list(test)], None, base).unwrap();
-            assert_eq!(numbered.labels[0], expected);
+            assert_eq!(numbered.labels[0], some(&expected));
+            assert_eq!(numbered.base, Some(train[0] - expected[0]));
             assert_eq!(numbered.classes.names.len(), *expected.iter().max().unwrap() as usize + 1);
             assert_eq!(numbered.notices.len(), usize::from(expected == [0, 1, 2]), "{train:?} {test:?}");
         }
@@ -201,7 +234,7 @@ mod tests {
     fn names_are_numbered_in_their_order_or_the_maps() {
         let numbered = number(&[names(&["wasp", "ant", "10", "2"]), names(&["ant"])], None, None).unwrap();
         assert_eq!(numbered.classes.names, ["10", "2", "ant", "wasp"]);
-        assert_eq!(numbered.labels, [vec![3, 2, 0, 1], vec![2]]);
+        assert_eq!(numbered.labels, [some(&[3, 2, 0, 1]), some(&[2])]);
         let map = Classes { names: ["wasp", "ant"].map(str::to_owned).to_vec() };
         assert_eq!(number(&[names(&["wasp", "ant"])], Some(&map), None).unwrap().classes, map);
         let error = number(&[names(&["bee"])], Some(&map), None).unwrap_err().to_string();
@@ -220,5 +253,25 @@ mod tests {
         let error = classes.of(&others, Path::new("t"), ExtraClasses::Stop).unwrap_err();
         assert_eq!(error.to_string(), "t: has the class zebra, which the training set does not have");
         assert_eq!(classes.of(&others, Path::new("t"), ExtraClasses::Ignore).unwrap(), [Some(2), None]);
+    }
+
+    #[test]
+    fn what_only_other_lists_have_is_an_error_or_left_out() {
+        for (train, test, says) in [
+            (list(&[0, 1]), list(&[1, 7]), "line 2 has the class 7, which the training set does not have"),
+            (names(&["a", "b"]), names(&["a", "c"]), "line 2 has the class c, which the training set does not have"),
+        ] {
+            let error = number(&[train, test], None, None).unwrap_err().to_string();
+            assert!(error.ends_with(says), "{error}");
+        }
+        let ignore = Numbering { extra: ExtraClasses::Ignore, ..Numbering::default() };
+        let numbered = ignore.number(&[list(&[0, 1]), list(&[1, 7])]).unwrap();
+        assert_eq!((numbered.classes.names.len(), &numbered.labels[1][..]), (2, &[Some(1), None][..]));
+        // Nothing is left out of what is trained on but by a map.
+        let map = Classes { names: vec!["a".into()] };
+        let lists = [names(&["a", "b"]), names(&["a"])];
+        assert!(number(&lists, Some(&map), None).is_err());
+        let numbered = Numbering { map: Some(&map), ..ignore }.number(&lists).unwrap();
+        assert_eq!(numbered.labels[0], [Some(0), None]);
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::data::formats::shards::{Encoded, Files, Shards};
 use crate::data::formats::{parquet, webdataset};
-use crate::data::pictures::binding::{self, Classes, renumber};
+use crate::data::pictures::binding::{Classes, Numbering, renumber};
 use crate::data::pictures::coco::{self, Annotations};
 use crate::data::pictures::folder::{Passed, Splits, Tree, holds_pictures, split_of, sub_folders};
 use crate::data::pictures::names::bytes_of;
@@ -26,6 +26,8 @@ pub struct Found {
     pub sets: [Option<Set>; 3],
     /// What is odd.
     pub notices: Vec<String>,
+    /// What numbers in lists begin with, where there are any.
+    pub label_base: Option<u32>,
 }
 
 /// A set of a data set.
@@ -99,7 +101,8 @@ fn lists_in(folder: &Path) -> Result<[Vec<PathBuf>; 3], Error> {
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>())
         .map_err(failed)?;
     paths.sort();
-    for path in paths.into_iter().filter(|path| list_format(path).is_some() && path.is_file()) {
+    let is_hidden = |path: &Path| path.file_name().is_some_and(|name| bytes_of(name).starts_with(b"."));
+    for path in paths.into_iter().filter(|path| list_format(path).is_some() && path.is_file() && !is_hidden(path)) {
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let words = stem.split(|letter: char| !letter.is_alphabetic());
         if let Some(split) = words.filter_map(split_of).next() {
@@ -215,9 +218,9 @@ impl How<'_> {
                 "--train, --val and --test are all class folders, all lists or all shards".into(),
             ));
         }
-        let formats: Vec<Format> = places.iter().flatten().filter_map(|place| list_format(place)).collect();
+        let formats: Vec<Option<Format>> = places.iter().flatten().map(|place| list_format(place)).collect();
         match formats[..] {
-            [first, ..] if formats.iter().all(|format| *format == first) => self.lists(places, first),
+            [Some(first), ..] if formats.iter().all(|format| *format == Some(first)) => self.lists(places, first),
             _ => Err(Error::Usage(
                 "--train, --val and --test take lists of one kind: .txt, .csv and .tsv, or .json".into(),
             )),
@@ -288,7 +291,7 @@ impl How<'_> {
             let samples = Samples::new(Store::Files { root: tree.root.clone(), names }, labels);
             *set = Some(Set { place: tree.root, samples, passed: tree.passed });
         }
-        Ok(Found { format: Format::Folder, classes, sets, notices })
+        Ok(Found { format: Format::Folder, classes, sets, notices, label_base: None })
     }
 
     /// Lists or annotations of each split; those of a table that has a column for it are in one file.
@@ -299,46 +302,45 @@ impl How<'_> {
     /// Shards of each split.
     fn shards(&self, encoded: Encoded, place: &Path, format: Format) -> Result<Found, Error> {
         let Encoded { classes, train, validation, test, notices } = encoded;
-        let set = |mut shards: Shards| {
-            let labels = std::mem::take(&mut shards.labels);
-            let samples = Samples::new(Store::Shards(shards), labels);
-            Set { place: place.to_owned(), samples, passed: Passed::default() }
-        };
-        let classes = match &self.map {
-            Some(map) if map.names.len() < classes.len() => {
-                let what = format!("has {} classes, but the class map {} names", classes.len(), map.names.len());
-                return Err(Error::file(place, what));
-            }
-            Some(map) => map.clone(),
-            None => Classes { names: classes },
-        };
-        Ok(Found { format, classes, sets: [Some(set(train)), validation.map(set), test.map(set)], notices })
+        let own = Classes { names: classes };
+        let set = |shards: Option<Shards>| shards.map(|shards| self.of_shards(shards, &own, place)).transpose();
+        let sets = [set(Some(train))?, set(validation)?, set(test)?];
+        let classes = self.map.clone().unwrap_or(own);
+        Ok(Found { format, classes, sets, notices, label_base: None })
     }
 
-    /// The test set of shards, or what they have in its place, with the numbers that its classes have here.
+    /// The test set of shards, or what they have in its place.
     fn test_shards(&self, encoded: Encoded, place: &Path, format: Format) -> Result<Found, Error> {
         let Encoded { classes, train, validation, test, notices } = encoded;
-        let known = self.map.clone().unwrap_or_else(|| Classes { names: classes.clone() });
-        let mut shards = test.or(validation).unwrap_or(train);
-        let mut labels = std::mem::take(&mut shards.labels);
-        let is_named = classes.iter().enumerate().any(|(class, name)| *name != class.to_string());
-        let mut out = Vec::new();
-        if is_named {
-            let numbers = known.of(&classes, place, self.options.extra_classes.unwrap_or_default())?;
-            for (index, label) in labels.iter_mut().enumerate() {
-                match numbers.get(*label as usize).copied().flatten() {
-                    Some(number) => *label = number,
-                    None => out.push(index),
+        let own = Classes { names: classes };
+        let set = self.of_shards(test.or(validation).unwrap_or(train), &own, place)?;
+        let classes = self.map.clone().unwrap_or(own);
+        Ok(Found { format, classes, sets: [None, None, Some(set)], notices, label_base: None })
+    }
+
+    /// The pictures of shards with the numbers that their classes have here: by name where they have names.
+    fn of_shards(&self, mut shards: Shards, own: &Classes, place: &Path) -> Result<Set, Error> {
+        let (mut labels, mut out) = (std::mem::take(&mut shards.labels), Vec::new());
+        let is_named = own.names.iter().enumerate().any(|(class, name)| *name != class.to_string());
+        match &self.map {
+            Some(map) if is_named => {
+                let numbers = map.of(&own.names, place, self.options.extra_classes.unwrap_or_default())?;
+                for (index, label) in labels.iter_mut().enumerate() {
+                    match numbers.get(*label as usize).copied().flatten() {
+                        Some(number) => *label = number,
+                        None => out.push(index),
+                    }
                 }
             }
-        } else if classes.len() > known.names.len() {
-            let what = format!("has {} classes, and the weights know {}", classes.len(), known.names.len());
-            return Err(Error::file(place, what));
+            Some(map) if map.names.len() < own.names.len() => {
+                let what = format!("has {} classes, and {} are known", own.names.len(), map.names.len());
+                return Err(Error::file(place, what));
+            }
+            _ => {}
         }
         let mut samples = Samples::new(Store::Shards(shards), labels);
         samples.leave_out(&out);
-        let set = Set { place: place.to_owned(), samples, passed: Passed::default() };
-        Ok(Found { format, classes: known, sets: [None, None, Some(set)], notices })
+        Ok(Set { place: place.to_owned(), samples, passed: Passed::default() })
     }
 
     /// Where names in a list begin.
@@ -356,7 +358,9 @@ impl How<'_> {
             read.push(table::read(&place, root)?);
             which.push(split);
         }
-        let numbered = binding::number(&read, self.map.as_ref(), self.options.label_base)?;
+        let extra = self.options.extra_classes.unwrap_or_default();
+        let numbering = Numbering { map: self.map.as_ref(), base: self.options.label_base, extra };
+        let numbered = numbering.number(&read)?;
         let mut notices = numbered.notices;
         let mut sets = [None, None, None];
         for ((list, labels), split) in read.into_iter().zip(numbered.labels).zip(which) {
@@ -372,7 +376,7 @@ impl How<'_> {
                 }
             }
         }
-        Ok(Found { format: Format::List, classes: numbered.classes, sets, notices })
+        Ok(Found { format: Format::List, classes: numbered.classes, sets, notices, label_base: numbered.base })
     }
 
     /// Annotations of each split.
@@ -401,7 +405,7 @@ impl How<'_> {
             notices.extend(read.notices);
             *set = Some(Set { place: read.file, samples, passed: Passed::default() });
         }
-        Ok(Found { format: Format::Coco, classes, sets, notices })
+        Ok(Found { format: Format::Coco, classes, sets, notices, label_base: None })
     }
 }
 
@@ -412,11 +416,11 @@ fn empty(tree: &Tree) -> Option<String> {
 }
 
 /// Some pictures of a list.
-fn of_list(list: &List, labels: &[u32], root: &Path, which: impl Fn(usize) -> bool) -> Set {
-    let kept = || (0..labels.len()).filter(|&index| which(index));
+fn of_list(list: &List, labels: &[Option<u32>], root: &Path, which: impl Fn(usize) -> bool) -> Set {
+    let kept = || (0..labels.len()).filter(|&index| labels[index].is_some() && which(index));
     let samples = Samples::new(
         Store::Files { root: root.to_owned(), names: list.names.part(kept()) },
-        kept().map(|index| labels[index]).collect(),
+        kept().filter_map(|index| labels[index]).collect(),
     );
     Set { place: list.file.clone(), samples, passed: Passed::default() }
 }

@@ -6,8 +6,8 @@ use std::thread;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Picture;
-use crate::data::pictures::decode::{Decoding, decode};
-use crate::data::pictures::header::{Header, header};
+use crate::data::pictures::decode::{Decoding, Exif, decode};
+use crate::data::pictures::header::{Header, Kind, header};
 use crate::data::pictures::samples::Samples;
 use crate::error::Error;
 
@@ -86,15 +86,18 @@ impl Summary {
                 Ok(header)
             });
             match result {
-                Ok(header) => summary.count(&header),
+                Ok(header) => summary.count(&header, how),
                 Err(why) => summary.bad.push((index, why)),
             }
         }
         summary
     }
 
-    fn count(&mut self, header: &Header) {
-        self.size((header.width, header.height), 1);
+    fn count(&mut self, header: &Header, how: &Decoding) {
+        // TIFF's own entry is always followed.
+        let is_turned = how.exif == Exif::Apply || header.kind == Kind::Tiff;
+        let (width, height) = (header.width, header.height);
+        self.size(if is_turned && header.orientation > 4 { (height, width) } else { (width, height) }, 1);
         self.turned += usize::from(header.orientation > 1);
         self.grey16 += usize::from(header.grey16);
         self.alpha += usize::from(header.alpha);

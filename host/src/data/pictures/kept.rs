@@ -75,19 +75,20 @@ pub fn summary(
     verify: bool,
     threads: usize,
 ) -> Result<Summary, Error> {
-    let (file, decoding, stamps) = (file(samples), format!("{how:?}"), stamps.checksum());
+    let (file, decoding, stamps) = (file(samples), format!("{} {how:?}", env!("CARGO_PKG_VERSION")), stamps.checksum());
     let kept = file.as_ref().and_then(|file| fs::read(file).ok()).and_then(|text| serde_json::from_slice(&text).ok());
     let is_right = |kept: &Kept| {
         kept.stamps == stamps
             && kept.decoding == decoding
-            && (kept.verified || !verify)
+            && kept.verified == verify
             && kept.summary.pictures() == samples.len()
     };
     if let Some(Kept { summary, .. }) = kept.filter(is_right) {
         return Ok(summary);
     }
     let summary = Summary::of(samples, how, verify, threads)?;
-    if let Some(file) = file {
+    // What could not be read today may be read tomorrow, whatever the file's time says.
+    if let Some(file) = file.filter(|_| summary.bad.is_empty()) {
         let kept = Kept { stamps, decoding, verified: verify, summary: summary.clone() };
         let folder = file.parent().map_or(Ok(()), fs::create_dir_all);
         // A cache that cannot be written costs time, and nothing else.

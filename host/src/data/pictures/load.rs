@@ -70,7 +70,10 @@ pub fn load(
 pub fn load_test(path: &Path, classes: &[String], options: &PictureOptions) -> Result<Dataset, Error> {
     let how = How { options, map: Some(Classes { names: classes.to_vec() }) };
     let found = how.find_test(path)?;
-    let Looked { image, format, sets: [.., test], notices, summary, view, .. } = look(path, found, options, None)?;
+    let Looked { image, format, sets: [_, validation, test], notices, summary, view, .. } =
+        look(path, found, options, Some(false))?;
+    let test = test.or(validation).filter(|set| set.len() > 0);
+    let test = test.ok_or_else(|| Error::file(path, "holds no picture to test on"))?;
     Ok(Dataset {
         name: name_of(path),
         format,
@@ -79,7 +82,7 @@ pub fn load_test(path: &Path, classes: &[String], options: &PictureOptions) -> R
         class_names: classes.to_vec(),
         train: Arc::new(Split::empty(image)),
         validation: None,
-        test: test.unwrap_or_else(|| Arc::new(Split::empty(image))),
+        test,
         notices,
         summary,
         view: Some(view),
@@ -99,7 +102,11 @@ struct Looked {
 
 /// Looks at all pictures: what can be read, and how it comes to the network's size.
 fn look(path: &Path, found: Found, options: &PictureOptions, cut_out: Option<bool>) -> Result<Looked, Error> {
-    let Found { format, classes, mut sets, mut notices } = found;
+    let Found { format, classes, mut sets, mut notices, label_base } = found;
+    if let Some(name) = classes.twice() {
+        return Err(Error::file(path, format!("has two classes with the name {name}"))
+            .with_hint("--class-map gives each class a name of its own"));
+    }
     let (decoding, threads, verify) = (options.decoding(), options.threads(), options.verify.unwrap_or_default());
     let (mut bad, mut sizes, mut summary) = (Vec::new(), Summary::default(), Vec::new());
     for (set, name) in sets.iter_mut().zip(SETS) {
@@ -120,7 +127,7 @@ fn look(path: &Path, found: Found, options: &PictureOptions, cut_out: Option<boo
     }
     notices.extend(worth_a_word(&sizes, &sets, options));
     notices.extend(skipped(&bad));
-    let view = view(&sizes, options, cut_out)?;
+    let view = View { label_base, ..view(&sizes, options, cut_out)? };
     let sets = sets.map(|set| set.map(|set| Arc::new(Pictures::new(set.samples, view)) as Arc<dyn Source>));
     Ok(Looked { image: view.image, format, classes: classes.names, sets, notices, summary, view })
 }
@@ -145,7 +152,7 @@ fn view(sizes: &Summary, options: &PictureOptions, cut_out: Option<bool>) -> Res
         filter: options.interpolation.unwrap_or_default(),
     });
     let channels = if decoding.channels == Channels::Grey { 1 } else { 3 };
-    Ok(View { image: Shape::new(height as usize, width as usize, channels), decoding, evaluation })
+    Ok(View { image: Shape::new(height as usize, width as usize, channels), decoding, evaluation, label_base: None })
 }
 
 /// A line about a set.

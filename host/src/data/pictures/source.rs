@@ -20,6 +20,32 @@ pub struct View {
     pub decoding: Decoding,
     /// How they come to that size; none where all of them have it.
     pub evaluation: Option<Evaluation>,
+    /// What numbers in lists begin with, where labels were such.
+    pub label_base: Option<u32>,
+}
+
+impl View {
+    /// The picture that is resized, where it is.
+    ///
+    /// # Errors
+    /// What a picture is that would become larger than pictures may be.
+    pub fn sized(&self, original: &Picture, scratch: &mut Scratch, to: &mut Picture) -> Result<(), String> {
+        let Some(evaluation) = &self.evaluation else {
+            to.clone_from(original);
+            return Ok(());
+        };
+        let Shape { height, width, .. } = original.shape;
+        let (short, long) = (height.min(width).max(1) as u64, height.max(width) as u64);
+        let resized = u64::from(evaluation.resize);
+        let pixels = resized.saturating_mul(resized.saturating_mul(long) / short);
+        if pixels > self.decoding.max_pixels {
+            return Err(format!(
+                "is too thin: {width} x {height} pixels, resized to {resized} on the shorter side, are more than --max-pixels"
+            ));
+        }
+        evaluation.apply(original, scratch, to);
+        Ok(())
+    }
 }
 
 /// A set of encoded pictures.
@@ -72,11 +98,13 @@ impl Source for Pictures {
     }
 
     fn picture(&self, index: usize, to: &mut Picture) -> Result<(), Error> {
-        let Some(evaluation) = &self.view.evaluation else { return self.original(index, to) };
+        if self.view.evaluation.is_none() {
+            return self.original(index, to);
+        }
         self.at_desk(|desk| {
             self.decode(index, &mut desk.encoded, &mut desk.decoded)?;
-            evaluation.apply(&desk.decoded, &mut desk.scratch, to);
-            Ok(())
+            let sized = self.view.sized(&desk.decoded, &mut desk.scratch, to);
+            sized.map_err(|why| Error::file(self.samples.place(index), why))
         })
     }
 
@@ -93,7 +121,7 @@ impl Source for Pictures {
             crc.update(&bytes);
         }
         crc.update(&self.samples.lengths().to_le_bytes());
-        let View { image: _, decoding: Decoding { channels, exif, grey16, .. }, evaluation } = &self.view;
+        let View { decoding: Decoding { channels, exif, grey16, .. }, evaluation, .. } = &self.view;
         let how = format!("{channels:?} {exif:?} {grey16:?} {evaluation:?}");
         format!("{:08x}-{:08x}", crc.finalize(), crc32fast::hash(how.as_bytes()))
     }
