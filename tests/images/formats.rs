@@ -28,6 +28,14 @@ fn tar_shards_give_the_same_training_as_folders() {
     train(home.path(), "shards-run", 2, &["--data", "shards"]);
     assert_eq!(weights_of(home.path(), "folder").0, weights_of(home.path(), "shards-run").0);
     assert_eq!(classes(home.path(), "shards-run"), ["cat", "dog"]);
+    // A map says another order, and never another class.
+    fs::write(home.path().join("map.txt"), "dog\ncat\n").unwrap();
+    for (out, data) in [("mapped", "shards"), ("mapped-folder", "pets")] {
+        train(home.path(), out, 2, &["--data", data, "--class-map", "map.txt"]);
+        assert_eq!(classes(home.path(), out), ["dog", "cat"]);
+        assert_eq!(weights_of(home.path(), out).1["class_counts"], "2,3");
+    }
+    assert_eq!(weights_of(home.path(), "mapped").0, weights_of(home.path(), "mapped-folder").0);
 }
 
 #[test]

@@ -81,6 +81,16 @@ fn labels_from_1_are_noticed_and_said() {
 }
 
 #[test]
+fn a_label_that_only_the_test_set_has_adds_no_class() {
+    let home = pets();
+    let args = ["--train", "train.txt", "--test", "test.txt", "--data-root", "pets"];
+    lists(home.path(), TRAIN, &format!("{TEST}dog/9.png 5000\n"), "txt");
+    refused(home.path(), &args, &["test.txt", "line 3 has the class 5000, which the training set does not have"]);
+    let outcome = train(home.path(), "out", 2, &[&args[..], &["--extra-classes", "ignore"]].concat());
+    assert!(outcome.stdout.contains("test       2 pictures of 2 classes"), "{}", outcome.stdout);
+}
+
+#[test]
 fn what_is_wrong_with_a_line_is_said_with_its_number() {
     let home = pets();
     let args = ["--train", "train.txt", "--test", "test.txt", "--data-root", "pets"];
@@ -130,13 +140,15 @@ fn annotations_give_the_same_training_as_folders() {
 fn options_about_pictures_are_refused_where_there_are_none() {
     let home = pets();
     let outcome = run(home.path(), &["train", "--data", "digits", "--image-size", "8", "--device", "cpu"]);
-    let says = "--image-size does nothing here: it is about pictures in files, and digits holds none";
+    let says = "--image-size does nothing in this run: it is about pictures in files, and this data set holds none";
     assert!(outcome.code == 2 && outcome.stderr.contains(says), "{}", outcome.stderr);
     refused(
         home.path(),
         &["--data", "pets", "--crop-scale", "0.5,1"],
-        &["--crop-scale does nothing here: it needs --augment imagenet"],
+        &["--crop-scale does nothing in this run: it needs --augment imagenet"],
     );
+    let both = ["--data", "pets", "--train", "pets/train"];
+    refused(home.path(), &both, &["--data pets and --train pets/train name two data sets: leave one out"]);
     for (option, value, says) in [
         ("--crop-scale", "1,0.5", "--crop-scale takes two numbers above 0"),
         ("--crop-ratio", "0.5", "--crop-ratio takes two numbers above 0"),

@@ -73,3 +73,55 @@ fn a_run_goes_on_and_is_repeated_by_its_configuration() {
     let other = run(home.path(), &["train", "--config", "out/config.toml", "--out", "other"]);
     assert!(other.stderr.contains("the data are not those that the configuration was made with"), "{}", other.stderr);
 }
+
+#[test]
+fn weights_that_were_measured_on_what_was_set_aside_need_a_test_set() {
+    let home = pets();
+    train(home.path(), "out", 2, &["--data", "pets/train", "--validation", "0.4"]);
+    let outcome = run(home.path(), &["eval", "out/last.safetensors", "--device", "cpu"]);
+    assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("was measured on training samples that were set aside"), "{}", outcome.stderr);
+    let outcome = run(home.path(), &["eval", "out/last.safetensors", "--data", "pets/test", "--device", "cpu"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+}
+
+#[test]
+fn labels_from_1_are_from_1_for_eval_too() {
+    let home = pets();
+    fs::write(home.path().join("train.txt"), "train/cat/1.jpg 1\ntrain/cat/2.png 1\ntrain/dog/1.JPG 2\n").unwrap();
+    fs::write(home.path().join("test.txt"), "test/dog/9.png 2\n").unwrap();
+    train(home.path(), "out", 2, &["--train", "train.txt", "--test", "test.txt", "--data-root", "pets"]);
+    // By itself this list could be from 0, with a class of its own.
+    let outcome = run(home.path(), &["eval", "out/last.safetensors", "--device", "cpu", "--json"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let samples =
+        |class: usize| serde_json::from_str::<Value>(&outcome.stdout).unwrap()["classes"][class]["samples"].clone();
+    assert_eq!((samples(0), samples(1)), (Value::from(0), Value::from(1)));
+}
+
+#[test]
+fn a_thin_picture_is_refused_before_memory_is_taken() {
+    let home = pets();
+    train(home.path(), "out", 2, &["--data", "pets", "--resize", "256"]);
+    let mut thin = Vec::new();
+    let mut encoder = png::Encoder::new(&mut thin, 1, 60_000);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.write_header().unwrap().write_image_data(&[7; 60_000]).unwrap();
+    write(home.path(), &[("thin.png", thin)]);
+    let line = run(home.path(), &["predict", "out/last.safetensors", "thin.png", "--device", "cpu"]);
+    assert_eq!(line.code, 2, "{}", line.stderr);
+    assert!(line.stdout.contains("thin.png  not read: is too thin: 1 x 60000 pixels"), "{}", line.stdout);
+}
+
+#[test]
+fn a_path_that_is_not_there_is_a_line_too() {
+    let home = pets();
+    train(home.path(), "out", 2, &["--data", "pets"]);
+    fs::write(home.path().join("pets/all.csv"), "file_name,views\ntest/dog/9.png,3\n").unwrap();
+    let args = ["predict", "out/last.safetensors", "nowhere.jpg", "pets/all.csv", "--device", "cpu"];
+    let lines = run(home.path(), &args);
+    assert_eq!(lines.code, 2, "{}", lines.stderr);
+    let lines: Vec<&str> = lines.stdout.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("nowhere.jpg  not read: cannot be read"), "{lines:?}");
+    assert!(lines[1].starts_with("pets/test/dog/9.png  "), "{lines:?}");
+}

@@ -237,6 +237,9 @@ pub struct EvalArgs {
     /// Another place of the data than the one the weights were trained on
     #[arg(long, value_parser = places())]
     pub data: Option<String>,
+    /// The folder that paths in lists begin at [that of the training, else the list's]
+    #[arg(long, value_name = "FOLDER", value_parser = places())]
+    pub data_root: Option<String>,
     /// Average logits over each image and its mirror image
     #[arg(long)]
     pub flip: bool,

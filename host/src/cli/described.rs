@@ -82,18 +82,32 @@ fn load(
     format: Option<Format>,
     metadata: &Metadata,
 ) -> Result<Dataset, Error> {
-    let read = |key: &str| metadata.get(key).map(|text| serde_json::from_str(text));
-    let is_wrong = |error: serde_json::Error| Error::weights(path, format!("its metadata about pictures: {error}"));
-    let pictures: Option<PictureOptions> = read("pictures").transpose().map_err(is_wrong)?;
-    let Some(mut pictures) = pictures.filter(|_| args.dataset.is_none()) else {
-        return data::load(source, args.dataset.or(format));
-    };
-    let names = metadata.get("class_names").map(|names| serde_json::from_str(names)).transpose().map_err(is_wrong)?;
-    if args.data.is_some() {
-        (pictures.data_root, pictures.test) = (None, None);
+    if args.data.is_none() && metadata.contains_key("test_set") {
+        let what = "was measured on training samples that were set aside, which no file holds by themselves";
+        return Err(Error::weights(path, what).with_hint("--data names a test set"));
     }
+    let is_wrong = |error: serde_json::Error| Error::weights(path, format!("its metadata about pictures: {error}"));
+    let pictures: Option<PictureOptions> =
+        metadata.get("pictures").map(|text| serde_json::from_str(text)).transpose().map_err(is_wrong)?;
+    if !args.dataset.map_or(pictures.is_some(), Format::is_encoded) {
+        return data::load(source, args.dataset.or(format));
+    }
+    let mut pictures = pictures.unwrap_or_else(|| {
+        // Weights of other data: squares of their size.
+        let side = metadata.get("image").and_then(|image| image.split('x').next()?.parse().ok());
+        PictureOptions { image_size: side, resize: side, ..PictureOptions::default() }
+    });
+    if args.data.is_some() {
+        pictures.test = None;
+    }
+    if let Some(root) = &args.data_root {
+        pictures.data_root = Some(root.clone());
+    }
+    let names = metadata.get("class_names").map(|names| serde_json::from_str(names)).transpose().map_err(is_wrong)?;
+    let count = metadata.get("classes").and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
+    let names: Vec<String> = names.unwrap_or_else(|| (0..count).map(|class| class.to_string()).collect());
     let place = pictures.test.clone().unwrap_or_else(|| source.to_owned());
-    load_test(Path::new(&place), &names.unwrap_or_else(Vec::new), &pictures)
+    load_test(Path::new(&place), &names, &pictures)
 }
 
 /// What a description is read from.
@@ -144,5 +158,6 @@ fn from_data(args: &EvalArgs, source: &str, model: &str, dataset: &Dataset) -> R
         normalization: choice.numbers(dataset, &chosen)?,
         class_names: dataset.class_names.clone(),
         pictures: None,
+        set_aside: false,
     })
 }

@@ -14,7 +14,7 @@ mod subset;
 mod tests;
 pub mod validation;
 
-use std::path::Path;
+use std::path::{self, Path};
 use std::sync::Arc;
 use std::{fmt, fs, io};
 
@@ -205,7 +205,11 @@ pub fn load(source: &str, format: Option<Format>) -> Result<Dataset, Error> {
 pub fn read(request: &Request<'_>) -> Result<Dataset, Error> {
     let Request { place: source, format, .. } = *request;
     let path = Path::new(source);
-    if request.pictures.train.is_some() {
+    if let Some(train) = &request.pictures.train {
+        let is_same = |a: &str, b: &str| path::absolute(a).ok() == path::absolute(b).ok();
+        if !is_same(train, source) {
+            return Err(Error::Usage(format!("--data {source} and --train {train} name two data sets: leave one out")));
+        }
         return pictures::load::load(path, format, request.pictures, request.cut_out);
     }
     let builtin = source == Format::Digits.word();

@@ -126,7 +126,7 @@ impl Recipe {
             imbalance,
             profile,
             rule: options.subset.unwrap_or_default(),
-            pictures: pictures(options, dataset)?,
+            pictures: pictures(options, dataset, augment == Augment::Imagenet)?,
             augment,
             cut: cut(options, augment, dataset)?,
             validation: validation(options, dataset)?,
@@ -251,19 +251,16 @@ impl From<&Recipe> for Options {
 }
 
 /// The options about pictures as they last: places in whichever folder the program is started next, and the size that was found.
-fn pictures(options: &Options, dataset: &Dataset) -> Result<PictureOptions, Error> {
-    let given = &options.pictures;
+fn pictures(options: &Options, dataset: &Dataset, is_cut: bool) -> Result<PictureOptions, Error> {
+    let mut given = options.pictures.clone();
+    if !is_cut {
+        (given.crop_scale, given.crop_ratio, given.jitter) = (None, None, None);
+    }
     if !dataset.format.is_encoded() {
-        let rest =
-            PictureOptions { crop_scale: None, crop_ratio: None, jitter: None, interpolation: None, ..given.clone() };
-        let used = Options { pictures: rest, ..Options::default() }.table()?;
-        return match used.keys().next() {
-            Some(option) => Err(Error::Usage(format!(
-                "--{option} does nothing here: it is about pictures in files, and {} holds none",
-                dataset.name
-            ))),
-            None => Ok(given.clone()),
-        };
+        let PictureOptions { crop_scale, crop_ratio, jitter, interpolation, workers, .. } = given;
+        let cut =
+            PictureOptions { crop_scale, crop_ratio, jitter, interpolation, workers, ..PictureOptions::default() };
+        return Ok(if is_cut { cut } else { PictureOptions::default() });
     }
     let place = |option: &str, path: &Option<String>| {
         path.as_ref().map(|path| lasting(option, Path::new(path), false)).transpose()
@@ -275,7 +272,7 @@ fn pictures(options: &Options, dataset: &Dataset) -> Result<PictureOptions, Erro
         data_root: place("--data-root", &given.data_root)?,
         class_map: place("--class-map", &given.class_map)?,
         image_size: given.image_size.or_else(|| dataset.view?.evaluation.map(|evaluation| evaluation.crop)),
-        ..given.clone()
+        ..given
     })
 }
 
@@ -287,16 +284,7 @@ fn cut(options: &Options, augment: Augment, dataset: &Dataset) -> Result<Option<
         Augment::Imagenet => Err(Error::Usage(format!(
             "--augment imagenet cuts squares, and the images are {height} x {width}: --image-size says how large"
         ))),
-        _ => {
-            let PictureOptions { crop_scale, crop_ratio, jitter, .. } = &options.pictures;
-            let given = [("--crop-scale", crop_scale), ("--crop-ratio", crop_ratio), ("--jitter", jitter)];
-            match given.iter().find(|(_, given)| given.is_some()) {
-                Some((option, _)) => {
-                    Err(Error::Usage(format!("{option} does nothing here: it needs --augment imagenet")))
-                }
-                None => Ok(None),
-            }
-        }
+        _ => Ok(None),
     }
 }
 

@@ -32,7 +32,7 @@ pub fn pointless(recipe: &Recipe) -> impl Iterator<Item = (&'static str, String)
 }
 
 /// What a run's settings decide, whatever the value of the option.
-fn by_settings(recipe: &Recipe) -> [Rule; 19] {
+fn by_settings(recipe: &Recipe) -> Vec<Rule> {
     let Recipe { method, loss, .. } = recipe;
     let is_sse_sam = matches!(method, Method::SseSam { .. });
     let is_focal_sam = matches!(method, Method::FocalSam { .. });
@@ -40,7 +40,7 @@ fn by_settings(recipe: &Recipe) -> [Rule; 19] {
     let (is_cut, is_ldam) = (recipe.imbalance.is_some(), matches!(loss, Loss::Ldam { .. }));
     let has_tau = matches!(loss, Loss::LogitAdjustment { .. } | Loss::VectorScaling { .. });
     let in_steps = recipe.rates.name == ScheduleName::MultiStep;
-    [
+    let mut rules = vec![
         ("rho", has_rho, "needs --method sam, imbsam or focal-sam".into()),
         ("head-rho", is_staged(method), "needs --method sse-sam with a --gamma above 0".into()),
         ("tail-rho", is_sse_sam, "needs --method sse-sam".into()),
@@ -60,7 +60,32 @@ fn by_settings(recipe: &Recipe) -> [Rule; 19] {
         ("rollbacks", recipe.on_nan == OnNan::Rollback, "needs --on-nan rollback".into()),
         ("long-tail", is_cut, "needs --imbalance".into()),
         ("subset", is_cut, "needs --imbalance".into()),
-    ]
+    ];
+    let (is_encoded, is_cut_out) = (recipe.format.is_encoded(), recipe.cut.is_some());
+    let of_cut = ["crop-scale", "crop-ratio", "jitter"];
+    rules.extend(of_cut.map(|option| (option, is_cut_out, "needs --augment imagenet".into())));
+    let needs = "is about pictures in files, and this data set holds none";
+    rules.extend(["interpolation", "workers"].map(|option| (option, is_encoded || is_cut_out, needs.into())));
+    let of_files = [
+        "train",
+        "val",
+        "test",
+        "data-root",
+        "allow-outside",
+        "class-map",
+        "label-base",
+        "extra-classes",
+        "image-size",
+        "resize",
+        "channels",
+        "exif",
+        "grey16",
+        "max-pixels",
+        "bad-images",
+        "verify",
+    ];
+    rules.extend(of_files.map(|option| (option, is_encoded, needs.into())));
+    rules
 }
 
 fn is_staged(method: &Method) -> bool {

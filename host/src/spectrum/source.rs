@@ -179,7 +179,8 @@ fn alone(
     let place = data.unwrap_or(&description.data);
     // Pictures come to the network's size as those that it was trained on.
     let pictures = description.pictures.clone().unwrap_or_default();
-    let pictures = PictureOptions { test: None, ..pictures };
+    let data_root = pictures.data_root.clone().filter(|_| data.is_none());
+    let pictures = PictureOptions { test: None, data_root, ..pictures };
     let format = Some(description.format).filter(|_| data.is_none());
     let mut dataset =
         data::read(&Request { place, format, pictures: &pictures, cut_out: None }).map_err(|error| match data {

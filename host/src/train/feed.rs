@@ -176,16 +176,21 @@ impl Feed<'_> {
                 let mine = rest.iter().skip(worker).step_by(workers);
                 let work = move || mine.map(|batch| self.collect(batch)).try_for_each(|part| sender.send(part));
                 let thread = thread::Builder::new().name("batches".into()).spawn_scoped(scope, work);
-                thread.map(|_| receiver).map_err(|source| Error::io("the threads that collect batches", source))
+                let thread = thread.map_err(|source| Error::io("the threads that collect batches", source))?;
+                Ok((receiver, thread))
             };
-            let receivers: Vec<_> = (0..workers).map(begin).collect::<Result<_, _>>()?;
-            for (number, receiver) in (first..batches.len()).zip(receivers.iter().cycle()) {
+            let begun: Vec<_> = (0..workers).map(begin).collect::<Result<_, Error>>()?;
+            let (receivers, threads): (Vec<_>, Vec<_>) = begun.into_iter().unzip();
+            let mut numbers = (first..batches.len()).zip(receivers.iter().cycle());
+            let result = numbers.try_for_each(|(number, receiver)| {
                 let images = receiver.recv().map_err(|_| failed())??;
                 let slot = number % SLOTS * rows;
                 backend.write_samples(self.samples.images.offset + slot * self.samples.image.len(), images)?;
-                each(backend, number)?;
-            }
-            Ok(())
+                each(backend, number)
+            });
+            drop(receivers);
+            let ended = threads.into_iter().try_for_each(|thread| thread.join().map(drop).map_err(|_| failed()));
+            result.and(ended)
         })
     }
 

@@ -43,7 +43,7 @@ pub fn prepare(recipe: Recipe, mut dataset: Dataset, observer: &dyn Observer) ->
     if let Some(share) = recipe.validation {
         validation::set_aside(&mut dataset, share, recipe.seed);
     }
-    measured_on(&mut dataset, observer)?;
+    let set_aside = measured_on(&mut dataset, observer)?;
     let cut = recipe.imbalance.map(|imbalance| (imbalance, &before[..]));
     let warnings = split::warnings(&dataset, &counts, cut, &recipe.method, recipe.eta);
     let unseen = dataset.validation.as_ref().map(|source| source.counts(dataset.classes));
@@ -69,22 +69,23 @@ pub fn prepare(recipe: Recipe, mut dataset: Dataset, observer: &dyn Observer) ->
         shots: recipe.shots,
         normalization: recipe.normalize.numbers(&dataset, &chosen)?,
         class_names: dataset.class_names.clone(),
+        set_aside,
         pictures: recipe.format.is_encoded().then(|| recipe.pictures.for_weights(&dataset)),
     };
     Ok(Prepared { recipe, dataset, fingerprint, description, needs })
 }
 
-/// Where there is no test set, what was set aside is taken for it.
-fn measured_on(dataset: &mut Dataset, observer: &dyn Observer) -> Result<(), Error> {
+/// Where there is no test set, what was set aside is taken for it; whether that is so.
+fn measured_on(dataset: &mut Dataset, observer: &dyn Observer) -> Result<bool, Error> {
     if !dataset.test.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let what = format!("{} has no test set", dataset.name);
     match dataset.validation.take() {
         Some(validation) => {
             observer.warn(&format!("warning: {what}: accuracy is measured on the validation set"));
             dataset.test = validation;
-            Ok(())
+            Ok(true)
         }
         None => Err(Error::Usage(format!("{what}: --validation 0.2 sets a fifth of each class aside to measure on"))),
     }

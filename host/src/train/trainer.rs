@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use sse_sam_core::network::models::MAX_LAYERS;
 use sse_sam_core::{Backend, Network, Row};
 
+use crate::data::pictures::options::PictureOptions;
 use crate::device::layout::Layout;
 use crate::device::machine::{Job, Machine};
 use crate::error::Error;
@@ -71,7 +72,10 @@ impl<'a> Trainer<'a> {
     pub fn run(self, observer: &dyn Observer) -> Result<Outcome, Error> {
         let Self { placed, start, folder, signals } = self;
         let Placed { prepared, layout, staged, .. } = placed;
-        let workers = prepared.recipe.pictures.threads();
+        let PictureOptions { workers, .. } = prepared.recipe.pictures;
+        let pictures =
+            PictureOptions { workers: workers.or(prepared.recipe.device.threads), ..PictureOptions::default() };
+        let workers = pictures.threads();
         let feeds = Feeds::new(&prepared.dataset, layout.plan.normalization, *staged, workers)?;
         let training = Training {
             placed,

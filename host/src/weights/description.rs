@@ -36,6 +36,8 @@ pub struct Description {
     pub class_names: Vec<String>,
     /// How pictures in files become the network's, and where those of the test set are; none of other data.
     pub pictures: Option<PictureOptions>,
+    /// Whether accuracy was measured on training samples that were set aside, for there is no test set.
+    pub set_aside: bool,
 }
 
 impl Description {
@@ -64,6 +66,9 @@ impl Description {
         let json = |value: serde_json::Result<String>| value.unwrap_or_default();
         if !self.class_names.is_empty() {
             metadata.insert("class_names".into(), json(serde_json::to_string(&self.class_names)));
+        }
+        if self.set_aside {
+            metadata.insert("test_set".into(), "set aside".into());
         }
         if let Some(pictures) = &self.pictures {
             metadata.insert(
@@ -117,6 +122,7 @@ impl Description {
             normalization,
             class_names: json(metadata, "class_names")?.unwrap_or_default(),
             pictures: json(metadata, "pictures")?,
+            set_aside: metadata.contains_key("test_set"),
         })
     }
 }

@@ -144,12 +144,21 @@ impl Files {
         Ok(files.with_train())
     }
 
-    /// All files of three places, for what each of them is named.
+    /// The files of three places, for what each of them is named: of one with several splits those of that split.
     pub(crate) fn named([train, validation, test]: [Option<Self>; 3]) -> Self {
-        let all = |files: Option<Self>| {
-            files.map(|files| [files.train, files.validation, files.test].concat()).unwrap_or_default()
+        let pick = |part: Part, files: Option<Self>| {
+            let files = files.unwrap_or_default();
+            match files.parts().find(|(found, _)| *found == part) {
+                Some((_, own)) if files.parts().count() > 1 => own.to_vec(),
+                _ => [&files.train[..], &files.validation, &files.test].concat(),
+            }
         };
-        Self { train: all(train), validation: all(validation), test: all(test), notice: None }
+        Self {
+            train: pick(Part::Train, train),
+            validation: pick(Part::Validation, validation),
+            test: pick(Part::Test, test),
+            notice: None,
+        }
     }
 
     /// These files, the split of each said by its name.

@@ -90,7 +90,7 @@ pub struct PictureOptions {
     /// Decode all of them before training, not only their headers
     #[arg(long, num_args = 0, default_missing_value = "true", help_heading = "Pictures")]
     pub verify: Option<bool>,
-    /// Threads that decode pictures; no result depends on it [those of the CPU core]
+    /// Threads that decode pictures; no result depends on it [--threads, else all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Pictures")]
     pub workers: Option<u32>,
 }

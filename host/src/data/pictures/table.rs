@@ -64,7 +64,7 @@ pub fn read(file: &Path, root: Root<'_>) -> Result<List, Error> {
     let bytes = fs::read(file).map_err(|source| Error::io(file, source))?;
     let content = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let rows = match separator(file, content) {
-        Some(separator) => columns(file, content, separator)?,
+        Some(separator) => columns(file, content, separator, true)?,
         None => lines(file, content, root)?,
     };
     drop(bytes);
@@ -91,7 +91,7 @@ pub fn names(file: &Path, root: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
     let folder = root.unwrap_or_else(|| file.parent().unwrap_or(Path::new("")));
     let rows = match separator(file, content) {
         Some(separator) => {
-            let names = columns(file, content, separator)?.names;
+            let names = columns(file, content, separator, false)?.names;
             (0..names.len()).map(|index| folder.join(names.path(index))).collect()
         }
         None => {
@@ -202,12 +202,12 @@ const SPLITS: [&str; 4] = ["split", "set", "subset", "partition"];
 /// Which columns count.
 struct Columns {
     name: usize,
-    label: usize,
+    label: Option<usize>,
     split: Option<usize>,
 }
 
 /// A table: with a header whose columns are known by their names, or of a path and a label.
-fn columns(file: &Path, content: &[u8], separator: u8) -> Result<Rows, Error> {
+fn columns(file: &Path, content: &[u8], separator: u8, labelled: bool) -> Result<Rows, Error> {
     let mut reader = ReaderBuilder::new().delimiter(separator).has_headers(false).flexible(true).from_reader(content);
     let (mut record, mut rows, mut known) = (ByteRecord::new(), Rows::default(), None);
     loop {
@@ -223,7 +223,7 @@ fn columns(file: &Path, content: &[u8], separator: u8) -> Result<Rows, Error> {
         let columns = match &known {
             Some(columns) => columns,
             None => {
-                let (columns, is_header) = head(file, &record)?;
+                let (columns, is_header) = head(file, &record, labelled)?;
                 rows.has_splits = columns.split.is_some();
                 let columns = known.insert(columns);
                 if is_header {
@@ -234,7 +234,10 @@ fn columns(file: &Path, content: &[u8], separator: u8) -> Result<Rows, Error> {
         };
         let field = |column: usize| record.get(column).map(<[u8]>::trim_ascii).filter(|field| !field.is_empty());
         let name = field(columns.name).ok_or_else(|| wrong(file, number, "names no file"))?;
-        let label = field(columns.label).ok_or_else(|| wrong(file, number, "has no label"))?;
+        let label = match columns.label.map(field) {
+            Some(label) => label.ok_or_else(|| wrong(file, number, "has no label"))?,
+            None => b"",
+        };
         let split = columns.split.map(|column| {
             let name = String::from_utf8_lossy(field(column).unwrap_or_default()).into_owned();
             split_of(&name).ok_or_else(|| {
@@ -247,16 +250,19 @@ fn columns(file: &Path, content: &[u8], separator: u8) -> Result<Rows, Error> {
 }
 
 /// The columns by a table's first line, and whether that is a header.
-fn head(file: &Path, record: &ByteRecord) -> Result<(Columns, bool), Error> {
+fn head(file: &Path, record: &ByteRecord, labelled: bool) -> Result<(Columns, bool), Error> {
     let fields: Vec<String> =
         record.iter().map(|field| String::from_utf8_lossy(field.trim_ascii()).to_ascii_lowercase()).collect();
     let of = |names: &[&str]| names.iter().find_map(|name| fields.iter().position(|field| field == name));
     if let (Some(name), Some(label)) = (of(&NAMES), of(&LABELS)) {
-        return Ok((Columns { name, label, split: of(&SPLITS) }, true));
+        return Ok((Columns { name, label: Some(label), split: of(&SPLITS) }, true));
+    }
+    if let (Some(name), false) = (of(&NAMES), labelled) {
+        return Ok((Columns { name, label: None, split: None }, true));
     }
     let has_picture = fields.first().is_some_and(|field| is_picture(Path::new(field)));
-    if has_picture && fields.len() == 2 {
-        return Ok((Columns { name: 0, label: 1, split: None }, false));
+    if has_picture && (fields.len() == 2 || !labelled) {
+        return Ok((Columns { name: 0, label: labelled.then_some(1), split: None }, false));
     }
     let what = if has_picture {
         format!("has {} columns and no header that says which is the label", fields.len())
