@@ -367,7 +367,7 @@ impl How<'_> {
             notices.extend(list.notices.iter().cloned());
             let root = self.root_of(&list.file);
             if list.splits.is_empty() {
-                sets[split] = Some(of_list(&list, &labels, &root, |_| true));
+                sets[split] = Some(whole_list(list, &labels, root));
                 continue;
             }
             for (part, set) in sets.iter_mut().enumerate() {
@@ -413,6 +413,15 @@ impl How<'_> {
 fn empty(tree: &Tree) -> Option<String> {
     let odd = tree.classes.iter().find(|name| std::str::from_utf8(&bytes_of(name)).is_err())?;
     Some(format!("the name of class folder {} is no UTF-8: it is shown with \u{fffd}", odd.to_string_lossy()))
+}
+
+/// All pictures of a list that have a class.
+fn whole_list(list: List, labels: &[Option<u32>], root: PathBuf) -> Set {
+    if labels.iter().any(Option::is_none) {
+        return of_list(&list, labels, &root, |_| true);
+    }
+    let samples = Samples::new(Store::Files { root, names: list.names }, labels.iter().flatten().copied().collect());
+    Set { place: list.file, samples, passed: Passed::default() }
 }
 
 /// Some pictures of a list.

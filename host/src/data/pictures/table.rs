@@ -1,5 +1,6 @@
 //! Lists of files with labels: `path label` in each line, or a table with columns (CSV, TSV).
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
@@ -64,7 +65,7 @@ pub fn read(file: &Path, root: Root<'_>) -> Result<List, Error> {
     let bytes = fs::read(file).map_err(|source| Error::io(file, source))?;
     let content = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let rows = match separator(file, content) {
-        Some(separator) => columns(file, content, separator, true)?,
+        Some(separator) => columns(file, content, separator, Some(root))?,
         None => lines(file, content, root)?,
     };
     drop(bytes);
@@ -91,7 +92,7 @@ pub fn names(file: &Path, root: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
     let folder = root.unwrap_or_else(|| file.parent().unwrap_or(Path::new("")));
     let rows = match separator(file, content) {
         Some(separator) => {
-            let names = columns(file, content, separator, false)?.names;
+            let names = columns(file, content, separator, None)?.names;
             (0..names.len()).map(|index| folder.join(names.path(index))).collect()
         }
         None => {
@@ -112,7 +113,7 @@ pub fn names(file: &Path, root: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
 struct Rows {
     names: Names,
     lines: Vec<u32>,
-    labels: Vec<Box<str>>,
+    labels: Names,
     splits: Vec<u8>,
     has_splits: bool,
     notices: Vec<String>,
@@ -122,7 +123,7 @@ impl Rows {
     fn push(&mut self, line: u32, name: &[u8], label: &[u8], split: u8) {
         self.names.push_bytes(name);
         self.lines.push(line);
-        self.labels.push(String::from_utf8_lossy(label).into());
+        self.labels.push_bytes(label);
         self.splits.push(split);
     }
 }
@@ -162,7 +163,7 @@ fn lines(file: &Path, content: &[u8], root: Root<'_>) -> Result<Rows, Error> {
         if label.is_empty() {
             return Err(wrong(file, number, "has no label").with_hint("a line is a path, a blank and a label"));
         }
-        rows.push(number, name, label, 0);
+        rows.push(number, &within(file, number, name, root)?, label, 0);
     }
     if comments > 0 {
         rows.notices.push(format!("{}: {comments} lines that begin with # were left out", file.display()));
@@ -207,7 +208,7 @@ struct Columns {
 }
 
 /// A table: with a header whose columns are known by their names, or of a path and a label.
-fn columns(file: &Path, content: &[u8], separator: u8, labelled: bool) -> Result<Rows, Error> {
+fn columns(file: &Path, content: &[u8], separator: u8, root: Option<Root<'_>>) -> Result<Rows, Error> {
     let mut reader = ReaderBuilder::new().delimiter(separator).has_headers(false).flexible(true).from_reader(content);
     let (mut record, mut rows, mut known) = (ByteRecord::new(), Rows::default(), None);
     loop {
@@ -223,7 +224,7 @@ fn columns(file: &Path, content: &[u8], separator: u8, labelled: bool) -> Result
         let columns = match &known {
             Some(columns) => columns,
             None => {
-                let (columns, is_header) = head(file, &record, labelled)?;
+                let (columns, is_header) = head(file, &record, root.is_some())?;
                 rows.has_splits = columns.split.is_some();
                 let columns = known.insert(columns);
                 if is_header {
@@ -245,7 +246,8 @@ fn columns(file: &Path, content: &[u8], separator: u8, labelled: bool) -> Result
             })
         });
         let split = split.transpose()?.unwrap_or(0) as u8;
-        rows.push(number, name, label, split);
+        let name = root.map_or_else(|| Ok(name.to_vec()), |root| within(file, number, name, root))?;
+        rows.push(number, &name, label, split);
     }
 }
 
@@ -275,20 +277,18 @@ fn head(file: &Path, record: &ByteRecord, labelled: bool) -> Result<(Columns, bo
 /// Labels as numbers or as names, and files that are there.
 fn finish(file: &Path, mut rows: Rows, root: Root<'_>) -> Result<List, Error> {
     let labels = labels(file, &rows)?;
-    rows.labels = Vec::new();
-    let mut names = Names::default();
+    rows.labels = Names::default();
     let (mut seen, mut repeated, mut missing) = (HashSet::with_capacity(rows.lines.len()), 0_usize, 0_usize);
     let mut first = None;
     for (index, &line) in rows.lines.iter().enumerate() {
-        let name = within(file, line, rows.names.bytes(index), root)?;
+        let name = rows.names.bytes(index);
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
         repeated += usize::from(!seen.insert(hasher.finish()));
-        if !root.folder.join(path_of(&name)).exists() {
+        if !root.folder.join(path_of(name)).exists() {
             missing += 1;
-            first.get_or_insert_with(|| (line, String::from_utf8_lossy(&name).into_owned()));
+            first.get_or_insert_with(|| (line, String::from_utf8_lossy(name).into_owned()));
         }
-        names.push_bytes(&name);
     }
     if let Some((line, name)) = first {
         let all = rows.lines.len();
@@ -308,7 +308,7 @@ fn finish(file: &Path, mut rows: Rows, root: Root<'_>) -> Result<List, Error> {
     }
     Ok(List {
         file: file.to_owned(),
-        names,
+        names: rows.names,
         labels,
         lines: rows.lines,
         splits: if rows.has_splits { rows.splits } else { Vec::new() },
@@ -348,14 +348,15 @@ pub fn leads_out(path: &Path) -> bool {
 
 /// All labels as numbers, or all as names.
 fn labels(file: &Path, rows: &Rows) -> Result<Labels, Error> {
-    let lines = || rows.lines.iter().zip(rows.labels.iter().map(|label| &**label));
+    let label = |index: usize| String::from_utf8_lossy(rows.labels.bytes(index));
+    let lines = || rows.lines.iter().enumerate().map(|(index, line)| (line, label(index)));
     if !lines().any(|(_, label)| label.parse::<i128>().is_ok()) {
         if let Some((line, label)) = lines().find(|(_, label)| label.parse::<f64>().is_ok()) {
             return Err(wrong(file, *line, format!("has the label {label}, which is no whole number")));
         }
-        return Ok(Labels::Names(rows.labels.clone()));
+        return Ok(Labels::Names(lines().map(|(_, label)| label.into()).collect()));
     }
-    let number = |(&line, label): (&u32, &str)| match label.parse::<i128>() {
+    let number = |(&line, label): (&u32, Cow<'_, str>)| match label.parse::<i128>() {
         Ok(label) if (0..Row::CLASSES as i128).contains(&label) => Ok(label as u32),
         Ok(-1) => Err(wrong(file, line, "has the label -1, which means none")),
         Ok(label) => Err(wrong(file, line, format!("has the label {label}; they are in 0..{}", Row::CLASSES))),
