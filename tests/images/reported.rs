@@ -313,3 +313,34 @@ fn a_run_that_was_stopped_in_mid_epoch_goes_on_with_the_same_pictures() {
     assert_eq!(resumed.code, 0, "{}", resumed.stderr);
     assert_eq!(weights_of(home.path(), "short").0, weights_of(home.path(), "long").0);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_picture_and_nobody_waits_for_it() {
+    let home = pets();
+    let pipe = home.path().join("pets/train/dog/pipe.png");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let outcome = train(home.path(), "out", 2, &["--data", "pets"]);
+    assert!(outcome.stdout.contains("left out: 1 that are no pictures"), "{}", outcome.stdout);
+    fs::write(home.path().join("train.txt"), "train/dog/pipe.png 0\ntrain/cat/1.jpg 1\n").unwrap();
+    let args = ["--train", "train.txt", "--data-root", "pets", "--validation", "0.5"];
+    refused(home.path(), &args, &["pets/train/dog/pipe.png", "is no file"]);
+}
+
+#[test]
+fn a_place_with_several_splits_stands_for_the_one_it_is_named_for() {
+    let home = pets();
+    train(home.path(), "plain", 2, &["--data", "pets"]);
+    train(home.path(), "named", 2, &["--train", "pets", "--test", "pets"]);
+    assert_eq!(weights_of(home.path(), "plain").0, weights_of(home.path(), "named").0);
+}
+
+#[test]
+fn a_set_of_which_nothing_is_left_is_an_error() {
+    let home = pets();
+    for name in ["pets/test/cat/9.jpg", "pets/test/dog/9.png"] {
+        fs::write(home.path().join(name), "no picture").unwrap();
+    }
+    let says = ["has 2 test pictures, none of which can be used", "pets/test/cat/9.jpg"];
+    refused(home.path(), &["--data", "pets", "--bad-images", "skip"], &says);
+}

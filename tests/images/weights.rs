@@ -125,3 +125,13 @@ fn a_path_that_is_not_there_is_a_line_too() {
     assert!(lines.len() == 2 && lines[0].starts_with("nowhere.jpg  not read: cannot be read"), "{lines:?}");
     assert!(lines[1].starts_with("pets/test/dog/9.png  "), "{lines:?}");
 }
+
+#[test]
+fn pictures_are_not_taken_for_digits() {
+    let home = pets();
+    let digits = ["train", "--epochs", "1", "--model", "mlp:64-4-10", "--device", "cpu", "--out", "digits"];
+    assert_eq!(run(home.path(), &digits).code, 0);
+    let outcome = run(home.path(), &["predict", "digits/last.safetensors", "pets/test", "--device", "cpu"]);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("was trained on the built-in digits"), "{}", outcome.stderr);
+}

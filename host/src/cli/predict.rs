@@ -9,14 +9,13 @@ use serde::Serialize;
 use sse_sam_core::{Problem, Row, Samples, Shape, Span, Statistics};
 
 use crate::cli::args::{PredictArgs, PredictFormat};
-use crate::data::Picture;
-use crate::data::View;
 use crate::data::pictures::decode::{Channels, decode};
 use crate::data::pictures::folder::{is_picture, pictures_in};
 use crate::data::pictures::options::PictureOptions;
 use crate::data::pictures::resample::Scratch;
 use crate::data::pictures::table;
 use crate::data::pictures::transform::Evaluation;
+use crate::data::{Format, Picture, View};
 use crate::device::choose::Device;
 use crate::device::layout::{Layout, Needs};
 use crate::device::machine::{Job, Machine};
@@ -60,6 +59,11 @@ pub fn run(args: &PredictArgs, console: &Console) -> Result<(), Error> {
 /// How pictures come to the network's size: as those that the weights were trained on.
 fn view(description: &Description, path: &Path) -> Result<View, Error> {
     let Shape { height, width, channels } = description.image;
+    if description.format == Format::Digits {
+        let what =
+            "was trained on the built-in digits, whose pixels are in 0..=16, and those of pictures are in 0..=255";
+        return Err(Error::weights(path, what));
+    }
     let options = description.pictures.clone().unwrap_or_default();
     let mut decoding = options.decoding();
     decoding.channels = match channels {

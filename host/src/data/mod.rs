@@ -87,7 +87,13 @@ impl Dataset {
         let (train, test) = (self.train.fingerprint(), self.test.fingerprint());
         let validation =
             self.validation.as_ref().map(|source| format!("-{}", source.fingerprint())).unwrap_or_default();
-        format!("{height}x{width}x{channels}-{}-{train}-{test}{validation}", self.classes)
+        // Where names decide which class is which, their order is part of it.
+        let names = if self.format.is_encoded() {
+            format!("-{:08x}", crc32fast::hash(self.class_names.join("\n").as_bytes()))
+        } else {
+            String::new()
+        };
+        format!("{height}x{width}x{channels}-{}-{train}-{test}{validation}{names}", self.classes)
     }
 
     /// The classes without a training sample: allowed, and worth a warning.

@@ -82,6 +82,9 @@ fn measured_on(dataset: &mut Dataset, observer: &dyn Observer) -> Result<bool, E
     }
     let what = format!("{} has no test set", dataset.name);
     match dataset.validation.take() {
+        Some(validation) if validation.is_empty() => {
+            Err(Error::Usage("--validation: no class has two training samples, so that none can be set aside".into()))
+        }
         Some(validation) => {
             observer.warn(&format!("warning: {what}: accuracy is measured on the validation set"));
             dataset.test = validation;

@@ -57,18 +57,24 @@ impl Classes {
         self.names.iter().map(String::as_str).zip(0..).collect()
     }
 
-    /// The number of each class of another set; none of what is unknown here.
+    /// The number of each class of another set; none of what is unknown to `whose` classes these are.
     ///
     /// # Errors
     /// [`Error::File`] for an unknown class of `place`, unless those are ignored.
-    pub fn of(&self, others: &[String], place: &Path, extra: ExtraClasses) -> Result<Vec<Option<u32>>, Error> {
+    pub fn of(
+        &self,
+        others: &[String],
+        place: &Path,
+        extra: ExtraClasses,
+        whose: &str,
+    ) -> Result<Vec<Option<u32>>, Error> {
         let numbers = self.numbers();
         let known = |name: &String| numbers.get(name.as_str()).copied();
         let unknown: Vec<&str> = others.iter().filter(|name| known(name).is_none()).map(String::as_str).collect();
         if let ([first, ..], ExtraClasses::Stop) = (&unknown[..], extra) {
             let what = match unknown.len() {
-                1 => format!("has the class {first}, which the training set does not have"),
-                many => format!("has {many} classes that the training set does not have, first {first}"),
+                1 => format!("has the class {first}, which {whose} does not have"),
+                many => format!("has {many} classes that {whose} does not have, first {first}"),
             };
             return Err(Error::file(place, what).with_hint("--extra-classes ignore leaves their pictures out"));
         }
@@ -248,11 +254,17 @@ mod tests {
     fn classes_of_other_sets_are_looked_up_by_name() {
         let classes = Classes { names: ["a", "b", "c"].map(str::to_owned).to_vec() };
         let others = ["c", "a"].map(str::to_owned);
-        assert_eq!(classes.of(&others, Path::new("t"), ExtraClasses::Stop).unwrap(), [Some(2), Some(0)]);
+        assert_eq!(
+            classes.of(&others, Path::new("t"), ExtraClasses::Stop, "the training set").unwrap(),
+            [Some(2), Some(0)]
+        );
         let others = ["c", "zebra"].map(str::to_owned);
-        let error = classes.of(&others, Path::new("t"), ExtraClasses::Stop).unwrap_err();
+        let error = classes.of(&others, Path::new("t"), ExtraClasses::Stop, "the training set").unwrap_err();
         assert_eq!(error.to_string(), "t: has the class zebra, which the training set does not have");
-        assert_eq!(classes.of(&others, Path::new("t"), ExtraClasses::Ignore).unwrap(), [Some(2), None]);
+        assert_eq!(
+            classes.of(&others, Path::new("t"), ExtraClasses::Ignore, "the training set").unwrap(),
+            [Some(2), None]
+        );
     }
 
     #[test]

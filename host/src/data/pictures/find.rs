@@ -121,6 +121,11 @@ pub struct How<'a> {
 }
 
 impl How<'_> {
+    /// What classes are known from.
+    fn whose(&self) -> &'static str {
+        if self.options.class_map.is_some() { "the class map" } else { "the training set" }
+    }
+
     /// The sets that the options or a place have.
     pub fn find(&self, path: &Path, format: Option<Format>) -> Result<Found, Error> {
         let options = self.options;
@@ -211,7 +216,7 @@ impl How<'_> {
         let is_folder = |place: &PathBuf| place.is_dir();
         if places.iter().flatten().all(is_folder) {
             let [train, validation, test] = places;
-            return self.trees(Splits { train, validation, test }, Vec::new());
+            return self.trees(Splits { train, validation, test }.within()?, Vec::new());
         }
         if places.iter().flatten().any(is_folder) {
             return Err(Error::Usage(
@@ -283,7 +288,7 @@ impl How<'_> {
         for ((set, tree), split) in sets.iter_mut().zip(trees).zip(SETS) {
             let Some(tree) = tree else { continue };
             let extra = self.options.extra_classes.unwrap_or_default();
-            let numbers = classes.of(&shown(&tree), &tree.root, extra)?;
+            let numbers = classes.of(&shown(&tree), &tree.root, extra, self.whose())?;
             if split == SETS[0] {
                 notices.extend(empty(&tree));
             }
@@ -324,7 +329,8 @@ impl How<'_> {
         let is_named = own.names.iter().enumerate().any(|(class, name)| *name != class.to_string());
         match &self.map {
             Some(map) if is_named => {
-                let numbers = map.of(&own.names, place, self.options.extra_classes.unwrap_or_default())?;
+                let numbers =
+                    map.of(&own.names, place, self.options.extra_classes.unwrap_or_default(), self.whose())?;
                 for (index, label) in labels.iter_mut().enumerate() {
                     match numbers.get(*label as usize).copied().flatten() {
                         Some(number) => *label = number,
@@ -396,7 +402,7 @@ impl How<'_> {
             read.labels.iter().for_each(|&label| used[label as usize] = true);
             let names: Vec<String> =
                 read.classes.iter().zip(&used).filter(|(_, used)| **used).map(|(name, _)| name.clone()).collect();
-            let known = classes.of(&names, &read.file, self.options.extra_classes.unwrap_or_default())?;
+            let known = classes.of(&names, &read.file, self.options.extra_classes.unwrap_or_default(), self.whose())?;
             let mut known = known.into_iter();
             let numbers: Vec<Option<u32>> =
                 used.iter().map(|&used| if used { known.next().flatten() } else { None }).collect();

@@ -70,6 +70,11 @@ fn entries(folder: &Path, passed: &mut Passed) -> Result<Vec<Entry>, Error> {
         }
         let kind = entry.file_type().map_err(failed)?;
         let is_link = kind.is_symlink();
+        // Opening a pipe would wait for somebody to write.
+        if fs::metadata(&path).is_ok_and(|found| !found.is_dir() && !found.is_file()) {
+            passed.foreign += 1;
+            continue;
+        }
         entries.push(Entry { is_folder: if is_link { path.is_dir() } else { kind.is_dir() }, is_link, name, path });
     }
     entries.sort_by(|a, b| bytes_of(&a.name).cmp(&bytes_of(&b.name)));
@@ -232,6 +237,24 @@ impl Splits {
         }
         let [train, validation, test] = found;
         Ok(Self { train, validation, test })
+    }
+
+    /// The same, where a place that holds several splits itself stands for the one that it is named for.
+    ///
+    /// # Errors
+    /// As [`Splits::of`].
+    pub fn within(self) -> Result<Self, Error> {
+        let inner = |place: Option<PathBuf>, pick: fn(Self) -> Option<PathBuf>| {
+            let Some(place) = place else { return Ok(None) };
+            let found = Self::of(&place)?;
+            let several = found.train.is_some() && (found.validation.is_some() || found.test.is_some());
+            Ok::<_, Error>(if several { pick(found) } else { None }.or(Some(place)))
+        };
+        Ok(Self {
+            train: inner(self.train, |found| found.train)?,
+            validation: inner(self.validation, |found| found.validation)?,
+            test: inner(self.test, |found| found.test)?,
+        })
     }
 
     /// Whether there is none.

@@ -1,6 +1,6 @@
 //! Encoded pictures: where their bytes lie, and the class of each.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -109,6 +109,10 @@ impl Samples {
         const BUFFER: usize = 1 << 12;
         let open = || {
             let path = self.file(index);
+            // Opening a pipe would wait for somebody to write.
+            if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+                return Err(Error::file(path, "is no file"));
+            }
             File::open(&path).map_err(|source| Error::io(path, source))
         };
         let Store::Shards(shards) = &self.store else {

@@ -83,7 +83,7 @@ impl Pictures {
         self.samples.read(index, encoded)?;
         decode(encoded, &self.view.decoding, to).map_err(|refused| {
             Error::file(self.samples.place(index), refused.to_string())
-                .with_hint("--verify finds such pictures before training, --bad-images skip leaves them out")
+                .with_hint("--verify finds such pictures before training, and with --bad-images skip leaves them out")
         })
     }
 }
