@@ -117,15 +117,10 @@ fn look(path: &Path, found: Found, options: &PictureOptions, cut_out: Option<boo
         let out: Vec<usize> = like.bad.iter().map(|(index, _)| *index).collect();
         let all = set.samples.len();
         set.samples.leave_out(&out);
-        if all > 0 && set.samples.is_empty() {
-            let first = bad.first().map_or("", String::as_str);
-            return Err(Error::file(
-                path,
-                format!("has {all} {name} pictures, none of which can be used, first {first}"),
-            ));
+        if all > 0 && set.samples.is_empty() && options.bad_images == Some(BadImages::Skip) {
+            let (all, first) = (counted(all, &format!("{name} picture")), bad.first().map_or("", String::as_str));
+            return Err(Error::file(path, format!("has {all}, none of which can be used, first {first}")));
         }
-        let used = (0..).zip(stamps.lengths()).filter(|(index, _)| out.binary_search(index).is_err());
-        set.samples.set_lengths(used.map(|(_, length)| length));
         summary.push(line(name, set, &like, classes.names.len()));
         like.bad.clear();
         sizes.add(like);
