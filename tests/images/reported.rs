@@ -230,7 +230,7 @@ fn a_header_that_promises_too_much_is_refused_by_its_numbers() {
     write(home.path(), &[("pets/train/dog/huge.bmp", bmp)]);
     refused(home.path(), &["--data", "pets"], &["huge.bmp", "30000 x 30000 pixels", "--max-pixels"]);
     let limit = ["--data", "pets", "--max-pixels", "1000", "--bad-images", "skip"];
-    let names = ["pictures are left out, first", "has 41 x 30 pixels"];
+    let names = ["none of which can be used, first", "has 41 x 30 pixels"];
     let outcome = run(home.path(), &training("out", 2, &limit));
     names.iter().for_each(|part| assert!(outcome.stderr.contains(part), "{}", outcome.stderr));
 }

@@ -64,7 +64,8 @@ fn a_difficult_tree_has_its_right_answers() {
     assert_eq!(names, ["a", "b space", "empty class", "linked class", "only text", "é"]);
     assert!(outcome.stderr.contains("classes empty class, only text have no training sample"), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("1 picture lies outside of all class folders"), "{}", outcome.stderr);
-    let outcome = run(&set, &args("d", &["--data", "tree-numbers", "--model", "mlp:192-4-13", "--validation", "0.2"]));
+    let numbers = "tree-numbers/train";
+    let outcome = run(&set, &args("d", &["--train", numbers, "--test", numbers, "--model", "mlp:192-4-13"]));
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     assert_eq!(classes(&set, "d")[..4], ["0", "1", "10", "100"]);
 }
