@@ -20,7 +20,7 @@ fn resident() -> u64 {
     4096 * text.split(' ').nth(1).unwrap().parse::<u64>().unwrap()
 }
 
-/// Takes a minute and half a million names on the disk: `cargo test --release -p sse-sam --test images -- --ignored --nocapture`.
+/// Takes a minute and half a million names on the disk: `SSE_SAM_CACHE=FOLDER cargo test -p sse-sam --test images -- --ignored --nocapture`.
 #[cfg(target_os = "linux")]
 #[test]
 #[ignore = "makes 437,513 files"]
