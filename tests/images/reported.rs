@@ -1,5 +1,7 @@
 //! What was reported of other loaders, each in the situation that it was reported in.
 
+use sse_sam_tests::needs;
+
 use super::*;
 
 #[test]
@@ -343,4 +345,32 @@ fn a_set_of_which_nothing_is_left_is_an_error() {
     }
     let says = ["has 2 test pictures, none of which can be used", "pets/test/cat/9.jpg"];
     refused(home.path(), &["--data", "pets", "--bad-images", "skip"], &says);
+}
+
+#[test]
+fn an_opencl_device_sees_the_same_pictures_whoever_decodes_them() {
+    if !needs::has_opencl(sse_sam::opencl::devices().map_or(0, |devices| devices.len())) {
+        return;
+    }
+    let home = pets();
+    // Staged and cut out anew in each epoch; batches of one, so that there are more of them than slots.
+    let how = ["--data", "pets", "--augment", "imagenet", "--epochs", "3", "--batch", "1", "--device", "opencl"];
+    train(home.path(), "one", 2, &[&how[..], &["--workers", "1"]].concat());
+    train(home.path(), "more", 2, &[&how[..], &["--workers", "3"]].concat());
+    assert_eq!(weights_of(home.path(), "one").0, weights_of(home.path(), "more").0);
+    // What lies on the device as a whole is as on the CPU core, up to rounding.
+    for device in ["opencl", "cpu"] {
+        train(home.path(), device, 2, &["--data", "pets", "--augment", "none", "--device", device]);
+    }
+    let numbers = |out: &str| -> Vec<f32> {
+        weights_of(home.path(), out)
+            .0
+            .chunks_exact(4)
+            .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
+            .collect()
+    };
+    let (found, right) = (numbers("opencl"), numbers("cpu"));
+    assert_eq!(found.len(), right.len());
+    let largest = found.iter().zip(&right).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(largest < 1e-4, "{largest:e}");
 }
